@@ -1,0 +1,84 @@
+# Everything runs in .venv, which is made on first use. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_FLAGS := --disable-pip-version-check -qq
+TORCH := torch==2.13.0
+DEMO := build/demo
+# More arguments for pytest, such as: make test ARGS="tests/unit -k spec"
+ARGS ?=
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch is installed first and exactly: a looser demand may bring a build with gigabytes of CUDA.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hpo needs Python 3.11 or newer")'
+	@echo "installing into $(VENV), which takes a minute or two ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt '$(TORCH)'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,postgres,mysql]'
+	@touch $@
+
+.PHONY: .venv
+.venv: $(INSTALLED)  ## make .venv and install hpo with what developing it needs
+
+.PHONY: demo
+demo: $(INSTALLED)  ## tune an MLP on handwritten digits: 60 trials, two processes
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	@$(BIN)/hpo run studies/digits_mlp.toml --storage sqlite:///$(DEMO)/hpo.db --workers 2
+	@echo
+	@echo "The study is in $(DEMO)/hpo.db. Look at it, or go on with it:"
+	@echo "  export HPO_STORAGE=sqlite:///$(DEMO)/hpo.db"
+	@echo "  $(BIN)/hpo best digits-mlp"
+	@echo "  $(BIN)/hpo trials digits-mlp"
+	@echo "  $(BIN)/hpo dashboard"
+	@echo "  $(BIN)/hpo run studies/digits_mlp.toml --trials 100"
+
+.PHONY: test
+test: $(INSTALLED)  ## run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED)  ## ruff, mypy --strict and the layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: check
+check: lint test  ## lint, then test: what a change must pass
+
+.PHONY: format
+format: $(INSTALLED)  ## put the code into the house's format
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+
+.PHONY: build
+build: $(INSTALLED)  ## build the wheel and the sdist into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation
+
+# Only torch is held, since the others follow it; a new torch is chosen by hand, here and above.
+.PHONY: pins
+pins:  ## pin the newest versions of everything in constraints.txt
+	@rm -rf build/pins && $(PYTHON) -m venv build/pins
+	@build/pins/bin/python -m pip install $(PIP_FLAGS) '$(TORCH)'
+	@build/pins/bin/python -m pip install $(PIP_FLAGS) '$(TORCH)' -e '.[dev,postgres,mysql,ray,slurm,vision]'
+	@{ sed -n '/^#/p' constraints.txt; \
+	   build/pins/bin/python -m pip --disable-pip-version-check freeze --all --exclude pip --exclude-editable | sed -E 's/\+[a-z0-9]+$$//'; } > build/pins.txt
+	@mv build/pins.txt constraints.txt
+
+.PHONY: clean
+clean:  ## remove what was built, but not .venv
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

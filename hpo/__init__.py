@@ -1,0 +1,66 @@
+"""hpo: hyperparameter optimisation for PyTorch.
+
+The public names are loaded when they are first used, so that ``import hpo`` and ``hpo --help``
+cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpo import data as data
+    from hpo import run as run
+    from hpo.data import Data as Data
+    from hpo.errors import HpoError as HpoError
+    from hpo.errors import LaunchError as LaunchError
+    from hpo.errors import SpecError as SpecError
+    from hpo.errors import StoreError as StoreError
+    from hpo.errors import TaskError as TaskError
+    from hpo.run.study import Study as Study
+    from hpo.spec.params import Params as Params
+    from hpo.spec.space import Categorical as Categorical
+    from hpo.spec.space import Fixed as Fixed
+    from hpo.spec.space import Float as Float
+    from hpo.spec.space import Int as Int
+    from hpo.spec.space import SearchSpace as SearchSpace
+    from hpo.spec.study import Budget as Budget
+    from hpo.spec.study import StudySpec as StudySpec
+    from hpo.train.task import Task as Task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Budget": "hpo.spec.study",
+    "Categorical": "hpo.spec.space",
+    "Data": "hpo.data",
+    "Fixed": "hpo.spec.space",
+    "Float": "hpo.spec.space",
+    "HpoError": "hpo.errors",
+    "Int": "hpo.spec.space",
+    "LaunchError": "hpo.errors",
+    "Params": "hpo.spec.params",
+    "SearchSpace": "hpo.spec.space",
+    "SpecError": "hpo.errors",
+    "StoreError": "hpo.errors",
+    "Study": "hpo.run.study",
+    "StudySpec": "hpo.spec.study",
+    "Task": "hpo.train.task",
+    "TaskError": "hpo.errors",
+}
+_MODULES = ("data", "run")
+
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"hpo.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hpo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

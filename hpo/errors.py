@@ -1,0 +1,104 @@
+"""The exceptions of hpo: each knows its exit code, and the CLI catches them once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a study: where it is and what is wrong with it.
+
+    Attributes:
+        key: Dotted path of the wrong entry, such as ``space.learning_rate``.
+        message: What was found and what is allowed.
+    """
+
+    key: str
+    message: str
+
+
+class HpoError(Exception):
+    """Anything that ends a command with a message instead of a traceback.
+
+    Args:
+        message: One sentence that says what is wrong.
+        hint: What to do about it, shown on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SpecError(HpoError):
+    """The user's input is wrong: a study file, an argument, a name.
+
+    Args:
+        message: The headline; built from ``source`` and ``problems`` when empty.
+        source: Where the input came from: a file's path, ``StudySpec``, an option.
+        problems: Every mistake that was found, in the order of the input.
+        hint: What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        source: str | None = None,
+        problems: Iterable[Problem] = (),
+        hint: str | None = None,
+    ) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__(message or _headline(source, len(self.problems)), hint=hint)
+
+    def __str__(self) -> str:
+        width = max((len(problem.key) for problem in self.problems), default=0)
+        gap = "   " if width else ""
+        lines = [f"  {p.key:<{width}}{gap}{p.message}".rstrip() for p in self.problems]
+        return "\n".join([self.message, *lines])
+
+
+class StoreError(HpoError):
+    """The database cannot be used as it is: unreachable, too old, unknown study."""
+
+    exit_code = 3
+
+
+class TaskError(HpoError):
+    """The user's task or objective cannot be loaded, or does not do what a task must."""
+
+    exit_code = 4
+
+
+class LaunchError(HpoError):
+    """Workers cannot be started: no such device, no such launcher."""
+
+    exit_code = 5
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """Returns the allowed name most like ``name``, or None when none is like it."""
+    names = list(allowed)
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Returns ``"; did you mean X?"`` for a misspelt name, else an empty string."""
+    match = nearest(name, allowed)
+    return f"; did you mean {match}?" if match else ""
+
+
+def _headline(source: str | None, n_problems: int) -> str:
+    subject = source or "the input"
+    return f"{subject} has {n_problems} mistake{'' if n_problems == 1 else 's'}"
