@@ -1,0 +1,1 @@
+"""What to optimise, within which budget, by which method: pure data."""

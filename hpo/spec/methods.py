@@ -1,0 +1,147 @@
+"""Samplers and pruners by name, and the options that each of them takes.
+
+The options are those of the constructors of Optuna 5 that a study file can write, without the
+deprecated ones; seeds follow from the study's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from hpo.errors import did_you_mean
+from hpo.spec.findings import Findings, show
+from hpo.spec.kinds import (
+    LARGEST_COUNT,
+    Flag,
+    Kind,
+    Number,
+    Whole,
+    Word,
+    WordOrWhole,
+    read_table,
+)
+
+Options: TypeAlias = Mapping[str, Kind]
+
+_FROM_0: Final = Whole(0, LARGEST_COUNT)
+_FROM_1: Final = Whole(1, LARGEST_COUNT)
+_FROM_2: Final = Whole(2, LARGEST_COUNT)
+_PROBABILITY: Final = Number(0, 1)
+_STEPS: Final[Options] = {"n_warmup_steps": _FROM_0, "interval_steps": _FROM_1}
+_RANKED: Final[Options] = {"n_startup_trials": _FROM_0, **_STEPS, "n_min_trials": _FROM_1}
+_GENETIC: Final[Options] = {
+    "population_size": _FROM_2,
+    "mutation_prob": _PROBABILITY,
+    "crossover_prob": _PROBABILITY,
+    "swapping_prob": _PROBABILITY,
+}
+
+SAMPLERS: Final[Mapping[str, Options]] = {
+    "random": {},
+    "grid": {},
+    "qmc": {"qmc_type": Word(("sobol", "halton")), "scramble": Flag()},
+    "tpe": {
+        "n_startup_trials": _FROM_0,
+        "n_ei_candidates": _FROM_1,
+        "multivariate": Flag(),
+        "group": Flag(),
+        "constant_liar": Flag(),
+    },
+    "gp": {"n_startup_trials": _FROM_0, "deterministic_objective": Flag()},
+    "nsga2": _GENETIC,
+    "nsga3": {**_GENETIC, "dividing_parameter": _FROM_1},
+}
+
+PRUNERS: Final[Mapping[str, Options]] = {
+    "none": {},
+    "median": _RANKED,
+    "percentile": {"percentile": Number(0, 100), **_RANKED},
+    "threshold": {"lower": Number(), "upper": Number(), **_STEPS},
+    "patient": {"patience": _FROM_0, "min_delta": Number(0)},
+    "wilcoxon": {"p_threshold": _PROBABILITY, "n_startup_steps": _FROM_0},
+    "asha": {
+        "min_resource": WordOrWhole("auto", _FROM_1),
+        "reduction_factor": _FROM_2,
+        "min_early_stopping_rate": _FROM_0,
+        "bootstrap_count": _FROM_0,
+    },
+    "hyperband": {
+        "min_resource": _FROM_1,
+        "max_resource": WordOrWhole("auto", _FROM_1),
+        "reduction_factor": _FROM_2,
+        "bootstrap_count": _FROM_0,
+    },
+}
+
+METHODS: Final[Mapping[str, Mapping[str, Options]]] = {"sampler": SAMPLERS, "pruner": PRUNERS}
+DEFAULT_METHOD: Final = {"sampler": "tpe", "pruner": "asha"}
+# Whoever can write to a shared database could run code on every worker.
+REFUSED: Final[Mapping[str, str]] = {
+    "cmaes": "Optuna's cmaes is not offered: it loads pickled state from the database; "
+    "use gp or tpe"
+}
+
+
+def read_method(role: str, value: Any, findings: Findings) -> dict[str, Any]:
+    """Reads a sampler or a pruner: a bare name, or a table of its name and options.
+
+    Args:
+        role: ``sampler`` or ``pruner``.
+        value: What the study says.
+        findings: Where mistakes are noted, below the role's key.
+
+    Returns:
+        Its ``name`` and ``options``; empty when the name is wrong.
+    """
+    if isinstance(value, str):
+        return _named(role, value, {}, findings, findings)
+    if not isinstance(value, Mapping):
+        findings.add(f"must be a name or a table; found {show(value)}")
+        return {}
+    table = dict(value)
+    name = table.pop("name", DEFAULT_METHOD[role])
+    options = table.pop("options", {})
+    if not isinstance(options, Mapping):
+        findings.add(f"must be a table; found {show(options)}", "options")
+        return {}
+    return _named(role, name, {**options, **table}, findings.below("name"), findings)
+
+
+def _named(
+    role: str, name: Any, options: Mapping[str, Any], at_name: Findings, findings: Findings
+) -> dict[str, Any]:
+    allowed = METHODS[role]
+    if isinstance(name, str) and name in REFUSED:
+        at_name.add(REFUSED[name])
+        return {}
+    if not isinstance(name, str) or name not in allowed:
+        hint = did_you_mean(name, allowed) if isinstance(name, str) else ""
+        at_name.add(f"no {role} is called {show(name)}{hint or '; allowed: ' + ', '.join(allowed)}")
+        return {}
+    kinds = allowed[name]
+    if options and not kinds:
+        findings.add(f"{name} takes no options; found {', '.join(map(str, options))}")
+        return {}
+    before = len(findings.problems)
+    values = read_table(options, kinds, findings, what=f"option of {name}")
+    if len(findings.problems) == before:
+        _check_together(name, values, findings)
+    return {"name": name, "options": values}
+
+
+def _check_together(name: str, options: Mapping[str, Any], findings: Findings) -> None:
+    """Notes options that are right one by one, but that Optuna refuses together."""
+    match name, options:
+        case "tpe", {"group": True, "multivariate": False}:
+            findings.add("group = true needs multivariate = true")
+        case "threshold", {"lower": low, "upper": high} if low > high:
+            findings.add(f"lower must not be above upper; found {show(low)} and {show(high)}")
+        case "threshold", _ if "lower" not in options and "upper" not in options:
+            findings.add("threshold needs lower, upper or both")
+        case "asha", {"min_resource": "auto", "bootstrap_count": int(n)} if n > 0:
+            findings.add('bootstrap_count needs a min_resource other than "auto"')
+        case "hyperband", {"max_resource": "auto", "bootstrap_count": int(n)} if n > 0:
+            findings.add('bootstrap_count needs a max_resource other than "auto"')
+        case "hyperband", {"min_resource": int(low), "max_resource": int(high)} if low > high:
+            findings.add(f"min_resource must not be above max_resource; found {low} and {high}")

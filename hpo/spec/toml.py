@@ -1,0 +1,240 @@
+"""Study files: TOML text to StudySpec and back; an error tells every mistake of a file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hpo.errors import Problem, SpecError, nearest
+from hpo.spec.findings import Findings, in_file_order
+from hpo.spec.reading import Draft, read_study
+from hpo.spec.study import StudySpec
+from hpo.spec.writer import render
+
+_LARGEST_BYTES: Final = 1_000_000
+_MAX_LINE: Final = 100
+_EMPTY: Final = "is empty; a study needs a task, a space and a budget"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A study file that is TOML, whether or not it is a right study.
+
+    Attributes:
+        source: Where it came from, for the headline of an error.
+        spec: The study; None when there are problems.
+        problems: What is wrong, in the order of the file.
+        draft: What could be read.
+        table: What the file holds.
+    """
+
+    source: str
+    spec: StudySpec | None
+    problems: tuple[Problem, ...]
+    draft: Draft
+    table: Mapping[str, Any]
+
+    def error(self, more: Iterable[Problem] = ()) -> SpecError | None:
+        """Returns one error of the problems and of ``more`` that later checks found.
+
+        Args:
+            more: Further problems; those at a key that has one already are left out.
+
+        Returns:
+            The error, its problems in the order of the file; None when there are none.
+        """
+        known = {problem.key for problem in self.problems}
+        found = [*self.problems, *(problem for problem in more if problem.key not in known)]
+        problems = in_file_order(found, self.table)
+        return SpecError(source=self.source, problems=problems) if problems else None
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """Reads a study file.
+
+    Args:
+        path: The file. A study without a name gets that of its file.
+        overrides: Entries that go before those of the file; see ``parse``.
+
+    Raises:
+        SpecError: There is no such file, it is not TOML, or it has mistakes: all of them.
+    """
+    return _spec(parse_file(path, overrides))
+
+
+def loads(text: str, source: str = "the study") -> StudySpec:
+    """Reads the text of a study file.
+
+    Args:
+        text: TOML.
+        source: Where it came from, for the headline of an error.
+
+    Raises:
+        SpecError: It is not TOML, or it has mistakes: all of them.
+    """
+    return _spec(parse(text, source))
+
+
+def dumps(spec: StudySpec) -> str:
+    """Returns the text of a study file, defaults left out; ``loads`` makes an equal spec of it."""
+    return render(spec.to_table())
+
+
+def parse_file(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Parsed:
+    """Reads a study file, right or wrong; see ``load`` and ``parse``.
+
+    Raises:
+        SpecError: There is no such file, or it is not TOML.
+    """
+    return parse(read_text(path), str(path), name=Path(path).stem, overrides=overrides)
+
+
+def parse(
+    text: str,
+    source: str,
+    *,
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Parsed:
+    """Reads the text of a study file, right or wrong.
+
+    Args:
+        text: TOML.
+        source: Where it came from, for the headline of an error.
+        name: Name for a study without one.
+        overrides: Entries that go before those of the text, such as
+            ``{"seed": 1, "budget": {"trials": 60}}``; None leaves an entry as it is.
+
+    Raises:
+        SpecError: The text is empty or not TOML, so that nothing of it can be read.
+    """
+    table = _table(text.removeprefix("\ufeff"), source)
+    if name is not None:
+        table.setdefault("name", name)
+    _override(table, overrides or {})
+    findings = Findings()
+    draft = read_study(table, findings)
+    problems = in_file_order(findings.problems, table)
+    spec = None if problems else StudySpec(**table)
+    return Parsed(source, spec, problems, draft, table)
+
+
+def diff(old_toml: str, new_toml: str, name: str) -> str:
+    """Returns what differs between two texts of one study, as a unified diff.
+
+    Args:
+        old_toml: The study as the database holds it.
+        new_toml: The study as it was given now.
+        name: Name of the study.
+    """
+    lines = difflib.unified_diff(
+        old_toml.splitlines(),
+        new_toml.splitlines(),
+        f"{name} (in the database)",
+        f"{name} (given now)",
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
+def read_text(path: str | Path) -> str:
+    """Reads the text of a study file; a byte order mark is left out.
+
+    Raises:
+        SpecError: There is no such file, or it cannot be a study file.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file.{_suggestion(file)}") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a directory.{_contents(file)}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"{path} cannot be read: {reason.lower()}") from None
+    if len(content) > _LARGEST_BYTES:
+        raise SpecError(f"{path} is larger than a study file can be (1 MB)")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8") from None
+
+
+def _spec(parsed: Parsed) -> StudySpec:
+    if parsed.spec is None:
+        raise SpecError(source=parsed.source, problems=parsed.problems)
+    return parsed.spec
+
+
+def _override(table: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(table.setdefault(key, {}), dict):
+            _override(table[key], value)
+        elif value is not None:
+            table[key] = value
+
+
+def _table(text: str, source: str) -> dict[str, Any]:
+    if not text.strip():
+        raise SpecError(f"{source} {_EMPTY}")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise SpecError(f"{source} is not a study: it is nested too deeply") from None
+    except ValueError as error:
+        problem = _syntax_problem(text, str(error))
+        raise SpecError(f"{source} is not valid TOML", source=source, problems=[problem]) from None
+    if not table:
+        raise SpecError(f"{source} {_EMPTY}")
+    return table
+
+
+def _syntax_problem(text: str, message: str) -> Problem:
+    """Says where the TOML breaks off, and shows that line."""
+    lines = text.replace("\r\n", "\n").rstrip().split("\n")
+    what, _, where = message.partition(" (at ")
+    place = re.match(r"line (\d+), column (\d+)", where)
+    if place is None and "end of document" not in where:
+        # The one complaint without a place is Python's own, about a number.
+        return Problem("a number", "has more digits than can be read")
+    # What is missing at the end of the file is missed in its last line.
+    number = int(place[1]) if place else len(lines)
+    shown = lines[number - 1] if number <= len(lines) else ""
+    column = int(place[2]) if place else len(shown) + 1
+    start = max(0, column - _MAX_LINE // 2) if len(shown) > _MAX_LINE else 0
+    line = "".join(c if c.isprintable() else " " for c in shown[start : start + _MAX_LINE])
+    return Problem(f"line {number}, column {column}", f"{_lower(what)}: {line.strip()}")
+
+
+def _lower(message: str) -> str:
+    if message.startswith("Cannot overwrite a value"):
+        return "this key stands here a second time"
+    return message[:1].lower() + message[1:]
+
+
+def _suggestion(missing: Path) -> str:
+    """Finds the study file whose name is most like one that does not exist."""
+    files = {file.name: file for file in (*_studies(Path("studies")), *_studies(missing.parent))}
+    name = missing.name if missing.suffix == ".toml" else f"{missing.name}.toml"
+    match = name if name in files else nearest(name, files)
+    return f" Did you mean {files[match]}?" if match else ""
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(map(str, _studies(folder)))[:5]
+    return f" Name one of its files: {', '.join(names)}" if names else ""
+
+
+def _studies(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.glob("*.toml") if file.is_file())
+    except (OSError, ValueError):
+        return []
