@@ -1,0 +1,200 @@
+"""Handing out work: exact under any number of workers, for every claim holds the study's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.errors import StoreError
+from hpo.store import budgets, candidates, reaping, sql, trial_rows
+from hpo.store.budgets import UNBOUNDED_EPOCHS
+from hpo.store.candidates import Candidate, Request
+from hpo.store.database import Database
+from hpo.store.leases import Claim, Lease
+from hpo.store.optuna_schema import trials
+from hpo.store.reaping import Patience
+from hpo.store.tables import hpo_lease, hpo_worker
+from hpo.store.turn import Turn
+
+
+def claim(db: Database, study_id: int, request: Request, patience: Patience) -> Claim:
+    """See `Ledger.claim`."""
+
+    def work(conn: sa.Connection) -> Claim:
+        turn = Turn.take(db, conn, study_id)
+        _present(turn, request.worker_id)
+        reaping.free_dead(turn, patience)
+        _drop_ended_elsewhere(turn)
+        refusal = _refusal(turn)
+        if refusal is not None:
+            return refusal
+        if request.n <= 0:
+            return Claim((), exhausted=False, reason="waiting")
+        return _grant(turn, request)
+
+    return db.transaction(work)
+
+
+def _present(turn: Turn, worker_id: int) -> None:
+    # Whoever claims lives, whatever has been believed of it: its trials were given away, that
+    # is all.
+    statement = (
+        sa.update(hpo_worker)
+        .where(hpo_worker.c.worker_id == worker_id, hpo_worker.c.study_id == turn.study_id)
+        .values(heartbeat_at=turn.now, ended_at=None)
+    )
+    if turn.conn.execute(statement).rowcount == 0:
+        raise StoreError(f"worker {worker_id} is not registered with study {turn.study_id}")
+
+
+def _drop_ended_elsewhere(turn: Turn) -> None:
+    """Removes leases of trials that another program has finished, such as plain Optuna."""
+    statement = (
+        sa.select(hpo_lease.c.trial_id, hpo_lease.c.token, hpo_lease.c.epoch, trials.c.state)
+        .join(trials, trials.c.trial_id == hpo_lease.c.trial_id)
+        .where(hpo_lease.c.study_id == turn.study_id, trials.c.state != TrialState.RUNNING)
+    )
+    ended = turn.conn.execute(statement).all()
+    if ended:
+        spent = {row.trial_id: row.epoch for row in ended}
+        pairs = [(row.trial_id, row.token) for row in ended]
+        turn.end_trials(spent, TrialState.FAIL, pairs)
+
+
+def _refusal(turn: Turn) -> Claim | None:
+    """Returns the answer when the study gives no work out at all, else None."""
+    if turn.state == "paused":
+        return Claim((), exhausted=False, reason="paused")
+    if turn.state == "active":
+        deadline_at = turn.limits.deadline_at
+        if deadline_at is not None and turn.now >= deadline_at:
+            turn.finish_study("deadline")
+        elif candidates.target_reached(turn):
+            turn.finish_study("target")
+        else:
+            return None
+    if turn.state == "stopped":
+        return Claim((), exhausted=True, reason="stopped")
+    turn.end_free_trials()
+    return Claim((), exhausted=True, reason=turn.reason or "done")
+
+
+def _grant(turn: Turn, request: Request) -> Claim:
+    """Hands out what is mislaid, free, waiting and new, in this order."""
+    mislaid = candidates.mislaid(turn, request)
+    n = request.n - len(mislaid)
+    free = candidates.unfinished(turn, "free", hpo_lease.c.worker_id.is_(None), n)
+    n -= len(free)
+    may_start = budgets.n_startable(turn.limits.n_trials, candidates.n_started(turn), n)
+    waiting = candidates.waiting(turn, may_start)
+    new = [Candidate("new")] * (may_start - len(waiting))
+    chosen = _funded(turn, [*free, *waiting, *new])
+    going_on = [*mislaid, *(trial for trial in chosen if trial.kind == "free")]
+    starting = _start(turn, [trial for trial in chosen if trial.kind != "free"])
+    if going_on or starting:
+        leases = _hand_out(turn, request.worker_id, going_on, starting)
+        return Claim(leases, exhausted=False, reason="")
+    return _nothing_left(turn)
+
+
+def _funded(turn: Turn, wanted: Sequence[Candidate]) -> list[Candidate]:
+    """Returns the candidates that the budget of epochs allows, each with its ``epoch_stop``."""
+    epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
+    wants = [max(0, epochs - trial.epoch) for trial in wanted]
+    given = budgets.shares(wants, candidates.epochs_left(turn) if wanted else None)
+    return [
+        replace(trial, epoch_stop=trial.epoch + share)
+        for trial, want, share in zip(wanted, wants, given, strict=True)
+        # A trial that has all its epochs still has to be settled by somebody.
+        if share or not want
+    ]
+
+
+def _start(turn: Turn, chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Turns waiting trials and new ones into RUNNING trials of Optuna's."""
+    waiting = [trial for trial in chosen if trial.kind == "waiting"]
+    new = [trial for trial in chosen if trial.kind == "new"]
+    if waiting:
+        trial_rows.change_state(
+            turn.conn,
+            sql.ids(waiting),
+            TrialState.RUNNING,
+            turn.now,
+            only_from=(TrialState.WAITING,),
+        )
+    if not new:
+        return waiting
+    added = trial_rows.add_trials(turn.conn, turn.study_id, len(new), started_at=turn.now)
+    born = [
+        replace(trial, trial_id=trial_id, number=number)
+        for trial, (trial_id, number) in zip(new, added, strict=True)
+    ]
+    return [*waiting, *born]
+
+
+def _hand_out(
+    turn: Turn, worker_id: int, going_on: Sequence[Candidate], starting: Sequence[Candidate]
+) -> tuple[Lease, ...]:
+    """Grants the leases, each with a token of its own: two statements for any number."""
+    given = [*going_on, *starting]
+    tokens = turn.next_tokens(len(given))
+    leases = [
+        Lease(
+            study_id=turn.study_id,
+            trial_id=trial.trial_id,
+            number=trial.number,
+            worker_id=worker_id,
+            token=token,
+            attempt=trial.attempt,
+            epoch=trial.epoch,
+            epoch_stop=trial.epoch_stop,
+            checkpoint=trial.checkpoint,
+        )
+        for trial, token in zip(given, tokens, strict=True)
+    ]
+    old, new = leases[: len(going_on)], leases[len(going_on) :]
+    for part in sql.chunks(old):
+        turn.conn.execute(_regrant(part, turn))
+    if new:
+        turn.conn.execute(sa.insert(hpo_lease), [_lease_row(lease, turn) for lease in new])
+    return tuple(leases)
+
+
+def _regrant(leases: Sequence[Lease], turn: Turn) -> sa.Update:
+    column = hpo_lease.c
+    stops = {lease.trial_id: lease.epoch_stop for lease in leases}
+    tokens = {lease.trial_id: lease.token for lease in leases}
+    return (
+        sa.update(hpo_lease)
+        .where(column.trial_id.in_(sql.ids(leases)))
+        .values(
+            worker_id=leases[0].worker_id,
+            token=sql.by_trial(column.token, tokens),
+            epoch_stop=sql.by_trial(column.epoch_stop, stops),
+            updated_at=turn.now,
+        )
+    )
+
+
+def _lease_row(lease: Lease, turn: Turn) -> dict[str, Any]:
+    row = asdict(lease) | {"updated_at": turn.now}
+    del row["number"]
+    return row
+
+
+def _nothing_left(turn: Turn) -> Claim:
+    """Tells waiting for others from a budget that is used up, and ends the study if it is."""
+    lease = hpo_lease.c
+    owned = sa.select(lease.trial_id).where(
+        lease.study_id == turn.study_id, lease.worker_id.is_not(None)
+    )
+    if turn.conn.execute(owned.limit(1)).scalar() is not None:
+        # They may die and leave their trials, or stop early and give epochs back.
+        return Claim((), exhausted=False, reason="waiting")
+    turn.finish_study("budget")
+    turn.end_free_trials()
+    return Claim((), exhausted=True, reason="budget")

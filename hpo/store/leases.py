@@ -1,0 +1,125 @@
+"""What the ledger takes and gives: leases, reports, outcomes. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+OutcomeState: TypeAlias = Literal["complete", "pruned", "failed", "paused", "released"]
+StudyState: TypeAlias = Literal["active", "paused", "stopped", "done"]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An assignment: advance this trial from ``epoch`` to ``epoch_stop``.
+
+    Attributes:
+        study_id: The study.
+        trial_id: The trial, unique in the database.
+        number: The trial, counted within the study from 0.
+        worker_id: The owner.
+        token: Differs for every grant; the owner shows it with everything it writes.
+        attempt: 1 for a trial that was never lost, one more for each time it was.
+        epoch: Epochs reported so far, 0 for a new trial. The checkpoint may be older.
+        epoch_stop: Epochs after which to settle. It may equal ``epoch``: the trial's last owner
+            died between its last report and its settlement.
+        checkpoint: Where to go on from, as its last owner said.
+    """
+
+    study_id: int
+    trial_id: int
+    number: int
+    worker_id: int
+    token: int
+    attempt: int
+    epoch: int
+    epoch_stop: int
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The answer to a claim.
+
+    Attributes:
+        leases: At most as many as were asked for.
+        exhausted: Nothing will ever come again unless budgets or the study's state change.
+        reason: Why there are no leases. With ``exhausted``: budget, target, deadline, stopped
+            or done; without: waiting (for others' trials to end) or paused.
+    """
+
+    leases: tuple[Lease, ...]
+    exhausted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of one trial, as its worker reports it.
+
+    Attributes:
+        trial_id: The trial.
+        token: Of the lease.
+        epoch: Epochs completed, from 1.
+        metrics: Every metric by its name.
+        objective: Becomes Optuna's intermediate value at step ``epoch``; None reports none.
+        learning_rate: At the end of the epoch.
+        seconds: What the epoch took.
+        samples_per_s: Training samples per second.
+    """
+
+    trial_id: int
+    token: int
+    epoch: int
+    metrics: Mapping[str, float]
+    objective: float | None
+    learning_rate: float | None
+    seconds: float
+    samples_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an assignment ended.
+
+    Attributes:
+        trial_id: The trial.
+        token: Of the lease.
+        state: complete, pruned and failed end the trial; paused and released keep it for
+            continuation, by whichever worker.
+        values: One an objective; None for none.
+        reason: The kind of the event that is recorded, such as pruned, nan, oom, user_code,
+            interrupted; empty for no event.
+        message: The event's text.
+        checkpoint: Where to go on from; None leaves what is known.
+        user_attrs: Become Optuna's user attributes; values that JSON can say.
+        epoch: Epochs completed.
+    """
+
+    trial_id: int
+    token: int
+    state: OutcomeState
+    values: tuple[float, ...] | None = None
+    reason: str = ""
+    message: str = ""
+    checkpoint: str | None = None
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The answer to a heartbeat.
+
+    Attributes:
+        state: Of the study; ``gone`` when the study or the worker is no longer known.
+        ending: Why running trials should end at their next epoch: stopped, deadline, target,
+            budget or gone; empty when they should go on.
+        held: The trials whose lease this worker has. Compare with what the worker held *before*
+            it called: a trial claimed meanwhile may be missing here.
+    """
+
+    state: str
+    ending: str
+    held: frozenset[int]

@@ -1,0 +1,147 @@
+"""The ledger: who works on which trial. Each verb is one short transaction, safe to repeat.
+
+The database is the only coordinator. Budgets are exact because every claim holds the study's row
+locked (`claims`); no stale worker writes anything because every row it hands in carries its
+lease's token, and is written only while that token is in force (`settlement`); a dead worker's
+trials go on because any other worker may take them over (`reaping`). Time is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from hpo.store import claims, reaping, settlement, sql, workers
+from hpo.store.candidates import Request
+from hpo.store.database import Database
+from hpo.store.leases import Claim, EpochRow, Lease, Outcome, Renewal
+from hpo.store.reaping import Patience
+from hpo.store.tables import hpo_lease, hpo_study, hpo_worker
+from hpo.store.turn import Turn
+
+__all__ = ["Claim", "EpochRow", "Lease", "Ledger", "Outcome", "Renewal"]
+
+_GONE = Renewal(state="gone", ending="gone", held=frozenset())
+
+
+class Ledger:
+    """Claim, renew, report, settle, reap. Holds nothing but its settings; threads may share it.
+
+    Every verb raises StoreError when the database fails; `Database.is_outage` tells whether
+    calling again may help.
+
+    Args:
+        db: The database.
+        grace_s: Silence, in seconds by the database's clock, after which a worker is taken for
+            dead. Several heartbeats long.
+        max_attempts: Workers that a trial may lose before it fails.
+    """
+
+    def __init__(self, db: Database, *, grace_s: float = 60.0, max_attempts: int = 3) -> None:
+        self._db = db
+        self._patience = Patience(grace_s, max_attempts)
+
+    def claim(self, study_id: int, worker_id: int, n: int, held: Collection[int] = ()) -> Claim:
+        """Takes up to ``n`` trials: lost ones first, then enqueued ones, then new ones.
+
+        In this order: what this worker owns without knowing (the answer to its last claim was
+        lost; it gets new tokens), trials that were interrupted or whose worker died, Optuna's
+        WAITING trials, new trials. It counts as a heartbeat and reaps. When all is spent, the
+        study is marked done in the same transaction, and what is left of it is pruned.
+
+        Args:
+            study_id: The study.
+            worker_id: As `workers.register` gave it.
+            n: How many trials, beside those it holds.
+            held: The trial_ids that the worker works on now.
+
+        Raises:
+            StoreError: The study or the worker is not known.
+        """
+        request = Request(worker_id, n, frozenset(held))
+        return claims.claim(self._db, study_id, request, self._patience)
+
+    def renew(self, worker_id: int, checkpoints: Mapping[int, str] | None = None) -> Renewal:
+        """Tells that the worker lives, and asks whether its trials should go on.
+
+        Args:
+            worker_id: The worker.
+            checkpoints: Where to continue each of its trials from, by trial_id; those whose
+                lease it has lost are passed over.
+        """
+
+        def work(conn: sa.Connection) -> Renewal:
+            now = self._db.now(conn)
+            if not workers.mark_alive(conn, worker_id, now):
+                return _GONE
+            lease, study = hpo_lease.c, hpo_study.c
+            for part in sql.chunks(sorted((checkpoints or {}).items())):
+                paths = dict(part)
+                conn.execute(
+                    sa.update(hpo_lease)
+                    .where(lease.worker_id == worker_id, lease.trial_id.in_(sorted(paths)))
+                    .values(checkpoint=sql.by_trial(lease.checkpoint, paths), updated_at=now)
+                )
+            held = conn.scalars(sa.select(lease.trial_id).where(lease.worker_id == worker_id))
+            of_worker = (
+                sa.select(study.state, study.reason, study.deadline_at)
+                .join(hpo_worker, hpo_worker.c.study_id == study.study_id)
+                .where(hpo_worker.c.worker_id == worker_id)
+            )
+            row = conn.execute(of_worker).one_or_none()
+            if row is None:
+                return _GONE
+            late = row.deadline_at is not None and now >= row.deadline_at
+            ending = "deadline" if late and row.state == "active" else ""
+            if row.state in ("stopped", "done"):
+                ending = "stopped" if row.state == "stopped" else row.reason or "done"
+            return Renewal(state=row.state, ending=ending, held=frozenset(held))
+
+        return self._db.transaction(work)
+
+    def report(self, rows: Sequence[EpochRow]) -> set[int]:
+        """Writes epochs of any number of trials, into our table and Optuna's, all at once.
+
+        Repeating it is harmless: what was reported first for an epoch stays. The number of
+        statements does not depend on the number of trials.
+
+        Returns:
+            The trial_ids whose lease is lost; nothing was written for them.
+        """
+        return settlement.report(self._db, rows)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> set[int]:
+        """Hands trials back with their outcomes: state, values, user attributes, event.
+
+        A lease ends with its settlement. Settling a second time changes nothing and answers
+        that the lease is lost. A value that is NaN is none; a complete trial with one fails,
+        with reason nan. Interrupted trials count no attempt.
+
+        Returns:
+            The trial_ids whose lease is lost; nothing was written for them.
+        """
+        return settlement.settle(self._db, outcomes)
+
+    def reap(self, study_id: int) -> list[int]:
+        """Takes the trials of dead workers, so that they can be claimed again.
+
+        Dead are workers that were silent for ``grace_s``, that have ended, or whose process on
+        this machine is gone (known at once, without grace). A trial lost ``max_attempts`` times
+        fails. Of two that reap at the same time one finds nothing.
+
+        Returns:
+            The trial_ids taken, ascending.
+
+        Raises:
+            StoreError: There is no such study.
+        """
+
+        def work(conn: sa.Connection) -> list[int]:
+            turn = Turn.take(self._db, conn, study_id)
+            taken = reaping.free_dead(turn, self._patience)
+            if turn.state == "done":
+                turn.end_free_trials()
+            return taken
+
+        return self._db.transaction(work)

@@ -1,0 +1,226 @@
+"""Optuna's tables, as Optuna itself defines them, and how it stores values and times.
+
+This module and `storage` are the only places that touch Optuna's private parts. What is used here:
+`optuna.storages._rdb.models` (tables, enums, `SCHEMA_VERSION`) and the alembic scripts beside it
+(names of the known revisions). `check_version` guards all of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from optuna.storages._rdb import models
+
+from hpo.errors import StoreError
+
+_logger = logging.getLogger(__name__)
+
+OPTUNA_REVISION = "v3.2.0.a"
+"""The alembic revision of Optuna's schema that this code was written against."""
+
+MAX_NAME_LENGTH: int = models.MAX_INDEXED_STRING_LENGTH
+"""Longest study name, parameter name and attribute key, in characters."""
+
+
+def _table(model: Any) -> sa.Table:
+    return cast(sa.Table, model.__table__)
+
+
+metadata: sa.MetaData = models.BaseModel.metadata
+studies = _table(models.StudyModel)
+study_directions = _table(models.StudyDirectionModel)
+study_user_attributes = _table(models.StudyUserAttributeModel)
+study_system_attributes = _table(models.StudySystemAttributeModel)
+trials = _table(models.TrialModel)
+trial_params = _table(models.TrialParamModel)
+trial_values = _table(models.TrialValueModel)
+trial_intermediate_values = _table(models.TrialIntermediateValueModel)
+trial_user_attributes = _table(models.TrialUserAttributeModel)
+trial_system_attributes = _table(models.TrialSystemAttributeModel)
+trial_heartbeats = _table(models.TrialHeartbeatModel)
+version_info = _table(models.VersionInfoModel)
+
+ValueType = models.TrialValueModel.TrialValueType
+IntermediateType = models.TrialIntermediateValueModel.TrialIntermediateValueType
+
+TABLE_NAMES = frozenset(metadata.tables) | {"alembic_version"}
+"""Every table that belongs to Optuna: our migrations leave these alone."""
+
+_VALUE_INFINITY = {math.inf: ValueType.INF_POS, -math.inf: ValueType.INF_NEG}
+_INTERMEDIATE_INFINITY = {math.inf: IntermediateType.INF_POS, -math.inf: IntermediateType.INF_NEG}
+
+
+def value_to_row(value: float) -> tuple[float | None, ValueType]:
+    """Returns (`value`, `value_type`) of `trial_values` for an objective's value.
+
+    Raises:
+        ValueError: `value` is NaN, which Optuna's schema cannot hold as a final value.
+    """
+    if math.isnan(value):
+        raise ValueError("the value of a trial cannot be NaN")
+    if math.isinf(value):
+        return None, _VALUE_INFINITY[value]
+    return float(value), ValueType.FINITE
+
+
+def row_to_value(value: float | None, value_type: ValueType) -> float:
+    """Inverts `value_to_row`."""
+    return float(models.TrialValueModel.stored_repr_to_value(value, value_type))
+
+
+def intermediate_to_row(value: float) -> tuple[float | None, IntermediateType]:
+    """Returns (`intermediate_value`, `intermediate_value_type`); NaN and infinities are stored."""
+    if math.isnan(value):
+        return None, IntermediateType.NAN
+    if math.isinf(value):
+        return None, _INTERMEDIATE_INFINITY[value]
+    return float(value), IntermediateType.FINITE
+
+
+def row_to_intermediate(value: float | None, value_type: IntermediateType) -> float:
+    """Inverts `intermediate_to_row`."""
+    if value_type is IntermediateType.FINITE:
+        return cast(float, value)
+    if value_type is IntermediateType.NAN:
+        return math.nan
+    return math.inf if value_type is IntermediateType.INF_POS else -math.inf
+
+
+def utc_now() -> datetime.datetime:
+    """Returns this process's clock as Optuna's tables hold times: naive UTC."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def local_to_utc(moment: datetime.datetime | None) -> datetime.datetime | None:
+    """Turns a time of a `FrozenTrial` (naive means local) into the stored naive UTC."""
+    if moment is None:
+        return None
+    return moment.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
+def utc_to_local(moment: datetime.datetime | None) -> datetime.datetime | None:
+    """Turns a stored naive UTC time into the naive local time that a `FrozenTrial` carries."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
+
+
+def current_revision(bind: sa.Engine | sa.Connection) -> str | None:
+    """Returns the revision of Optuna's schema in the database, or None where it has none."""
+    with _connection(bind) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check_version(bind: sa.Engine | sa.Connection) -> None:
+    """Makes sure that this code, the installed Optuna and the database mean the same tables.
+
+    Raises:
+        StoreError: They do not; the hint says what to do.
+    """
+    known = _known_revisions()
+    if known[0] != OPTUNA_REVISION:
+        raise StoreError(
+            f"optuna {optuna.__version__} keeps its tables at revision {known[0]}, "
+            f"this version of hpo knows {OPTUNA_REVISION}",
+            hint="install the version of optuna that hpo was released with",
+        )
+    revision = current_revision(bind)
+    if revision is None:
+        raise StoreError(
+            "the database has no Optuna tables (or they are older than optuna 0.9)",
+            hint="create them with `hpo db upgrade`",
+        )
+    if revision in known[1:]:
+        raise StoreError(
+            f"the database's Optuna tables are at revision {revision}, older than "
+            f"{OPTUNA_REVISION}",
+            hint="stop all workers, then run `optuna storage upgrade --storage URL`",
+        )
+    if revision != OPTUNA_REVISION:
+        raise StoreError(
+            f"the database's Optuna tables are at revision {revision}, which "
+            f"optuna {optuna.__version__} does not know",
+            hint="a newer optuna made this database: upgrade optuna and hpo on this machine",
+        )
+
+
+def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
+    """Creates Optuna's tables the way `RDBStorage` does: tables, `version_info`, revision.
+
+    Safe to repeat; the revision is written last, so an interrupted creation is completed by the
+    next call. Two processes must not be here at once: the caller holds a lock. Given a
+    connection, everything happens in its transaction (MySQL and MariaDB commit at each table).
+
+    Raises:
+        StoreError: The database holds Optuna tables of another revision.
+    """
+    with _connection(bind) as connection:
+        if current_revision(connection) is not None:
+            check_version(connection)
+            return
+        metadata.create_all(connection)
+        _add_microseconds(connection)
+        _insert_version_info(connection)
+        MigrationContext.configure(connection).stamp(_scripts(), OPTUNA_REVISION)
+        _logger.debug("created Optuna's tables at revision %s", OPTUNA_REVISION)
+
+
+def _add_microseconds(connection: sa.Connection) -> None:
+    # Optuna declares a plain DATETIME, which MySQL and MariaDB keep to the whole second: too
+    # coarse for the duration of a trial, and less than the other databases hold. Optuna reads
+    # and writes the finer column without noticing.
+    if connection.dialect.name in ("mysql", "mariadb"):
+        connection.execute(
+            sa.text(
+                "ALTER TABLE trials MODIFY datetime_start DATETIME(6) NULL,"
+                " MODIFY datetime_complete DATETIME(6) NULL"
+            )
+        )
+
+
+def _insert_version_info(connection: sa.Connection) -> None:
+    found = connection.execute(sa.select(version_info.c.schema_version)).scalar_one_or_none()
+    if found is None:
+        connection.execute(
+            version_info.insert().values(
+                version_info_id=1,
+                schema_version=models.SCHEMA_VERSION,
+                library_version=optuna.__version__,
+            )
+        )
+    elif found != models.SCHEMA_VERSION:
+        raise StoreError(
+            f"the database holds Optuna tables of schema version {found}, "
+            f"older than {models.SCHEMA_VERSION}",
+            hint="run `optuna storage upgrade --storage URL`",
+        )
+
+
+@contextmanager
+def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
+    if isinstance(bind, sa.Connection):
+        yield bind
+        return
+    with bind.begin() as connection:
+        yield connection
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(models.__file__).with_name("alembic")))
+
+
+@lru_cache(maxsize=1)
+def _known_revisions() -> tuple[str, ...]:
+    """Returns the installed Optuna's revisions, newest first."""
+    return tuple(script.revision for script in _scripts().walk_revisions())

@@ -1,0 +1,48 @@
+"""Whether a process that registered on this machine still runs."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
+_SAME_START_S = 1.5
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """Returns what names the boot and the process namespace that this process's pid is valid in.
+
+    A host's name is not enough: containers may share one without seeing each other's processes.
+    """
+    parts = [socket.gethostname(), platform.machine()]
+    if _BOOT_ID.is_file():
+        parts.append(_BOOT_ID.read_text(encoding="ascii").strip())
+    if _PID_NAMESPACE.is_symlink():
+        parts.append(str(_PID_NAMESPACE.readlink()))
+    return " ".join(parts)[-255:]
+
+
+def started_at(pid: int) -> float | None:
+    """Returns seconds from the machine's start to the process's; None when it is dead.
+
+    Unlike the time of day, this number stays when somebody sets the machine's clock.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time() - psutil.boot_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def is_dead(pid: int, pid_started_at: float) -> bool:
+    """Tells whether the process that registered with these numbers is gone."""
+    found = started_at(pid)
+    return found is None or abs(found - pid_started_at) > _SAME_START_S

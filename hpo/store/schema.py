@@ -1,0 +1,80 @@
+"""Whether a database has the tables this program needs; cheap when it has.
+
+The names of the revisions stand here as literals, so that opening a database loads neither
+alembic nor Optuna; a test holds them against the migration scripts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from hpo.errors import StoreError
+from hpo.store import faults
+
+if TYPE_CHECKING:
+    from hpo.store.database import Database
+
+VERSION_TABLE = "hpo_alembic_version"
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
+OPTUNA_HEAD = "v3.2.0.a"
+
+_BOTH = sa.text(
+    f"SELECT 'hpo', version_num FROM {VERSION_TABLE}"
+    " UNION ALL SELECT 'optuna', version_num FROM alembic_version"
+)
+
+
+def ensure(db: Database, *, create: bool) -> None:
+    """Checks that the database has both schemas at the revisions this program knows.
+
+    Args:
+        db: The database.
+        create: Add the tables that are missing altogether; never upgrades.
+
+    Raises:
+        StoreError: A schema is missing, too old or too new; one line says what to do.
+    """
+    if _revisions(db) == {"hpo": HEAD, "optuna": OPTUNA_HEAD}:
+        return
+    # Only now the slow way, which loads alembic and Optuna.
+    from hpo.store import optuna_schema
+    from hpo.store.migrations import create as create_schema
+    from hpo.store.migrations import current
+
+    revision = current(db)
+    if revision is None:
+        if not create:
+            raise StoreError(
+                f"{db.masked_url} holds no studies of hpo yet; `hpo run STUDY.toml` starts one"
+            )
+        create_schema(db)
+    else:
+        _require_head(revision, db.masked_url)
+        optuna_schema.check_version(db.engine)
+
+
+def _revisions(db: Database) -> dict[str, str] | None:
+    try:
+        with db.read() as conn:
+            return {row[0]: row[1] for row in conn.execute(_BOTH)}
+    except StoreError as error:
+        if faults.is_missing_table(error):
+            return None
+        raise
+
+
+def _require_head(revision: str, masked_url: str) -> None:
+    if revision == HEAD:
+        return
+    if revision in REVISIONS:
+        raise StoreError(
+            f"{masked_url}: the schema is revision {revision}, this hpo needs {HEAD}: "
+            "run `hpo db upgrade`"
+        )
+    raise StoreError(
+        f"{masked_url}: the schema is revision {revision}, made by a newer hpo "
+        f"(this one knows {HEAD}): upgrade hpo"
+    )

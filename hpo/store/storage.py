@@ -1,0 +1,307 @@
+"""Optuna's storage on Optuna's own schema: few statements, batched verbs, incremental reads.
+
+Every verb is one short transaction. Anything written here is read by plain Optuna and the other
+way round. Finished trials are cached (`trial_cache`), with a check that they still are what was
+cached; everything else is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
+from optuna.study._frozen import FrozenStudy
+from optuna.study._study_direction import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import IntegrityError
+
+from hpo.store import optuna_schema as schema
+from hpo.store import session, study_rows, trial_reader, trial_rows
+from hpo.store.stored_trial import copy_trial
+from hpo.store.trial_cache import TrialCache
+from hpo.store.trial_writer import TrialWriter, finished_error, no_study, no_trial
+from hpo.store.used_distributions import Params
+
+if TYPE_CHECKING:
+    from hpo.store.database import Database
+
+_logger = logging.getLogger(__name__)
+
+MAX_CACHED_STUDIES = 8
+"""Studies whose trials are kept in memory; the one not asked for longest is forgotten first."""
+
+
+class Storage(BaseStorage):
+    """Optuna's storage over a `Database` whose schema has been checked.
+
+    Threads may share one; a pickled copy opens the same URL with a cache of its own. What a
+    method raises is what `BaseStorage` says, and `StorageInternalError`, with the driver's error
+    as its cause, when the database fails.
+
+    Args:
+        database: Where the studies are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = TrialWriter(database)
+        self._caches: OrderedDict[int, TrialCache] = OrderedDict()
+        self._caches_lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"database": self._database}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["database"])  # type: ignore[misc]
+        # A copy has a `Database` of its own: its connections are closed when the copy goes.
+        weakref.finalize(self, self._database.dispose)
+
+    # Studies
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """See `BaseStorage`."""
+        name = f"{DEFAULT_STUDY_NAME_PREFIX}{uuid.uuid4()}" if study_name is None else study_name
+        try:
+            study_id = session.write(
+                self._database, lambda c: study_rows.create(c, name, directions)
+            )
+        except StorageInternalError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise DuplicatedStudyError(f"a study named {name!r} exists already") from error
+            raise
+        self._forget(study_id)
+        _logger.info("created study %s (study_id %d)", name, study_id)
+        return study_id
+
+    def delete_study(self, study_id: int) -> None:
+        """See `BaseStorage`."""
+        existed = session.write(self._database, lambda c: study_rows.delete(c, study_id))
+        self._forget(study_id)
+        if not existed:
+            raise no_study(study_id)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """See `BaseStorage`."""
+        self._put_study_attr(schema.study_user_attributes, study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """See `BaseStorage`."""
+        self._put_study_attr(schema.study_system_attributes, study_id, key, value)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            study_id = study_rows.id_of(connection, study_name)
+        if study_id is None:
+            raise KeyError(f"there is no study named {study_name!r}")
+        return study_id
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            name = study_rows.name_of(connection, study_id)
+        if name is None:
+            raise no_study(study_id)
+        return name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            directions = study_rows.directions_of(connection, study_id)
+        if not directions:
+            raise no_study(study_id)
+        return directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """See `BaseStorage`."""
+        return self._attrs(schema.studies, schema.study_user_attributes, study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """See `BaseStorage`."""
+        return self._attrs(schema.studies, schema.study_system_attributes, study_id)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            return study_rows.all_studies(connection)
+
+    # Trials: writing one
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """See `BaseStorage`; numbers are consecutive under the lock of the study's row."""
+        if template_trial is None:
+            return self._writer.create(study_id, 1)[0]
+        return self._writer.create_from(study_id, template_trial)
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """See `BaseStorage`; a parameter that the trial has already is left as it is."""
+        self._writer.set_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """See `BaseStorage`; WAITING to RUNNING succeeds for one caller only."""
+        return self._writer.set_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """See `BaseStorage`."""
+        row = trial_rows.intermediate_row(trial_id, step, intermediate_value)
+        self._writer.put(trial_rows.INTERMEDIATES, row)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See `BaseStorage`."""
+        self._writer.put(trial_rows.USER_ATTRS, trial_rows.attr_row(trial_id, key, value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See `BaseStorage`."""
+        self._writer.put(trial_rows.SYSTEM_ATTRS, trial_rows.attr_row(trial_id, key, value))
+
+    # Trials: writing many; each call is one transaction, all or nothing
+
+    def create_trials(self, study_id: int, n: int) -> list[int]:
+        """Adds `n` RUNNING trials with consecutive numbers; see `TrialWriter.create`."""
+        return self._writer.create(study_id, n)
+
+    def set_params(self, items: Sequence[tuple[int, Params]]) -> None:
+        """Sets parameters of many trials; see `TrialWriter.set_params`."""
+        self._writer.set_params(items)
+
+    def report(self, rows: Sequence[tuple[int, int, float]]) -> None:
+        """Reports (trial_id, step, intermediate value) of many; see `TrialWriter.report`."""
+        self._writer.report(rows)
+
+    def finish(self, items: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:
+        """Finishes many trials with (trial_id, state, values); see `TrialWriter.finish`."""
+        self._writer.finish(items)
+
+    # Trials: reading
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """See `BaseStorage`; a finished trial is the cached object."""
+        with self._read() as connection:
+            head = trial_reader.read_head(connection, trial_id)
+            if head is None:
+                raise no_trial(trial_id)
+            for cache in list(self._caches.values()):
+                cached = cache.finished(head)
+                if cached is not None:
+                    return cached
+            (trial,) = trial_reader.read_trials(connection, [head])
+            return trial
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """See `BaseStorage`; one statement when nothing is new, two otherwise."""
+        trials = self._cache(study_id).trials(states)
+        return [copy_trial(trial) for trial in trials] if deepcopy else trials
+
+    def get_n_trials(
+        self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None
+    ) -> int:
+        """See `BaseStorage`; reads no params and values."""
+        states = (state,) if isinstance(state, TrialState) else state
+        heads = self._cache(study_id).heads()
+        return sum(states is None or head.state in states for head in heads)
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """See `BaseStorage`; the oldest of equally good ones, found without reading the others."""
+        directions = self.get_study_directions(study_id)
+        if len(directions) > 1:
+            raise RuntimeError("a study with several objectives has no single best trial")
+        with self._read() as connection:
+            trial_id = study_rows.best_trial_id(connection, study_id, directions[0])
+        if trial_id is None:
+            raise ValueError("no trials are completed yet")
+        return self.get_trial(trial_id)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            trial_id = study_rows.trial_id_of(connection, study_id, trial_number)
+        if trial_id is None:
+            raise KeyError(f"study_id {study_id} has no trial with number {trial_number}")
+        return trial_id
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            head = trial_reader.read_head(connection, trial_id)
+        if head is None:
+            raise no_trial(trial_id)
+        return head.number
+
+    def get_trial_param(self, trial_id: int, param_name: str) -> float:
+        """See `BaseStorage`."""
+        with self._read() as connection:
+            value = trial_reader.read_param(connection, trial_id, param_name)
+        if value is None:
+            raise KeyError(f"trial_id {trial_id} has no parameter {param_name!r}")
+        return value
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """See `BaseStorage`."""
+        return self._attrs(schema.trials, schema.trial_user_attributes, trial_id)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """See `BaseStorage`."""
+        return self._attrs(schema.trials, schema.trial_system_attributes, trial_id)
+
+    def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
+        """See `BaseStorage`."""
+        if trial_state.is_finished():
+            raise finished_error(self.get_trial_number_from_id(trial_id))
+
+    def _read(self) -> AbstractContextManager[sa.Connection]:
+        return session.reading(self._database)
+
+    def _cache(self, study_id: int) -> TrialCache:
+        with self._caches_lock:
+            if study_id not in self._caches:
+                self._caches[study_id] = TrialCache(study_id, self._read)
+            self._caches.move_to_end(study_id)
+            while len(self._caches) > MAX_CACHED_STUDIES:
+                self._caches.popitem(last=False)
+            return self._caches[study_id]
+
+    def _forget(self, study_id: int) -> None:
+        with self._caches_lock:
+            self._caches.pop(study_id, None)
+        self._writer.forget(study_id)
+
+    def _put_study_attr(self, table: sa.Table, study_id: int, key: str, value: Any) -> None:
+        put = partial(study_rows.put_attr, table=table, study_id=study_id, key=key, value=value)
+        if not session.write(self._database, put):
+            raise no_study(study_id)
+
+    def _attrs(self, parent: sa.Table, table: sa.Table, row_id: int) -> dict[str, Any]:
+        with self._read() as connection:
+            attrs = study_rows.attrs_of(connection, parent, table, row_id)
+        if attrs is None:
+            raise no_study(row_id) if parent is schema.studies else no_trial(row_id)
+        return attrs

@@ -1,0 +1,238 @@
+"""Studies: their spec, state and budget, beside Optuna's row for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
+from optuna.study import StudyDirection
+
+from hpo.errors import SpecError, StoreError, did_you_mean
+from hpo.spec import toml
+from hpo.spec.study import Budget, StudySpec
+from hpo.store import budgets, optuna_schema, study_rows
+from hpo.store.database import Database
+from hpo.store.events import Event
+from hpo.store.leases import StudyState
+from hpo.store.tables import hpo_study
+from hpo.store.turn import Turn
+
+_DIRECTIONS = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
+_NAME = optuna_schema.studies.c.study_name
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as the database has it; times are naive UTC by the database's clock.
+
+    Attributes:
+        spec: As it was created or last updated.
+        digest: Of the spec, without its budget.
+        state: active, paused, stopped or done.
+        base_dir: Folder that relative paths of the spec refer to.
+        deadline_at: When its hours are over.
+        reason: Why it is in its state.
+    """
+
+    study_id: int
+    name: str
+    spec: StudySpec
+    digest: str
+    state: StudyState
+    base_dir: str | None
+    budget: Budget
+    deadline_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    reason: str | None
+
+
+def create_or_join(db: Database, spec: StudySpec, base_dir: str | None) -> tuple[StudyRecord, bool]:
+    """Creates the study of a spec, or joins the one that is there, in one transaction.
+
+    A study of the same name is joined when it differs in nothing but the budget, which is then
+    updated.
+
+    Returns:
+        The study, and whether it was created now.
+
+    Raises:
+        SpecError: Another spec has this name; the message shows what differs.
+        StoreError: Optuna made a study of this name.
+    """
+
+    def work(conn: sa.Connection) -> tuple[StudyRecord, bool]:
+        study_id = study_rows.id_of(conn, spec.name)
+        if study_id is None:
+            study_id = _insert_optuna(conn, spec)
+            if study_id is not None:
+                _insert_ours(db, conn, study_id, spec, base_dir)
+                return _record(conn, spec.name, db), True
+        record = _record(conn, spec.name, db)
+        if record.digest != spec.digest:
+            raise _other_spec(record, spec)
+        if record.budget != spec.budget:
+            _update_budget(Turn.take(db, conn, record.study_id), record, spec.budget)
+            record = _record(conn, spec.name, db)
+        return record, False
+
+    return db.transaction(work)
+
+
+def load(db: Database, name: str) -> StudyRecord:
+    """Returns the study of this name.
+
+    Raises:
+        StoreError: There is none, or hpo did not create it.
+    """
+    with db.read() as conn:
+        return _record(conn, name, db)
+
+
+def names(db: Database) -> list[str]:
+    """Returns the names of hpo's studies, in alphabetical order."""
+    with db.read() as conn:
+        return _names(conn)
+
+
+def set_state(db: Database, study_id: int, state: StudyState, reason: str | None = None) -> None:
+    """Sets a study's state; workers follow at their next claim or heartbeat.
+
+    A study that becomes done has its unfinished trials that nobody works on pruned.
+
+    Raises:
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> None:
+        turn = Turn.take(db, conn, study_id)
+        if (turn.state, turn.reason) == (state, reason):
+            return
+        turn.state, turn.reason = state, reason
+        turn.update_study(state=state, reason=reason, updated_at=turn.now)
+        turn.record([Event(study_id, state, reason or "")])
+        if state == "done":
+            turn.end_free_trials()
+
+    db.transaction(work)
+
+
+def set_budget(db: Database, study_id: int, budget: Budget) -> None:
+    """Changes a study's budget; a study that was done goes on if the budget grew.
+
+    Hours count from the study's creation. What running trials have reserved stays theirs.
+
+    Raises:
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> None:
+        turn = Turn.take(db, conn, study_id)
+        name = study_rows.name_of(conn, study_id)
+        _update_budget(turn, _record(conn, name or "", db), budget)
+
+    db.transaction(work)
+
+
+def delete(db: Database, study_id: int) -> bool:
+    """Deletes a study with everything of it, Optuna's rows and ours.
+
+    Returns:
+        False when there was no such study.
+    """
+    return db.transaction(lambda conn: study_rows.delete(conn, study_id))
+
+
+def _insert_optuna(conn: sa.Connection, spec: StudySpec) -> int | None:
+    """Inserts Optuna's rows; None when another process has just taken the name."""
+    directions = [_DIRECTIONS[direction] for direction in spec.directions]
+    try:
+        with conn.begin_nested():
+            return study_rows.create(conn, spec.name, directions or [StudyDirection.MAXIMIZE])
+    except sa.exc.IntegrityError:
+        return None
+
+
+def _insert_ours(
+    db: Database, conn: sa.Connection, study_id: int, spec: StudySpec, base_dir: str | None
+) -> None:
+    now = db.now(conn)
+    first_token = (now - _EPOCH).total_seconds() * 1e6
+    conn.execute(
+        sa.insert(hpo_study).values(
+            study_id=study_id,
+            digest=spec.digest,
+            state="active",
+            base_dir=base_dir,
+            epochs_spent=0,
+            last_token=int(first_token),
+            created_at=now,
+            updated_at=now,
+            **_budget_columns(spec, now),
+        )
+    )
+
+
+def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
+    spec = record.spec.model_copy(update={"budget": budget})
+    values = _budget_columns(spec, record.created_at)
+    if turn.state == "done" and budgets.grew(record.budget, budget):
+        values |= {"state": "active", "reason": None}
+    turn.update_study(updated_at=turn.now, **values)
+    turn.record([Event(turn.study_id, "budget", str(budget))])
+
+
+def _budget_columns(spec: StudySpec, created_at: datetime) -> dict[str, Any]:
+    limits = budgets.limits(spec.budget, created_at)
+    return {"spec": toml.dumps(spec), **vars(limits)}
+
+
+def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
+    studies = optuna_schema.studies
+    statement = (
+        sa.select(studies.c.study_id.label("optuna_id"), hpo_study)
+        .join_from(studies, hpo_study, hpo_study.c.study_id == studies.c.study_id, isouter=True)
+        .where(studies.c.study_name == name)
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        raise StoreError(
+            f"there is no study called {name} in {db.masked_url}{did_you_mean(name, _names(conn))}"
+        )
+    if row.study_id is None:
+        raise StoreError(
+            f"{name} was not created by hpo; choose another name, or use Optuna with it"
+        )
+    spec = toml.loads(row.spec, f"study {name}")
+    return StudyRecord(
+        study_id=row.study_id,
+        name=name,
+        spec=spec,
+        digest=row.digest,
+        state=cast(StudyState, row.state),
+        base_dir=row.base_dir,
+        budget=spec.budget,
+        deadline_at=row.deadline_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        reason=row.reason,
+    )
+
+
+def _names(conn: sa.Connection) -> list[str]:
+    studies = optuna_schema.studies.c
+    statement = (
+        sa.select(_NAME).join(hpo_study, hpo_study.c.study_id == studies.study_id).order_by(_NAME)
+    )
+    return list(conn.scalars(statement))
+
+
+def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:
+    difference = toml.diff(toml.dumps(record.spec), toml.dumps(spec), spec.name)
+    return SpecError(
+        f"another study called {spec.name} is in the database:\n{difference}",
+        hint="give this one another name, or delete the other with `hpo delete`",
+    )

@@ -1,0 +1,118 @@
+"""Our tables. They stand beside Optuna's, and go when Optuna's rows go.
+
+Every time is naive UTC by the database's clock. Changing anything here needs a migration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from hpo.store import optuna_schema
+
+metadata = sa.MetaData()
+
+# MySQL's own TEXT ends at 64 KiB, its DATETIME at whole seconds.
+_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+_DateTime = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+_STUDY_ID = optuna_schema.studies.c.study_id
+_TRIAL_ID = optuna_schema.trials.c.trial_id
+
+
+def _of(parent: sa.Column[Any], **options: Any) -> sa.Column[Any]:
+    # Without the cascade, deleting a study with Optuna or its dashboard would silently fail.
+    name = parent.name
+    return sa.Column(
+        name,
+        sa.Integer,
+        sa.ForeignKey(parent, ondelete="CASCADE"),
+        **({"nullable": False} | options),
+    )
+
+
+def _table(name: str, *parts: Any) -> sa.Table:
+    return sa.Table(name, metadata, *parts, mysql_engine="InnoDB", mysql_charset="utf8mb4")
+
+
+hpo_study = _table(
+    "hpo_study",
+    _of(_STUDY_ID, primary_key=True, autoincrement=False),
+    sa.Column("spec", _Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", _Text),
+    sa.Column("base_dir", _Text),
+    sa.Column("n_trials", sa.Integer),
+    sa.Column("epochs", sa.Integer),
+    sa.Column("total_epochs", sa.BigInteger),
+    sa.Column("deadline_at", _DateTime),
+    sa.Column("target", sa.Double),
+    # The epochs of trials that ended: theirs are no longer summed over hpo_lease.
+    sa.Column("epochs_spent", sa.BigInteger, nullable=False),
+    # The last fencing token granted; starts at the time of creation in microseconds, so that
+    # tokens differ between studies, too.
+    sa.Column("last_token", sa.BigInteger, nullable=False),
+    sa.Column("created_at", _DateTime, nullable=False),
+    sa.Column("updated_at", _DateTime, nullable=False),
+)
+
+hpo_worker = _table(
+    "hpo_worker",
+    sa.Column("worker_id", sa.Integer, primary_key=True),
+    _of(_STUDY_ID),
+    sa.Column("host", sa.String(255), nullable=False),
+    # The boot and process namespace within which the pid means something.
+    sa.Column("machine", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("pid_started_at", sa.Double, nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("versions", _Text, nullable=False),
+    sa.Column("started_at", _DateTime, nullable=False),
+    sa.Column("heartbeat_at", _DateTime, nullable=False),
+    sa.Column("ended_at", _DateTime),
+    sa.Index("ix_hpo_worker_study_id", "study_id"),
+)
+
+# One row for each unfinished trial that hpo started: owned (worker_id and a token that is not 0)
+# or free to be continued (worker_id null, token 0). The row goes when the trial ends.
+hpo_lease = _table(
+    "hpo_lease",
+    _of(_TRIAL_ID, primary_key=True, autoincrement=False),
+    _of(_STUDY_ID),
+    sa.Column("worker_id", sa.Integer, sa.ForeignKey(hpo_worker.c.worker_id, ondelete="SET NULL")),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("epoch_stop", sa.Integer, nullable=False),
+    sa.Column("checkpoint", _Text),
+    sa.Column("updated_at", _DateTime, nullable=False),
+    sa.Index("ix_hpo_lease_study_id_worker_id", "study_id", "worker_id"),
+    sa.Index("ix_hpo_lease_worker_id", "worker_id"),
+)
+
+hpo_epoch = _table(
+    "hpo_epoch",
+    _of(_TRIAL_ID, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("metrics", _Text, nullable=False),
+    sa.Column("learning_rate", sa.Double),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("samples_per_s", sa.Double),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reported_at", _DateTime, nullable=False),
+)
+
+hpo_event = _table(
+    "hpo_event",
+    sa.Column("event_id", sa.Integer, primary_key=True),
+    sa.Column("at", _DateTime, nullable=False),
+    _of(_STUDY_ID),
+    _of(_TRIAL_ID, nullable=True),
+    sa.Column("worker_id", sa.Integer),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("message", _Text, nullable=False),
+    sa.Index("ix_hpo_event_study_id", "study_id"),
+    sa.Index("ix_hpo_event_trial_id", "trial_id"),
+)

@@ -1,0 +1,224 @@
+"""Reading trials from Optuna's tables: heads, then what hangs on them, in few statements."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.store import optuna_schema as schema
+from hpo.store.stored_trial import StoredTrial
+
+CHUNK = 500
+"""Most trials whose rows one statement asks for; bounds its parameters and its answer."""
+
+
+class Head(NamedTuple):
+    """A row of `trials`; times are naive UTC. Two equal heads of finished trials are one trial."""
+
+    trial_id: int
+    number: int
+    state: TrialState
+    datetime_start: datetime.datetime | None
+    datetime_complete: datetime.datetime | None
+
+
+class TrialRows:
+    """What hangs on one trial, as it was read."""
+
+    __slots__ = ("intermediate", "params", "system_attrs", "user_attrs", "values")
+
+    def __init__(self) -> None:
+        self.params: list[tuple[int, str, float, str]] = []
+        self.values: list[tuple[int, float]] = []
+        self.intermediate: dict[int, float] = {}
+        self.user_attrs: dict[str, Any] = {}
+        self.system_attrs: dict[str, Any] = {}
+
+
+def read_heads(
+    connection: sa.Connection, study_id: int, floor: int, also: Collection[int]
+) -> list[Head]:
+    """Returns the study's trials from id `floor` on and those in `also`, ascending by id."""
+    t = schema.trials.c
+    if len(also) > CHUNK:
+        # Too many for a list of parameters: read everything from the oldest of them on.
+        floor, also = min(floor, *also), ()
+    statement = _HEADS.where(t.study_id == study_id)
+    if also:
+        statement = statement.where(sa.or_(t.trial_id >= floor, t.trial_id.in_(also)))
+    else:
+        statement = statement.where(t.trial_id >= floor)
+    return [Head(*row) for row in connection.execute(statement)]
+
+
+def read_head(connection: sa.Connection, trial_id: int) -> Head | None:
+    """Returns one trial's row, or None where there is no such trial."""
+    row = connection.execute(_HEAD, {"trial": trial_id}).one_or_none()
+    return None if row is None else Head(*row)
+
+
+def read_param(connection: sa.Connection, trial_id: int, name: str) -> float | None:
+    """Returns a parameter in Optuna's internal representation, or None where it is not set."""
+    row = connection.execute(_ONE_PARAM, {"trial": trial_id, "name": name}).one_or_none()
+    return None if row is None else float(row[0])
+
+
+def read_trials(
+    connection: sa.Connection, heads: Sequence[Head], *, intermediate: bool = True
+) -> Iterator[FrozenTrial]:
+    """Yields the trials of `heads` in their order: one statement for each `CHUNK` of them.
+
+    Args:
+        connection: In a transaction.
+        heads: Just read from the same database.
+        intermediate: False leaves the intermediate values empty, for the caller to defer.
+    """
+    statement = _rows_statement(intermediate)
+    for chunk in _chunks(heads):
+        found = _collect(connection.execute(statement, {"ids": [h.trial_id for h in chunk]}))
+        for head in chunk:
+            yield _build(head, found[head.trial_id])
+
+
+def read_intermediate(
+    connection: sa.Connection, trial_ids: Collection[int]
+) -> dict[int, dict[int, float]]:
+    """Returns step -> intermediate value for each trial, `CHUNK` of them in one statement."""
+    result: dict[int, dict[int, float]] = {trial_id: {} for trial_id in trial_ids}
+    for chunk in _chunks(trial_ids):
+        for trial_id, rows in _collect(connection.execute(_STEPS, {"ids": chunk})).items():
+            result[trial_id] = rows.intermediate
+    return result
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    source = iter(items)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def _collect(rows: Iterable[Any]) -> defaultdict[int, TrialRows]:
+    """Sorts the rows of `_rows_statement` by trial; see there for the columns."""
+    found: defaultdict[int, TrialRows] = defaultdict(TrialRows)
+    for kind, trial_id, index, name, number, text in rows:
+        trial = found[trial_id]
+        if kind == _INTERMEDIATE:
+            value = number if text is None else _special(text)
+            trial.intermediate[index] = value
+        elif kind == _PARAM:
+            trial.params.append((index, name, number, text))
+        elif kind == _VALUE:
+            trial.values.append((index, number if text is None else _special(text)))
+        elif kind == _USER_ATTR:
+            trial.user_attrs[name] = json.loads(text)
+        else:
+            trial.system_attrs[name] = json.loads(text)
+    return found
+
+
+def _special(kind: str) -> float:
+    return schema.row_to_intermediate(None, schema.IntermediateType.__members__[kind])
+
+
+def _build(head: Head, rows: TrialRows) -> FrozenTrial:
+    params: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for _, name, value, text in sorted(rows.params):
+        distribution = parse_distribution(text)
+        name = sys.intern(name)
+        distributions[name] = distribution
+        params[name] = distribution.to_external_repr(value)
+    return StoredTrial(
+        number=head.number,
+        state=head.state,
+        value=None,
+        values=[value for _, value in sorted(rows.values)] or None,
+        datetime_start=schema.utc_to_local(head.datetime_start),
+        datetime_complete=schema.utc_to_local(head.datetime_complete),
+        params=params,
+        distributions=distributions,
+        user_attrs=rows.user_attrs,
+        system_attrs=rows.system_attrs,
+        intermediate_values=rows.intermediate,
+        trial_id=head.trial_id,
+    )
+
+
+@lru_cache(maxsize=4096)
+def parse_distribution(text: str) -> BaseDistribution:
+    """Returns the distribution for its JSON; trials share one object, which nobody changes."""
+    return json_to_distribution(text)
+
+
+_PARAM, _INTERMEDIATE, _VALUE, _USER_ATTR, _SYSTEM_ATTR = range(5)
+
+
+@lru_cache(maxsize=2)
+def _rows_statement(intermediate: bool) -> sa.CompoundSelect[Any]:
+    """Returns all that hangs on some trials: kind, trial_id, index, name, number, text."""
+    p, v = schema.trial_params.c, schema.trial_values.c
+    parts = [
+        _part(_PARAM, p.trial_id, p.param_id, p.param_name, p.param_value, p.distribution_json),
+        _part(_VALUE, v.trial_id, v.objective, None, v.value, _unless_finite(v.value_type)),
+    ]
+    for kind, table in (
+        (_USER_ATTR, schema.trial_user_attributes.c),
+        (_SYSTEM_ATTR, schema.trial_system_attributes.c),
+    ):
+        parts.append(_part(kind, table.trial_id, None, table.key, None, table.value_json))
+    if intermediate:
+        parts.append(_steps())
+    return sa.union_all(*parts)
+
+
+def _steps() -> sa.Select[Any]:
+    i = schema.trial_intermediate_values.c
+    text = _unless_finite(i.intermediate_value_type)
+    return _part(_INTERMEDIATE, i.trial_id, i.step, None, i.intermediate_value, text)
+
+
+def _part(
+    kind: int,
+    trial_id: sa.ColumnElement[int],
+    index: sa.ColumnElement[int] | None,
+    name: sa.ColumnElement[str] | None,
+    number: sa.ColumnElement[float] | None,
+    text: sa.ColumnElement[str],
+) -> sa.Select[Any]:
+    # PostgreSQL wants the same type in every part, also where a part has nothing to say.
+    return sa.select(
+        sa.literal_column(str(kind)).label("kind"),
+        trial_id.label("trial_id"),
+        (sa.literal_column("0") if index is None else index).label("index_"),
+        (sa.cast(sa.null(), sa.String(1)) if name is None else name).label("name"),
+        (sa.cast(sa.null(), sa.Double) if number is None else number).label("number"),
+        text.label("text_"),
+    ).where(trial_id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def _unless_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """Returns the name of the value's type, NULL for the usual one: less to send and to parse."""
+    return sa.case((column != "FINITE", sa.cast(column, sa.String(16))))
+
+
+_HEADS = sa.select(*(schema.trials.c[name] for name in Head._fields)).order_by(
+    schema.trials.c.trial_id
+)
+_HEAD = sa.select(*(schema.trials.c[name] for name in Head._fields)).where(
+    schema.trials.c.trial_id == sa.bindparam("trial")
+)
+_STEPS = _steps()
+_ONE_PARAM = sa.select(schema.trial_params.c.param_value).where(
+    schema.trial_params.c.trial_id == sa.bindparam("trial"),
+    schema.trial_params.c.param_name == sa.bindparam("name"),
+)

@@ -1,0 +1,287 @@
+"""Storage's verbs that write trials: Optuna's rules, one transaction a verb, one trial or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.store import optuna_schema as schema
+from hpo.store import session, trial_rows
+from hpo.store.trial_rows import TrialHead
+from hpo.store.upserts import OPEN_STATES, Target
+from hpo.store.used_distributions import Params, UsedDistributions
+
+if TYPE_CHECKING:
+    from hpo.store.database import Database
+
+
+class TrialWriter:
+    """Writes trials; several threads may share one.
+
+    Args:
+        database: Where the studies are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._distributions = UsedDistributions()
+
+    def forget(self, study_id: int) -> None:
+        """Drops what is remembered of a study that was deleted or has just been created."""
+        self._distributions.forget(study_id)
+
+    def create(self, study_id: int, n: int) -> list[int]:
+        """Adds `n` RUNNING trials with consecutive numbers and returns their ids, ascending.
+
+        Raises:
+            KeyError: There is no such study.
+        """
+
+        def add(connection: sa.Connection) -> list[int]:
+            _lock_study(connection, study_id)
+            started_at = schema.utc_now()
+            added = trial_rows.add_trials(connection, study_id, n, started_at=started_at)
+            return [trial_id for trial_id, _ in added]
+
+        trial_ids = session.write(self._database, add)
+        self._distributions.remember(dict.fromkeys(trial_ids, study_id))
+        return trial_ids
+
+    def create_from(self, study_id: int, template: FrozenTrial) -> int:
+        """Adds a trial with everything that `template` has but its number and id.
+
+        Raises:
+            KeyError: There is no such study.
+            ValueError: A distribution does not go with the one that the study uses.
+        """
+        params = {
+            name: (distribution.to_internal_repr(template.params[name]), distribution)
+            for name, distribution in template.distributions.items()
+        }
+
+        def add(connection: sa.Connection) -> int:
+            _lock_study(connection, study_id)
+            self._distributions.check(connection, {-1: study_id}, [(-1, params)])
+            ((trial_id, _),) = trial_rows.add_trials(
+                connection,
+                study_id,
+                1,
+                state=template.state,
+                started_at=schema.local_to_utc(template.datetime_start),
+                completed_at=schema.local_to_utc(template.datetime_complete),
+            )
+            for target, rows in _template_rows(trial_id, template, params):
+                trial_rows.write_rows(connection, target, rows)
+            return trial_id
+
+        trial_id = session.write(self._database, add)
+        self._distributions.remember({trial_id: study_id}, [(trial_id, params)])
+        return trial_id
+
+    def set_param(
+        self, trial_id: int, name: str, value: float, distribution: BaseDistribution
+    ) -> None:
+        """Sets one parameter; one that the trial has already stays.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: The trial is finished.
+            ValueError: The distribution does not go with the one that the study uses.
+        """
+        item = trial_id, {name: (value, distribution)}
+        if self._distributions.all_known([item]):
+            self.put(trial_rows.PARAMS, _param_rows([item])[0])
+        else:
+            self.set_params([item])
+
+    def put(self, target: Target, row: Mapping[str, Any]) -> None:
+        """Writes one row that hangs on a trial, with one statement.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: The trial is finished.
+        """
+
+        def put(connection: sa.Connection) -> None:
+            if not trial_rows.write_fenced(connection, target, row):
+                _require_open(row["trial_id"], trial_rows.head_of(connection, row["trial_id"]))
+
+        session.write(self._database, put)
+
+    def set_params(self, items: Sequence[tuple[int, Params]]) -> None:
+        """Sets parameters of many trials; one that a trial has already stays.
+
+        Args:
+            items: (trial_id, params) of each.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: One of the trials is finished.
+            ValueError: A distribution does not go with the one that the study uses.
+        """
+        rows = _param_rows(items)
+        known = self._distributions.all_known(items)
+
+        def put(connection: sa.Connection) -> dict[int, int]:
+            if known and trial_rows.write_rows_fenced(connection, trial_rows.PARAMS, rows):
+                return {}
+            heads = _lock_open(connection, [trial_id for trial_id, _ in items])
+            study_of = {trial_id: head.study_id for trial_id, head in heads.items()}
+            self._distributions.check(connection, study_of, items)
+            trial_rows.write_rows(connection, trial_rows.PARAMS, rows)
+            return study_of
+
+        study_of = session.write(self._database, put)
+        if study_of:
+            self._distributions.remember(study_of, items)
+
+    def report(self, rows: Sequence[tuple[int, int, float]]) -> None:
+        """Sets intermediate values of many trials.
+
+        Args:
+            rows: (trial_id, step, value) of each; of equal trials and steps the last one counts.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: One of the trials is finished.
+        """
+        values = [trial_rows.intermediate_row(*row) for row in rows]
+
+        def put(connection: sa.Connection) -> None:
+            if not trial_rows.write_rows_fenced(connection, trial_rows.INTERMEDIATES, values):
+                _lock_open(connection, [trial_id for trial_id, _, _ in rows])
+
+        session.write(self._database, put)
+
+    def finish(self, items: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:
+        """Finishes many trials, all with the same `datetime_complete`.
+
+        Args:
+            items: (trial_id, COMPLETE, PRUNED or FAIL, values or None) of each.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: One of the trials is finished.
+        """
+        values = [row for i, _, given in items for row in trial_rows.value_rows(i, given or ())]
+        by_state: dict[TrialState, set[int]] = {}
+        for trial_id, state, _ in items:
+            by_state.setdefault(state, set()).add(trial_id)
+
+        def put(connection: sa.Connection) -> None:
+            now = schema.utc_now()
+            for state, trial_ids in by_state.items():
+                n_changed = trial_rows.change_state(connection, sorted(trial_ids), state, now)
+                if n_changed < len(trial_ids):
+                    raise _RefusedError
+            trial_rows.write_rows(connection, trial_rows.VALUES, values)
+
+        try:
+            session.write(self._database, put)
+        except _RefusedError:
+            # All was undone, so that the states are those that refused it.
+            with session.reading(self._database) as connection:
+                _lock_open(connection, [trial_id for trial_id, _, _ in items])
+            raise
+
+    def set_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None
+    ) -> bool:
+        """Sets a trial's values and state; WAITING to RUNNING succeeds for one caller only.
+
+        Returns:
+            False when the trial was to become RUNNING and is RUNNING already.
+
+        Raises:
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: The trial is finished.
+        """
+        to_running = state is TrialState.RUNNING
+        only_from = (TrialState.WAITING,) if to_running else OPEN_STATES
+        rows = trial_rows.value_rows(trial_id, values or ())
+
+        def change(connection: sa.Connection) -> bool:
+            now = schema.utc_now()
+            changed = trial_rows.change_state(
+                connection, [trial_id], state, now, only_from=only_from
+            )
+            if not changed:
+                _require_open(trial_id, trial_rows.head_of(connection, trial_id))
+            trial_rows.write_rows(connection, trial_rows.VALUES, rows)
+            return bool(changed) or not to_running
+
+        return session.write(self._database, change)
+
+
+class _RefusedError(Exception):
+    """Undoes a transaction that met a trial it must not change."""
+
+
+def no_study(study_id: int) -> KeyError:
+    """Returns what a verb raises for an unknown study."""
+    return KeyError(f"there is no study with study_id {study_id}")
+
+
+def no_trial(trial_id: int) -> KeyError:
+    """Returns what a verb raises for an unknown trial."""
+    return KeyError(f"there is no trial with trial_id {trial_id}")
+
+
+def finished_error(number: int) -> UpdateFinishedTrialError:
+    """Returns what a verb raises that would change a finished trial."""
+    return UpdateFinishedTrialError(f"trial {number} is finished and cannot be changed")
+
+
+def _lock_study(connection: sa.Connection, study_id: int) -> None:
+    if not trial_rows.lock_study(connection, study_id):
+        raise no_study(study_id)
+
+
+def _lock_open(
+    connection: sa.Connection, trial_ids: Iterable[int], *, exclusive: bool = False
+) -> dict[int, TrialHead]:
+    heads = trial_rows.lock_trials(connection, trial_ids, exclusive=exclusive)
+    for trial_id in trial_ids:
+        _require_open(trial_id, heads.get(trial_id))
+    return heads
+
+
+def _require_open(trial_id: int, head: TrialHead | None) -> None:
+    if head is None:
+        raise no_trial(trial_id)
+    if head.state.is_finished():
+        raise finished_error(head.number)
+
+
+def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:
+    # Trials asked for together share their distributions: each is written as JSON once.
+    texts: dict[int, str] = {}
+    rows = []
+    for trial_id, params in items:
+        for name, (value, distribution) in params.items():
+            text = texts.get(id(distribution)) or distribution_to_json(distribution)
+            texts[id(distribution)] = text
+            rows.append(trial_rows.param_row(trial_id, name, value, text))
+    return rows
+
+
+def _template_rows(
+    trial_id: int, template: FrozenTrial, params: Params
+) -> Iterable[tuple[Target, list[dict[str, Any]]]]:
+    yield trial_rows.PARAMS, _param_rows([(trial_id, params)])
+    yield trial_rows.VALUES, trial_rows.value_rows(trial_id, template.values or ())
+    for target, attrs in (
+        (trial_rows.USER_ATTRS, template.user_attrs),
+        (trial_rows.SYSTEM_ATTRS, template.system_attrs),
+    ):
+        yield target, [trial_rows.attr_row(trial_id, key, attrs[key]) for key in attrs]
+    steps = template.intermediate_values.items()
+    yield (
+        trial_rows.INTERMEDIATES,
+        [trial_rows.intermediate_row(trial_id, step, value) for step, value in steps],
+    )

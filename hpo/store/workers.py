@@ -1,0 +1,152 @@
+"""The registry of workers: who works on which study, and whether it still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from importlib import metadata
+from typing import Any
+
+import sqlalchemy as sa
+
+from hpo.store import processes, reaping
+from hpo.store.database import Database
+from hpo.store.tables import hpo_lease, hpo_worker
+from hpo.store.turn import Turn
+
+_PACKAGES = ("hpo", "torch", "optuna", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker as its row tells; times are naive UTC by the database's clock.
+
+    Attributes:
+        pid_started_at: Seconds from the machine's start to the process's.
+        machine: The boot and process namespace within which the pid means something.
+        versions: Of Python and of the packages that matter, by name.
+        ended_at: When it left or was found dead; None while it may live.
+    """
+
+    worker_id: int
+    study_id: int
+    host: str
+    machine: str
+    pid: int
+    pid_started_at: float
+    device: str
+    versions: dict[str, str]
+    started_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None
+
+
+def register(db: Database, study_id: int, device: str) -> int:
+    """Enters this process as a worker of a study and returns its ``worker_id``.
+
+    Raises:
+        StoreError: There is no such study.
+    """
+    pid = os.getpid()
+    row = {
+        "study_id": study_id,
+        "host": socket.gethostname(),
+        "machine": processes.machine(),
+        "pid": pid,
+        "pid_started_at": processes.started_at(pid) or 0.0,
+        "device": device,
+        "versions": json.dumps(_versions()),
+    }
+
+    def enter(conn: sa.Connection) -> int:
+        now = Turn.take(db, conn, study_id).now
+        times = {"started_at": now, "heartbeat_at": now}
+        key = conn.execute(sa.insert(hpo_worker).values(**row, **times)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    return db.transaction(enter)
+
+
+def beat(db: Database, worker_id: int) -> bool:
+    """Records that a worker lives; False when it is not known, or was ended by somebody."""
+    return db.transaction(lambda conn: mark_alive(conn, worker_id, db.now(conn)))
+
+
+def mark_alive(conn: sa.Connection, worker_id: int, now: datetime) -> bool:
+    """The statement of `beat`, in the caller's transaction."""
+    worker = hpo_worker.c
+    statement = (
+        sa.update(hpo_worker)
+        .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
+        .values(heartbeat_at=now)
+    )
+    return conn.execute(statement).rowcount > 0
+
+
+def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
+    """Ends a worker and sets its trials free. Repeating it is harmless.
+
+    Args:
+        db: The database.
+        worker_id: The worker; an unknown one is none to retire.
+        lost: It died instead of leaving: its trials count an attempt, and fail when they have
+            had too many.
+    """
+
+    def leave(conn: sa.Connection) -> None:
+        worker = hpo_worker.c
+        of_worker = sa.select(worker.study_id).where(worker.worker_id == worker_id)
+        study_id = conn.execute(of_worker).scalar_one_or_none()
+        if study_id is None:
+            return
+        turn = Turn.take(db, conn, study_id)
+        conn.execute(
+            sa.update(hpo_worker)
+            .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
+            .values(ended_at=turn.now)
+        )
+        if lost:
+            reaping.free_dead(turn, reaping.Patience())
+            return
+        reaping.free(turn, hpo_lease.c.worker_id == worker_id)
+        if turn.state == "done":
+            turn.end_free_trials()
+
+    db.transaction(leave)
+
+
+def live(db: Database, study_id: int | None = None, grace_s: float = 60.0) -> list[WorkerRow]:
+    """Returns the workers heard of within ``grace_s``, of one study or of all, by their ids."""
+    worker = hpo_worker.c
+    with db.read() as conn:
+        since = db.now(conn) - timedelta(seconds=grace_s)
+        statement = (
+            sa.select(hpo_worker)
+            .where(worker.ended_at.is_(None), worker.heartbeat_at >= since)
+            .order_by(worker.worker_id)
+        )
+        if study_id is not None:
+            statement = statement.where(worker.study_id == study_id)
+        return [_row(found) for found in conn.execute(statement).mappings()]
+
+
+def _row(found: Any) -> WorkerRow:
+    values = dict(found)
+    return WorkerRow(**{**values, "versions": json.loads(values["versions"])})
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

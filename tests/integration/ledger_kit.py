@@ -1,0 +1,138 @@
+"""Short ways to a study, its workers and what they hand in, for tests of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.spec.study import Budget, StudySpec
+from hpo.store import optuna_schema, studies, workers
+from hpo.store.database import Database
+from hpo.store.leases import EpochRow, Lease, Outcome, OutcomeState
+from hpo.store.tables import hpo_epoch, hpo_lease, hpo_worker
+
+
+def spec(name: str = "s", direction: str = "maximize", **budget: Any) -> StudySpec:
+    """Returns a study that nobody will train."""
+    return StudySpec(
+        name=name,
+        task="digits-mlp",
+        metric="val_accuracy",
+        direction=direction,
+        budget=Budget(**{"trials": 5, "epochs": 3, **budget}),
+        space={"learning_rate": {"low": 0.1, "high": 1.0}},
+    )
+
+
+def new_study(db: Database, name: str = "s", **budget: Any) -> int:
+    """Creates a study and returns its id."""
+    return studies.create_or_join(db, spec(name, **budget), None)[0].study_id
+
+
+def new_worker(db: Database, study_id: int, *, remote: bool = False) -> int:
+    """Registers this process as a worker; a remote one is judged by its heartbeat alone."""
+    worker_id = workers.register(db, study_id, "cpu")
+    if remote:
+        with db.write() as conn:
+            conn.execute(
+                sa.update(hpo_worker)
+                .where(hpo_worker.c.worker_id == worker_id)
+                .values(machine="elsewhere", host="far")
+            )
+    return worker_id
+
+
+def epoch_row(lease: Lease, epoch: int, objective: float | None = 0.5) -> EpochRow:
+    """Returns a report of one epoch."""
+    return EpochRow(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        epoch=epoch,
+        metrics={"val_accuracy": 0.5, "loss": float("nan")},
+        objective=objective,
+        learning_rate=0.1,
+        seconds=0.01,
+        samples_per_s=100.0,
+    )
+
+
+def outcome(lease: Lease, state: OutcomeState = "complete", **changes: Any) -> Outcome:
+    """Returns how a lease ended."""
+    values = (0.5,) if state == "complete" else None
+    return Outcome(
+        **{
+            "trial_id": lease.trial_id,
+            "token": lease.token,
+            "state": state,
+            "values": values,
+            **changes,
+        }
+    )
+
+
+def states(db: Database, study_id: int) -> list[str]:
+    """Returns the names of the trials' states, by number."""
+    trials = optuna_schema.trials.c
+    statement = sa.select(trials.state).where(trials.study_id == study_id).order_by(trials.number)
+    with db.read() as conn:
+        return [state.name for state in conn.scalars(statement)]
+
+
+def n_running(db: Database, study_id: int) -> int:
+    """Counts the study's RUNNING trials."""
+    return states(db, study_id).count(TrialState.RUNNING.name)
+
+
+def values_of(db: Database, trial_id: int) -> list[float]:
+    """Returns the trial's final values as they are stored."""
+    value = optuna_schema.trial_values.c
+    with db.read() as conn:
+        return list(conn.scalars(sa.select(value.value).where(value.trial_id == trial_id)))
+
+
+def epochs_of(db: Database, trial_id: int) -> list[int]:
+    """Returns the epochs reported for a trial, ascending."""
+    epoch = hpo_epoch.c
+    statement = sa.select(epoch.epoch).where(epoch.trial_id == trial_id).order_by(epoch.epoch)
+    with db.read() as conn:
+        return list(conn.scalars(statement))
+
+
+def steps_of(db: Database, trial_id: int) -> dict[int, float | None]:
+    """Returns Optuna's intermediate values of a trial, by step."""
+    column = optuna_schema.trial_intermediate_values.c
+    statement = sa.select(column.step, column.intermediate_value).where(column.trial_id == trial_id)
+    with db.read() as conn:
+        return {row.step: row.intermediate_value for row in conn.execute(statement)}
+
+
+def lease_rows(db: Database, study_id: int) -> list[Any]:
+    """Returns the rows of ``hpo_lease`` of a study, by trial_id."""
+    statement = (
+        sa.select(hpo_lease).where(hpo_lease.c.study_id == study_id).order_by(hpo_lease.c.trial_id)
+    )
+    with db.read() as conn:
+        return list(conn.execute(statement))
+
+
+def n_statements(db: Database, work: Any) -> int:
+    """Counts the statements that ``work()`` sends through the database's engine."""
+    sent: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement)
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+    return len(sent)
+
+
+def numbers(leases: Iterable[Lease]) -> list[int]:
+    """Returns the trials' numbers."""
+    return [lease.number for lease in leases]

@@ -1,0 +1,188 @@
+"""The schema: created and upgraded alike, beside Optuna's, by any number at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from hpo.errors import StoreError
+from hpo.store import migrations, optuna_schema, schema, studies, tables
+from hpo.store.database import Database
+from tests.integration import ledger_kit as kit
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def fresh(database_url: str) -> Iterator[Database]:
+    """A database that is empty, not yet connected to."""
+    db = Database(database_url)
+    yield db
+    db.dispose()
+
+
+def _stamp(db: Database, revision: str) -> None:
+    with db.write() as conn:
+        conn.execute(sa.text("UPDATE hpo_alembic_version SET version_num = :r"), {"r": revision})
+
+
+def _tables(db: Database) -> set[str]:
+    with db.read() as conn:
+        return set(sa.inspect(conn).get_table_names())
+
+
+def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
+    migrations.create(fresh)
+    assert migrations.current(fresh) == migrations.head()
+    assert migrations.check(fresh) == []
+    ours = {"hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event"}
+    assert set(tables.metadata.tables) == ours
+    assert _tables(fresh) == ours | optuna_schema.TABLE_NAMES | {schema.VERSION_TABLE}
+
+
+def test_creating_twice_changes_nothing(fresh: Database) -> None:
+    migrations.create(fresh)
+    study_id = kit.new_study(fresh)
+    migrations.create(fresh)
+    migrations.upgrade(fresh)
+    assert studies.load(fresh, "s").study_id == study_id
+
+
+def test_the_literal_revisions_are_those_of_the_scripts() -> None:
+    scripts = ScriptDirectory.from_config(migrations._config())
+    found = [script.revision for script in scripts.walk_revisions()]
+    assert tuple(reversed(found)) == schema.REVISIONS
+    assert migrations.head() == schema.HEAD
+    assert optuna_schema.OPTUNA_REVISION == schema.OPTUNA_HEAD
+
+
+def test_eight_threads_create_one_schema(database_url: str) -> None:
+    problems: list[BaseException] = []
+    barrier = threading.Barrier(8)
+
+    def open_it() -> None:
+        barrier.wait()
+        try:
+            Database.open(database_url, create=True).dispose()
+        except StoreError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    db = Database.open(database_url)
+    assert migrations.check(db) == []
+    db.dispose()
+
+
+def test_optunas_own_database_gets_our_tables_and_keeps_its_rows(fresh: Database) -> None:
+    storage = optuna.storages.RDBStorage(fresh.url)
+    theirs = optuna.create_study(study_name="theirs", storage=storage)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+
+    with pytest.raises(StoreError, match="holds no studies of hpo yet"):
+        Database.open(fresh.url)
+    Database.open(fresh.url, create=True).dispose()
+
+    again = optuna.storages.RDBStorage(fresh.url)
+    assert len(optuna.load_study(study_name="theirs", storage=again).trials) == 2
+    assert migrations.check(fresh) == []
+    for opened in (storage, again):
+        opened.remove_session()
+        opened.engine.dispose()
+
+
+def test_an_older_schema_says_how_to_upgrade(fresh: Database) -> None:
+    migrations.create(fresh)
+    with mock.patch.object(schema, "REVISIONS", ("0000", schema.HEAD)):
+        _stamp(fresh, "0000")
+        with pytest.raises(StoreError, match="is revision 0000, this hpo needs .*`hpo db upgrade`"):
+            Database.open(fresh.url)
+
+
+def test_a_newer_schema_says_to_upgrade_hpo(fresh: Database) -> None:
+    migrations.create(fresh)
+    _stamp(fresh, "9999")
+    for open_it in (
+        lambda: Database.open(fresh.url, create=True),
+        lambda: migrations.upgrade(fresh),
+    ):
+        with pytest.raises(StoreError, match="revision 9999, made by a newer hpo .*: upgrade hpo"):
+            open_it()
+    assert "revision is 9999" in migrations.check(fresh)[0]
+
+
+def test_another_revision_of_optunas_tables_is_refused(fresh: Database) -> None:
+    migrations.create(fresh)
+    with fresh.write() as conn:
+        conn.execute(sa.text("UPDATE alembic_version SET version_num = 'v9.9.9.a'"))
+    with pytest.raises(StoreError, match="Optuna tables are at revision v9"):
+        Database.open(fresh.url)
+    assert any("Optuna tables" in line for line in migrations.check(fresh))
+
+
+def test_a_creation_that_was_interrupted_is_completed(fresh: Database) -> None:
+    """MySQL and MariaDB commit at each table: a killed process leaves some of them."""
+    migrations.create(fresh)
+    with fresh.write() as conn:
+        conn.execute(sa.text("DROP TABLE hpo_event"))
+        conn.execute(sa.text("DELETE FROM hpo_alembic_version"))
+    if fresh.dialect == "sqlite":
+        with fresh.write() as conn:
+            conn.execute(sa.text("DROP TRIGGER hpo_study_deleted"))
+            conn.execute(sa.text("DROP TRIGGER hpo_trial_deleted"))
+    migrations.create(fresh)
+    assert migrations.check(fresh) == []
+
+
+def test_a_lost_version_table_does_not_cost_the_studies(fresh: Database) -> None:
+    migrations.create(fresh)
+    kit.new_study(fresh)
+    with fresh.write() as conn:
+        conn.execute(sa.text("DELETE FROM hpo_alembic_version"))
+    with pytest.raises(StoreError, match="has studies of hpo but lost its table"):
+        migrations.create(fresh)
+    assert kit.states(fresh, 1) == []
+
+
+def test_check_tells_what_differs(fresh: Database) -> None:
+    migrations.create(fresh)
+    with fresh.write() as conn:
+        conn.execute(sa.text("ALTER TABLE hpo_study ADD COLUMN surplus INTEGER"))
+    (line,) = migrations.check(fresh)
+    assert "surplus" in line
+
+
+def test_our_tables_can_be_removed_again(fresh: Database) -> None:
+    """A downgrade to nothing leaves Optuna's tables as they were."""
+    from alembic import command
+
+    migrations.create(fresh)
+    config = migrations._config()
+    with fresh.write() as conn:
+        config.attributes["connection"] = conn
+        command.downgrade(config, "base")
+    assert _tables(fresh) == optuna_schema.TABLE_NAMES | {schema.VERSION_TABLE}
+    migrations.create(fresh)
+    assert migrations.check(fresh) == []
+
+
+def test_the_scripts_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Database.open("sqlite:///hpo.db", create=True).dispose()
+    config = Config()
+    assert not (Path(migrations.__file__).parents[2] / "alembic" / "__init__.py").exists()
+    assert config.config_file_name is None
