@@ -1,0 +1,192 @@
+"""Features and targets in whatever form users have them, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpo.errors import TaskError
+
+Kind: TypeAlias = Literal["classification", "regression"]
+KINDS: Final = ("classification", "regression")
+
+_NUMBERS: Final = "biuf"
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What is to be predicted.
+
+    Attributes:
+        y: Classes 0 to C - 1 as int64, or numbers as float32; of shape [N] or [N, T].
+        kind: Which of both they are.
+        classes: Name of each class, in the order of their numbers; empty for a regression.
+    """
+
+    y: Tensor
+    kind: Kind
+    classes: tuple[str, ...] = ()
+
+
+def as_features(x: Any, what: str = "the features") -> Tensor:
+    """Returns features as float32.
+
+    Args:
+        x: A tensor, NumPy array, DataFrame, sparse matrix or nested list; [N] becomes [N, 1].
+        what: What they are called in an error.
+
+    Returns:
+        Shape [N, ...], in memory of its own if it had to be converted.
+
+    Raises:
+        TaskError: They are no numbers, or not all finite.
+    """
+    values = x.detach() if isinstance(x, Tensor) else torch.from_numpy(_numbers(x, what))
+    if values.is_complex():
+        raise TaskError(f"{what} must be real numbers; found complex ones")
+    values = values.to(dtype=torch.float32)
+    if values.dim() == 0:
+        raise TaskError(f"{what} must have one row a sample; found a single number")
+    if values.dim() == 1:
+        values = values.unsqueeze(1)
+    _require_finite(values, what)
+    return values
+
+
+def as_targets(y: Any, kind: Kind | None = None) -> Targets:
+    """Returns targets with their kind.
+
+    Args:
+        y: A tensor, NumPy array, Series, DataFrame or list; [N, 1] becomes [N].
+        kind: ``classification`` or ``regression``; None to tell by the type: real numbers are a
+            regression, whole numbers, text and booleans are classes.
+
+    Raises:
+        TaskError: Some are missing, all are of one class, or a regression's are no numbers.
+    """
+    if kind is not None and kind not in KINDS:
+        raise TaskError(f"kind must be {' or '.join(KINDS)}; found {kind!r}")
+    values = _array(y)
+    if values.ndim == 0:
+        raise TaskError("the targets must be one a sample; found a single value")
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    n_missing = int(_missing(values).sum())
+    if n_missing:
+        raise TaskError(f"{n_missing} of {values.size} targets are missing; leave those rows out")
+    if (kind or ("regression" if values.dtype.kind == "f" else "classification")) == "regression":
+        return Targets(_regression(values), "regression")
+    return _classification(values)
+
+
+def n_rows(x: Any) -> int:
+    """Returns the number of samples in features of any form."""
+    shape = getattr(x, "shape", None)
+    return int(shape[0]) if shape else len(x)
+
+
+def take(x: Any, rows: NDArray[np.int64]) -> Any:
+    """Returns some rows of features of any form."""
+    if hasattr(x, "iloc"):
+        return x.iloc[rows]
+    return x[torch.from_numpy(rows)] if isinstance(x, Tensor) else x[rows]
+
+
+def _numbers(x: Any, what: str) -> NDArray[Any]:
+    if hasattr(x, "columns") and hasattr(x, "dtypes"):
+        text = [str(c) for c, dtype in zip(x.columns, x.dtypes, strict=True) if _is_text(dtype)]
+        if text:
+            raise TaskError(
+                f"{what} must be numbers; not so column {', '.join(text)}",
+                hint='give Data.split a preprocess=..., or use task = "tabular"',
+            )
+        return np.array(x.to_numpy(dtype="float32", na_value=np.nan))
+    if hasattr(x, "toarray"):
+        x = x.toarray()
+    try:
+        # A copy, because torch refuses arrays that are read-only or run backwards.
+        return np.array(x, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TaskError(f"{what} must be numbers, as many in each row: {reason}") from error
+
+
+def _is_text(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "O") not in _NUMBERS
+
+
+def _require_finite(values: Tensor, what: str) -> None:
+    wrong = ~torch.isfinite(values)
+    if not wrong.any():
+        return
+    first = wrong.nonzero()[0].tolist()
+    where = f"row {first[0]}" + (f", column {first[1]}" if values.dim() == 2 else "")
+    raise TaskError(
+        f"{int(wrong.sum())} of {what} are NaN or infinite, the first in {where} (from 0)",
+        hint="fill them in, or give Data.split a preprocess that does",
+    )
+
+
+def _array(y: Any) -> NDArray[Any]:
+    if isinstance(y, Tensor):
+        return np.asarray(y.detach().cpu().numpy())
+    values = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if values.dtype.kind == "O":
+        # Nullable columns and lists with None come as objects; a plain type may fit them.
+        present = values[~_missing(values)]
+        plain = np.asarray(present.tolist()) if present.size == values.size else values
+        return plain if plain.shape == values.shape else values
+    return values
+
+
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind != "O":
+        return np.zeros(values.shape, dtype=bool)
+    flat = [_is_missing(value) for value in values.ravel()]
+    return np.array(flat, dtype=bool).reshape(values.shape)
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas.NA is neither equal nor unequal to anything; its name is all that tells without pandas.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
+
+
+def _regression(values: NDArray[Any]) -> Tensor:
+    try:
+        numbers = np.array(values, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise TaskError(f"the targets of a regression must be numbers: {error}") from error
+    y = torch.from_numpy(numbers)
+    _require_finite(y, "the targets")
+    return y
+
+
+def _classification(values: NDArray[Any]) -> Targets:
+    if values.dtype.kind not in "biufUS":
+        values = np.array([str(value) for value in values.ravel()]).reshape(values.shape)
+    classes, codes = np.unique(values, return_inverse=True)
+    if len(classes) < 2:
+        only = f": {_name(classes[0])}" if len(classes) else ""
+        raise TaskError(f"the targets must be of two classes at least; found one{only}")
+    y = torch.from_numpy(codes.reshape(values.shape).astype(np.int64))
+    return Targets(y, "classification", tuple(_names(classes)))
+
+
+def _names(classes: Iterable[Any]) -> list[str]:
+    return [_name(value) for value in classes]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,134 @@
+"""The contract of engines: lanes in, epoch reports out, and nothing but data between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from hpo.spec.params import Params
+
+Reason: TypeAlias = Literal["nan", "oom", "user_code"]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One trial as an engine sees it.
+
+    Attributes:
+        key: Names the lane towards the engine; a trial's id.
+        params: Values of the trial's active parameters; defaults are filled in by the engine.
+        seed: What all randomness of the trial follows from; not negative.
+        epoch: Epochs that were already reported. The checkpoint knows better where the trial
+            stands: epochs that it does not hold are trained again, with the same outcome.
+        epoch_stop: Number of epochs after which the assignment is done.
+        checkpoint: File to go on from; None for a trial that begins.
+        horizon: Epochs of a full trial, which schedules span; None for ``epoch_stop``. A
+            checkpoint's own horizon goes before it, so that one trial keeps one schedule.
+    """
+
+    key: int
+    params: Params
+    seed: int
+    epoch: int
+    epoch_stop: int
+    checkpoint: Path | None = None
+    horizon: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a lane cannot go on.
+
+    Attributes:
+        reason: ``nan``: the loss or the objective is not finite; ``oom``: out of memory;
+            ``user_code``: the task raised, or its params are impossible.
+        message: What a person should read; for an exception of the task its traceback.
+    """
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch of a lane came to.
+
+    Attributes:
+        key: The lane.
+        epoch: Epochs completed, this one included; of a failed epoch those before it, and 1.
+        metrics: ``train_loss``, ``val_loss`` and ``val_*`` for each metric of the task; empty or
+            partial after a failure.
+        learning_rate: Of the epoch, and of the optimizer's first parameter group.
+        seconds: Wall-clock time of training and evaluation together.
+        samples_per_s: Training samples by ``seconds``.
+        failure: Set when the lane cannot go on.
+    """
+
+    key: int
+    epoch: int
+    metrics: Mapping[str, float]
+    learning_rate: float
+    seconds: float
+    samples_per_s: float
+    failure: Failure | None = None
+
+
+class Engine(Protocol):
+    """Trains lanes.
+
+    What becomes of a lane follows from its seed and params alone: neither from other lanes nor
+    from interruptions. An engine leaves the process's random number generators as they were.
+    """
+
+    name: str
+    capacity: int
+
+    def add(self, lane: Lane) -> Failure | None:
+        """Builds a lane, or loads its checkpoint to go on from there.
+
+        A missing or corrupt checkpoint is logged, and the lane starts from epoch 0.
+
+        Returns:
+            Why it cannot be trained; it is no lane then.
+
+        Raises:
+            ValueError: The engine is full, or holds a lane of this key.
+        """
+
+    def advance(self) -> list[EpochReport]:
+        """Trains and evaluates every lane for one epoch.
+
+        A lane that its checkpoint already brought to ``epoch_stop`` reports its last epoch once
+        more, and one that failed reports nothing further.
+
+        Raises:
+            TaskError: The task does not produce the metric of the study.
+        """
+
+    def epoch(self, key: int) -> int:
+        """Returns how many epochs a lane has completed."""
+
+    def save(self, key: int, path: Path) -> None:
+        """Writes a lane's checkpoint: all at once or not at all."""
+
+    def test(self, key: int) -> dict[str, float]:
+        """Returns ``test_*`` metrics with the best epoch's weights; empty without a test split.
+
+        Raises:
+            TaskError: The task's code raises.
+        """
+
+    def best(self, key: int) -> tuple[int, dict[str, float]]:
+        """Returns the best epoch and its metrics; ``(0, {})`` before there is one."""
+
+    def export(self, key: int, path: Path) -> None:
+        """Writes the weights of the best epoch and the params, for use outside a study.
+
+        The file holds ``state_dict``, ``params``, ``epoch`` and ``metrics`` and loads with
+        ``torch.load(path, weights_only=True)``.
+        """
+
+    def remove(self, key: int) -> None:
+        """Forgets a lane and frees its memory; nothing happens for an unknown key."""

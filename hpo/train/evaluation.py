@@ -1,0 +1,84 @@
+"""What a model is worth on one part of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from hpo.errors import TaskError
+from hpo.train.task import Task
+
+if TYPE_CHECKING:
+    from hpo.train.data import Part
+
+# Rows are evaluated in chunks of about this many input values: large enough to keep a device
+# busy, small enough for the activations of an image network.
+_CHUNK_VALUES: Final = 2**24
+_MAX_ROWS: Final = 8192
+
+
+def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str, float]:
+    """Measures a model in evaluation mode, without gradients.
+
+    Args:
+        task: Gives loss and metrics, which see the whole part at once.
+        model: On the device of the part; left in evaluation mode.
+        part: The samples, at least one.
+        prefix: ``val`` or ``test``: begins the metrics' names.
+
+    Returns:
+        The loss, and the metrics unless the loss is not finite.
+
+    Raises:
+        TaskError: A metric is no single number.
+    """
+    model.eval()
+    with torch.inference_mode():
+        outputs = predict(model, part.x)
+        loss = as_float("loss", task.loss(outputs, part.y))
+        measured: dict[str, float] = {f"{prefix}_loss": loss}
+        if math.isfinite(loss):
+            measured = floats(task.metrics(outputs, part.y), prefix) | measured
+    # The loss first, for people who read tables.
+    return {f"{prefix}_loss": loss, **measured}
+
+
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    """Returns the outputs for all rows of ``x``, of shape [N, ...], chunk by chunk."""
+    n_rows = rows_per_chunk(x)
+    # Copies, because a layer that works in place would else write into the data.
+    return torch.cat([model(chunk.clone()) for chunk in torch.split(x, n_rows)])
+
+
+def rows_per_chunk(x: Tensor) -> int:
+    """Returns how many rows of ``x`` go through a model at once."""
+    per_row = max(1, math.prod(x.shape[1:]))
+    return max(1, min(_MAX_ROWS, _CHUNK_VALUES // per_row))
+
+
+def floats(values: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Returns a task's metrics as plain numbers, their names with a prefix.
+
+    Raises:
+        TaskError: A metric is no single number.
+    """
+    return {f"{prefix}_{name}": as_float(name, value) for name, value in values.items()}
+
+
+def as_float(name: str, value: Any) -> float:
+    """Returns a metric as a plain number.
+
+    Raises:
+        TaskError: It is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor) else ""
+        raise TaskError(
+            f"the task's {name} must be a single number; found {type(value).__name__}{shape}"
+        ) from error

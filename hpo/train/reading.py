@@ -1,0 +1,156 @@
+"""Which parameters of a space are read, and by whom: found out by building models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from hpo.errors import Problem, TaskError, did_you_mean
+from hpo.spec.params import Params
+from hpo.spec.space import SearchSpace
+from hpo.train.boundary import user_code
+from hpo.train.hyperparameters import applied, complete, mistakes, readers, standard_names
+from hpo.train.probes import Point, corners, scattered
+from hpo.train.seeds import seeded
+from hpo.train.task import Task
+from hpo.train.training import build_model, smooths
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+_N_SCATTERED: Final = 64
+# Enough for batch normalisation, too few to take long.
+_N_ROWS: Final = 4
+
+
+@dataclass(frozen=True)
+class ParameterReport:
+    """What becomes of the parameters of a space.
+
+    Attributes:
+        read: Names that the engine or the task reads at some point of the space.
+        problems: Names that nothing reads, names that the task misses, impossible values; the
+            keys are those of a study file.
+    """
+
+    read: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
+def read_parameters(task: Task, space: SearchSpace, splits: Splits) -> ParameterReport:
+    """Finds out which parameters are read, by building the model at many points of the space.
+
+    Args:
+        task: The task.
+        space: The study's space.
+        splits: The task's data.
+
+    Raises:
+        TaskError: The model cannot be built at any point, for another reason than its params.
+    """
+    reading = _Reading(task, space, splits)
+    for point in corners(space):
+        reading.look(point)
+    # What seems unread may be read for some combination of values only, or by the forward pass.
+    if reading.unread:
+        for point in [*corners(space), *scattered(space, _N_SCATTERED)]:
+            reading.look(point, forward=True)
+    return reading.report()
+
+
+class _Recorder(Params):
+    """Params of which a copy counts as read: who takes them all may use any of them."""
+
+    __slots__ = ()
+
+    def asdict(self) -> dict[str, Any]:
+        self._read.update(self._values)
+        return super().asdict()
+
+
+class _Reading:
+    """What was seen so far of how a task reads its params."""
+
+    def __init__(self, task: Task, space: SearchSpace, splits: Splits) -> None:
+        self._task = task
+        self._space = space
+        self._x = splits.train.x[:_N_ROWS]
+        self._own_optimizer = task.has_own("optimizer")
+        self._smoothing = smooths(task, splits)
+        self._read: set[str] = set()
+        self._problems: dict[str, Problem] = {}
+        self._error: TaskError | None = None
+        self._n_built = 0
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of the space that were not read yet and are not wrong otherwise."""
+        return [n for n in self._space if n not in self._read and n not in self._problems]
+
+    def look(self, point: Point, *, forward: bool = False) -> None:
+        """Builds the model at a point, and feeds it a few samples if asked to."""
+        values = complete(Params(point), self._task.defaults).asdict()
+        own, smoothing = self._own_optimizer, self._smoothing
+        self._read |= set(applied(values, own_optimizer=own, smoothing=smoothing))
+        wrong = mistakes(values, own_optimizer=own, smoothing=smoothing)
+        for name, message in wrong.items():
+            key = f"space.{name}" if name in self._space else f"{type(self._task).__name__}.{name}"
+            self._problems.setdefault(name, Problem(key, message))
+        if wrong:
+            return
+        params = _Recorder(values)
+        try:
+            self._call_task(params, forward)
+            self._n_built += 1
+        except TaskError as error:
+            self._note(error, params)
+        self._read |= params.read
+
+    def report(self) -> ParameterReport:
+        """Returns what was found."""
+        if self._error and not self._n_built and not self._problems:
+            raise self._error
+        problems = [*self._problems.values(), *map(self._explain, self.unread)]
+        return ParameterReport(frozenset(self._read) & set(self._space), tuple(problems))
+
+    def _call_task(self, params: Params, forward: bool) -> None:
+        with user_code(f"{type(self._task).__name__}.model"):
+            if not forward and not self._own_optimizer:
+                try:
+                    with torch.device("meta"):
+                        build_model(self._task, params)
+                    return
+                except (RuntimeError, NotImplementedError, TypeError, ValueError):
+                    # Some initialisations need values, which the meta device has not.
+                    pass
+            with seeded(0, torch.device("cpu")):
+                model = build_model(self._task, params)
+                self._task.optimizer(model, params)
+                if forward:
+                    model(self._x.clone())
+
+    def _note(self, error: TaskError, params: Params) -> None:
+        """Notes a missing parameter; other errors are the point's, and may be meant."""
+        absent = [name for name in params.read if name not in params]
+        missing = [name for name in absent if name in str(error.__cause__)]
+        if not missing or not isinstance(error.__cause__, AttributeError | KeyError):
+            self._error = self._error or error
+            return
+        for name in missing:
+            self._problems.setdefault(name, Problem(f"space.{name}", self._missing(name)))
+
+    def _missing(self, name: str) -> str:
+        if name in self._space:
+            return "the task reads this even where its conditions do not hold"
+        hint = did_you_mean(name, [n for n in self._space if n not in self._read])
+        where = "neither the space nor the task's defaults have it"
+        return f"the task reads this, but {where}{hint}"
+
+    def _explain(self, name: str) -> Problem:
+        if name in standard_names():
+            message = f"has no effect here; it is read by {readers(name)}"
+            return Problem(f"space.{name}", message)
+        known = [n for n in standard_names() | self._read if n not in self._space]
+        return Problem(f"space.{name}", f"no task reads this{did_you_mean(name, sorted(known))}")

@@ -1,0 +1,143 @@
+"""What a user writes: data, model, and where the defaults do not serve, loss and metrics."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hpo.errors import Problem, SpecError, did_you_mean
+from hpo.spec.params import Params
+from hpo.train import losses, metrics
+from hpo.train.boundary import user_code
+
+if TYPE_CHECKING:
+    from hpo.train.data import Data
+
+
+class Task:
+    """Data, model, loss, metrics. Sees neither database, sampler, device nor other lanes.
+
+    A subclass writes ``data`` and ``model``. Its ``__init__`` may take keyword arguments, which a
+    study gives as ``[task_options]``.
+
+    Attributes:
+        defaults: Values of parameters that the space does not mention.
+        space: Search space of a study without one: dimensions, or tables as in a study file.
+        metric: Metric of a study that names none, as it is reported: ``val_accuracy``.
+        direction: Direction of that metric; None to tell by its name.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    space: ClassVar[Mapping[str, Any]] = {}
+    metric: ClassVar[str | None] = None
+    direction: ClassVar[Literal["maximize", "minimize"] | None] = None
+
+    def __init__(self, **options: Any) -> None:
+        if options:
+            raise SpecError(source="the study", problems=_unknown(options, ()))
+
+    def setup(self) -> None:
+        """Prepares the process, once and before ``data``: downloads, settings of libraries."""
+
+    def data(self) -> Data:
+        """Returns the data; the same in every process."""
+        raise NotImplementedError(f"{type(self).__name__} must define data()")
+
+    def model(self, params: Params) -> nn.Module:
+        """Builds an untrained model; does nothing else.
+
+        It is called under the trial's seed, and also on the meta device, which has shapes but no
+        values.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define model(params)")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the loss to be minimised, a mean over samples.
+
+        By default cross-entropy for whole-numbered targets, else the mean squared error.
+
+        Args:
+            outputs: What the model returned, of shape [B, ...].
+            targets: Of shape [B, ...].
+        """
+        return losses.default_loss(outputs, targets)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float | Tensor]:
+        """Returns metrics over a whole split; the loss is added to them.
+
+        By default accuracy for whole-numbered targets, else ``mse``, ``mae`` and ``r2``.
+
+        Args:
+            outputs: What the model returned, of shape [N, ...].
+            targets: Of shape [N, ...].
+        """
+        return metrics.default_metrics(outputs, targets)
+
+    def optimizer(self, model: nn.Module, params: Params) -> Optimizer | None:
+        """Returns an optimizer of the task's own, or None for the one that ``params`` describes.
+
+        Its learning rates are those at the start; the schedule multiplies them.
+        """
+        return None
+
+    def has_own(self, method: str) -> bool:
+        """Tells whether the task defines a method itself."""
+        return getattr(type(self), method) is not getattr(Task, method)
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+def make_task(cls: type[TaskT], options: Mapping[str, Any]) -> TaskT:
+    """Makes a task from the options of a study.
+
+    Args:
+        cls: The task's class.
+        options: ``[task_options]``: keyword arguments.
+
+    Raises:
+        SpecError: Options that the task does not take, or does not get.
+        TaskError: The constructor raises.
+    """
+    problems = option_problems(cls, options)
+    if problems:
+        raise SpecError(source="the study", problems=problems)
+    with user_code(f"{cls.__name__}({', '.join(options)})"):
+        return cls(**options)
+
+
+def option_problems(cls: type[Task], options: Mapping[str, Any]) -> list[Problem]:
+    """Returns what is wrong with the options of a task, by the signature of its constructor."""
+    if cls.__init__ is Task.__init__:
+        return _unknown(options, ())
+    named = [
+        parameter
+        for parameter in inspect.signature(cls).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    missing = [
+        Problem(f"task_options.{parameter.name}", f"{cls.__name__} needs this option")
+        for parameter in named
+        if parameter.default is parameter.empty and parameter.name not in options
+    ]
+    if _takes_any(cls):
+        return missing
+    return _unknown(options, [parameter.name for parameter in named]) + missing
+
+
+def _takes_any(cls: type[Task]) -> bool:
+    kinds = {parameter.kind for parameter in inspect.signature(cls).parameters.values()}
+    return inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def _unknown(options: Mapping[str, Any], allowed: list[str] | tuple[()]) -> list[Problem]:
+    takes = f"the task takes {', '.join(allowed)}" if allowed else "the task takes no options"
+    return [
+        Problem(f"task_options.{name}", f"unknown{did_you_mean(name, allowed) or f'; {takes}'}")
+        for name in options
+        if name not in allowed
+    ]
