@@ -1,0 +1,177 @@
+"""What each column of a table is to a model: numbers, categories, a date, or of no use."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame, Series
+from pandas.api import types
+
+logger = logging.getLogger(__name__)
+
+# Text that differs in nearly every row is a name, an address or prose, and no category.
+_MOST_DISTINCT: Final = 0.9
+_FEW_ROWS: Final = 20
+_ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
+_ISO_DATE: Final = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
+
+
+@dataclass
+class Columns:
+    """The usable columns of a table.
+
+    Attributes:
+        frame: Numbers as float64 and categories as text, both with NaN where a value is missing.
+        numeric: Names of columns of numbers; a date gives several.
+        categorical: Names of columns of text.
+        dropped: Why each of the other columns is of no use.
+    """
+
+    frame: DataFrame
+    numeric: list[str] = field(default_factory=list)
+    categorical: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
+def find_columns(frame: DataFrame) -> Columns:
+    """Decides what each column is, by its type and values.
+
+    Nothing is learnt here that a model could profit from: no target is looked at, and every row is
+    translated by itself.
+
+    Args:
+        frame: The features as they were read.
+    """
+    found: dict[str, Series] = {}
+    counters: dict[str, Series] = {}
+    columns = Columns(DataFrame())
+    for name in frame.columns:
+        values, reason = _translate(frame[name])
+        for part, series in values.items():
+            why = reason or _uselessness(name, series)
+            if not why:
+                found[name + part] = series
+            elif not part:
+                columns.dropped[name] = why
+            if why == _COUNTER:
+                counters[name] = series
+        if not values:
+            columns.dropped[name] = reason
+    if not found:
+        # y over 0, 1, 2, ... is a fair regression when there is nothing else.
+        found = counters
+        columns.dropped = {k: v for k, v in columns.dropped.items() if k not in counters}
+    columns.frame = DataFrame(found, index=frame.index)
+    for name, series in found.items():
+        kind = columns.numeric if series.dtype.kind == "f" else columns.categorical
+        kind.append(name)
+    for name, why in columns.dropped.items():
+        logger.info("left out column %s: %s", name, why)
+    return columns
+
+
+def as_numbers(column: Series) -> Series | None:
+    """Returns a column as float64, NaN where a value is missing, or None if it holds others.
+
+    Infinite values count as missing.
+    """
+    if types.is_complex_dtype(column.dtype) or types.is_datetime64_any_dtype(column.dtype):
+        return None
+    if types.is_timedelta64_dtype(column.dtype):
+        return column.dt.total_seconds()
+    if not types.is_numeric_dtype(column.dtype):
+        numbers = pd.to_numeric(_text(column), errors="coerce")
+        if (numbers.isna() & column.notna()).any():
+            return None
+        column = numbers
+    numbers = column.astype("Float64").to_numpy(dtype="float64", na_value=np.nan)
+    return Series(np.where(np.isfinite(numbers), numbers, np.nan), index=column.index)
+
+
+_COUNTER: Final = "counts the rows"
+
+
+def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
+    """Returns a column's values by the suffix of their name, and why they are of no use."""
+    present = column.dropna()
+    if present.empty:
+        return {}, "is empty"
+    if isinstance(present.iloc[0], list | dict | tuple | set | np.ndarray | bytes):
+        return {}, f"holds values of type {type(present.iloc[0]).__name__}"
+    if types.is_complex_dtype(column.dtype):
+        return {}, "holds complex numbers"
+    dates = _as_dates(column, present)
+    if dates is not None:
+        return _date_parts(dates), ""
+    if _is_boolean(column, present):
+        return {"": column.map({True: 1.0, False: 0.0}).astype("float64")}, ""
+    numbers = as_numbers(column)
+    return {"": _text(column) if numbers is None else numbers}, ""
+
+
+def _is_boolean(column: Series, present: Series) -> bool:
+    if types.is_bool_dtype(column.dtype):
+        return True
+    return column.dtype == object and all(isinstance(value, bool) for value in present)
+
+
+def _text(column: Series) -> Series:
+    """Returns a column as Python text, NaN where a value is missing."""
+    text = column.astype(object).where(column.notna(), np.nan)
+    return text.map(lambda value: str(value).strip(), na_action="ignore").astype(object)
+
+
+def _as_dates(column: Series, present: Series) -> Series | None:
+    if types.is_datetime64_any_dtype(column.dtype):
+        return pd.to_datetime(column, utc=True)
+    if not (types.is_string_dtype(column.dtype) or column.dtype == object):
+        return None
+    text = _text(column)
+    if not text.dropna().str.fullmatch(_ISO_DATE).all():
+        return None
+    dates = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
+    return dates if dates.notna().sum() == len(present) else None
+
+
+def _date_parts(dates: Series) -> dict[str, Series]:
+    """Returns what in a date may matter, as numbers; parts that do not vary drop out later."""
+    days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    parts = {
+        " (day)": days,
+        " (month)": dates.dt.month,
+        " (weekday)": dates.dt.weekday,
+        " (hour)": dates.dt.hour,
+    }
+    return {suffix: part.astype("float64") for suffix, part in parts.items()}
+
+
+def _uselessness(name: str, values: Series) -> str:
+    """Says why a column of numbers or text tells a model nothing, or returns an empty text."""
+    n_distinct, n_present = values.nunique(), int(values.notna().sum())
+    if values.nunique(dropna=False) < 2:
+        return "is the same in every row"
+    is_unique = n_distinct == n_present
+    if is_unique and n_present > _FEW_ROWS and _ID_NAME.search(name):
+        return "is an id"
+    if values.dtype.kind != "f":
+        is_prose = n_distinct > max(_FEW_ROWS, _MOST_DISTINCT * n_present)
+        return "is text of its own in nearly every row" if is_prose else ""
+    steps = np.diff(values.to_numpy())
+    if is_unique and len(steps) > 1 and (np.all(steps == 1) or np.all(steps == -1)):
+        return _COUNTER
+    return ""
+
+
+def describe(columns: Columns) -> dict[str, Any]:
+    """Returns the columns as plain data, for people."""
+    return {
+        "numeric": list(columns.numeric),
+        "categorical": list(columns.categorical),
+        "dropped": dict(columns.dropped),
+    }

@@ -1,0 +1,220 @@
+"""From a reference in a study to a task or an objective, if it may run on this machine.
+
+A study's references come out of a database that others write to. What they name runs here only if
+it is built in, a task of an installed package, or allowed by the person at this machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias, cast
+
+from hpo.errors import Problem, SpecError, TaskError, did_you_mean
+from hpo.tasks import TASKS
+from hpo.tasks.loading import is_installed, load_file, load_module
+from hpo.train.task import Task, make_task
+
+Role: TypeAlias = Literal["task", "objective"]
+
+_ROLES: Mapping[Role, str] = {"task": "MyTask", "objective": "objective"}
+
+
+@dataclass(frozen=True)
+class Allow:
+    """What the person at this machine lets run.
+
+    Attributes:
+        patterns: References such as ``train.py:objective``, files or modules alone, or patterns
+            with ``*``.
+        everything: Lets all code run.
+    """
+
+    patterns: tuple[str, ...] = ()
+    everything: bool = False
+
+    def permits(self, reference: str) -> bool:
+        """Tells whether a reference may run."""
+        where = reference.rpartition(":")[0]
+        return self.everything or any(
+            pattern in (reference, where) or fnmatchcase(reference, pattern)
+            for pattern in self.patterns
+        )
+
+
+def resolve(
+    reference: str,
+    options: Mapping[str, Any] | None = None,
+    base_dir: Path | None = None,
+    allow: Allow | None = None,
+) -> Task:
+    """Makes the task that a study names.
+
+    Args:
+        reference: A name of ``TASKS``, ``package.module:Class`` or ``file.py:Class``.
+        options: The study's ``[task_options]``. Those that the task calls ``path_options`` are
+            looked for in ``base_dir``, then in the current folder.
+        base_dir: Folder of the study file.
+        allow: What may run besides built-in tasks and those of installed packages.
+
+    Raises:
+        SpecError: There is no such task, or its options are wrong.
+        TaskError: It may not run here, raises, or is no task.
+    """
+    built_in = TASKS.get(reference)
+    if built_in is not None:
+        module, _, name = built_in.partition(":")
+        cls = getattr(importlib.import_module(module), name)
+    else:
+        cls = _load("task", reference, base_dir, allow or Allow())
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise TaskError(f"{reference} is {_article(cls)}; a task is a class derived from hpo.Task")
+    return make_task(cls, _with_paths(cls, options or {}, base_dir))
+
+
+def load_objective(
+    reference: str, base_dir: Path | None = None, allow: Allow | None = None
+) -> Callable[..., Any]:
+    """Loads the Optuna objective that a study names.
+
+    Args:
+        reference: ``package.module:function`` or ``file.py:function``.
+        base_dir: Folder of the study file; a file is looked for there, then in the current folder.
+        allow: What may run; an objective must be named here.
+
+    Raises:
+        SpecError: There is no such function.
+        TaskError: It may not run here, raises when it is imported, or is no objective.
+    """
+    objective = _load("objective", reference, base_dir, allow or Allow())
+    if isinstance(objective, type) and issubclass(objective, Task):
+        raise TaskError(f"{reference} is a task, not an objective", hint=f'task = "{reference}"')
+    if not callable(objective):
+        raise TaskError(f"{reference} is {_article(objective)}; an objective is a function")
+    if not _takes_one(objective):
+        raise TaskError(f"{reference} must take one argument, an optuna.Trial")
+    return cast(Callable[..., Any], objective)
+
+
+def _load(role: Role, reference: str, base_dir: Path | None, allow: Allow) -> Any:
+    where, _, name = reference.rpartition(":")
+    if not where or not name:
+        raise _wrong(role, _unknown(role, reference))
+    is_named = allow.permits(reference)
+    if not is_named and (role == "objective" or _is_file(where) or not is_installed(where)):
+        raise _forbidden(role, reference)
+    if _is_file(where):
+        module = load_file(_find(role, where, base_dir))
+    else:
+        folders = [base_dir or Path.cwd(), Path.cwd()] if is_named else []
+        found = load_module(where, folders)
+        if found is None:
+            raise _wrong(role, f"no module is called {where}{_near_module(where, folders)}")
+        module = found
+    return _attribute(role, module, name, Path(where).name)
+
+
+def _attribute(role: Role, module: ModuleType, name: str, where: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = [n for n, value in vars(found).items() if not n.startswith("_")]
+            fitting = [n for n in near if _fits(role, getattr(found, n), module)]
+            hint = did_you_mean(part, fitting) or did_you_mean(part, near)
+            listed = f"; there is {', '.join(fitting)}" if fitting else ""
+            raise _wrong(role, f"{where} has no {part}{hint or listed}")
+        found = getattr(found, part)
+    return found
+
+
+def _fits(role: Role, value: Any, module: ModuleType) -> bool:
+    if role == "task":
+        return isinstance(value, type) and issubclass(value, Task) and value is not Task
+    return inspect.isfunction(value) and value.__module__ == module.__name__
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py") or "/" in where or "\\" in where
+
+
+def _find(role: Role, where: str, base_dir: Path | None) -> Path:
+    folders = list(dict.fromkeys([base_dir or Path.cwd(), Path.cwd()]))
+    paths = [(folder / Path(where).expanduser()).absolute() for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return path
+    folder = paths[0].parent
+    files = [file.name for file in folder.glob("*.py")] if folder.is_dir() else []
+    raise _wrong(role, f"no file {paths[0].name} in {folder}{did_you_mean(paths[0].name, files)}")
+
+
+def _near_module(name: str, folders: list[Path]) -> str:
+    parent, _, last = name.rpartition(".")
+    around = load_module(parent, folders) if parent else None
+    places = list(getattr(around, "__path__", ())) if parent else [str(f) for f in folders]
+    near = did_you_mean(last, [module.name for module in pkgutil.iter_modules(places)])
+    return near.replace("mean ", f"mean {parent}.") if near and parent else near
+
+
+def _unknown(role: Role, reference: str) -> str:
+    example = _ROLES[role]
+    if reference.endswith(".py"):
+        return f"name the {'class' if role == 'task' else 'function'} too: {reference}:{example}"
+    ways = f'own ones are "module:{example}" or "file.py:{example}"'
+    if role == "objective":
+        return f"cannot be {reference!r}; {ways}"
+    hint = did_you_mean(reference, TASKS)
+    return f"no task is called {reference!r}" + (
+        hint or f"; built in are {', '.join(TASKS)}; {ways}"
+    )
+
+
+def _wrong(role: Role, message: str) -> SpecError:
+    return SpecError(source="the study", problems=[Problem(role, message)])
+
+
+def _forbidden(role: Role, reference: str) -> TaskError:
+    what = "code of files" if _is_file(reference.rpartition(":")[0]) else "code"
+    return TaskError(
+        f"the {role} {reference} may not run here: {what} that a database names runs only if it "
+        "was named on this machine too",
+        hint=f"allow it with --allow {reference}",
+    )
+
+
+def _with_paths(
+    cls: type[Task], options: Mapping[str, Any], base_dir: Path | None
+) -> dict[str, Any]:
+    """Returns the options with paths that hold wherever the process stands."""
+    found = dict(options)
+    for name in getattr(cls, "path_options", ()):
+        value = found.get(name)
+        if isinstance(value, str) and value:
+            path = Path(value).expanduser()
+            beside = (base_dir or Path.cwd()) / path
+            here = Path.cwd() / path
+            found[name] = str(here if here.exists() and not beside.exists() else beside)
+    return found
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        # Some functions written in C do not tell.
+        return True
+    return True
+
+
+def _article(value: Any) -> str:
+    if inspect.isfunction(value):
+        return "a function"
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

@@ -1,0 +1,160 @@
+"""Reads a table from a CSV, TSV or Parquet file, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import logging
+import lzma
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hpo.errors import Problem, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+logger = logging.getLogger(__name__)
+
+TEXT_SUFFIXES: Final = (".csv", ".tsv", ".txt")
+PARQUET_SUFFIXES: Final = (".parquet", ".pq")
+
+_OPENERS: Final[Mapping[str, Callable[[Path], Any]]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+_SEPARATORS: Final = ",;\t|"
+_HEAD_BYTES: Final = 65_536
+# What pandas takes for a missing value, and the mark of the UCI repository.
+_MISSING: Final = ("?",)
+_DECIMAL_COMMA: Final = r"[+-]?\d+(?:,\d+)?"
+
+
+def wrong(option: str, message: str) -> SpecError:
+    """Returns the error for a wrong option of the task."""
+    return SpecError(source="the study", problems=[Problem(f"task_options.{option}", message)])
+
+
+def read_table(path: Path, separator: str | None = None) -> DataFrame:
+    """Reads a table with named columns.
+
+    Args:
+        path: A ``.csv``, ``.tsv`` or ``.txt`` file, also compressed (``.gz``, ``.bz2``, ``.xz``),
+            or a ``.parquet`` file.
+        separator: What stands between the fields of a text file; None to tell by its first line.
+
+    Returns:
+        The rows under a plain index; all column names are text and differ.
+
+    Raises:
+        SpecError: There is no such file, or it holds no table.
+    """
+    _require_file(path)
+    if separator is not None and len(separator) != 1:
+        raise wrong("separator", f"must be a single character; found {separator!r}")
+    plain = path.with_suffix("") if path.suffix.lower() in _OPENERS else path
+    suffix = plain.suffix.lower()
+    if suffix not in (*TEXT_SUFFIXES, *PARQUET_SUFFIXES):
+        allowed = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES[:1]))
+        raise wrong("data", f"{path.name} must be one of {allowed} by its name")
+    try:
+        frame = _read_parquet(path) if suffix in PARQUET_SUFFIXES else _read_text(path, separator)
+    except UnicodeError as error:
+        raise wrong("data", f"{path.name} is not UTF-8 text; save it in that encoding") from error
+    except (ValueError, OSError, EOFError, lzma.LZMAError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise wrong("data", f"{path.name} cannot be read: {reason}") from error
+    frame.columns = [str(name).strip() for name in frame.columns]
+    _require_names(path, list(frame.columns))
+    if frame.empty:
+        raise wrong("data", f"{path.name} has no rows")
+    return frame
+
+
+def _require_file(path: Path) -> None:
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise wrong("data", f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise wrong("data", f"no file {path.name} in {path.parent}, which is no folder either")
+    files = [file.name for file in path.parent.iterdir() if file.is_file()]
+    raise wrong("data", f"no file {path.name} in {path.parent}{did_you_mean(path.name, files)}")
+
+
+def _require_names(path: Path, names: Sequence[str]) -> None:
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise wrong("data", f"{path.name} has several columns called {twice!r}")
+
+
+def _read_parquet(path: Path) -> DataFrame:
+    import pandas
+
+    frame = pandas.read_parquet(path)
+    # pandas keeps a named index apart from the columns; to anybody else it is a column.
+    has_name = any(name is not None for name in frame.index.names)
+    return frame.reset_index(drop=not has_name)
+
+
+def _read_text(path: Path, separator: str | None) -> DataFrame:
+    import pandas
+
+    with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
+        head = binary.read(_HEAD_BYTES)
+        if not head.strip():
+            raise wrong("data", f"{path.name} is empty")
+        binary.seek(0)
+        encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        # Cut in the middle of a character, perhaps; the whole file is read strictly.
+        first = head.decode(encoding, errors="ignore")
+        chosen = separator or _separator(first)
+        # pandas would call the second one "name.1" and say nothing.
+        _require_names(path, _header(first, chosen))
+        with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
+            frame = pandas.read_csv(
+                text,
+                sep=chosen,
+                skipinitialspace=True,
+                na_values=list(_MISSING),
+                low_memory=False,
+            )
+    if not isinstance(frame.index, pandas.RangeIndex):
+        raise wrong("data", f"{path.name} has rows with more fields than its header")
+    return frame if chosen == "," else _with_decimal_commas(frame)
+
+
+def _open(path: Path) -> Any:
+    return path.open("rb")
+
+
+def _separator(text: str) -> str:
+    """Returns the separator that stands most often in the first line, outside of quotes."""
+    line = next(line for line in text.splitlines() if line.strip())
+    outside = "".join(line.split('"')[::2])
+    return max(_SEPARATORS, key=outside.count)
+
+
+def _header(text: str, separator: str) -> list[str]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    # Columns without a name are told apart by their places.
+    return [name.strip() for name in next((row for row in rows if row), []) if name.strip()]
+
+
+def _with_decimal_commas(frame: DataFrame) -> DataFrame:
+    """Turns text columns of numbers such as 1,5 into numbers."""
+    import pandas
+
+    for name in frame.columns:
+        column: Any = frame[name]
+        if not pandas.api.types.is_string_dtype(column.dtype) or column.isna().all():
+            continue
+        present = column.dropna().astype(str).str.strip()
+        if present.str.fullmatch(_DECIMAL_COMMA).all():
+            logger.info("column %s: read the comma as a decimal point", name)
+            frame[name] = pandas.to_numeric(column.str.strip().str.replace(",", "."))
+    return frame

@@ -1,0 +1,189 @@
+"""The task ``tabular``: a network for the user's own CSV or Parquet file, without Python."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pandas import DataFrame
+from torch import Tensor, nn
+
+from hpo.errors import Problem, SpecError, did_you_mean
+from hpo.spec.params import Params
+from hpo.spec.space import Categorical, Float, Int
+from hpo.tasks import columns, scores
+from hpo.tasks.blocks import MLP_DEFAULTS, mlp
+from hpo.tasks.encoding import TableEncoder
+from hpo.tasks.tables import read_table, wrong
+from hpo.tasks.targets import Target, read_target, require_kind
+from hpo.train import metrics
+from hpo.train.data import Data
+from hpo.train.task import Task
+
+logger = logging.getLogger(__name__)
+
+_MIN_ROWS: Final = 10
+_MAX_LISTED: Final = 12
+
+
+class Tabular(Task):
+    """Predicts one column of a table from the others.
+
+    Args:
+        data: A CSV, TSV or Parquet file.
+        target: The column to predict.
+        kind: ``classification``, ``regression``, or ``auto`` to tell by the target's values.
+        drop: Columns to leave out.
+        separator: What stands between the fields of a text file, if that cannot be told.
+
+    Raises:
+        SpecError: The file or one of the columns is not there, or cannot be used.
+    """
+
+    path_options: ClassVar[tuple[str, ...]] = ("data",)
+    defaults: ClassVar[Mapping[str, Any]] = MLP_DEFAULTS
+    space: ClassVar[Mapping[str, Any]] = {
+        "optimizer": Categorical(["sgd", "adamw"]),
+        "learning_rate": Float(3e-4, 0.3, log=True),
+        "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),
+        "batch_size": Categorical([16, 32, 64, 128]),
+        "weight_decay": Float(1e-6, 1e-1, log=True),
+        "depth": Int(1, 4),
+        "width": Categorical([16, 32, 64, 128]),
+        "dropout": Float(0.0, 0.5),
+        "normalization": Categorical(["none", "batch"]),
+    }
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        target: str,
+        kind: str = "auto",
+        drop: str | Sequence[str] = (),
+        separator: str | None = None,
+    ) -> None:
+        _require_text(data=data, target=target, separator=separator)
+        require_kind(kind)
+        frame = read_table(Path(data), separator)
+        dropped = _names(drop)
+        _require_columns(frame, target, dropped)
+        frame = _with_target(frame, target)
+        self._target_name = target
+        self._target: Target = read_target(frame[target], kind)
+        self._columns = columns.find_columns(frame.drop(columns=[target, *dropped]))
+        self._columns.dropped |= dict.fromkeys(dropped, "is to be left out")
+        if self._columns.frame.empty:
+            raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
+        self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
+        # Made here, so that its mistakes are those of the study too.
+        self._data = Data.split(
+            self._columns.frame,
+            self._target.values,
+            kind=self._target.kind,
+            preprocess=self._encoder,
+        )
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]  # known once the target has been read
+        """The metric of a study that names none, by what is to be learnt."""
+        if self._target.kind == "regression":
+            return "val_r2"
+        return "val_auroc" if self._data.n_classes == 2 else "val_accuracy"
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return self._data
+
+    def model(self, params: Params) -> nn.Module:
+        """See ``Task``.
+
+        How many inputs there are is known once the data was split; it is split as by default if
+        nobody has done so yet.
+        """
+        if not self._encoder.n_features:
+            self._data.splits()
+        return mlp(self._encoder.n_features, self._data.n_classes or 1, params)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float | Tensor]:
+        """Returns metrics over a whole split; those of a regression in the target's own units.
+
+        Args:
+            outputs: Logits of shape [N, C], or numbers of shape [N, 1] in standard units.
+            targets: Classes of shape [N], or numbers of shape [N] in standard units.
+        """
+        if self._target.kind == "classification":
+            return {
+                "accuracy": metrics.accuracy(outputs, targets),
+                "balanced_accuracy": scores.balanced_accuracy(outputs, targets),
+                "f1": metrics.f1(outputs, targets),
+                "auroc": scores.auroc(outputs, targets),
+            }
+        scale = self._encoder.target_scale
+        mse = metrics.mean_squared_error(outputs, targets) * scale**2
+        return {
+            "mse": mse,
+            "rmse": mse.sqrt(),
+            "mae": metrics.mean_absolute_error(outputs, targets) * scale,
+            "r2": metrics.r2(outputs, targets),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what was made of the table, as plain data for people."""
+        return {
+            "kind": self._target.kind,
+            "n_rows": self._data.n_rows,
+            "target": self._target_name,
+            "classes": list(self._data.classes),
+            **columns.describe(self._columns),
+        }
+
+
+def _require_text(**options: Any) -> None:
+    problems = [
+        Problem(f"task_options.{name}", f"must be text; found {value!r}")
+        for name, value in options.items()
+        if not (isinstance(value, str) and value) and not (name == "separator" and value is None)
+    ]
+    if problems:
+        raise SpecError(source="the study", problems=problems)
+
+
+def _names(drop: Any) -> list[str]:
+    names = [drop] if isinstance(drop, str) else drop
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise wrong("drop", f"must be a list of columns; found {drop!r}")
+    return list(dict.fromkeys(names))
+
+
+def _require_columns(frame: DataFrame, target: str, dropped: Sequence[str]) -> None:
+    problems = [
+        Problem(f"task_options.{option}", _no_column(name, list(frame.columns)))
+        for option, names in (("target", [target]), ("drop", dropped))
+        for name in names
+        if name not in frame.columns
+    ]
+    if target in dropped:
+        problems.append(Problem("task_options.drop", f"{target} is the target"))
+    if problems:
+        raise SpecError(source="the study", problems=problems)
+
+
+def _no_column(name: str, names: Sequence[str]) -> str:
+    listed = ", ".join(names[:_MAX_LISTED])
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"no column {name}{did_you_mean(name, names)}; there are {listed}{more}"
+
+
+def _with_target(frame: DataFrame, target: str) -> DataFrame:
+    is_known = frame[target].notna()
+    n_known = int(is_known.sum())
+    if n_known < len(frame):
+        logger.warning(
+            "left out %d of %d rows without a %s", len(frame) - n_known, len(frame), target
+        )
+    if n_known < _MIN_ROWS:
+        raise wrong("data", f"has {n_known} rows with a {target}; it takes at least {_MIN_ROWS}")
+    return frame[is_known].reset_index(drop=True)
