@@ -1,0 +1,1 @@
+"""Which trial next, and how far to train it."""

@@ -1,0 +1,95 @@
+"""From the study's search space to Optuna's distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from optuna import Trial
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo.spec.space import Categorical, Fixed, Float, Int, Parameter, SearchSpace
+
+
+def distribution(parameter: Parameter) -> BaseDistribution | None:
+    """Returns Optuna's distribution of a parameter; None for a fixed one, which is never drawn."""
+    match parameter:
+        case Float():
+            high = last_step(parameter.low, parameter.high, parameter.step)
+            return FloatDistribution(parameter.low, high, log=parameter.log, step=parameter.step)
+        case Int():
+            step = parameter.step or 1
+            high_int = int(last_step(parameter.low, parameter.high, step))
+            return IntDistribution(parameter.low, high_int, log=parameter.log, step=step)
+        case Categorical():
+            return CategoricalDistribution(parameter.choices)
+        case Fixed():
+            return None
+
+
+def last_step(low: float, high: float, step: float | None) -> float:
+    """Returns the last value up to ``high`` that whole steps from ``low`` reach, as Optuna does."""
+    if step is None:
+        return high
+    # In decimals: (0.7 - 0.1) / 0.2 is less than 3 in binary.
+    exact_low, exact_step = Decimal(str(low)), Decimal(str(step))
+    n_steps = (Decimal(str(high)) - exact_low) // exact_step
+    return float(exact_low + n_steps * exact_step)
+
+
+def suggest(trial: Trial, space: SearchSpace) -> dict[str, Any]:
+    """Draws one point for ``trial``: parents before children, inactive parameters left out.
+
+    A trial that already has params (enqueued, or continued after its worker died) keeps them.
+
+    Args:
+        trial: The trial whose params are drawn and stored.
+        space: Where they are drawn from.
+
+    Returns:
+        Value of every active parameter, the fixed ones included.
+    """
+    params: dict[str, Any] = {}
+    for name in space.order():
+        if space.is_active(name, params):
+            params[name] = _suggest_one(trial, name, space[name])
+    return params
+
+
+def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | None:
+    """Adds the fixed parameters to what a trial has stored.
+
+    Returns:
+        Value of every active parameter, or None when some still have to be drawn.
+    """
+    params: dict[str, Any] = {}
+    for name in space.order():
+        if not space.is_active(name, params):
+            continue
+        parameter = space[name]
+        if isinstance(parameter, Fixed):
+            params[name] = parameter.value
+        elif name in stored:
+            params[name] = stored[name]
+        else:
+            return None
+    return params
+
+
+def _suggest_one(trial: Trial, name: str, parameter: Parameter) -> Any:
+    match distribution(parameter):
+        case FloatDistribution() as d:
+            return trial.suggest_float(name, d.low, d.high, log=d.log, step=d.step)
+        case IntDistribution() as d:
+            return trial.suggest_int(name, d.low, d.high, log=d.log, step=d.step)
+        case CategoricalDistribution() as d:
+            return trial.suggest_categorical(name, d.choices)
+        case _:
+            assert isinstance(parameter, Fixed)
+            return parameter.value

@@ -1,0 +1,74 @@
+"""Samplers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+from hpo.search.grid import GridSampler
+from hpo.search.quiet import quietly
+from hpo.spec.study import StudySpec
+
+SamplerOf: TypeAlias = Callable[[int], BaseSampler]
+
+
+def sampler_factory(spec: StudySpec) -> SamplerOf:
+    """Returns what builds the sampler that proposes the params of the trial with a number.
+
+    Its random numbers follow from the study's seed and the trial's number alone: who asks, and
+    how often the study was stopped and continued in between, changes nothing, and no two trials
+    draw from the same stream.
+    """
+    build = SAMPLERS[spec.sampler.name](spec)
+
+    def sampler_of(number: int) -> BaseSampler:
+        with quietly():
+            return build(mix(spec.seed, number))
+
+    return sampler_of
+
+
+def mix(*parts: int) -> int:
+    """Returns one 32-bit seed made of several numbers, unrelated for neighbouring ones."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _grid(spec: StudySpec) -> SamplerOf:
+    sampler = GridSampler(spec.space)
+    return lambda seed: sampler
+
+
+def _qmc(spec: StudySpec) -> SamplerOf:
+    # The points of a quasi-random sequence belong together: one seed for the whole study.
+    options = {"seed": spec.seed, "warn_independent_sampling": False, **spec.sampler.options}
+    return lambda seed: QMCSampler(**options)
+
+
+def _seeded(cls: type[BaseSampler], **defaults: Any) -> Callable[[StudySpec], SamplerOf]:
+    def factory(spec: StudySpec) -> SamplerOf:
+        options = {**defaults, **spec.sampler.options}
+        return lambda seed: cls(seed=seed, **options)  # type: ignore[call-arg]
+
+    return factory
+
+
+SAMPLERS: dict[str, Callable[[StudySpec], SamplerOf]] = {
+    "random": _seeded(RandomSampler),
+    "grid": _grid,
+    "qmc": _qmc,
+    "tpe": _seeded(TPESampler),
+    "gp": _seeded(GPSampler, warn_independent_sampling=False),
+    "nsga2": _seeded(NSGAIISampler),
+    "nsga3": _seeded(NSGAIIISampler),
+}
