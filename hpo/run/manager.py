@@ -1,0 +1,187 @@
+"""From what a person names - a file, a study, an objective - to a study that is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, Problem, SpecError, nearest
+from hpo.run.session import RunOptions, start
+from hpo.run.study import Study
+from hpo.spec import toml
+from hpo.spec.study import Budget, StudySpec
+from hpo.store import studies
+from hpo.store.database import Database
+
+BUDGETS = tuple(Budget.model_fields)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that is known to be right and able to run here.
+
+    Attributes:
+        spec: The study, with the task's own choices where it makes none.
+        base_dir: Folder that its relative paths refer to.
+        allow: References that may run because the person at this machine named them.
+    """
+
+    spec: StudySpec
+    base_dir: Path
+    allow: tuple[str, ...] = ()
+
+
+def prepare(
+    source: str | Path | StudySpec | None,
+    *,
+    objective: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
+) -> Prepared:
+    """Reads a study and checks it, before anything is created or trained.
+
+    Args:
+        source: A study file, the name of a study in the database, or a spec; None with
+            ``objective``.
+        objective: Reference of an Optuna objective, ``file.py:function`` or ``module:function``.
+        overrides: Entries that go before those of the source: ``trials``, ``epochs``, ``hours``,
+            ``target``, ``total_epochs`` of the budget, and keys of the study such as ``seed``;
+            None leaves an entry as it is.
+        options: Where the database is, and what else may run here.
+
+    Raises:
+        SpecError: The study has mistakes: all of them, also parameters that no task reads.
+        TaskError: The task or objective cannot be loaded.
+        StoreError: There is no study of that name, or no database.
+    """
+    changes = _table({k: v for k, v in (overrides or {}).items() if v is not None})
+    if isinstance(source, StudySpec):
+        spec = StudySpec(**_merged(source.to_table(), changes)) if changes else source
+        return _checked(_as_parsed(spec), Path.cwd(), _references(spec))
+    if source is None:
+        if objective is None:
+            raise SpecError("name a study file, a study, or --objective FILE.py:FUNCTION")
+        spec = StudySpec(**_merged(_objective_table(objective), changes))
+        return _checked(_as_parsed(spec), Path.cwd(), _references(spec))
+    if _is_file(source):
+        parsed = toml.parse_file(source, overrides=changes)
+        return _checked(parsed, Path(source).absolute().parent, _draft_references(parsed))
+    return _from_database(str(source), changes, options or RunOptions())
+
+
+def run(
+    source: str | Path | StudySpec,
+    *,
+    storage: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    artifacts: str | None = None,
+    allow: tuple[str, ...] = (),
+    **overrides: Any,
+) -> Study:
+    """Runs a study to the end of its budget, and returns it.
+
+    The study is created, or joined if the database has it already.
+
+    Args:
+        source: A study file, the name of a study in the database, or a spec.
+        storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
+        workers: How many processes; by default one a GPU, or one a core.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0,1`` or ``mps``.
+        artifacts: Folder for checkpoints and models.
+        allow: Further references of tasks or objectives that may run here.
+        **overrides: Entries that go before those of the source: ``trials=60``, ``epochs=27``,
+            ``hours``, ``target``, ``seed``; see ``prepare``.
+
+    Raises:
+        HpoError: The study is wrong, the database is away, or no worker could work.
+        KeyboardInterrupt: Ctrl-C; the study can be continued.
+    """
+    options = RunOptions(storage, workers, device, artifacts, allow)
+    prepared = prepare(source, overrides=overrides, options=options)
+    options = replace(options, allow=(*allow, *prepared.allow))
+    session = start(prepared.spec, prepared.base_dir, options)
+    end = session.wait()
+    if end.reason == "interrupted":
+        raise KeyboardInterrupt
+    if end.reason == "failed":
+        raise HpoError(end.message, hint=end.hint)
+    return Study(session.db, session.study.name, artifacts)
+
+
+def _is_file(source: str | Path) -> bool:
+    # A study's name holds no slash and no file of that name need exist for the error to be right.
+    if isinstance(source, Path) or source.endswith(".toml") or "/" in source:
+        return True
+    return Path(source).is_file()
+
+
+def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
+    budget = {name: value for name, value in changes.items() if name in BUDGETS}
+    table = {name: value for name, value in changes.items() if name not in BUDGETS}
+    return {**table, "budget": budget} if budget else table
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    budget = {**table.get("budget", {}), **changes.get("budget", {})}
+    return {**table, **changes, **({"budget": budget} if budget else {})}
+
+
+def _objective_table(objective: str) -> dict[str, Any]:
+    where, _, function = objective.rpartition(":")
+    name = Path(where).stem if where.endswith(".py") else where.rpartition(".")[2] or function
+    return {"name": name, "objective": objective}
+
+
+def _as_parsed(spec: StudySpec) -> toml.Parsed:
+    return toml.parse(toml.dumps(spec), "StudySpec")
+
+
+def _references(spec: StudySpec) -> tuple[str, ...]:
+    return tuple(reference for reference in (spec.task, spec.objective) if reference)
+
+
+def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:
+    values = parsed.draft.values
+    return tuple(values[key] for key in ("task", "objective") if values.get(key))
+
+
+def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -> Prepared:
+    db = Database.open(options.storage)
+    try:
+        if name not in studies.names(db):
+            close = nearest(name, [*studies.names(db), *map(str, Path("studies").glob("*.toml"))])
+            also = f"; did you mean {close}?" if close else ""
+            raise SpecError(f"{name} is neither a study file nor a study in {db.masked_url}{also}")
+        record = studies.load(db, name)
+    finally:
+        db.dispose()
+    # The task was named by whoever made the study, not by the person at this machine.
+    spec = StudySpec(**_merged(record.spec.to_table(), changes)) if changes else record.spec
+    return Prepared(spec, Path(record.base_dir or "."))
+
+
+def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Prepared:
+    """Adds what only the task can tell: its own choices, and parameters that it does not read."""
+    from hpo.run import preflight
+
+    if parsed.draft.task is None:
+        _raise_if_any(parsed, ())
+        assert parsed.spec is not None
+        preflight.check_objective(parsed.spec, base_dir, allow)
+        return Prepared(parsed.spec, base_dir, allow)
+    found = preflight.check_task(parsed.draft, base_dir, allow)
+    _raise_if_any(parsed, found.problems)
+    assert parsed.spec is not None
+    spec = parsed.spec.with_defaults(
+        metric=found.metric, direction=found.direction, space=found.space
+    )
+    return Prepared(spec, base_dir, allow)
+
+
+def _raise_if_any(parsed: toml.Parsed, more: tuple[Problem, ...]) -> None:
+    error = parsed.error(more)
+    if error is not None:
+        raise error

@@ -1,0 +1,203 @@
+"""What can be known of a study before it is run: its mistakes, its task's choices, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hpo.errors import Problem, SpecError, did_you_mean
+from hpo.run.devices import plan
+from hpo.spec.params import Params
+from hpo.spec.reading import Draft
+from hpo.spec.space import SearchSpace
+from hpo.spec.study import Direction, StudySpec, ValidationSpec
+from hpo.tasks.resolve import Allow, load_objective, resolve
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+    from hpo.train.task import Task
+
+
+@dataclass(frozen=True)
+class TaskFindings:
+    """What the task says of its study.
+
+    Attributes:
+        problems: Parameters that nothing reads, metrics that it does not have, wrong options.
+        metric: Its own metric, for a study that names none.
+        direction: The direction of that metric.
+        space: Its own search space, for a study without one.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    metric: str | None = None
+    direction: Direction | None = None
+    space: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``hpo check`` tells of a study that is right.
+
+    Attributes:
+        task: The task's or objective's reference.
+        description: What the task says of itself and its data, by name.
+        n_train: Samples to train on; with ``n_val`` and ``n_test``, 0 for an objective.
+        n_parameters: Trainable numbers of the smallest and largest model that was built.
+        metrics: What an epoch reports.
+        seconds_per_epoch: Of one trial on one worker, as a mean over the space.
+        n_workers: Workers that this machine would start.
+        upper_s: How long the study takes at most, in seconds; None without a bound.
+        likely_s: About how long, with most trials stopped early.
+    """
+
+    task: str
+    description: Mapping[str, Any]
+    n_train: int = 0
+    n_val: int = 0
+    n_test: int = 0
+    n_parameters: tuple[int, int] = (0, 0)
+    metrics: tuple[str, ...] = ()
+    seconds_per_epoch: float | None = None
+    n_workers: int = 1
+    upper_s: float | None = None
+    likely_s: float | None = None
+
+
+def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFindings:
+    """Loads the task and its data, and finds what only they can tell.
+
+    Args:
+        draft: The study as far as it could be read; it may have other mistakes.
+        base_dir: Folder that its relative paths refer to.
+        allow: References that may run here.
+
+    Raises:
+        TaskError: The task cannot be loaded, or its code raises.
+    """
+    from hpo.train.preflight import metric_names, read_parameters, typical
+
+    validation = draft.values.get("validation", {})
+    try:
+        task, splits = _load(
+            cast(str, draft.task), draft.task_options, ValidationSpec(**validation), base_dir, allow
+        )
+    except SpecError as error:
+        if not error.problems:
+            raise
+        return TaskFindings(error.problems)
+    space = SearchSpace(draft.parameters or dict(task.space))
+    found = list(read_parameters(task, space, splits).problems)
+    # Parameters that are wrong in themselves have their message; the task may well miss them.
+    found = [
+        problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
+    ]
+    if not found:
+        names = metric_names(task, splits, typical(space))
+        found += _unknown_metrics(draft.values.get("metric", ()), names)
+    return TaskFindings(tuple(found), task.metric, task.direction, task.space)
+
+
+def check_objective(spec: StudySpec, base_dir: Path, allow: tuple[str, ...]) -> None:
+    """Loads a study's objective, to see that it is there.
+
+    Raises:
+        TaskError: It cannot be loaded.
+    """
+    assert spec.objective is not None
+    load_objective(spec.objective, base_dir, Allow(allow))
+
+
+def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) -> CheckReport:
+    """Builds a study's model, trains a batch, and tells what the study would cost.
+
+    Args:
+        spec: The study, as ``prepare`` returns it.
+        base_dir: Folder that its relative paths refer to.
+        allow: References that may run here.
+        device: As ``--device`` names it.
+
+    Raises:
+        HpoError: The study cannot be run here.
+    """
+    places = plan(device)
+    if spec.objective is not None:
+        check_objective(spec, base_dir, allow)
+        return CheckReport(spec.objective, {}, n_workers=len(places))
+    from hpo.train.preflight import estimate, metric_names, one_batch, typical
+    from hpo.train.probes import corners
+
+    assert spec.task is not None
+    task, splits = _load(spec.task, spec.task_options, spec.validation, base_dir, allow)
+    on_device = splits.to(places[0].device)
+    sizes = [one_batch(task, on_device, Params(p)).n_parameters for p in corners(spec.space)[:3]]
+    seconds = estimate(task, on_device, spec.space)
+    upper_s, likely_s = _durations(spec, seconds, len(places))
+    return CheckReport(
+        task=spec.task,
+        description=describe(task),
+        n_train=len(splits.train),
+        n_val=len(splits.val),
+        n_test=len(splits.test) if splits.test is not None else 0,
+        n_parameters=(min(sizes), max(sizes)),
+        metrics=metric_names(task, splits, typical(spec.space)),
+        seconds_per_epoch=seconds,
+        n_workers=len(places),
+        upper_s=upper_s,
+        likely_s=likely_s,
+    )
+
+
+def describe(task: Task) -> Mapping[str, Any]:
+    """Returns what a task says of its data, where it says something."""
+    own = getattr(task, "describe", None)
+    return own() if callable(own) else {}
+
+
+def _load(
+    reference: str,
+    options: Mapping[str, Any],
+    validation: ValidationSpec,
+    base_dir: Path,
+    allow: tuple[str, ...],
+) -> tuple[Task, Splits]:
+    from hpo.train.boundary import user_code
+
+    task = resolve(reference, options, base_dir, Allow(allow))
+    with user_code(f"the task {reference}"):
+        task.setup()
+        return task, task.data().splits(validation)
+
+
+def _wrong(draft: Draft) -> set[str]:
+    return set(draft.names) - set(draft.parameters)
+
+
+def _unknown_metrics(wanted: tuple[str, ...], names: tuple[str, ...]) -> list[Problem]:
+    return [
+        Problem("metric", f"the task has no {name}{did_you_mean(name, names) or _among(names)}")
+        for name in wanted
+        if name not in names
+    ]
+
+
+def _among(names: tuple[str, ...]) -> str:
+    return f"; it reports {', '.join(names)}"
+
+
+def _durations(
+    spec: StudySpec, seconds_per_epoch: float, n_workers: int
+) -> tuple[float | None, float | None]:
+    budget = spec.budget
+    bounds = [budget.total_epochs] if budget.total_epochs else []
+    if budget.trials:
+        bounds.append(budget.trials * budget.epochs)
+    hours = [budget.hours * 3600] if budget.hours else []
+    if not bounds:
+        return (hours[0], hours[0]) if hours else (None, None)
+    upper_s = min([min(bounds) * seconds_per_epoch / n_workers, *hours])
+    # Halving lets a third of the trials pass each of its rungs.
+    share = 0.4 if spec.pruner.name in ("asha", "hyperband") else 1.0
+    return upper_s, upper_s * share

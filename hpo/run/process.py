@@ -1,0 +1,178 @@
+"""A worker's process: started by a supervisor, told what to do on its standard input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from hpo.errors import HpoError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """What a worker process is told; the URL may hold a password, so it is never an argument.
+
+    Attributes:
+        url: The database.
+        study_name: The study that it works on.
+        artifacts: The root folder for files, if one was asked for.
+        device: As PyTorch names it.
+        n_threads: Threads of PyTorch's CPU kernels.
+        allow: Tasks and objectives that this machine's user named.
+        base_dir: Folder that relative paths of the study refer to.
+    """
+
+    url: str
+    study_name: str
+    artifacts: str | None
+    device: str
+    n_threads: int
+    allow: tuple[str, ...]
+    base_dir: str | None
+
+    def to_json(self) -> str:
+        """Returns one line of JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOrder:
+        """Reads what ``to_json`` wrote."""
+        raw = json.loads(text)
+        return cls(**{**raw, "allow": tuple(raw["allow"])})
+
+
+class Wire:
+    """Messages from a worker to its supervisor: one JSON object a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, **message: Any) -> None:
+        """Sends a message; a supervisor that has gone is no error."""
+        try:
+            self._stream.write(json.dumps(message) + "\n")
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            logger.info("nobody listens any more")
+
+
+def main() -> None:
+    """Runs one worker to its end. Started as ``python -m hpo.run.process FD``."""
+    wire = Wire(os.fdopen(int(sys.argv[1]), "w"))
+    order = WorkerOrder.from_json(sys.stdin.read())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Ctrl-C reaches the whole process group; the supervisor passes on what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        end = work(order, wire, stop)
+    except HpoError as error:
+        traceback.print_exc()
+        wire.say(end="error", message=str(error), hint=error.hint, exit_code=error.exit_code)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the supervisor is told why this process ends
+        traceback.print_exc()
+        wire.say(end="crash", message=f"{type(error).__name__}: {error}", exit_code=1)
+        sys.exit(1)
+    wire.say(end=end, message="", exit_code=0)
+
+
+def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
+    """Opens the study and works on it.
+
+    Raises:
+        HpoError: The database, the study or its task cannot be used here.
+    """
+    # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
+    from hpo.run.worker import Heartbeat, Worker
+    from hpo.store import workers
+
+    warnings.simplefilter("ignore")
+    post = _take_post(order, stop)
+    wire.say(worker_id=post.worker_id)
+    threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
+    executor = _executor(order, post)
+    wire.say(ready=True)
+    heartbeat = Heartbeat(post, executor)
+    heartbeat.start()
+    try:
+        return Worker(post, executor).run()
+    finally:
+        heartbeat.end()
+        post.patiently(lambda: workers.retire(post.db, post.worker_id))
+
+
+def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
+    import optuna
+
+    from hpo.run.artifacts import Artifacts
+    from hpo.run.post import Post
+    from hpo.search.search import Search
+    from hpo.store import studies, workers
+    from hpo.store.database import Database
+    from hpo.store.ledger import Ledger
+    from hpo.store.storage import Storage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    db = Database.open(order.url)
+    study = studies.load(db, order.study_name)
+    return Post(
+        db=db,
+        study=study,
+        ledger=Ledger(db),
+        search=Search(study.spec, Storage(db)),
+        worker_id=workers.register(db, study.study_id, order.device),
+        artifacts=Artifacts.of(study.name, order.url, order.artifacts),
+        stop=stop,
+    )
+
+
+def _executor(order: WorkerOrder, post: Any) -> Any:
+    from hpo.tasks.resolve import Allow, load_objective, resolve
+
+    spec = post.study.spec
+    allow = Allow(order.allow)
+    base_dir = Path(order.base_dir or post.study.base_dir or ".")
+    if spec.objective is not None:
+        from hpo.run.objective_executor import ObjectiveExecutor
+
+        return ObjectiveExecutor(post, load_objective(spec.objective, base_dir, allow))
+    import torch
+
+    from hpo.run.task_executor import TaskExecutor
+    from hpo.train.solo import SoloEngine
+
+    torch.set_num_threads(order.n_threads)
+    task = resolve(spec.task, spec.task_options, base_dir, allow)
+    task.setup()
+    splits = task.data().splits(spec.validation)
+    engine = SoloEngine(task, splits, spec.metrics[0], spec.directions[0], order.device)
+    return TaskExecutor(post, engine)
+
+
+def _watch_parent(parent: int, stop: threading.Event) -> None:
+    # A supervisor killed with -9 tells nobody; its workers shall not go on unseen.
+    while not stop.wait(1.0):
+        if os.getppid() != parent:
+            logger.warning("the supervisor is gone; putting the trials down")
+            stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""A study that this process works on: its workers, its signals, its end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hpo.run.artifacts import Artifacts
+from hpo.run.devices import describe, plan
+from hpo.run.process import WorkerOrder
+from hpo.run.supervisor import Supervisor
+from hpo.spec.study import StudySpec
+from hpo.store import studies, workers
+from hpo.store.database import Database
+from hpo.store.ledger import Ledger
+from hpo.store.studies import StudyRecord
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How this machine takes part in a study.
+
+    Attributes:
+        storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
+        workers: How many worker processes; by default one a GPU, or one a core.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0,1`` or ``mps``.
+        artifacts: Folder for checkpoints and models; machines that share it continue each
+            other's trials.
+        allow: References of tasks and objectives that may run on this machine.
+    """
+
+    storage: str | None = None
+    workers: int | None = None
+    device: str = "auto"
+    artifacts: str | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How this machine's part in a study ended.
+
+    Attributes:
+        reason: ``done``, ``interrupted`` or ``failed``.
+        message: Why, in one line.
+        exit_code: 0 done, 1 failed, 130 interrupted, or the worker's own.
+        hint: What to do about it.
+    """
+
+    reason: str
+    message: str = ""
+    exit_code: int = 0
+    hint: str | None = None
+
+
+class Session:
+    """Workers of this machine on one study.
+
+    Args:
+        db: The database.
+        study: The study.
+        options: How this machine takes part.
+        created: Whether the study is new.
+        base_dir: Folder that the study's relative paths refer to here.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        study: StudyRecord,
+        options: RunOptions,
+        *,
+        created: bool,
+        base_dir: Path | None,
+    ) -> None:
+        self.db = db
+        self.study = study
+        self.created = created
+        self._places = plan(options.device, options.workers)
+        self.n_workers = len(self._places)
+        self.device = describe(self._places)
+        self.engine = "objective" if study.spec.objective else "solo"
+        self.capacity = 1
+        self.artifacts = Artifacts.of(study.name, db.url, options.artifacts)
+        self.notice = ""
+        self._n_interrupts = 0
+        self._order = _order(db, study, options, base_dir)
+        Ledger(db).reap(study.study_id)
+
+    def wait(self, on_tick: Callable[[], None] | None = None, interval_s: float = 0.1) -> RunEnd:
+        """Runs the workers until they are through. Call it in the main thread.
+
+        The first Ctrl-C lets the workers put their trials down, so that the study can be
+        continued; the second ends them at once, and their trials continue from their last
+        checkpoint.
+
+        Args:
+            on_tick: Called about every ``interval_s`` seconds.
+            interval_s: Seconds between two looks at the workers.
+        """
+        previous = {n: signal.signal(n, self._interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+        supervisor = Supervisor(self._order, self._places, self.artifacts.log, self._on_death)
+        try:
+            return self._watch(supervisor, on_tick, interval_s)
+        finally:
+            supervisor.kill()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _watch(
+        self, supervisor: Supervisor, on_tick: Callable[[], None] | None, interval_s: float
+    ) -> RunEnd:
+        passed_on = 0
+        while supervisor.n_alive:
+            if self._n_interrupts > passed_on:
+                passed_on = self._n_interrupts
+                supervisor.stop() if passed_on == 1 else supervisor.kill()
+            supervisor.poll()
+            if on_tick:
+                on_tick()
+            time.sleep(interval_s)
+        if on_tick:
+            on_tick()
+        return self._end(supervisor)
+
+    def _end(self, supervisor: Supervisor) -> RunEnd:
+        failed = [end for end in supervisor.ends if end.end in ("error", "died")]
+        if failed and len(failed) == len(supervisor.ends):
+            first = failed[0]
+            return RunEnd("failed", first.message, first.exit_code or 1, first.hint)
+        if self._n_interrupts:
+            return RunEnd("interrupted", "interrupted; the same command goes on", 130)
+        for end in failed:
+            logger.warning("a worker could not work: %s", end.message)
+        return RunEnd("done")
+
+    def _on_death(self, worker_id: int) -> None:
+        workers.retire(self.db, worker_id, lost=True)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        # Only noted here: a handler may run between any two lines of the program.
+        self._n_interrupts += 1
+        self.notice = (
+            "putting the running trials down; Ctrl-C again ends them at once"
+            if self._n_interrupts == 1
+            else "ending at once"
+        )
+
+
+def start(spec: StudySpec, base_dir: Path | None, options: RunOptions) -> Session:
+    """Opens or creates the study of a spec.
+
+    Raises:
+        SpecError: Another study has this name.
+        StoreError: The database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = Database.open(options.storage, create=True)
+    folder = str(base_dir.absolute()) if base_dir else None
+    study, created = studies.create_or_join(db, spec, folder)
+    return Session(db, study, options, created=created, base_dir=base_dir)
+
+
+def attach(name: str, options: RunOptions) -> Session:
+    """Opens a study that somebody has created, to work on it from here.
+
+    Raises:
+        StoreError: No such study, or the database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = Database.open(options.storage)
+    # What was allowed here is looked for here, not where the database says.
+    base_dir = Path.cwd() if options.allow else None
+    return Session(db, studies.load(db, name), options, created=False, base_dir=base_dir)
+
+
+def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None) -> Any:
+    return WorkerOrder(
+        url=db.url,
+        study_name=study.name,
+        artifacts=options.artifacts,
+        device="cpu",
+        n_threads=1,
+        allow=options.allow,
+        base_dir=str(base_dir.absolute()) if base_dir else None,
+    )

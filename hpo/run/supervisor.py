@@ -1,0 +1,195 @@
+"""Keeps the workers of one machine: one process a device, replaced when it dies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from hpo.run.devices import Place
+from hpo.run.process import WorkerOrder
+
+logger = logging.getLogger(__name__)
+MAX_DEATHS = 5  # in a row, without a trial begun in between
+PATIENCE_S = 2.0  # how long a worker that was told to leave at once may take to do so
+
+End: TypeAlias = Literal["exhausted", "interrupted", "error", "crash", "died"]
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How a worker's process ended.
+
+    Attributes:
+        end: ``exhausted`` (no trials left), ``interrupted`` (told to stop), ``error`` (it cannot
+            work here: another try would not help), ``crash`` or ``died``.
+        message: Why, in one line.
+        exit_code: The exit code that stands for it.
+        hint: What to do about it.
+    """
+
+    end: End
+    message: str = ""
+    exit_code: int = 0
+    hint: str | None = None
+
+
+@dataclass
+class _Slot:
+    """One place and the process that works there now."""
+
+    index: int
+    place: Place
+    log: Path
+    process: subprocess.Popen[bytes]
+    channel: int
+    worker_id: int | None = None
+    ready: bool = False
+    deaths: int = 0
+    said: dict[str, Any] = field(default_factory=dict)
+    unread: bytes = b""
+    end: WorkerEnd | None = None
+
+
+class Supervisor:
+    """Starts workers, replaces those that die, and passes on what Ctrl-C means.
+
+    Args:
+        order: What the workers are told; each gets its own device.
+        places: One worker is started on each.
+        log_of: Gives the file that takes the output of the worker with an index.
+        on_death: Called with the id of a worker whose process died, so that its trials are free
+            for others at once.
+    """
+
+    def __init__(
+        self,
+        order: WorkerOrder,
+        places: tuple[Place, ...],
+        log_of: Callable[[int], Path],
+        on_death: Callable[[int], None],
+    ) -> None:
+        self._order = order
+        self._on_death = on_death
+        self._stopping = False
+        self._slots = [self._spawn(i, place, log_of(i)) for i, place in enumerate(places)]
+
+    @property
+    def n_alive(self) -> int:
+        """How many workers run."""
+        return sum(slot.end is None for slot in self._slots)
+
+    @property
+    def ends(self) -> list[WorkerEnd]:
+        """How the workers that are through have ended."""
+        return [slot.end for slot in self._slots if slot.end is not None]
+
+    def poll(self) -> None:
+        """Reads what the workers say, and replaces those that have died."""
+        for slot in self._slots:
+            if slot.end is None:
+                self._listen(slot)
+                if slot.process.poll() is not None:
+                    self._listen(slot)
+                    self._bury(slot)
+
+    def stop(self) -> None:
+        """Asks every worker to put its trials down and leave."""
+        self._stopping = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends every worker at once and waits until they are gone."""
+        self._stopping = True
+        self._signal(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE_S
+        while self.n_alive and time.monotonic() < deadline:
+            self.poll()
+            time.sleep(0.02)
+
+    def _spawn(self, index: int, place: Place, log: Path) -> _Slot:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hpo.run.process", str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=[writing],
+                env=_environment(place),
+                # Ctrl-C is for the supervisor, which passes on what it means.
+                start_new_session=True,
+            )
+        os.close(writing)
+        order = replace(self._order, device=place.device, n_threads=place.n_threads)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(order.to_json().encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            logger.warning("worker %d died at its start", index)
+        return _Slot(index, place, log, process, reading)
+
+    def _listen(self, slot: _Slot) -> None:
+        try:
+            while chunk := os.read(slot.channel, 65536):
+                slot.unread += chunk
+        except BlockingIOError:
+            pass
+        *lines, slot.unread = slot.unread.split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            slot.worker_id = message.get("worker_id", slot.worker_id)
+            slot.ready = slot.ready or bool(message.get("ready"))
+            if "end" in message:
+                slot.said = message
+
+    def _bury(self, slot: _Slot) -> None:
+        os.close(slot.channel)
+        if slot.said.get("end") in ("exhausted", "interrupted", "error"):
+            slot.end = WorkerEnd(**slot.said)
+            return
+        if slot.worker_id is not None:
+            self._on_death(slot.worker_id)
+        if self._stopping:
+            slot.end = WorkerEnd("interrupted")
+            return
+        why = slot.said.get("message") or _cause(slot.process.returncode)
+        deaths = 1 if slot.ready else slot.deaths + 1
+        if deaths >= MAX_DEATHS:
+            message = f"worker {slot.index} died {deaths} times at its start: {why}"
+            slot.end = WorkerEnd("died", message, 1, hint=f"its output is in {slot.log}")
+            return
+        logger.warning("worker %d died (%s); starting another in its place", slot.index, why)
+        new = self._spawn(slot.index, slot.place, slot.log)
+        new.deaths = deaths
+        self._slots[slot.index] = new
+
+    def _signal(self, number: int) -> None:
+        for slot in self._slots:
+            # Poll first: a process that was waited for may have given its pid to another.
+            if slot.end is None and slot.process.poll() is None:
+                slot.process.send_signal(number)
+
+
+def _environment(place: Place) -> dict[str, str]:
+    threads = str(place.n_threads)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    visible = {} if place.visible is None else {"CUDA_VISIBLE_DEVICES": place.visible}
+    return {**os.environ, **dict.fromkeys(names, threads), **visible}
+
+
+def _cause(returncode: int) -> str:
+    if returncode < 0:
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"exit code {returncode}"

@@ -1,0 +1,79 @@
+"""An Optuna script, written the usual way, becomes a study without an edit."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.e2e.conftest import Shell
+
+pytestmark = pytest.mark.e2e
+
+SCRIPT = '''
+"""Optuna example: a classifier's hyperparameters, conditional, with pruning."""
+
+import optuna
+import sklearn.datasets
+import sklearn.linear_model
+import sklearn.model_selection
+
+
+def objective(trial):
+    iris = sklearn.datasets.load_iris()
+    classes = list(set(iris.target))
+    train_x, valid_x, train_y, valid_y = sklearn.model_selection.train_test_split(
+        iris.data, iris.target, test_size=0.25, random_state=0
+    )
+    penalty = trial.suggest_categorical("penalty", ["l2", "elasticnet"])
+    alpha = trial.suggest_float("alpha", 1e-5, 1e-1, log=True)
+    l1_ratio = trial.suggest_float("l1_ratio", 0.0, 1.0) if penalty == "elasticnet" else 0.15
+    clf = sklearn.linear_model.SGDClassifier(
+        alpha=alpha, penalty=penalty, l1_ratio=l1_ratio, random_state=0
+    )
+    for step in range(20):
+        clf.partial_fit(train_x, train_y, classes=classes)
+        trial.report(clf.score(valid_x, valid_y), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned()
+    print("a line that must not disturb the progress display")
+    return clf.score(valid_x, valid_y)
+
+
+if __name__ == "__main__":
+    raise SystemExit("the script itself must not run")
+'''
+
+
+def test_an_optuna_script_runs_unchanged(shell: Shell) -> None:
+    shell.write("train.py", SCRIPT)
+    output = shell.hpo(
+        "run", "--objective", "train.py:objective", "--trials", "20",
+        "--direction", "maximize", "--pruner", "median", "--workers", "2",
+    )  # fmt: skip
+    assert "20/20 trials" in output
+    assert "must not disturb" not in output
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{shell.folder}/hpo.db")
+    assert len(study.trials) == 20
+    assert study.best_value > 0.8
+    assert {trial.state for trial in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert all("l1_ratio" in t.params for t in study.trials if t.params["penalty"] == "elasticnet")
+    assert all(t.intermediate_values for t in study.trials)
+
+
+def test_an_objective_that_raises_fails_its_trial_and_not_its_study(shell: Shell) -> None:
+    shell.write(
+        "half.py",
+        "def objective(trial):\n"
+        "    x = trial.suggest_int('x', 0, 1)\n"
+        "    if x == 0:\n"
+        "        raise RuntimeError('half of them fail')\n"
+        "    return float('nan') if trial.number % 5 == 4 else x\n",
+    )
+    shell.hpo("run", "--objective", "half.py:objective", "--trials", "10", "--workers", "1")
+    states = shell.states()
+    assert sum(states.values()) == 10
+    assert states["FAIL"] > 0
+    assert states["COMPLETE"] > 0
+    kinds = dict(shell.query("SELECT kind, count(*) FROM hpo_event GROUP BY kind"))
+    assert kinds["user_code"] > 0

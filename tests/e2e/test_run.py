@@ -1,0 +1,215 @@
+"""A study from its file to its end: run, raised, interrupted, killed, continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.e2e.conftest import Shell
+
+pytestmark = pytest.mark.e2e
+
+STUDY = """
+name      = "small"
+task      = "digits-mlp"
+metric    = "val_accuracy"
+direction = "maximize"
+
+[budget]
+trials = {trials}
+epochs = {epochs}
+
+[space]
+learning_rate = {{ low = 1e-3, high = 0.3, log = true }}
+batch_size    = {{ choices = [64, 128] }}
+momentum      = {{ low = 0.0, high = 0.95 }}
+depth         = {{ low = 1, high = 2 }}
+width         = 32
+
+[sampler]
+name = "random"
+"""
+
+
+def _study(shell: Shell, trials: int, epochs: int) -> None:
+    shell.write("small.toml", STUDY.format(trials=trials, epochs=epochs))
+
+
+def _finished(shell: Shell) -> int:
+    states = shell.states()
+    return sum(states.get(name, 0) for name in ("COMPLETE", "PRUNED", "FAIL"))
+
+
+def _assert_whole(shell: Shell, n_trials: int) -> None:
+    """Nothing is left over: every trial has ended, none twice, every lease is free."""
+    assert _finished(shell) == n_trials
+    assert sum(shell.states().values()) == n_trials
+    numbers = [n for (n,) in shell.query("SELECT number FROM trials ORDER BY number")]
+    assert numbers == list(range(n_trials))
+    assert shell.query("SELECT count(*) FROM hpo_lease WHERE worker_id IS NOT NULL") == [(0,)]
+
+
+def _assert_curves_are_whole(shell: Shell, epochs: int) -> None:
+    """Every complete trial has each of its epochs exactly once, in our table and in Optuna's."""
+    complete = [i for (i,) in shell.query("SELECT trial_id FROM trials WHERE state = 'COMPLETE'")]
+    assert complete
+    expected = list(range(1, epochs + 1))
+    for trial_id in complete:
+        ours = shell.query(f"SELECT epoch FROM hpo_epoch WHERE trial_id={trial_id} ORDER BY 1")
+        optunas = shell.query(
+            f"SELECT step FROM trial_intermediate_values WHERE trial_id={trial_id} ORDER BY 1"
+        )
+        assert [epoch for (epoch,) in ours] == expected
+        assert [step for (step,) in optunas] == expected
+
+
+def test_a_study_runs_to_its_end_and_goes_on_when_its_budget_is_raised(shell: Shell) -> None:
+    _study(shell, trials=5, epochs=3)
+    output = shell.hpo("run", "small.toml", "--workers", "2")
+    assert "5/5 trials" in output
+    assert "best 0." in output
+    assert "test_accuracy" in output or "test 0." in output
+    _assert_whole(shell, 5)
+    _assert_curves_are_whole(shell, 3)
+
+    first = shell.query("SELECT trial_id, datetime_complete FROM trials ORDER BY 1")
+    output = shell.hpo("run", "small.toml", "--workers", "1", "--trials", "7")
+    assert "7/7 trials" in output
+    _assert_whole(shell, 7)
+    # What was there before is untouched.
+    assert shell.query("SELECT trial_id, datetime_complete FROM trials ORDER BY 1")[:5] == first
+
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{shell.folder}/hpo.db")
+    assert len(study.trials) == 7
+    assert study.best_value > 0.5
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    assert all(set(trial.intermediate_values) == {1, 2, 3} for trial in done)
+    best = json.loads(shell.hpo("best", "small", "-f", "json"))
+    assert best["number"] == study.best_trial.number
+
+
+def test_ctrl_c_leaves_a_study_that_the_same_command_finishes(shell: Shell) -> None:
+    _study(shell, trials=12, epochs=60)
+    process = shell.start("run", "small.toml", "--workers", "2")
+    shell.until(lambda: _finished(shell) >= 1, "a finished trial")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert _finished(shell) < 12
+    assert shell.query("SELECT count(*) FROM hpo_lease WHERE worker_id IS NOT NULL") == [(0,)]
+
+    shell.hpo("run", "small.toml", "--workers", "2")
+    _assert_whole(shell, 12)
+    _assert_curves_are_whole(shell, 60)
+    # To be interrupted is nobody's fault, so it costs a trial none of its attempts.
+    assert shell.query("SELECT max(attempt) - min(attempt) FROM hpo_lease") in ([(0,)], [(None,)])
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(shell: Shell) -> None:
+    _study(shell, trials=8, epochs=40)
+    process = shell.start("run", "small.toml", "--workers", "2")
+    shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch >= 3"), "some epochs")
+    ((pid,),) = shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL LIMIT 1")
+    os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, output
+    _assert_whole(shell, 8)
+    _assert_curves_are_whole(shell, 40)
+    assert shell.query("SELECT count(*) FROM hpo_worker")[0][0] == 3
+
+
+def test_a_run_that_is_killed_with_all_its_workers_is_finished_by_the_next(shell: Shell) -> None:
+    _study(shell, trials=6, epochs=60)
+    process = shell.start("run", "small.toml", "--workers", "2")
+    shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch >= 3"), "some epochs")
+    process.send_signal(signal.SIGKILL)
+    for (pid,) in shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL"):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert shell.states()["RUNNING"] > 0
+
+    shell.hpo("run", "small.toml", "--workers", "2")
+    _assert_whole(shell, 6)
+    _assert_curves_are_whole(shell, 60)
+
+
+def test_workers_whose_run_was_killed_put_their_trials_down_by_themselves(shell: Shell) -> None:
+    _study(shell, trials=50, epochs=200)
+    process = shell.start("run", "small.toml", "--workers", "1")
+    shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch >= 3"), "some epochs")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    shell.until(
+        lambda: shell.query("SELECT 1 FROM hpo_worker WHERE ended_at IS NOT NULL"),
+        "the worker to leave",
+    )
+    assert shell.query("SELECT count(*) FROM hpo_lease WHERE worker_id IS NOT NULL") == [(0,)]
+
+
+def test_a_second_machine_joins_by_name(shell: Shell) -> None:
+    _study(shell, trials=40, epochs=20)
+    process = shell.start("run", "small.toml", "--workers", "1")
+    shell.until(lambda: _finished(shell) >= 1, "a finished trial")
+    output = shell.hpo("worker", "small", "--workers", "1")
+    assert "Traceback" not in output
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    _assert_whole(shell, 40)
+    assert len(shell.query("SELECT DISTINCT worker_id FROM hpo_worker")) == 2
+
+
+def test_a_task_of_ones_own_and_one_whose_code_raises(shell: Shell) -> None:
+    shell.write("mine.py", OWN_TASK)
+    shell.write(
+        "mine.toml",
+        'name = "mine"\ntask = "mine.py:Digits"\nmetric = "val_accuracy"\n'
+        "[budget]\ntrials = 6\nepochs = 2\n"
+        "[space]\nlearning_rate = 0.1\nwidth = { choices = [8, 16, 32] }\n"
+        "broken = { choices = [true, false] }\n"
+        '[sampler]\nname = "grid"\n',
+    )
+    output = shell.hpo("run", "mine.toml", "--workers", "1")
+    assert shell.states()["FAIL"] == 3
+    messages = [m for (m,) in shell.query("SELECT message FROM hpo_event WHERE kind='user_code'")]
+    assert len(messages) == 3
+    assert all("ValueError: broken on purpose" in message for message in messages)
+    assert all("Traceback" in message for message in messages)
+    assert "broken on purpose" in output
+
+
+OWN_TASK = '''
+import hpo
+from torch import nn
+
+
+class Digits(hpo.Task):
+    """8x8 handwritten digits, 10 classes."""
+
+    def data(self):
+        return hpo.data.digits()
+
+    def model(self, params):
+        if params.broken:
+            raise ValueError("broken on purpose")
+        return nn.Sequential(nn.Linear(64, params.width), nn.ReLU(), nn.Linear(params.width, 10))
+'''
+
+
+def test_from_python(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hpo
+
+    _study(shell, trials=3, epochs=2)
+    monkeypatch.chdir(shell.folder)
+    study = hpo.run(Path("small.toml"), workers=1)
+    assert study.best.value == study.optuna.best_value
+    assert study.best.params["width"] == 32
+    assert study.best.model is not None
+    assert set(study.best.test) >= {"test_accuracy"}
+    assert len(study.trials) == 3
