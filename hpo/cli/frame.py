@@ -1,0 +1,208 @@
+"""The lines of the progress display. Pure: from what is known to text of a given width."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from hpo.report import text
+from hpo.report.progress import Snapshot
+from hpo.report.queries import Subject
+from hpo.report.trials import TrialRow
+
+BAR_WIDTH = 24
+MIN_BAR_WIDTH = 8
+GAP = "   "
+DOT = " · "
+
+
+@dataclass(frozen=True)
+class View:
+    """A running study, ready to be drawn.
+
+    Attributes:
+        trials_per_s: Of late; None while nothing has finished.
+        overall_per_s: Since this process came to the study.
+        left_s: Until the budget ends, as far as that can be told.
+        notice: What the person should know now, such as what Ctrl-C has begun.
+    """
+
+    subject: Subject
+    snapshot: Snapshot
+    trials_per_s: float | None = None
+    overall_per_s: float | None = None
+    elapsed_s: float = 0.0
+    left_s: float | None = None
+    notice: str = ""
+
+
+def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list[Text]:
+    """Returns the display, each line no wider than ``width`` cells.
+
+    Args:
+        ended: Nothing is going on any more: times are totals.
+        with_bar: Draw the bar.
+    """
+    shown = [status(view, width, ended=ended, with_bar=with_bar)]
+    best = view.snapshot.best
+    if best is not None:
+        shown += best_lines(view.subject, best, width)
+        shown += [Text(line) for line in wrapped(test(view.subject, best), width, GAP, " test ")]
+    reason = failure(view)
+    if reason and with_bar:
+        shown.append(Text(_cut(f" {reason}", width), style="red"))
+    if view.notice and with_bar:
+        shown.append(Text(_cut(f" {view.notice}", width), style="yellow"))
+    return shown
+
+
+def status(view: View, width: int, *, ended: bool, with_bar: bool) -> Text:
+    """Returns the first line: trials, bar, and as many of the other figures as fit."""
+    count = f" {_trials(view)} "
+    figures = _figures(view, ended=ended)
+    bar_width = BAR_WIDTH if with_bar else 0
+    while figures and cell_len(count) + bar_width + 1 + _length(figures) > width:
+        if bar_width > MIN_BAR_WIDTH:
+            bar_width = max(MIN_BAR_WIDTH, width - cell_len(count) - 1 - _length(figures))
+        else:
+            # The figures stand in the order of their weight, but for the time at the end.
+            figures.pop(-2 if len(figures) > 1 else -1)
+    line = Text(count)
+    if bar_width:
+        line.append_text(bar(_share(view), bar_width)).append(" ")
+    for i, (figure, style) in enumerate(figures):
+        line.append(DOT if i else "").append(figure, style=style)
+    return line
+
+
+def bar(share: float, width: int) -> Text:
+    """Draws how much is done: a thick line, then a thin one."""
+    n_done = min(width, int(share * width + 1e-9))
+    return Text("━" * n_done, style="green").append("─" * (width - n_done), style="dim")
+
+
+def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
+    """Returns the best value, where it was reached, and the params that reached it."""
+    where = f"trial {best.number}"
+    if best.best_epoch is not None and is_in_epochs(subject):
+        where += f", epoch {best.best_epoch}"
+    head = f"{text.number(best.value)} ({where})"
+    params = [f"{name} {text.param(value)}" for name, value in best.params.items()]
+    found = [Text(line) for line in wrapped([head, *params], width, GAP, " best ")]
+    found[0].stylize("bold green", len(" best "), len(" best ") + len(head))
+    return found
+
+
+def test(subject: Subject, best: TrialRow) -> list[str]:
+    """Returns the test value of the metric, else every test metric by its name."""
+    name = f"test_{subject.metrics[0].removeprefix('val_')}"
+    if name in best.test:
+        return [text.number(best.test[name])]
+    return [f"{name} {text.number(value)}" for name, value in best.test.items()]
+
+
+def plain(view: View) -> str:
+    """Returns the study in one line for a log: ``12/60 trials, 7 stopped early, best 0.9694``."""
+    counts, best = view.snapshot.counts, view.snapshot.best
+    parts = [_trials(view)]
+    if counts.pruned:
+        parts.append(f"{text.count(counts.pruned)} stopped early")
+    if counts.failed:
+        parts.append(f"{text.count(counts.failed)} failed")
+    if best is not None:
+        parts.append(f"best {text.number(best.value)} (trial {best.number})")
+    return ", ".join(parts)
+
+
+def failure(view: View) -> str:
+    """Returns why the first trial failed, or nothing."""
+    found = view.snapshot.failure
+    if found is None:
+        return ""
+    reason = text.last_line(found.message) or found.kind
+    return f"trial {found.number} failed: {reason} (hpo show {shlex.quote(view.subject.name)})"
+
+
+def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") -> list[str]:
+    """Joins parts into lines no wider than ``width``, breaking between parts.
+
+    Args:
+        lead: Begins the first line; the others are indented as far.
+    """
+    found: list[str] = []
+    for part in parts:
+        if found and cell_len(found[-1] + gap + part) <= width:
+            found[-1] += gap + part
+        else:
+            found.append((" " * cell_len(lead) if found else lead) + part)
+    return [_cut(line, width) for line in found]
+
+
+def is_in_epochs(subject: Subject) -> bool:
+    """Tells whether the steps of this study are epochs: an Optuna objective has its own."""
+    return subject.spec is not None and subject.spec.task is not None
+
+
+def _trials(view: View) -> str:
+    n_trials, n_finished = view.subject.n_trials, view.snapshot.counts.finished
+    done = text.count(n_finished)
+    return f"{done} trials" if n_trials is None else f"{done}/{text.count(n_trials)} trials"
+
+
+def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
+    counts = view.snapshot.counts
+    found: list[tuple[str, str]] = []
+    if not ended and not counts.finished and not counts.running:
+        found.append(("starting", "dim"))
+    if counts.pruned:
+        found.append((f"{text.count(counts.pruned)} stopped early", ""))
+    if counts.failed:
+        found.append((f"{text.count(counts.failed)} failed", "red"))
+    if is_in_epochs(view.subject):
+        found.append((_epochs(view), ""))
+    per_s = view.overall_per_s if ended else view.trials_per_s
+    if per_s:
+        found.append((text.rate(per_s), ""))
+    if ended or view.left_s is None:
+        found.append((text.clock(view.elapsed_s), ""))
+    else:
+        found.append((f"{text.clock(view.left_s)} left", ""))
+    return found
+
+
+def _epochs(view: View) -> str:
+    full = _full_epochs(view.subject)
+    n_epochs = text.count(view.snapshot.n_epochs)
+    return f"{n_epochs} epochs" if full is None else f"{n_epochs} of {text.count(full)} epochs"
+
+
+def _full_epochs(subject: Subject) -> int | None:
+    assert subject.spec is not None
+    budget = subject.spec.budget
+    by_trials = None if subject.n_trials is None else subject.n_trials * budget.epochs
+    known = [n for n in (by_trials, budget.total_epochs) if n is not None]
+    return min(known) if known else None
+
+
+def _share(view: View) -> float:
+    if view.subject.n_trials:
+        return view.snapshot.counts.finished / view.subject.n_trials
+    if view.left_s is not None:
+        return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9)
+    return 0.0
+
+
+def _length(figures: Sequence[tuple[str, str]]) -> int:
+    return cell_len(DOT.join(figure for figure, _ in figures))
+
+
+def _cut(line: str, width: int) -> str:
+    if cell_len(line) <= width:
+        return line
+    cut = Text(line)
+    cut.truncate(max(1, width), overflow="ellipsis")
+    return cut.plain

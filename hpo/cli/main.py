@@ -1,0 +1,128 @@
+"""``hpo``: finds the command, and turns whatever goes wrong into one line and an exit code.
+
+Nothing heavy is loaded here: each command's module is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from hpo import __version__
+from hpo.cli.messages import Logs, complain, explain_usage
+from hpo.cli.options import Group
+from hpo.errors import HpoError
+
+INTERRUPTED = 130
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("hpo.cli.run:run", "Tune a study: create it, join it, or go on with it."),
+    "worker": ("hpo.cli.run:worker", "Join a study that another machine has created."),
+    "ls": ("hpo.cli.studies:ls", "List the studies of a database."),
+    "show": ("hpo.cli.studies:show", "Show a study: budget, workers, failures, events."),
+    "trials": ("hpo.cli.trials:trials", "List the trials of a study."),
+    "best": ("hpo.cli.trials:best", "Show the best trial and its parameters."),
+    "dashboard": ("hpo.cli.dashboard:dashboard", "Open the database with optuna-dashboard."),
+    "init": ("hpo.cli.init:init", "Write a commented study file to start from."),
+    "check": ("hpo.cli.check:check", "Validate a study, train a batch, say what it would cost."),
+    "db": ("hpo.cli.db:db", "Upgrade or check the database's schema."),
+}
+"""Name -> (``module:command``, the line in the list of commands)."""
+
+
+class Commands(Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the commands in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Runs a command and exits: the only place where errors become messages."""
+        _never_fail_to_print()
+        # `--debug` may stand anywhere, so that it can be added to the line that went wrong.
+        given = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        sys.exit(self._guarded(given, extra))
+
+    def _guarded(self, args: list[str], extra: dict[str, Any]) -> int:
+        is_debug = "--debug" in args
+        try:
+            code = super().main(args, **extra)
+        except HpoError as error:
+            if is_debug:
+                raise
+            complain(str(error), error.hint)
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            return INTERRUPTED
+        except click.ClickException as error:
+            complain(explain_usage(error), _help_hint(error))
+            return error.exit_code
+        except Exception as error:
+            if is_debug:
+                raise
+            message = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
+            # The last resort: no traceback reaches a user who did not ask for it.
+            complain(f"{message}; run again with --debug for the traceback")
+            return 1
+        return code if isinstance(code, int) else 0
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A database is named by --storage or $HPO_STORAGE; it is sqlite:///hpo.db otherwise.",
+)
+@click.version_option(__version__, prog_name="hpo", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", count=True, help="Say what happens; -vv says more.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def hpo(ctx: click.Context, verbose: int, debug: bool) -> None:
+    """Tune the hyperparameters of PyTorch models; one SQL database keeps every trial."""
+    logging.basicConfig(level=logging.WARNING, handlers=[Logs()])
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.getLogger("hpo").setLevel(levels[min(verbose, 2)])
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> NoReturn:
+    """Runs the command line of this process."""
+    if not sys.warnoptions:
+        # Warnings of libraries are for programmers; `python -W default -m hpo` shows them.
+        warnings.simplefilter("ignore")
+    hpo.main(prog_name="hpo")
+
+
+def _never_fail_to_print() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _help_hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return None if context is None else f"{context.command_path} --help"

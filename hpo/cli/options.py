@@ -1,0 +1,118 @@
+"""Options that several commands share, and how they reach the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from hpo.errors import did_you_mean, nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("table", "json", "csv")
+
+
+class Command(click.Command):
+    """A command that takes ``--debug`` too, so that it can be added to the end of a line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Read by `hpo.cli.main`, which sees the whole line.
+        self.params.append(click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False))
+
+
+class Group(click.Group):
+    """A group of commands that names the nearest right one for a wrong one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command.
+
+        Raises:
+            click.UsageError: There is none of this name; the message has the nearest.
+        """
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            match = nearest(args[0], names)
+            advice = f" Did you mean {match}?" if match else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{advice}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class NearestChoice(click.Choice[str]):
+    """A choice that names the nearest right value for a wrong one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the choice, whatever its case."""
+        for choice in self.choices:
+            if choice.lower() == str(value).lower():
+                return choice
+        listed = ", ".join(self.choices)
+        message = f"{value!r} is not one of {listed}{did_you_mean(str(value), self.choices)}"
+        raise click.BadParameter(message, ctx, param)
+
+
+def storage_option(function: F) -> F:
+    """Adds ``--storage``."""
+    return click.option(
+        "--storage",
+        metavar="URL",
+        help="Database: sqlite:///FILE, postgresql://..., mysql://...; else $HPO_STORAGE, "
+        "else sqlite:///hpo.db.",
+    )(function)
+
+
+def study_argument(function: F) -> F:
+    """Adds the name of a study, which may be left out where the database holds only one."""
+    return click.argument("name", metavar="[STUDY]", required=False)(function)
+
+
+def format_option(formats: Iterable[str] = FORMATS) -> Callable[[F], F]:
+    """Adds ``-f table|json|csv``."""
+    return click.option(
+        "-f",
+        "--format",
+        "form",
+        type=NearestChoice(tuple(formats)),
+        default="table",
+        show_default=True,
+        help="How to write it; json and csv are exact and for programs.",
+    )
+
+
+def machine_options(function: F) -> F:
+    """Adds what says how this machine takes part: workers, device, artifacts, allowed code."""
+    for option in (
+        click.option(
+            "--allow",
+            multiple=True,
+            metavar="REFERENCE",
+            help="Task or objective that may run here though you did not name it; repeatable.",
+        ),
+        click.option(
+            "--artifacts",
+            metavar="FOLDER",
+            type=click.Path(file_okay=False),
+            help="Folder for checkpoints and models; machines that share it continue each "
+            "other's trials.",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            metavar="DEVICE",
+            help="auto, cpu, cuda, cuda:0,1 or mps.",
+        ),
+        click.option(
+            "--workers",
+            "-j",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Worker processes; one a GPU, or one a core, by default.",
+        ),
+    ):
+        function = option(function)
+    return function

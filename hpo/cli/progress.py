@@ -1,0 +1,225 @@
+"""What a person sees while a study runs: a live display, or plain lines into a pipe."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from hpo.cli import frame
+from hpo.errors import StoreError
+from hpo.report import text
+from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_left_s, trials_per_s
+from hpo.report.queries import Subject, find
+from hpo.report.tables import UNLIMITED
+from hpo.run.session import RunEnd, Session
+
+REDRAW_S = 0.25
+PLAIN_S = 5.0
+RATE_WINDOW_S = 60.0
+MAX_SHARE = 0.1
+"""Share of the time that may be spent on reading the database for the display."""
+
+
+class Tracker:
+    """Reads how far a study is, no more often than the database can well answer.
+
+    Args:
+        session: The study that runs.
+        clock: Steady seconds.
+    """
+
+    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+        self.session = session
+        self.subject = find(session.db, session.study.name)
+        self._clock = clock
+        self._since_event = last_event(session.db, self.subject.study_id)
+        self._snapshot = snapshot(session.db, self.subject, since_event=self._since_event)
+        self._started = Moment(clock(), self._snapshot.counts.finished)
+        self._moments = deque([self._started])
+        self._next_read_s = 0.0
+
+    @property
+    def n_finished_before(self) -> int:
+        """Trials that had finished when this process came to the study."""
+        return self._started.n_finished
+
+    def look(self, *, force: bool = False) -> frame.View:
+        """Returns the study as it is now, or as it was a moment ago."""
+        now_s = self._clock()
+        if force or now_s >= self._next_read_s:
+            self._snapshot = self._read()
+            now_s, began_s = self._clock(), now_s
+            self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
+            self._moments.append(Moment(now_s, self._snapshot.counts.finished))
+            while self._moments[0].at_s < now_s - RATE_WINDOW_S:
+                self._moments.popleft()
+        return self._view(now_s)
+
+    def _read(self) -> Snapshot:
+        try:
+            return snapshot(
+                self.session.db,
+                self.subject,
+                since_event=self._since_event,
+                best=self._snapshot.best,
+            )
+        except StoreError as error:
+            # The workers wait an outage out, so the display does, too.
+            if not self.session.db.is_outage(error):
+                raise
+            return self._snapshot
+
+    def _view(self, now_s: float) -> frame.View:
+        last = self._moments[-1]
+        recent = trials_per_s(self._moments[0], last) or trials_per_s(self._started, last)
+        n_trials = self.subject.n_trials
+        n_left = None if n_trials is None else n_trials - last.n_finished
+        return frame.View(
+            subject=self.subject,
+            snapshot=self._snapshot,
+            trials_per_s=recent,
+            overall_per_s=trials_per_s(self._started, last),
+            elapsed_s=now_s - self._started.at_s,
+            left_s=time_left_s(n_left, recent, self._until_deadline_s()),
+            notice=self.session.notice,
+        )
+
+    def _until_deadline_s(self) -> float | None:
+        if self.subject.deadline_at is None:
+            return None
+        return (self.subject.deadline_at - text.utc_now()).total_seconds()
+
+
+class Display(Protocol):
+    """Shows how a study goes on."""
+
+    def tick(self) -> None:
+        """Shows what is new, if it is time to."""
+
+    def close(self) -> frame.View:
+        """Shows how things stand in the end, and returns it."""
+
+
+class LiveDisplay:
+    """Redraws a few lines of the terminal in place."""
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self._tracker = tracker
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
+        self._live.start()
+
+    def tick(self) -> None:
+        """Redraws."""
+        self._draw(self._tracker.look(), ended=False)
+
+    def close(self) -> frame.View:
+        """Draws for the last time and leaves the lines where they are."""
+        view = self._tracker.look(force=True)
+        self._draw(view, ended=True)
+        self._live.stop()
+        return view
+
+    def _draw(self, view: frame.View, *, ended: bool) -> None:
+        lines = frame.lines(view, self._console.width, ended=ended)
+        self._live.update(Text("\n").join(lines), refresh=True)
+
+
+class PlainDisplay:
+    """Prints a line when something has changed, but not too often."""
+
+    def __init__(self, tracker: Tracker, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tracker = tracker
+        self._clock = clock
+        self._shown = frame.plain(tracker.look())
+        self._next_s = clock() + PLAIN_S
+        self._said: set[str] = set()
+
+    def tick(self) -> None:
+        """Prints a line, if it is time to."""
+        view = self._tracker.look()
+        for line in (frame.failure(view), view.notice):
+            self._say_once(line)
+        line = frame.plain(view)
+        if line != self._shown and self._clock() >= self._next_s:
+            click.echo(line)
+            self._shown = line
+            self._next_s = self._clock() + PLAIN_S
+
+    def close(self) -> frame.View:
+        """Prints how things stand in the end."""
+        view = self._tracker.look(force=True)
+        self._say_once(frame.failure(view))
+        for line in frame.lines(view, UNLIMITED, ended=True, with_bar=False):
+            click.echo(line.plain.strip())
+        return view
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            click.echo(line)
+
+
+def follow(session: Session, console: Console, storage: str | None) -> RunEnd:
+    """Runs a session to its end while showing how it goes.
+
+    Args:
+        storage: What ``--storage`` said, for the commands that are proposed in the end.
+    """
+    tracker = Tracker(session)
+    for line in frame.wrapped(heading(session), console.width):
+        console.print(line)
+    display: Display
+    if console.is_terminal and not console.is_dumb_terminal:
+        display = LiveDisplay(tracker, console)
+    else:
+        display = PlainDisplay(tracker)
+    try:
+        end = session.wait(display.tick)
+    finally:
+        view = display.close()
+    _say_goodbye(console, tracker, view, end, storage)
+    return end
+
+
+def heading(session: Session) -> list[str]:
+    """Returns who works where: the study, its database, the workers, the engine."""
+    workers = f"{session.n_workers} worker{'s' * (session.n_workers > 1)} on {session.device}"
+    engine = session.engine
+    if session.study.spec.objective:
+        engine = session.study.spec.objective
+    elif session.capacity > 1:
+        engine = f"{engine}, up to {session.capacity} lanes"
+    return [session.study.name, session.db.masked_url, workers, engine]
+
+
+def _say_goodbye(
+    console: Console, tracker: Tracker, view: frame.View, end: RunEnd, storage: str | None
+) -> None:
+    if end.reason == "interrupted":
+        console.print(f" {end.message or 'interrupted; the same command goes on'}", soft_wrap=True)
+        return
+    if end.reason == "failed":
+        return
+    subject = tracker.subject
+    n_trials = subject.n_trials
+    if view.snapshot.counts.finished == tracker.n_finished_before == n_trials:
+        console.print(" the budget was spent before; raise it with --trials", soft_wrap=True)
+    console.print(next_steps(subject, view, storage), soft_wrap=True)
+
+
+def next_steps(subject: Subject, view: frame.View, storage: str | None) -> str:
+    """Returns the commands that somebody whose study has ended may want."""
+    name = shlex.quote(subject.name)
+    first = "best" if view.snapshot.counts.complete else "show"
+    line = f" next: hpo {first} {name} · hpo trials {name} · hpo dashboard"
+    # A URL with a user in it may have a password, too: who typed it knows it.
+    return line if storage is None or "@" in storage else f"{line}  (with --storage {storage})"

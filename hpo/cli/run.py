@@ -1,0 +1,107 @@
+"""``hpo run`` and ``hpo worker``: do the work here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from hpo.cli.messages import complain
+from hpo.cli.options import Command, NearestChoice, machine_options, storage_option
+from hpo.errors import SpecError
+from hpo.spec.methods import METHODS
+
+BUDGET = "Instead of the study file's"
+
+
+@click.command(cls=Command)
+@click.argument("study", metavar="[STUDY]", required=False)
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} trials.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} epochs per trial."
+)
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help=f"{BUDGET} hours.")
+@click.option("--target", type=float, help=f"{BUDGET} target value.")
+@click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
+@click.option("--name", help="Name of the study.")
+@click.option("--metric", help="What to optimise.")
+@click.option(
+    "--direction",
+    type=NearestChoice(("minimize", "maximize")),
+    multiple=True,
+    help="Which way; once for each value of an objective; Optuna's default is minimize.",
+)
+@click.option("--sampler", type=NearestChoice(tuple(METHODS["sampler"])), help="What proposes.")
+@click.option("--pruner", type=NearestChoice(tuple(METHODS["pruner"])), help="What stops early.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of all randomness.")
+@storage_option
+@machine_options
+def run(study: str | None, objective: str | None, **given: Any) -> None:
+    """Tune a study: create it, join it, or go on with it.
+
+    STUDY is a study file or the name of a study in the database.
+    """
+    # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
+    from hpo.run.manager import prepare
+    from hpo.run.session import start
+
+    if study is not None and objective is not None:
+        raise SpecError("give a study or --objective, not both")
+    options = _options(given)
+    prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
+    options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
+    _follow(start(prepared.spec, prepared.base_dir, options), options.storage)
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="[STUDY]", required=False)
+@storage_option
+@machine_options
+def worker(name: str | None, **given: Any) -> None:
+    """Join a study that another machine has created.
+
+    STUDY is its name; it may be left out when the database holds only one.
+    """
+    from hpo.report.queries import find
+    from hpo.run.session import attach
+    from hpo.store.database import Database
+
+    options = _options(given)
+    if name is None:
+        db = Database.open(options.storage)
+        name = find(db).name
+        db.dispose()
+    _follow(attach(name, options), options.storage)
+
+
+def _follow(session: Any, storage: str | None) -> None:
+    from hpo.cli.output import console
+    from hpo.cli.progress import follow
+
+    end = follow(session, console(), storage)
+    if end.reason == "failed":
+        complain(end.message, end.hint)
+    if end.exit_code:
+        raise click.exceptions.Exit(end.exit_code)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from hpo.run.session import RunOptions
+
+    return RunOptions(
+        storage=given["storage"],
+        workers=given["workers"],
+        device=given["device"],
+        artifacts=given["artifacts"],
+        allow=tuple(given["allow"]),
+    )
+
+
+def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+    names = ("trials", "epochs", "hours", "target", "name", "metric", "sampler", "pruner", "seed")
+    overrides = {name: given[name] for name in names if given[name] is not None}
+    if given["direction"]:
+        directions = given["direction"]
+        overrides["direction"] = directions[0] if len(directions) == 1 else list(directions)
+    return overrides

@@ -1,0 +1,130 @@
+"""The page of one study, as ``hpo show`` writes it. Pure: from an overview to lines and records."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.text import Text
+
+from hpo.cli.output import pairs
+from hpo.report import text
+from hpo.report.overview import EventRow, Overview, describe
+from hpo.report.tables import STATE_STYLES
+from hpo.spec.study import StudySpec
+
+
+def sheet(page: Overview, where: str) -> list[Text]:
+    """Returns the page, a line each."""
+    subject = page.subject
+    head = Text(f"{subject.name} · ", style="bold")
+    head.append(subject.state, style=STATE_STYLES.get(subject.state, ""))
+    head.append(f" · {where}", style="not bold")
+    if subject.reason:
+        head.append(f" · {subject.reason}", style="not bold")
+    lines = [head, *_section("", _facts(page))]
+    if subject.spec is not None and len(subject.spec.space):
+        space = subject.spec.space
+        lines += _section("space", {name: describe(space[name]) for name in space.names})
+    if page.endings:
+        lines += _section("ended early", {kind: str(n) for kind, n in page.endings.items()})
+    if page.workers:
+        lines += _section(
+            "workers",
+            {
+                f"{worker.host}:{worker.pid}": f"{worker.device}, heard of "
+                f"{text.ago(worker.heartbeat_at, page.now)}"
+                for worker in page.workers
+            },
+        )
+    if page.events:
+        lines += [Text(), Text("events", style="bold")]
+        lines += [Text(line) for event in page.events for line in _event(event, page)]
+    return lines
+
+
+def record(page: Overview) -> dict[str, Any]:
+    """Returns the page for programs; its keys are always the same."""
+    subject = page.subject
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "reason": subject.reason,
+        "metric": list(subject.metrics),
+        "direction": list(subject.directions),
+        "spec": None if subject.spec is None else subject.spec.to_table(),
+        "trials": {**vars(page.counts), "finished": page.counts.finished},
+        "n_trials": subject.n_trials,
+        "n_epochs": page.n_epochs,
+        "deadline_at": subject.deadline_at,
+        "best": None
+        if page.best is None
+        else {"number": page.best.number, "value": page.best.value},
+        "endings": dict(page.endings),
+        "workers": [dataclasses.asdict(worker) for worker in page.workers],
+        "events": [vars(event) for event in page.events],
+        "created_at": subject.created_at,
+    }
+
+
+def _section(title: str, entries: dict[str, str]) -> list[Text]:
+    head = [Text(), Text(title, style="bold")] if title else []
+    return [*head, *(Text(line) for line in pairs(entries))]
+
+
+def _facts(page: Overview) -> dict[str, str]:
+    subject, counts = page.subject, page.counts
+    facts: dict[str, str] = {}
+    if subject.spec is not None:
+        facts |= _method(subject.spec)
+    facts["optimises"] = ", ".join(
+        f"{direction} {metric}"
+        for metric, direction in zip(subject.metrics, subject.directions, strict=True)
+    )
+    of_budget = "" if subject.n_trials is None else f" of {text.count(subject.n_trials)}"
+    states = [f"{text.count(n)} {name}" for name, n in vars(counts).items() if n]
+    facts["trials"] = f"{text.count(counts.finished)}{of_budget}" + (
+        f": {', '.join(states)}" if states else ""
+    )
+    if subject.spec is not None and subject.spec.task is not None:
+        facts["epochs"] = f"{text.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
+    if subject.deadline_at is not None:
+        facts["deadline"] = f"{subject.deadline_at:%Y-%m-%d %H:%M} UTC"
+    if subject.spec is not None and subject.spec.budget.target is not None:
+        facts["target"] = text.number(subject.spec.budget.target)
+    if page.best is not None:
+        facts["best"] = f"{text.number(page.best.value)} (trial {page.best.number})"
+    if subject.created_at is not None:
+        facts["created"] = text.ago(subject.created_at, page.now)
+    return facts
+
+
+def _method(spec: StudySpec) -> dict[str, str]:
+    what = {"task": spec.task} if spec.task else {"objective": str(spec.objective)}
+    options = [f"{name} = {value}" for name, value in spec.task_options.items()]
+    if options:
+        what["task options"] = ", ".join(options)
+    return {
+        **{name: str(value) for name, value in what.items()},
+        "sampler": _named(spec.sampler.name, spec.sampler.options),
+        "pruner": _named(spec.pruner.name, spec.pruner.options),
+        "engine": spec.engine,
+    }
+
+
+def _named(name: str, options: dict[str, Any]) -> str:
+    given = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"{name} ({given})" if given else name
+
+
+def _epoch_budget(spec: StudySpec) -> str:
+    budget = spec.budget
+    total = "" if budget.total_epochs is None else f" of {text.count(budget.total_epochs)}"
+    return f"{total}; at most {budget.epochs} a trial"
+
+
+def _event(event: EventRow, page: Overview) -> list[str]:
+    trial = "" if event.number is None else f"  trial {event.number}"
+    message = text.last_line(event.message)
+    head = f" {text.ago(event.at, page.now):<10}  {event.kind:<11}{trial}"
+    return [f"{head}  {message}".rstrip()]

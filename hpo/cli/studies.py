@@ -1,0 +1,90 @@
+"""``hpo ls`` and ``hpo show``: the studies of a database."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import click
+
+from hpo.cli.options import Command, format_option, storage_option, study_argument
+from hpo.cli.output import console, emit, emit_one
+from hpo.cli.sheet import record, sheet
+from hpo.report import text
+from hpo.report.overview import overview
+from hpo.report.queries import StudyRow, find, list_studies
+from hpo.report.tables import by_key
+from hpo.store.database import Database
+
+COLUMNS = (
+    by_key("name"),
+    by_key("state"),
+    by_key("trials"),
+    by_key("best"),
+    by_key("metric"),
+    by_key("workers", optional=True),
+    by_key("updated", optional=True),
+)
+HEADER = (
+    *("name", "state", "n_finished", "n_trials", "complete", "pruned", "failed", "running"),
+    *("waiting", "best", "metric", "direction", "n_workers", "created_at", "updated_at"),
+)
+
+
+@click.command(cls=Command)
+@storage_option
+@format_option()
+def ls(storage: str | None, form: str) -> None:
+    """List the studies of a database, also those that were made with Optuna."""
+    db = Database.open(storage)
+    rows, now = list_studies(db)
+    if form == "table" and not rows:
+        click.echo(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
+        return
+    shown = [_shown(row, now) for row in rows]
+    emit(form, COLUMNS, [_record(row) for row in rows], header=HEADER, shown=shown)
+
+
+@click.command(cls=Command)
+@study_argument
+@storage_option
+@format_option(("table", "json"))
+def show(name: str | None, storage: str | None, form: str) -> None:
+    """Show a study: what it searches, its budget, its workers, what failed and why."""
+    db = Database.open(storage)
+    page = overview(db, find(db, name))
+    if not emit_one(form, record(page)):
+        out = console()
+        for line in sheet(page, db.masked_url):
+            out.print(line, soft_wrap=True)
+
+
+def _record(row: StudyRow) -> dict[str, Any]:
+    subject, counts = row.subject, row.counts
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "n_finished": counts.finished,
+        "n_trials": subject.n_trials,
+        **vars(counts),
+        "best": row.best,
+        "metric": list(subject.metrics),
+        "direction": list(subject.directions),
+        "n_workers": row.n_workers,
+        "created_at": subject.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
+    subject = row.subject
+    budget = "" if subject.n_trials is None else f"/{subject.n_trials}"
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "trials": f"{row.counts.finished}{budget}",
+        "best": row.best,
+        "metric": subject.metric,
+        "workers": row.n_workers,
+        "updated": text.ago(row.updated_at, now),
+    }

@@ -1,0 +1,128 @@
+"""Commented study files to start from. Pure text."""
+
+from __future__ import annotations
+
+import json
+
+_TASK = """\
+# {path}: a study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.
+name      = {name}
+task      = {task}{task_note}
+{metric}
+[budget]
+trials = 60                     # exactly so many, however many workers
+epochs = 27                     # at most, per trial
+# hours  = 2.0                  # whatever ends first ends the study
+# target = 0.99                 # a value of the metric that is good enough
+{options}
+{space}
+[sampler]
+name = "tpe"                    # what proposes: tpe, random, grid, qmc, gp, cmaes, nsga2, ...
+
+[pruner]
+name = "asha"                   # what stops bad trials early: asha, hyperband, median, none, ...
+
+# [validation]
+# val_fraction  = 0.2           # the trials are compared on these
+# test_fraction = 0.2           # and never see these
+"""
+
+_OBJECTIVE = """\
+# {path}: a study for hpo, of an Optuna objective. Start it with `hpo run {path}`.
+name      = {name}
+objective = {task}   # takes an optuna.Trial and returns its value; it names its parameters itself
+direction = "minimize"          # or "maximize"
+
+[budget]
+trials = 100                    # exactly so many, however many workers
+# hours  = 2.0                  # whatever ends first ends the study
+
+[sampler]
+name = "tpe"                    # what proposes: tpe, random, qmc, gp, cmaes, nsga2, ...
+
+[pruner]
+name = "median"                 # what trial.should_prune() asks: median, asha, hyperband, none, ...
+"""
+
+_SPACE = """\
+[space]
+learning_rate = { low = 1e-4, high = 1.0, log = true }
+batch_size    = { choices = [32, 64, 128, 256] }
+momentum      = { low = 0.0, high = 0.99, when = { optimizer = "sgd" } }
+weight_decay  = { low = 1e-6, high = 1e-1, log = true }
+optimizer     = { choices = ["sgd", "adam"] }
+"""
+
+_MODEL = """\
+depth         = { low = 1, high = 4 }        # whole numbers make an integer parameter
+width         = { choices = [32, 64, 128] }
+"""
+
+_OWN = """\
+# what your model reads, such as
+# depth       = { low = 1, high = 4 }        # whole numbers make an integer parameter
+"""
+
+_TABULAR_SPACE = """\
+# [space]                       # the task brings its own; yours goes before it
+# learning_rate = { low = 1e-4, high = 1e-1, log = true }
+# depth         = { low = 1, high = 4 }      # whole numbers make an integer parameter
+"""
+
+_METRIC = """\
+metric    = "val_accuracy"      # or val_loss, or any other that `hpo check` lists
+direction = "maximize"
+"""
+
+_TABULAR_METRIC = """\
+# metric  = "val_accuracy"      # the task chooses one for your target; `hpo check` lists them
+"""
+
+_BUILT_IN_NOTE = '      # built in; or "package.module:MyTask", or "my_file.py:MyTask"'
+
+
+def study(
+    path: str,
+    name: str,
+    *,
+    task: str = "digits-mlp",
+    data: str | None = None,
+    target: str | None = None,
+) -> str:
+    """Returns a study file of a task.
+
+    Args:
+        path: Where it will be, for its first line.
+        task: A built-in task, ``"package.module:Class"`` or ``"file.py:Class"``.
+        data: The table of a ``tabular`` study.
+        target: The column that a ``tabular`` study predicts.
+    """
+    is_tabular = task == "tabular"
+    is_built_in = ":" not in task
+    return _TASK.format(
+        path=path,
+        name=_quoted(name),
+        task=_quoted(task),
+        task_note=_BUILT_IN_NOTE if is_built_in and not is_tabular else "",
+        metric=_TABULAR_METRIC if is_tabular else _METRIC,
+        options=_options(data, target) if is_tabular else "",
+        space=_TABULAR_SPACE if is_tabular else _SPACE + (_MODEL if is_built_in else _OWN),
+    )
+
+
+def objective(path: str, name: str, reference: str) -> str:
+    """Returns a study file of an Optuna objective."""
+    return _OBJECTIVE.format(path=path, name=_quoted(name), task=_quoted(reference))
+
+
+def _options(data: str | None, target: str | None) -> str:
+    return (
+        "\n[task_options]\n"
+        f"data   = {_quoted(data or 'my.csv')}   # CSV or Parquet, beside this file\n"
+        f"target = {_quoted(target or 'label')}   # the column to predict\n"
+    )
+
+
+def _quoted(value: str) -> str:
+    # JSON's escapes are those of TOML's basic strings.
+    return json.dumps(value, ensure_ascii=False)

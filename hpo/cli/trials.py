@@ -1,0 +1,203 @@
+"""``hpo trials`` and ``hpo best``: what the trials of a study found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import tomlkit
+from rich.text import Text
+
+from hpo.cli.frame import is_in_epochs
+from hpo.cli.options import (
+    Command,
+    NearestChoice,
+    format_option,
+    storage_option,
+    study_argument,
+)
+from hpo.cli.output import console, emit, emit_one, pairs
+from hpo.errors import HpoError
+from hpo.report import text
+from hpo.report.queries import Subject, find
+from hpo.report.tables import Column, by_key, exact, show
+from hpo.report.trials import SORTS, Page, TrialRow, best_trials, list_trials
+from hpo.report.values import STATES
+from hpo.store.database import Database
+
+N_SHOWN = 20
+HEADER = (
+    *("number", "state", "value", "n_epochs", "best_epoch", "reason"),
+    *("started_at", "ended_at", "duration_s"),
+)
+
+
+@click.command(cls=Command)
+@study_argument
+@storage_option
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"How many; {N_SHOWN} in a table and all in json and csv, by default.",
+)
+@click.option("--state", type=NearestChoice(STATES), multiple=True, help="Only these; repeatable.")
+@click.option(
+    "--sort",
+    type=NearestChoice(SORTS),
+    default="number",
+    show_default=True,
+    help="best: best value first; duration: longest first.",
+)
+@click.option("--all", "everything", is_flag=True, help="Every trial and every column.")
+@format_option()
+def trials(
+    name: str | None,
+    storage: str | None,
+    limit: int | None,
+    state: Sequence[str],
+    sort: str,
+    everything: bool,
+    form: str,
+) -> None:
+    """List the trials of a study."""
+    db = Database.open(storage)
+    subject = find(db, name)
+    if limit is None and form == "table" and not everything:
+        limit = N_SHOWN
+    # One more than is shown tells whether there are more.
+    page = Page(sort, tuple(state), None if limit is None else limit + 1)
+    rows = list_trials(db, subject, page)
+    has_more = limit is not None and len(rows) > limit
+    rows = rows[:limit]
+    if form == "table" and not rows:
+        click.echo(f"{subject.name} has no such trials" if state else f"{subject.name}: no trials")
+        return
+    records = [_record(row, subject) for row in rows]
+    emit(form, _columns(rows, subject, everything), records, header=_header(subject))
+    if has_more and form == "table":
+        console().print(f" the first {limit}; --all shows every trial", style="dim")
+
+
+@click.command(cls=Command)
+@study_argument
+@storage_option
+@click.option("--params", "only_params", is_flag=True, help="Only its parameters, to be pasted.")
+@format_option()
+def best(name: str | None, storage: str | None, only_params: bool, form: str) -> None:
+    """Show the best trial of a study, or the Pareto front of several objectives."""
+    db = Database.open(storage)
+    subject = find(db, name)
+    rows = best_trials(db, subject)
+    if not rows:
+        raise HpoError(
+            f"{subject.name} has no complete trial yet", hint=f"see `hpo show {subject.name}`"
+        )
+    if len(subject.directions) > 1:
+        if only_params:
+            raise HpoError(
+                f"{subject.name} has several objectives, and {len(rows)} trials on their front",
+                hint=f"see `hpo best {subject.name} -f json`",
+            )
+        records = [_record(row, subject) for row in rows]
+        emit(form, _columns(rows, subject, everything=True), records, header=_header(subject))
+    elif only_params:
+        _print_params(rows[0], form)
+    elif not emit_one(form, {"study": subject.name, **_record(rows[0], subject, in_full=True)}):
+        for line in _sheet(rows[0], subject):
+            console().print(line, soft_wrap=True)
+
+
+def _print_params(row: TrialRow, form: str) -> None:
+    if form == "table":
+        click.echo(tomlkit.dumps(dict(row.params)), nl=False)
+    elif not emit_one(form, row.params):
+        raise AssertionError(form)
+
+
+def _sheet(row: TrialRow, subject: Subject) -> list[Text]:
+    where = f" at epoch {row.best_epoch}" if is_in_epochs(subject) and row.best_epoch else ""
+    head = Text(f"{subject.name} · trial {row.number} · ")
+    head.append(f"{subject.metric} {text.number(row.value)}", style="bold green").append(where)
+    found = {**row.metrics, **row.test}
+    params = {name: _exact(value) for name, value in row.params.items()}
+    measured = {name: text.number(value) for name, value in found.items()}
+    lines = [head]
+    for entries in filter(None, (params, measured)):
+        lines += [Text(), *(Text(line) for line in pairs(entries))]
+    return lines
+
+
+def _exact(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(exact(value)).strip('"')
+
+
+def _record(row: TrialRow, subject: Subject, *, in_full: bool = False) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "number": row.number,
+        "state": row.state,
+        "value": row.value,
+    }
+    if len(subject.metrics) > 1:
+        del record["value"]
+        record["values"] = dict(zip(subject.metrics, row.values or (), strict=False))
+    record |= {
+        "n_epochs": row.n_epochs,
+        "best_epoch": row.best_epoch,
+        "reason": row.reason,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "duration_s": row.duration_s,
+        "params": dict(row.params),
+        "user_attrs": dict(row.user_attrs),
+    }
+    if in_full:
+        record |= {"metric": subject.metric, "metrics": dict(row.metrics), "test": row.test}
+    return record
+
+
+def _header(subject: Subject) -> list[str]:
+    if len(subject.metrics) == 1:
+        return list(HEADER)
+    values = [f"values.{metric}" for metric in subject.metrics]
+    return [name for part in HEADER for name in (values if part == "value" else [part])]
+
+
+def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> list[Column]:
+    columns = [by_key("number", "trial", right=True), by_key("state")]
+    if len(subject.metrics) == 1:
+        columns.append(by_key("value", subject.metric, right=True))
+    else:
+        columns += [_nested("values", metric, optional=False) for metric in subject.metrics]
+    unit = "epochs" if is_in_epochs(subject) else "steps"
+    columns.append(by_key("n_epochs", unit, right=True))
+    columns.append(
+        Column("time", lambda record: text.duration(record["duration_s"]), not everything, True)
+    )
+    if any(_reason(vars(row)) for row in rows):
+        columns.append(Column("reason", _reason, not everything))
+    # Parameters that all of these trials share tell them apart from nothing.
+    for name in dict.fromkeys(name for row in rows for name in row.params):
+        different = {str(row.params.get(name)) for row in rows}
+        if everything or len(different) > 1 or len(rows) == 1:
+            columns.append(_nested("params", name, optional=not everything))
+    if everything:
+        attrs = dict.fromkeys(name for row in rows for name in row.user_attrs)
+        columns += [_nested("user_attrs", name, optional=False) for name in attrs]
+    return columns
+
+
+def _reason(record: Mapping[str, Any]) -> str:
+    # That it was pruned is what the state says.
+    return "" if record["reason"] in (None, "pruned") else str(record["reason"])
+
+
+def _nested(table: str, name: str, *, optional: bool) -> Column:
+    def write(record: Any) -> str:
+        value = record[table].get(name)
+        return text.param(value) if isinstance(value, float) and table == "params" else show(value)
+
+    return Column(name, write, optional)

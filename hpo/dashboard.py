@@ -1,0 +1,79 @@
+"""Serves optuna-dashboard over a database of ours."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from socketserver import TCPServer, ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+
+from hpo.errors import LaunchError
+from hpo.store.database import Database
+from hpo.store.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    # The browser keeps connections open; Ctrl-C must not wait for them.
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        """Binds without asking a name server who this machine is, which can take seconds."""
+        TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        logger.info("%s %s", self.address_string(), format % args)
+
+    def address_string(self) -> str:
+        """Returns the client's address as it is: its name is nobody's concern."""
+        return str(self.client_address[0])
+
+
+def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serves the dashboard until this process is interrupted.
+
+    Whoever reaches it may read and delete everything: it has no login.
+
+    Args:
+        host: Name or address to listen on.
+        port: 0 takes any free port.
+        on_ready: Called with the URL once it answers.
+
+    Raises:
+        LaunchError: The address cannot be listened on.
+    """
+    app = optuna_dashboard.wsgi(Storage(db))
+    is_6 = ":" in host
+    server_class = _Server6 if is_6 else _Server
+    try:
+        server = make_server(host, port, app, server_class, _Handler)
+    except OSError as error:
+        raise LaunchError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="--port chooses another port, --port 0 any that is free",
+        ) from None
+    with server:
+        shown = f"[{host}]" if is_6 else host
+        on_ready(f"http://{shown}:{server.server_port}")
+        server.serve_forever(poll_interval=0.2)
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches an address."""
+    return host in LOOPBACK or host.startswith("127.")

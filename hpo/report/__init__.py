@@ -1,0 +1,1 @@
+"""What a study's database says, for people: queries, tables, plots."""

@@ -1,0 +1,120 @@
+"""How far a study is: what a display redraws several times a second."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hpo.report.queries import Counts, Subject, count_states
+from hpo.report.trials import TrialRow, best_trial
+from hpo.store.database import Database
+from hpo.store.optuna_schema import trials
+from hpo.store.tables import hpo_event, hpo_lease, hpo_study
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed."""
+
+    number: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment.
+
+    Attributes:
+        n_epochs: Epochs spent by all trials, running ones included.
+        best: The best complete trial; None while there is none, and for several objectives.
+        failure: The first trial that failed after the event that was asked for.
+    """
+
+    counts: Counts
+    n_epochs: int
+    best: TrialRow | None
+    failure: Failure | None
+
+
+def snapshot(
+    db: Database, subject: Subject, *, since_event: int = 0, best: TrialRow | None = None
+) -> Snapshot:
+    """Reads how far a study is.
+
+    The number of queries is constant, and none reads the epochs of all trials.
+
+    Args:
+        since_event: Events up to this id are old news.
+        best: The best trial of an earlier snapshot; its details are not read again.
+    """
+    with db.read() as conn:
+        counts = count_states(conn, subject.study_id).get(subject.study_id, Counts())
+        return Snapshot(
+            counts=counts,
+            n_epochs=epochs_spent(conn, subject.study_id),
+            best=best_trial(conn, subject, known=best) if counts.complete else None,
+            failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
+        )
+
+
+def epochs_spent(conn: Connection, study_id: int) -> int:
+    """Returns the epochs of all trials of a study; 0 for one that hpo did not make."""
+    ended = sa.select(hpo_study.c.epochs_spent).where(hpo_study.c.study_id == study_id)
+    running = sa.select(sa.func.sum(hpo_lease.c.epoch)).where(hpo_lease.c.study_id == study_id)
+    return int(conn.scalar(ended) or 0) + int(conn.scalar(running) or 0)
+
+
+def last_event(db: Database, study_id: int) -> int:
+    """Returns the id of a study's newest event, 0 when it has none."""
+    query = sa.select(sa.func.max(hpo_event.c.event_id)).where(hpo_event.c.study_id == study_id)
+    with db.read() as conn:
+        return conn.scalar(query) or 0
+
+
+def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | None:
+    query = (
+        sa.select(trials.c.number, hpo_event.c.kind, hpo_event.c.message)
+        .join(trials, trials.c.trial_id == hpo_event.c.trial_id)
+        .where(
+            hpo_event.c.study_id == study_id,
+            hpo_event.c.event_id > since_event,
+            trials.c.state == "FAIL",
+        )
+        .order_by(hpo_event.c.event_id)
+        .limit(1)
+    )
+    row = conn.execute(query).first()
+    return None if row is None else Failure(*row)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How many trials had finished at a time, in seconds of any steady clock."""
+
+    at_s: float
+    n_finished: int
+
+
+def trials_per_s(first: Moment, last: Moment) -> float | None:
+    """Returns the rate between two moments, or None when nothing finished between them."""
+    elapsed = last.at_s - first.at_s
+    n_finished = last.n_finished - first.n_finished
+    return n_finished / elapsed if elapsed > 0 and n_finished > 0 else None
+
+
+def time_left_s(
+    n_left: int | None, per_s: float | None, until_deadline_s: float | None
+) -> float | None:
+    """Returns the seconds until the budget ends: its trials or its hours, whichever are first."""
+    by_trials = n_left / per_s if n_left is not None and per_s else None
+    known = [seconds for seconds in (by_trials, until_deadline_s) if seconds is not None]
+    return max(0.0, min(known)) if known else None
+
+
+def until(deadline_at: datetime.datetime | None, now: datetime.datetime) -> float | None:
+    """Returns the seconds to a study's deadline, both by the database's clock."""
+    return None if deadline_at is None else (deadline_at - now).total_seconds()

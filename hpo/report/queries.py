@@ -1,0 +1,266 @@
+"""Which studies a database holds, and what each of them is. Every study of Optuna counts."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hpo.errors import SpecError, StoreError, nearest
+from hpo.spec import toml
+from hpo.spec.study import StudySpec
+from hpo.store import workers
+from hpo.store.database import Database
+from hpo.store.optuna_schema import (
+    ValueType,
+    row_to_value,
+    studies,
+    study_directions,
+    study_system_attributes,
+    trial_values,
+    trials,
+)
+from hpo.store.tables import hpo_study
+
+GRACE_S = 60.0
+FOREIGN = "optuna"
+"""State of a study that was made with Optuna and not with hpo."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study as reports see it.
+
+    Attributes:
+        state: active, paused, stopped, done; or `FOREIGN`.
+        directions: ``maximize`` or ``minimize`` for each objective.
+        metrics: Name of each objective.
+        spec: None for a study that hpo did not make.
+        n_trials: The budget in trials; None when there is none.
+    """
+
+    study_id: int
+    name: str
+    state: str
+    directions: tuple[str, ...]
+    metrics: tuple[str, ...]
+    spec: StudySpec | None = None
+    n_trials: int | None = None
+    reason: str | None = None
+    created_at: datetime.datetime | None = None
+    deadline_at: datetime.datetime | None = None
+
+    @property
+    def direction(self) -> str:
+        """The direction of the first objective."""
+        return self.directions[0]
+
+    @property
+    def metric(self) -> str:
+        """The names of the objectives, as a list reads."""
+        return ", ".join(self.metrics)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many trials are in each of Optuna's states."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Trials that will not change any more; these are what a budget of trials counts."""
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A line of the list of studies.
+
+    Attributes:
+        best: The best value of one objective; None for several, or none yet.
+        updated_at: Naive UTC by the database's clock.
+    """
+
+    subject: Subject
+    counts: Counts
+    best: float | None
+    n_workers: int
+    updated_at: datetime.datetime | None
+
+
+def find(db: Database, name: str | None = None) -> Subject:
+    """Finds a study; without a name, the only one that the database holds.
+
+    Raises:
+        StoreError: There is none of this name, or none at all.
+        SpecError: No name was given, and the database holds several.
+    """
+    with db.read() as conn:
+        names = list(conn.scalars(sa.select(studies.c.study_name).order_by(studies.c.study_id)))
+        chosen = _choose(name, names, db.masked_url)
+        return _subjects(conn, chosen)[0]
+
+
+def _choose(name: str | None, names: list[str], where: str) -> str:
+    if not names:
+        raise StoreError(f"{where} holds no study", hint="start one with `hpo run STUDY.toml`")
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None:
+        raise SpecError(f"{where} holds {len(names)} studies; say which: {_listed(names)}")
+    if name not in names:
+        match = nearest(name, names)
+        advice = f"Did you mean {match}?" if match else f"There is {_listed(names)}."
+        raise StoreError(f"{where} holds no study {name!r}. {advice}")
+    return name
+
+
+def _listed(names: list[str], limit: int = 8) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def list_studies(
+    db: Database, grace_s: float = GRACE_S
+) -> tuple[list[StudyRow], datetime.datetime]:
+    """Returns every study of the database, oldest first, and the database's time now (UTC).
+
+    Six queries, however many studies and trials there are.
+    """
+    n_workers = Counter(row.study_id for row in workers.live(db, None, grace_s))
+    with db.read() as conn:
+        subjects = _subjects(conn)
+        counts = count_states(conn)
+        best = _best_values(conn)
+        updated = _updated(conn)
+        rows = [
+            StudyRow(
+                subject=subject,
+                counts=counts.get(subject.study_id, Counts()),
+                best=best.get((subject.study_id, subject.direction))
+                if len(subject.directions) == 1
+                else None,
+                n_workers=n_workers[subject.study_id],
+                updated_at=updated.get(subject.study_id, subject.created_at),
+            )
+            for subject in subjects
+        ]
+        return rows, db.now(conn)
+
+
+def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Counts]:
+    """Counts the trials of each study, or of one, by state."""
+    query = sa.select(trials.c.study_id, trials.c.state, sa.func.count()).group_by(
+        trials.c.study_id, trials.c.state
+    )
+    if study_id is not None:
+        query = query.where(trials.c.study_id == study_id)
+    found: dict[int, dict[str, int]] = {}
+    for owner, state, n in conn.execute(query):
+        key = "failed" if state.name == "FAIL" else state.name.lower()
+        found.setdefault(owner, {})[key] = n
+    return {owner: Counts(**by_state) for owner, by_state in found.items()}
+
+
+def _subjects(conn: Connection, name: str | None = None) -> list[Subject]:
+    query = (
+        sa.select(studies.c.study_name, studies.c.study_id.label("id"), *hpo_study.c)
+        .select_from(studies.outerjoin(hpo_study, hpo_study.c.study_id == studies.c.study_id))
+        .order_by(studies.c.study_id)
+    )
+    if name is not None:
+        query = query.where(studies.c.study_name == name)
+    rows = conn.execute(query).mappings().all()
+    directions = _directions(conn)
+    named = _metric_names(conn)
+    return [_subject(dict(row), directions[row["id"]], named.get(row["id"])) for row in rows]
+
+
+def _subject(
+    row: Mapping[str, Any], directions: tuple[str, ...], named: Iterable[str] | None
+) -> Subject:
+    spec = None if row["spec"] is None else toml.loads(row["spec"], row["study_name"])
+    metrics = tuple((spec and spec.metric) or named or ())
+    if len(metrics) != len(directions):
+        several = len(directions) > 1
+        metrics = tuple(f"value_{i}" if several else "value" for i in range(len(directions)))
+    return Subject(
+        study_id=row["id"],
+        name=row["study_name"],
+        state=row["state"] or FOREIGN,
+        directions=directions,
+        metrics=metrics,
+        spec=spec,
+        n_trials=row["n_trials"],
+        reason=row["reason"],
+        created_at=row["created_at"],
+        deadline_at=row["deadline_at"],
+    )
+
+
+def _directions(conn: Connection) -> dict[int, tuple[str, ...]]:
+    table = study_directions.c
+    query = sa.select(table.study_id, table.direction).order_by(table.study_id, table.objective)
+    found: dict[int, tuple[str, ...]] = {}
+    for study_id, direction in conn.execute(query):
+        # Optuna knows NOT_SET too, and minimizes then.
+        name = "maximize" if direction.name == "MAXIMIZE" else "minimize"
+        found[study_id] = (*found.get(study_id, ()), name)
+    return found
+
+
+def _metric_names(conn: Connection) -> dict[int, list[str]]:
+    """Reads the names that `optuna.Study.set_metric_names` gave to the objectives."""
+    table = study_system_attributes.c
+    query = sa.select(table.study_id, table.value_json).where(table.key == "study:metric_names")
+    return {study_id: json.loads(text) for study_id, text in conn.execute(query)}
+
+
+def _best_values(conn: Connection) -> dict[tuple[int, str], float]:
+    """Returns the best value of the first objective by study and direction.
+
+    One pass over the values: an infinity has no number in its row, only a type.
+    """
+    value = trial_values.c
+    query = (
+        sa.select(
+            trials.c.study_id,
+            value.value_type,
+            sa.func.max(value.value),
+            sa.func.min(value.value),
+        )
+        .join(trials, trials.c.trial_id == value.trial_id)
+        .where(trials.c.state == "COMPLETE", value.objective == 0)
+        .group_by(trials.c.study_id, value.value_type)
+    )
+    best: dict[tuple[int, str], float] = {}
+    for study_id, kind, highest, lowest in conn.execute(query):
+        for direction, choose, found in (("maximize", max, highest), ("minimize", min, lowest)):
+            number = row_to_value(None if kind is not ValueType.FINITE else found, kind)
+            key = (study_id, direction)
+            best[key] = choose(best.get(key, number), number)
+    return best
+
+
+def _updated(conn: Connection) -> dict[int, datetime.datetime]:
+    query = sa.select(
+        trials.c.study_id,
+        sa.func.max(trials.c.datetime_start),
+        sa.func.max(trials.c.datetime_complete),
+    ).group_by(trials.c.study_id)
+    return {
+        study_id: max(moment for moment in moments if moment is not None)
+        for study_id, *moments in conn.execute(query)
+        if any(moments)
+    }

@@ -1,0 +1,96 @@
+"""How numbers, times and durations are written for people. Pure functions."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0))
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Writes a measured value: ``0.9833``, ``12.34``, ``1.235e-05``; ``-`` for none.
+
+    Args:
+        digits: Significant digits where the value is not between 0.001 and 1.
+    """
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    if 0.001 <= abs(value) < 1:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}g}"
+
+
+def param(value: Any, digits: int = 3) -> str:
+    """Writes the value of a parameter short enough to be read beside others."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return str(value)
+
+
+def count(value: int) -> str:
+    """Writes a count with thousands separators: ``1,620``."""
+    return f"{value:,}"
+
+
+def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:
+    """Writes how long before ``now`` something was: ``3 s ago``.
+
+    Args:
+        moment: Naive UTC, as ``now`` is; a moment in the future reads ``now``.
+    """
+    if moment is None:
+        return "-"
+    seconds = (now - moment).total_seconds()
+    return "now" if seconds < 1 else f"{duration(round(seconds))} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """Writes a duration in its largest fitting unit: ``0.4 s``, ``12 s``, ``5 min``, ``3 h``."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
+    for unit, size in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def clock(seconds: float) -> str:
+    """Writes a duration as a clock shows it: ``0:00:09``, ``26:03:10``."""
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def rate(per_second: float, what: str = "trials") -> str:
+    """Writes how many things happen in the unit of time that suits: ``6.1 trials/s``."""
+    for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
+        if per_second * size >= 1 or unit == "h":
+            return (
+                f"{per_second * size:.2g} {what}/{unit}"
+                if per_second * size < 100
+                else (f"{per_second * size:,.0f} {what}/{unit}")
+            )
+    raise AssertionError("unreachable")
+
+
+def utc_iso(moment: datetime.datetime | None) -> str | None:
+    """Writes a naive UTC time for machines: ``2025-01-31T12:00:00.000000Z``."""
+    return None if moment is None else moment.isoformat(timespec="microseconds") + "Z"
+
+
+def last_line(message: str) -> str:
+    """Returns what a traceback says in the end: its last line that is not blank."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def utc_now() -> datetime.datetime:
+    """Returns this machine's clock as naive UTC; good enough for a countdown."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

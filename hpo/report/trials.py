@@ -1,0 +1,272 @@
+"""The trials of a study: pages of them, and the best."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hpo.report import values
+from hpo.report.pareto import pareto_front
+from hpo.report.queries import Subject
+from hpo.search.distributions import complete
+from hpo.store.database import Database
+from hpo.store.optuna_schema import (
+    row_to_intermediate,
+    row_to_value,
+    trial_intermediate_values,
+    trial_params,
+    trial_user_attributes,
+    trial_values,
+    trials,
+)
+from hpo.store.tables import hpo_epoch, hpo_event
+
+SORTS = ("best", "number", "duration")
+CHUNK = 500
+"""Ids in one IN list; SQLite and the servers all take it."""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial as reports show it.
+
+    Attributes:
+        state: Optuna's.
+        values: Value of each objective; None while there is none.
+        n_epochs: Steps that were reported.
+        best_epoch: The step whose intermediate value is best; None without any.
+        params: Fixed parameters included, where the study's space is known.
+        user_attrs: Whatever was noted down, test metrics among them.
+        reason: Kind of the event that ended it, when that was not completion.
+        started_at: Naive UTC, like ``ended_at``.
+    """
+
+    trial_id: int
+    number: int
+    state: str
+    values: tuple[float, ...] | None
+    n_epochs: int
+    best_epoch: int | None
+    params: Mapping[str, Any]
+    user_attrs: Mapping[str, Any]
+    reason: str | None = None
+    started_at: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float | None:
+        """The first objective's value."""
+        return self.values[0] if self.values else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end."""
+        return values.seconds_between(self.started_at, self.ended_at)
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Metrics on test data, which the search never sees."""
+        return {k: v for k, v in self.user_attrs.items() if k.startswith("test_")}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which trials to show.
+
+    Attributes:
+        sort: One of `SORTS`; ``best`` puts trials without a value last.
+        states: Optuna's states; empty for all of them.
+        limit: At most so many; None for all.
+    """
+
+    sort: str = "number"
+    states: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[TrialRow]:
+    """Returns a page of a study's trials, chosen and sorted by the database."""
+    with db.read() as conn:
+        found = conn.execute(_page_query(subject, page, db.dialect)).all()
+        return list(_details(conn, subject, found))
+
+
+def best_trial(
+    conn: Connection, subject: Subject, *, known: TrialRow | None = None
+) -> TrialRow | None:
+    """Returns the best complete trial; None while there is none, and for several objectives.
+
+    Args:
+        known: A trial read before: returned as it is if it still is the best.
+    """
+    if len(subject.directions) != 1:
+        return None
+    page = Page("best", ("COMPLETE",), 1)
+    row = conn.execute(_page_query(subject, page, conn.dialect.name)).first()
+    if row is None or (known is not None and known.trial_id == row.trial_id):
+        return known if row is not None else None
+    (trial,) = _details(conn, subject, [row])
+    return trial
+
+
+def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
+    """Returns the best trial, or the Pareto front of several objectives, by the first of them."""
+    with db.read() as conn:
+        if len(subject.directions) == 1:
+            best = best_trial(conn, subject)
+            return [] if best is None else [_with_metrics(conn, best)]
+        found = conn.execute(
+            _page_query(subject, Page("best", ("COMPLETE",)), conn.dialect.name)
+        ).all()
+        points = _values(conn, [row.trial_id for row in found])
+        front = set(pareto_front(points, subject.directions))
+        return list(_details(conn, subject, [row for row in found if row.trial_id in front]))
+
+
+def _page_query(subject: Subject, page: Page, dialect: str) -> sa.Select[Any]:
+    first = sa.and_(trial_values.c.trial_id == trials.c.trial_id, trial_values.c.objective == 0)
+    query = (
+        sa.select(trials)
+        .outerjoin(trial_values, first)
+        .where(trials.c.study_id == subject.study_id)
+    )
+    if page.states:
+        query = query.where(trials.c.state.in_(page.states))
+    if page.sort == "best":
+        # A pruned trial has a value, too: the last one it reported, which is no result.
+        is_complete = sa.case((trials.c.state == "COMPLETE", 0), else_=1)
+        query = query.order_by(is_complete, *values.best_first(subject.direction))
+    elif page.sort == "duration":
+        seconds = values.duration_s(dialect)
+        query = query.order_by(seconds.is_(None), seconds.desc())
+    query = query.order_by(trials.c.number)
+    return query if page.limit is None else query.limit(page.limit)
+
+
+def _details(
+    conn: Connection, subject: Subject, found: Sequence[sa.Row[Any]]
+) -> Iterator[TrialRow]:
+    for rows in _chunks(found):
+        ids = [row.trial_id for row in rows]
+        of_values = _values(conn, ids)
+        of_params = _params(conn, ids)
+        attrs = _user_attrs(conn, ids)
+        steps = _steps(conn, ids, subject.direction)
+        reasons = _reasons(conn, ids)
+        for row in rows:
+            n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
+            yield TrialRow(
+                trial_id=row.trial_id,
+                number=row.number,
+                state=row.state.name,
+                values=of_values.get(row.trial_id),
+                n_epochs=n_epochs,
+                best_epoch=best_epoch,
+                params=_completed(of_params.get(row.trial_id, {}), subject),
+                user_attrs=attrs.get(row.trial_id, {}),
+                reason=None if row.state.name == "COMPLETE" else reasons.get(row.trial_id),
+                started_at=row.datetime_start,
+                ended_at=row.datetime_complete,
+            )
+
+
+def _completed(stored: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    if subject.spec is None or subject.spec.task is None or not stored:
+        return stored
+    return complete(stored, subject.spec.space) or stored
+
+
+def _values(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    table = trial_values.c
+    found: dict[int, tuple[float, ...]] = {}
+    for chunk in _chunks(ids):
+        query = (
+            sa.select(table.trial_id, table.value, table.value_type)
+            .where(table.trial_id.in_(chunk))
+            .order_by(table.trial_id, table.objective)
+        )
+        for trial_id, value, kind in conn.execute(query):
+            found[trial_id] = (*found.get(trial_id, ()), row_to_value(value, kind))
+    return found
+
+
+def _params(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    table = trial_params.c
+    query = (
+        sa.select(table.trial_id, table.param_name, table.param_value, table.distribution_json)
+        .where(table.trial_id.in_(ids))
+        .order_by(table.param_id)
+    )
+    rows: dict[int, dict[str, tuple[float, str]]] = defaultdict(dict)
+    for trial_id, name, value, text in conn.execute(query):
+        rows[trial_id][name] = (value, text)
+    return {trial_id: values.params(found) for trial_id, found in rows.items()}
+
+
+def _user_attrs(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    table = trial_user_attributes.c
+    query = (
+        sa.select(table.trial_id, table.key, table.value_json)
+        .where(table.trial_id.in_(ids))
+        .order_by(table.trial_user_attribute_id)
+    )
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, key, text in conn.execute(query):
+        found[trial_id][key] = json.loads(text)
+    return found
+
+
+def _steps(
+    conn: Connection, ids: Sequence[int], direction: str
+) -> dict[int, tuple[int, int | None]]:
+    """Returns by trial how many steps it reported, and which of them was best."""
+    table = trial_intermediate_values.c
+    query = sa.select(
+        table.trial_id, table.step, table.intermediate_value, table.intermediate_value_type
+    ).where(table.trial_id.in_(ids))
+    sign = -1.0 if direction == "maximize" else 1.0
+    reported: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for trial_id, step, value, kind in conn.execute(query):
+        reported[trial_id].append((sign * row_to_intermediate(value, kind), step))
+    found: dict[int, tuple[int, int | None]] = {}
+    for trial_id, points in reported.items():
+        real = [point for point in points if not math.isnan(point[0])]
+        found[trial_id] = (len(points), min(real)[1] if real else None)
+    return found
+
+
+def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
+    table = hpo_event.c
+    query = (
+        sa.select(table.trial_id, table.kind)
+        .where(table.trial_id.in_(ids), table.kind != "complete")
+        .order_by(table.event_id)
+    )
+    # The last event is what ended it.
+    return dict(conn.execute(query).tuples().all())
+
+
+def _with_metrics(conn: Connection, trial: TrialRow) -> TrialRow:
+    query = sa.select(hpo_epoch.c.metrics).where(
+        hpo_epoch.c.trial_id == trial.trial_id, hpo_epoch.c.epoch == trial.best_epoch
+    )
+    text = conn.scalar(query)
+    if text is None:
+        return trial
+    return TrialRow(**{**vars(trial), "metrics": values.metrics(text)})
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

@@ -1,0 +1,80 @@
+"""SQL expressions for Optuna's values, and what they mean in Python."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, json_to_distribution
+
+from hpo.store.optuna_schema import (
+    IntermediateType,
+    ValueType,
+    trial_intermediate_values,
+    trial_values,
+    trials,
+)
+
+FINISHED = ("COMPLETE", "PRUNED", "FAIL")
+STATES = (*FINISHED, "RUNNING", "WAITING")
+
+
+def best_first(direction: str) -> tuple[sa.ColumnElement[Any], ...]:
+    """Returns the ORDER BY that puts the best of `trial_values` first, and none at all last.
+
+    Infinite values are stored as NULL with a type, so the value alone does not order them.
+    """
+    return _ranked(trial_values.c.value, trial_values.c.value_type, ValueType, direction)
+
+
+def best_step_first(direction: str) -> tuple[sa.ColumnElement[Any], ...]:
+    """Returns the ORDER BY that puts the best of `trial_intermediate_values` first."""
+    table = trial_intermediate_values.c
+    value, kind = table.intermediate_value, table.intermediate_value_type
+    return (*_ranked(value, kind, IntermediateType, direction), table.step)
+
+
+def _ranked(
+    value: sa.ColumnElement[Any], kind: sa.ColumnElement[Any], kinds: Any, direction: str
+) -> tuple[sa.ColumnElement[Any], ...]:
+    upward = direction == "maximize"
+    best, worst = (kinds.INF_POS, kinds.INF_NEG) if upward else (kinds.INF_NEG, kinds.INF_POS)
+    rank = sa.case((kind == best, 0), (kind == kinds.FINITE, 1), (kind == worst, 2), else_=3)
+    return (rank, value.desc() if upward else value.asc())
+
+
+def duration_s(dialect: str) -> sa.ColumnElement[Any]:
+    """Returns the seconds that a trial took, which every database computes in its own way."""
+    start, end = trials.c.datetime_start, trials.c.datetime_complete
+    if dialect == "sqlite":
+        return (sa.func.julianday(end) - sa.func.julianday(start)) * 86_400.0
+    if dialect == "postgresql":
+        return sa.extract("epoch", end - start)
+    return sa.func.timestampdiff(sa.text("MICROSECOND"), start, end) / 1e6
+
+
+def seconds_between(start: datetime.datetime | None, end: datetime.datetime | None) -> float | None:
+    """Returns the seconds from ``start`` to ``end``, or None while one of them is missing."""
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def params(rows: Mapping[str, tuple[float, str]]) -> dict[str, Any]:
+    """Turns rows of `trial_params`, name -> (value, distribution), into the values people mean."""
+    return {
+        name: _distribution(text).to_external_repr(value) for name, (value, text) in rows.items()
+    }
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def metrics(text: str) -> dict[str, float]:
+    """Reads the metrics of a row of `hpo_epoch`; a null there is a NaN."""
+    return {k: math.nan if v is None else float(v) for k, v in json.loads(text).items()}
