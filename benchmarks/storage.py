@@ -1,7 +1,8 @@
 """How many trials a second the storage writes, against Optuna's own, on each kind of database.
 
 A trial has 5 params and 10 intermediate values. Everybody writes the same rows, each into a
-database of their own on the same server that holds as many trials already. Rounds of all take
+database of their own: Optuna into one that it made with its own settings. The servers are set to
+be durable, as they are when nobody changes that: a commit waits for the disk. Rounds of all take
 turns, and the median round counts, so that a busy machine harms all alike.
 
 Run it from the checkout: ``python benchmarks/storage.py [sqlite] [postgresql] [mysql]``.
@@ -32,6 +33,7 @@ from rich.table import Table
 # The servers are those of the tests; a script sees its own folder only.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from hpo.store import optuna_schema
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from tests.servers import MariaDB, MissingServer, PostgreSQL
@@ -40,10 +42,32 @@ PARAMS = tuple(f"x{i}" for i in range(5))
 STEPS = range(10)
 UNIT = FloatDistribution(0.0, 1.0)
 BATCH = 64
-N_BEFORE = 256
-SERVERS = {"postgresql": PostgreSQL, "mysql": MariaDB}
+N_BEFORE = 64
 
 Write = Callable[[BaseStorage, int, int], None]
+
+
+class DurablePostgreSQL(PostgreSQL):
+    """The tests' server with PostgreSQL's own defaults for what reaches the disk."""
+
+    def _command(self) -> list[str]:
+        names = ("fsync", "full_page_writes", "synchronous_commit")
+        return [*super()._command(), *(part for name in names for part in ("-c", f"{name}=on"))]
+
+
+class DurableMariaDB(MariaDB):
+    """The tests' server with MariaDB's own defaults for what reaches the disk."""
+
+    def _command(self) -> list[str]:
+        return [
+            *super()._command(),
+            "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-flush-method=O_DIRECT",
+            "--innodb-doublewrite=ON",
+        ]
+
+
+SERVERS = {"postgresql": DurablePostgreSQL, "mysql": DurableMariaDB}
 
 
 def row_by_row(storage: BaseStorage, study_id: int, n: int) -> None:
@@ -67,14 +91,24 @@ def one_trial_at_a_time(storage: BaseStorage, study_id: int, n: int) -> None:
         storage.finish([(trial_ids[0], TrialState.COMPLETE, [random.random()])])
 
 
-def in_batches(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, `BATCH` at a time and step by step: 13 calls a batch."""
+def batch_step_by_step(storage: BaseStorage, study_id: int, n: int) -> None:
+    """Writes `n` trials, `BATCH` at a time, each step on its own: 13 calls a batch."""
     assert isinstance(storage, Storage)
     for _ in range(0, n, BATCH):
         trial_ids = storage.create_trials(study_id, BATCH)
         _set_params(storage, trial_ids)
         for step in STEPS:
             storage.report([(trial_id, step, random.random()) for trial_id in trial_ids])
+        storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids])
+
+
+def batch(storage: BaseStorage, study_id: int, n: int) -> None:
+    """Writes `n` trials, `BATCH` at a time with 4 calls: create, params, all reports, finish."""
+    assert isinstance(storage, Storage)
+    for _ in range(0, n, BATCH):
+        trial_ids = storage.create_trials(study_id, BATCH)
+        _set_params(storage, trial_ids)
+        storage.report([(i, step, random.random()) for i in trial_ids for step in STEPS])
         storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids])
 
 
@@ -92,6 +126,7 @@ class Contender:
         n_trials: Of each round.
         storage: Where it writes.
         engine: Whose statements and commits are counted.
+        study_id: The study that it writes to.
         rates: Trials per second, one a round.
     """
 
@@ -100,14 +135,12 @@ class Contender:
     n_trials: int
     storage: BaseStorage
     engine: sa.Engine
-    study_id: int = 0
+    study_id: int
     rates: list[float] = field(default_factory=list)
     n_statements: int = 0
     n_transactions: int = 0
 
-    def prepare(self) -> None:
-        """Warms up, then starts to count."""
-        self.write(self.storage, self.study_id, 1)
+    def __post_init__(self) -> None:
         sa.event.listen(self.engine, "before_cursor_execute", self._count_statement)
         sa.event.listen(self.engine, "commit", self._count_transaction)
 
@@ -130,25 +163,28 @@ class Contender:
 
 
 def contenders(new_url: Callable[[], str]) -> Iterator[Contender]:
-    """Yields all, Optuna first, each with a study that holds `N_BEFORE` trials."""
+    """Yields all, Optuna first, each with a study that holds some `N_BEFORE` trials."""
     ways: tuple[tuple[str, Write, int], ...] = (
         ("optuna, row by row", row_by_row, 16),
         ("hpo, row by row", row_by_row, 32),
         ("hpo, one trial at a time", one_trial_at_a_time, 64),
-        (f"hpo, {BATCH} trials at a time", in_batches, 10 * BATCH),
+        (f"hpo, {BATCH} trials, step by step", batch_step_by_step, 10 * BATCH),
+        (f"hpo, {BATCH} trials at a time", batch, 10 * BATCH),
     )
     for name, write, n_trials in ways:
-        database = Database.open(new_url(), create=True)
-        ours = Storage(database)
-        study_id = ours.create_new_study([StudyDirection.MINIMIZE], "benchmark")
-        in_batches(ours, study_id, N_BEFORE)
+        database = Database(new_url())
+        storage: BaseStorage
         if name.startswith("optuna"):
-            theirs = RDBStorage(database.url)
-            yield Contender(name, write, n_trials, theirs, theirs.engine, study_id)
-            theirs.engine.dispose()
+            storage = RDBStorage(database.url)
+            engine = storage.engine
         else:
-            yield Contender(name, write, n_trials, ours, database.engine, study_id)
-        database.dispose()
+            optuna_schema.create_all_and_stamp(database.engine)
+            storage = Storage(database)
+            engine = database.engine
+        study_id = storage.create_new_study([StudyDirection.MINIMIZE], "benchmark")
+        row_by_row(storage, study_id, N_BEFORE)
+        write(storage, study_id, 1)
+        yield Contender(name, write, n_trials, storage, engine, study_id)
 
 
 @contextmanager
@@ -192,17 +228,17 @@ def main() -> None:
         try:
             with tempfile.TemporaryDirectory() as folder, urls_of(kind, Path(folder)) as new_url:
                 measured = list(contenders(new_url))
-                for contender in measured:
-                    contender.prepare()
                 for _ in range(options.rounds):
                     for contender in measured:
                         contender.run()
+                for contender in measured:
+                    contender.engine.dispose()
         except MissingServer as error:
             table.add_row(kind, str(error))
             continue
         add_rows(table, kind, measured)
     table.caption = f"optuna {optuna.__version__}; statements and transactions are per trial"
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 if __name__ == "__main__":

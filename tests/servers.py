@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -74,6 +75,10 @@ class Server(ABC):
     def drop_database(self, name: str) -> None:
         """Drops a database, whoever is connected to it."""
 
+    @abstractmethod
+    def cut_connections(self) -> None:
+        """Ends every connection but the one that says so."""
+
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         log = (self.folder / "log").open("ab")
@@ -129,6 +134,13 @@ class PostgreSQL(Server):
     def drop_database(self, name: str) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def cut_connections(self) -> None:
+        """Ends every connection but the one that says so."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
     def _initialise(self) -> None:
         password = self.folder / "password"
         password.write_text(PASSWORD)
@@ -168,6 +180,20 @@ class MariaDB(Server):
 
     def drop_database(self, name: str) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {name}")
+
+    def cut_connections(self) -> None:
+        """Ends every connection but the one that says so."""
+        engine = self._engine(self.maintenance_database)
+        with engine.connect() as conn:
+            others = conn.exec_driver_sql(
+                "SELECT id FROM information_schema.processlist "
+                "WHERE id <> connection_id() AND user = %s",
+                (self.user,),
+            )
+            for (thread_id,) in others.all():
+                with contextlib.suppress(sa.exc.OperationalError):
+                    conn.exec_driver_sql(f"KILL {thread_id}")
+        engine.dispose()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         super().stop(number)

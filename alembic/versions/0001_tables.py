@@ -101,6 +101,7 @@ def _create_worker() -> None:
         sa.Column("versions", _text, nullable=False),
         sa.Column("started_at", _datetime, nullable=False),
         sa.Column("heartbeat_at", _datetime, nullable=False),
+        sa.Column("heard_since", _datetime, nullable=False),
         sa.Column("ended_at", _datetime),
         _of_study(),
         sa.PrimaryKeyConstraint("worker_id"),

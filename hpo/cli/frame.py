@@ -13,6 +13,7 @@ from hpo.report import text
 from hpo.report.progress import Snapshot
 from hpo.report.queries import Subject
 from hpo.report.trials import TrialRow
+from hpo.spec.space import Fixed, SearchSpace
 
 BAR_WIDTH = 24
 MIN_BAR_WIDTH = 8
@@ -55,27 +56,28 @@ def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list
     reason = failure(view)
     if reason and with_bar:
         shown.append(Text(_cut(f" {reason}", width), style="red"))
-    if view.notice and with_bar:
+    if view.notice and not ended:
         shown.append(Text(_cut(f" {view.notice}", width), style="yellow"))
     return shown
 
 
 def status(view: View, width: int, *, ended: bool, with_bar: bool) -> Text:
     """Returns the first line: trials, bar, and as many of the other figures as fit."""
-    count = f" {_trials(view)} "
+    count = f" {_trials(view)}"
     figures = _figures(view, ended=ended)
     bar_width = BAR_WIDTH if with_bar else 0
-    while figures and cell_len(count) + bar_width + 1 + _length(figures) > width:
+    while figures and cell_len(count) + bar_width + 2 + _length(figures) > width:
         if bar_width > MIN_BAR_WIDTH:
-            bar_width = max(MIN_BAR_WIDTH, width - cell_len(count) - 1 - _length(figures))
+            bar_width = max(MIN_BAR_WIDTH, width - cell_len(count) - 2 - _length(figures))
         else:
             # The figures stand in the order of their weight, but for the time at the end.
             figures.pop(-2 if len(figures) > 1 else -1)
-    line = Text(count)
+    line = Text(_cut(count, width))
+    bar_width = min(bar_width, max(0, width - cell_len(count) - 2))
     if bar_width:
-        line.append_text(bar(_share(view), bar_width)).append(" ")
+        line.append(" ").append_text(bar(_share(view), bar_width)).append(" ")
     for i, (figure, style) in enumerate(figures):
-        line.append(DOT if i else "").append(figure, style=style)
+        line.append(DOT if i or not bar_width else "").append(figure, style=style)
     return line
 
 
@@ -91,7 +93,11 @@ def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
     if best.best_epoch is not None and is_in_epochs(subject):
         where += f", epoch {best.best_epoch}"
     head = f"{text.number(best.value)} ({where})"
-    params = [f"{name} {text.param(value)}" for name, value in best.params.items()]
+    params = [
+        f"{name} {text.param(value)}"
+        for name, value in best.params.items()
+        if not _is_fixed(subject, name)
+    ]
     found = [Text(line) for line in wrapped([head, *params], width, GAP, " best ")]
     found[0].stylize("bold green", len(" best "), len(" best ") + len(head))
     return found
@@ -147,6 +153,11 @@ def is_in_epochs(subject: Subject) -> bool:
     return subject.spec is not None and subject.spec.task is not None
 
 
+def _is_fixed(subject: Subject, name: str) -> bool:
+    space = SearchSpace() if subject.spec is None else subject.spec.space
+    return name in space.names and isinstance(space[name], Fixed)
+
+
 def _trials(view: View) -> str:
     n_trials, n_finished = view.subject.n_trials, view.snapshot.counts.finished
     done = text.count(n_finished)
@@ -156,7 +167,7 @@ def _trials(view: View) -> str:
 def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
     counts = view.snapshot.counts
     found: list[tuple[str, str]] = []
-    if not ended and not counts.finished and not counts.running:
+    if not ended and not counts.running and view.overall_per_s is None:
         found.append(("starting", "dim"))
     if counts.pruned:
         found.append((f"{text.count(counts.pruned)} stopped early", ""))

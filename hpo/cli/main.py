@@ -28,10 +28,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("hpo.cli.studies:show", "Show a study: budget, workers, failures, events."),
     "trials": ("hpo.cli.trials:trials", "List the trials of a study."),
     "best": ("hpo.cli.trials:best", "Show the best trial and its parameters."),
+    "pause": ("hpo.cli.control:pause", "Put running trials down and start no more, for now."),
+    "resume": ("hpo.cli.control:resume", "Let a paused or stopped study go on."),
+    "stop": ("hpo.cli.control:stop", "End running trials at their next epoch; start no more."),
+    "cancel": ("hpo.cli.control:cancel", "End trials now: running or waiting ones."),
+    "retry": ("hpo.cli.control:retry", "Enqueue failed trials again, with the same params."),
+    "enqueue": ("hpo.cli.control:enqueue", "Enqueue a trial with given params."),
+    "update": ("hpo.cli.update:update", "Raise or lower a study's budget, also while it runs."),
+    "delete": ("hpo.cli.delete:delete", "Delete a study and its files."),
     "dashboard": ("hpo.cli.dashboard:dashboard", "Open the database with optuna-dashboard."),
     "init": ("hpo.cli.init:init", "Write a commented study file to start from."),
     "check": ("hpo.cli.check:check", "Validate a study, train a batch, say what it would cost."),
-    "db": ("hpo.cli.db:db", "Upgrade or check the database's schema."),
+    "db": ("hpo.cli.db:db", "Upgrade or check a database, or copy its studies."),
 }
 """Name -> (``module:command``, the line in the list of commands)."""
 

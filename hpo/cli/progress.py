@@ -58,13 +58,19 @@ class Tracker:
             self._snapshot = self._read()
             now_s, began_s = self._clock(), now_s
             self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
-            self._moments.append(Moment(now_s, self._snapshot.counts.finished))
+            counts = self._snapshot.counts
+            if not counts.running and counts.finished == self.n_finished_before:
+                # The workers are still starting: that says nothing about their pace.
+                self._moments.clear()
+            self._moments.append(Moment(now_s, counts.finished))
             while self._moments[0].at_s < now_s - RATE_WINDOW_S:
                 self._moments.popleft()
         return self._view(now_s)
 
     def _read(self) -> Snapshot:
         try:
+            # Its budget and state may have changed: `hpo update`, `hpo pause`.
+            self.subject = find(self.session.db, self.session.study.name)
             return snapshot(
                 self.session.db,
                 self.subject,
@@ -89,8 +95,13 @@ class Tracker:
             overall_per_s=trials_per_s(self._started, last),
             elapsed_s=now_s - self._started.at_s,
             left_s=time_left_s(n_left, recent, self._until_deadline_s()),
-            notice=self.session.notice,
+            notice=self.session.notice or self._state_notice(),
         )
+
+    def _state_notice(self) -> str:
+        if self.subject.state == "paused":
+            return f"paused; `hpo resume {shlex.quote(self.subject.name)}` goes on"
+        return "stopping" if self.subject.state == "stopped" else ""
 
     def _until_deadline_s(self) -> float | None:
         if self.subject.deadline_at is None:
@@ -204,7 +215,7 @@ def heading(session: Session) -> list[str]:
 def _say_goodbye(
     console: Console, tracker: Tracker, view: frame.View, end: RunEnd, storage: str | None
 ) -> None:
-    if end.reason == "interrupted":
+    if end.reason in ("interrupted", "stopped"):
         console.print(f" {end.message or 'interrupted; the same command goes on'}", soft_wrap=True)
         return
     if end.reason == "failed":

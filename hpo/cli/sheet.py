@@ -9,9 +9,19 @@ from rich.text import Text
 
 from hpo.cli.output import pairs
 from hpo.report import text
-from hpo.report.overview import EventRow, Overview, describe
+from hpo.report.overview import Ending, EventRow, Overview, describe
 from hpo.report.tables import STATE_STYLES
 from hpo.spec.study import StudySpec
+
+_REASONS = {
+    "oom": "out of memory",
+    "nan": "NaN",
+    "user_code": "user code",
+    "lost": "machine lost",
+    "FAIL": "no reason given",
+    "PRUNED": "no reason given",
+}
+"""How people call the kinds of events that end trials, where it is not by the kind itself."""
 
 
 def sheet(page: Overview, where: str) -> list[Text]:
@@ -26,8 +36,10 @@ def sheet(page: Overview, where: str) -> list[Text]:
     if subject.spec is not None and len(subject.spec.space):
         space = subject.spec.space
         lines += _section("space", {name: describe(space[name]) for name in space.names})
-    if page.endings:
-        lines += _section("ended early", {kind: str(n) for kind, n in page.endings.items()})
+    for title, state in (("failed", "FAIL"), ("ended early", "PRUNED")):
+        found = [ending for ending in page.endings if ending.state == state]
+        if found:
+            lines += _section(title, {_REASONS.get(e.kind, e.kind): _example(e) for e in found})
     if page.workers:
         lines += _section(
             "workers",
@@ -60,11 +72,18 @@ def record(page: Overview) -> dict[str, Any]:
         "best": None
         if page.best is None
         else {"number": page.best.number, "value": page.best.value},
-        "endings": dict(page.endings),
+        "endings": [vars(ending) for ending in page.endings],
         "workers": [dataclasses.asdict(worker) for worker in page.workers],
         "events": [vars(event) for event in page.events],
         "created_at": subject.created_at,
     }
+
+
+def _example(ending: Ending) -> str:
+    message = text.last_line(ending.message)
+    if not message:
+        return text.count(ending.n)
+    return f"{text.count(ending.n):<5} trial {ending.number}: {message}"
 
 
 def _section(title: str, entries: dict[str, str]) -> list[Text]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 _TASK = """\
-# {path}: a study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.
+# A study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.
 name      = {name}
 task      = {task}{task_note}
 {metric}
@@ -17,10 +17,10 @@ epochs = 27                     # at most, per trial
 {options}
 {space}
 [sampler]
-name = "tpe"                    # what proposes: tpe, random, grid, qmc, gp, cmaes, nsga2, ...
+name = "tpe"                    # what proposes: tpe, random, grid, qmc, gp, ...
 
 [pruner]
-name = "asha"                   # what stops bad trials early: asha, hyperband, median, none, ...
+name = "asha"                   # what stops bad trials early: asha, median, none, ...
 
 # [validation]
 # val_fraction  = 0.2           # the trials are compared on these
@@ -28,9 +28,9 @@ name = "asha"                   # what stops bad trials early: asha, hyperband, 
 """
 
 _OBJECTIVE = """\
-# {path}: a study for hpo, of an Optuna objective. Start it with `hpo run {path}`.
+# A study for hpo, of an Optuna objective. Start it with `hpo run {path}`.
 name      = {name}
-objective = {task}   # takes an optuna.Trial and returns its value; it names its parameters itself
+objective = {task}   # takes an optuna.Trial, returns its value
 direction = "minimize"          # or "maximize"
 
 [budget]
@@ -38,10 +38,10 @@ trials = 100                    # exactly so many, however many workers
 # hours  = 2.0                  # whatever ends first ends the study
 
 [sampler]
-name = "tpe"                    # what proposes: tpe, random, qmc, gp, cmaes, nsga2, ...
+name = "tpe"                    # what proposes: tpe, random, qmc, gp, ...
 
 [pruner]
-name = "median"                 # what trial.should_prune() asks: median, asha, hyperband, none, ...
+name = "median"                 # what trial.should_prune() asks: median, asha, none, ...
 """
 
 _SPACE = """\
@@ -70,7 +70,7 @@ _TABULAR_SPACE = """\
 """
 
 _METRIC = """\
-metric    = "val_accuracy"      # or val_loss, or any other that `hpo check` lists
+metric    = "val_accuracy"      # `hpo check` lists the others
 direction = "maximize"
 """
 

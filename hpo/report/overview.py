@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +33,30 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """One way in which trials of a study ended, other than completion.
+
+    Attributes:
+        state: PRUNED or FAIL.
+        kind: Of their last event; the state for trials that have none.
+        n: How many ended so.
+        number: The latest of them.
+        message: What its event says.
+    """
+
+    state: str
+    kind: str
+    n: int
+    number: int
+    message: str
+
+
+@dataclass(frozen=True)
 class Overview:
     """A study on one page.
 
     Attributes:
-        endings: How many trials ended PRUNED or FAIL, by the kind of their last event.
+        endings: How trials ended PRUNED or FAIL, the most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
     """
@@ -48,7 +66,7 @@ class Overview:
     n_epochs: int
     best: TrialRow | None
     workers: tuple[WorkerRow, ...]
-    endings: Mapping[str, int]
+    endings: tuple[Ending, ...]
     events: tuple[EventRow, ...]
     now: datetime.datetime
 
@@ -69,21 +87,38 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
         )
 
 
-def _endings(conn: Connection, study_id: int) -> dict[str, int]:
+def _endings(conn: Connection, study_id: int) -> tuple[Ending, ...]:
+    event = hpo_event.c
+    ended = (trials.c.study_id == study_id, trials.c.state.in_(("PRUNED", "FAIL")))
     last = (
-        sa.select(sa.func.max(hpo_event.c.event_id).label("event_id"))
-        .join(trials, trials.c.trial_id == hpo_event.c.trial_id)
-        .where(hpo_event.c.study_id == study_id, trials.c.state.in_(("PRUNED", "FAIL")))
-        .group_by(hpo_event.c.trial_id)
+        sa.select(trials.c.trial_id, trials.c.state, sa.func.max(event.event_id).label("event_id"))
+        .outerjoin(hpo_event, event.trial_id == trials.c.trial_id)
+        .where(*ended)
+        .group_by(trials.c.trial_id, trials.c.state)
+        .subquery()
+    )
+    groups = (
+        sa.select(
+            last.c.state,
+            event.kind,
+            sa.func.count().label("n"),
+            sa.func.max(last.c.trial_id).label("trial_id"),
+            sa.func.max(last.c.event_id).label("event_id"),
+        )
+        .outerjoin(hpo_event, event.event_id == last.c.event_id)
+        .group_by(last.c.state, event.kind)
         .subquery()
     )
     query = (
-        sa.select(hpo_event.c.kind, sa.func.count())
-        .join(last, last.c.event_id == hpo_event.c.event_id)
-        .group_by(hpo_event.c.kind)
-        .order_by(sa.func.count().desc(), hpo_event.c.kind)
+        sa.select(groups.c.state, groups.c.kind, groups.c.n, trials.c.number, event.message)
+        .outerjoin(hpo_event, event.event_id == groups.c.event_id)
+        .join(trials, trials.c.trial_id == sa.func.coalesce(event.trial_id, groups.c.trial_id))
+        .order_by(groups.c.n.desc(), groups.c.kind)
     )
-    return dict(conn.execute(query).tuples().all())
+    return tuple(
+        Ending(row.state.name, row.kind or row.state.name, row.n, row.number, row.message or "")
+        for row in conn.execute(query)
+    )
 
 
 def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:

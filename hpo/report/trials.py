@@ -253,7 +253,7 @@ def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
         .order_by(table.event_id)
     )
     # The last event is what ended it.
-    return dict(conn.execute(query).tuples().all())
+    return {row.trial_id: row.kind for row in conn.execute(query)}
 
 
 def _with_metrics(conn: Connection, trial: TrialRow) -> TrialRow:

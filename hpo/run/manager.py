@@ -58,13 +58,13 @@ def prepare(
     """
     changes = _table({k: v for k, v in (overrides or {}).items() if v is not None})
     if isinstance(source, StudySpec):
-        spec = StudySpec(**_merged(source.to_table(), changes)) if changes else source
-        return _checked(_as_parsed(spec), Path.cwd(), _references(spec))
+        parsed = toml.parse_table(source.to_table(), "StudySpec", changes)
+        return _checked(parsed, Path.cwd(), _draft_references(parsed))
     if source is None:
         if objective is None:
             raise SpecError("name a study file, a study, or --objective FILE.py:FUNCTION")
-        spec = StudySpec(**_merged(_objective_table(objective), changes))
-        return _checked(_as_parsed(spec), Path.cwd(), _references(spec))
+        parsed = toml.parse_table(_objective_table(objective), "the study", changes)
+        return _checked(parsed, Path.cwd(), _draft_references(parsed))
     if _is_file(source):
         parsed = toml.parse_file(source, overrides=changes)
         return _checked(parsed, Path(source).absolute().parent, _draft_references(parsed))
@@ -124,23 +124,10 @@ def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {**table, "budget": budget} if budget else table
 
 
-def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    budget = {**table.get("budget", {}), **changes.get("budget", {})}
-    return {**table, **changes, **({"budget": budget} if budget else {})}
-
-
 def _objective_table(objective: str) -> dict[str, Any]:
     where, _, function = objective.rpartition(":")
     name = Path(where).stem if where.endswith(".py") else where.rpartition(".")[2] or function
     return {"name": name, "objective": objective}
-
-
-def _as_parsed(spec: StudySpec) -> toml.Parsed:
-    return toml.parse(toml.dumps(spec), "StudySpec")
-
-
-def _references(spec: StudySpec) -> tuple[str, ...]:
-    return tuple(reference for reference in (spec.task, spec.objective) if reference)
 
 
 def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:
@@ -159,8 +146,11 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
     finally:
         db.dispose()
     # The task was named by whoever made the study, not by the person at this machine.
-    spec = StudySpec(**_merged(record.spec.to_table(), changes)) if changes else record.spec
-    return Prepared(spec, Path(record.base_dir or "."))
+    parsed = toml.parse_table(record.spec.to_table(), name, changes)
+    _raise_if_any(parsed, ())
+    assert parsed.spec is not None
+    # What was allowed here is looked for here, not where the database says.
+    return Prepared(parsed.spec, Path.cwd() if options.allow else Path(record.base_dir or "."))
 
 
 def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Prepared:

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import optuna
 from optuna.trial import TrialState
 
-from hpo.run.post import Post
+from hpo.run.outage import Stopped
+from hpo.run.post import Post, put_down
 from hpo.store.leases import Lease, Outcome, OutcomeState
 
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
@@ -21,11 +22,11 @@ class LeaseLost(Exception):
 
 
 class LeasedTrial(optuna.Trial):
-    """An Optuna trial that stops reporting once its lease is lost."""
+    """An Optuna trial that stops reporting once its lease is lost, and ends with its study."""
 
-    def __init__(self, study: optuna.Study, trial_id: int, lost: set[int]) -> None:
+    def __init__(self, study: optuna.Study, trial_id: int, post: Post) -> None:
         super().__init__(study, trial_id)
-        self._lost = lost
+        self._post = post
 
     def report(self, value: float, step: int) -> None:
         """Reports an intermediate value, as Optuna does.
@@ -33,16 +34,23 @@ class LeasedTrial(optuna.Trial):
         Raises:
             LeaseLost: Another worker has this trial now.
         """
-        if self._trial_id in self._lost:
+        if self._trial_id in self._post.lost:
             raise LeaseLost
         super().report(value, step)
+
+    def should_prune(self) -> bool:
+        """Tells whether the pruner would stop the trial, or the study has ended or was stopped."""
+        return bool(self._post.ending) or super().should_prune()
 
 
 class ObjectiveExecutor:
     """One call of an objective at a time.
 
+    During an outage the objective waits in its next report or suggestion; the outcome of one
+    that is through is spooled.
+
     Args:
-        post: The study, its ledger and its search.
+        post: The study, its ledger and its search, over a patient storage.
         objective: Takes an ``optuna.Trial``, returns its value or values.
     """
 
@@ -69,29 +77,32 @@ class ObjectiveExecutor:
         try:
             outcome = self._call(lease)
         except LeaseLost:
-            outcome = None
-        if outcome is not None:
-            settled = outcome
-            state = _STATES[settled.state]
-            post.patiently(lambda: post.search.before_finish(lease.trial_id, state, settled.values))
-            post.patiently(lambda: post.ledger.settle([settled]))
+            self._lease = None
+            return
+        except Stopped:
+            # It begins again elsewhere, with the same params: nobody can save its state.
+            self.release()
+            return
+        state, values = _STATES[outcome.state], outcome.values
+        post.line.ask(lambda: post.search.before_finish(lease.trial_id, state, values), None)
+        post.line.settle([outcome])
         self._lease = None
 
     def release(self) -> None:
-        """Hands back a trial that was taken on and not begun."""
+        """Hands back a trial that was taken on and not ended."""
         if self._lease is not None:
-            self._post.ledger.settle([_outcome(self._lease, "released", "interrupted")])
+            self._post.line.settle([put_down(self._lease, self._lease.epoch)])
             self._lease = None
 
     def _call(self, lease: Lease) -> Outcome:
         post = self._post
-        trial = post.patiently(
-            lambda: LeasedTrial(post.search.study_for(lease.trial_id), lease.trial_id, post.lost)
-        )
+        study = post.search.study_for(lease.trial_id)
+        trial = LeasedTrial(study, lease.trial_id, post)
         try:
             result = self._objective(trial)
         except optuna.TrialPruned:
-            return _outcome(lease, "pruned", "pruned", values=self._last_value(lease.trial_id))
+            reason, values = post.ending or "pruned", self._last_value(lease.trial_id)
+            return _outcome(lease, "pruned", reason, values=values)
         except LeaseLost:
             raise
         except Exception:  # noqa: BLE001 - the trial's boundary: user code raises what it likes

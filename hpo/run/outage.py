@@ -1,45 +1,127 @@
-"""Waiting for a database that is away."""
+"""Calls to a database that may be away: when to give up on an answer, and when to ask again."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
+import math
+import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import TypeVar
 
-import tenacity
+from optuna.exceptions import StorageInternalError
 
+from hpo.errors import StoreError
 from hpo.store.database import Database
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+DATABASE_ERRORS = (StoreError, StorageInternalError)
+"""What our verbs, and Optuna's storage over them, raise when the database fails."""
+
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
+PARTING_S = 2.0
+"""How long a worker that was told to leave waits for an answer."""
+
+_LOOK_S = 0.1
+
+
+class Stopped(BaseException):
+    """The worker was told to stop while it waited for the database.
+
+    Not an `Exception`: it passes through user code, which may catch all of those.
+    """
+
+
+def pauses(draw: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+    """Yields seconds between attempts: doubled each time up to a bound, and jittered.
+
+    Jittered because a thousand workers that lost the same server shall not return as one.
+    """
+    longest = FIRST_PAUSE_S
+    while True:
+        yield draw(longest / 2, longest)
+        longest = min(2 * longest, LONGEST_PAUSE_S)
+
+
+def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math.inf) -> T:
+    """Makes a call in a thread of its own, so that a server that never answers holds nobody.
+
+    A call that was given up on goes on by itself, to its driver's own time limit; so it must be
+    safe to repeat.
+
+    Args:
+        call: Talks to the database.
+        stop: Once set, the call has `PARTING_S` left.
+        deadline_s: Seconds after which it is given up on.
+
+    Raises:
+        TimeoutError: There was no answer in time.
+    """
+    future: Future[T] = Future()
+    threading.Thread(target=_fulfil, args=(future, call), name="database", daemon=True).start()
+    ends_at = time.monotonic() + deadline_s
+    while not future.done():
+        concurrent.futures.wait([future], timeout=_LOOK_S)
+        if stop.is_set():
+            ends_at = min(ends_at, time.monotonic() + PARTING_S)
+        if time.monotonic() > ends_at and not future.done():
+            raise TimeoutError("the database does not answer")
+    return future.result()
 
 
 def through_outage(db: Database, call: Callable[[], T], stop: threading.Event) -> T:
-    """Calls until the database answers; gives up only for errors that no waiting mends.
+    """Calls until the database answers: for a worker that has not begun yet.
 
     Args:
         db: The database; it knows which errors pass.
-        call: Safe to repeat, as every verb of the ledger is.
-        stop: Once set, the error is raised instead of waited out.
+        call: Safe to repeat.
+        stop: Ends the waiting.
+
+    Raises:
+        Stopped: It was told to stop before there was an answer.
+        StoreError: No waiting mends this.
     """
+    was_away = False
+    for pause_s in pauses():
+        try:
+            answer = aside(call, stop)
+        except DATABASE_ERRORS as error:
+            if not db.is_outage(error):
+                raise plain(error) from error
+            if not was_away:
+                logger.warning("the database is away (%s); waiting for it", error)
+            was_away = True
+        except TimeoutError as error:
+            raise Stopped from error
+        else:
+            if was_away:
+                logger.info("the database is back")
+            return answer
+        if stop.wait(pause_s):
+            raise Stopped
+    raise AssertionError("pauses never end")
 
-    def sleep(seconds: float) -> None:
-        stop.wait(seconds)
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: db.is_outage(error) and not stop.is_set()),
-        wait=tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S),
-        sleep=sleep,
-        before_sleep=_tell,
-        reraise=True,
-    )
-    return retrying(call)
+def plain(error: BaseException) -> StoreError:
+    """Returns the error that tells the user what to do, which Optuna's may wrap."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, StoreError):
+            return link
+        link = link.__cause__
+    return StoreError(str(error))
 
 
-def _tell(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    pause_s = state.next_action.sleep if state.next_action else 0.0
-    logger.warning("the database is away (%s); trying again in %.1f s", error, pause_s)
+def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
+    try:
+        answer = call()
+    except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the answer
+        future.set_exception(error)
+    else:
+        future.set_result(answer)

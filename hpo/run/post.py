@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from hpo.run.artifacts import Artifacts
-from hpo.run.outage import through_outage
+from hpo.run.line import Line
 from hpo.search.search import Search
 from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger
+from hpo.store.ledger import Lease, Ledger, Outcome
 from hpo.store.studies import StudyRecord
 
 T = TypeVar("T")
@@ -22,10 +22,12 @@ class Post:
     """The place of a worker in its study.
 
     Attributes:
+        line: Through which reports and outcomes are written, whether the database is there or
+            away.
         stop: Set when the worker shall put its trials down and leave.
-        lost: Trials whose lease another worker has taken over, as the heartbeat learnt.
         ending: Why running trials shall end at their next epoch (``stopped``, ``deadline``,
             ``target``); empty while they shall go on.
+        paused: Whether they shall be put down at their next epoch, for the study is paused.
     """
 
     db: Database
@@ -34,13 +36,31 @@ class Post:
     search: Search
     worker_id: int
     artifacts: Artifacts
+    line: Line
     stop: threading.Event = field(default_factory=threading.Event)
-    lost: set[int] = field(default_factory=set)
     ending: str = ""
+    paused: bool = False
+
+    @property
+    def lost(self) -> set[int]:
+        """Trials whose lease another worker has taken over, as this one has learnt."""
+        return self.line.lost
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Makes a call to the database, waiting out an outage."""
-        return through_outage(self.db, call, self.stop)
+        """Makes a call to the database, waiting out an outage; see `Line.patiently`."""
+        return self.line.patiently(call)
+
+
+def put_down(lease: Lease, epoch: int, checkpoint: str | None = None) -> Outcome:
+    """Returns the outcome of a trial that somebody shall go on with."""
+    return Outcome(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        state="released",
+        reason="interrupted",
+        checkpoint=checkpoint,
+        epoch=epoch,
+    )
 
 
 class Executor(Protocol):
@@ -53,7 +73,12 @@ class Executor(Protocol):
         """Ids of the trials that it runs now."""
 
     def begin(self, lease: Lease) -> None:
-        """Takes a trial on."""
+        """Takes a trial on.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away; the trial was not
+                taken on.
+        """
 
     def work(self) -> None:
         """Goes on with every trial that it holds, by one epoch or to the end, and reports."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hpo.errors import Problem, SpecError, did_you_mean
+from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.run.devices import plan
 from hpo.spec.params import Params
 from hpo.spec.reading import Draft
@@ -77,7 +77,7 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
     Raises:
         TaskError: The task cannot be loaded, or its code raises.
     """
-    from hpo.train.preflight import metric_names, read_parameters, typical
+    from hpo.train.preflight import read_parameters
 
     validation = draft.values.get("validation", {})
     try:
@@ -95,7 +95,7 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
         problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
     ]
     if not found:
-        names = metric_names(task, splits, typical(space))
+        names = _metric_names(task, splits, space)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
     return TaskFindings(tuple(found), task.metric, task.direction, task.space)
 
@@ -126,7 +126,7 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     if spec.objective is not None:
         check_objective(spec, base_dir, allow)
         return CheckReport(spec.objective, {}, n_workers=len(places))
-    from hpo.train.preflight import estimate, metric_names, one_batch, typical
+    from hpo.train.preflight import estimate, one_batch
     from hpo.train.probes import corners
 
     assert spec.task is not None
@@ -142,7 +142,7 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
         n_val=len(splits.val),
         n_test=len(splits.test) if splits.test is not None else 0,
         n_parameters=(min(sizes), max(sizes)),
-        metrics=metric_names(task, splits, typical(spec.space)),
+        metrics=_metric_names(task, splits, spec.space),
         seconds_per_epoch=seconds,
         n_workers=len(places),
         upper_s=upper_s,
@@ -169,6 +169,21 @@ def _load(
     with user_code(f"the task {reference}"):
         task.setup()
         return task, task.data().splits(validation)
+
+
+def _metric_names(task: Task, splits: Splits, space: SearchSpace) -> tuple[str, ...]:
+    """Asks at one point after the other: a task may be unable to train at some of them."""
+    from hpo.train.preflight import metric_names
+    from hpo.train.probes import corners
+
+    first: TaskError | None = None
+    for point in corners(space):
+        try:
+            return metric_names(task, splits, Params(point))
+        except TaskError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _wrong(draft: Draft) -> set[str]:

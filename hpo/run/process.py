@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -93,34 +94,54 @@ def main() -> None:
 
 
 def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
-    """Opens the study and works on it.
+    """Opens the study and works on it; returns how it ended.
 
     Raises:
         HpoError: The database, the study or its task cannot be used here.
     """
     # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
+    from hpo.run.outage import Stopped
     from hpo.run.worker import Heartbeat, Worker
-    from hpo.store import workers
 
     warnings.simplefilter("ignore")
-    post = _take_post(order, stop)
-    wire.say(worker_id=post.worker_id)
     threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
+    try:
+        post = _take_post(order, stop)
+    except Stopped:
+        return "interrupted"
+    wire.say(worker_id=post.worker_id)
     executor = _executor(order, post)
     wire.say(ready=True)
     heartbeat = Heartbeat(post, executor)
     heartbeat.start()
     try:
-        return Worker(post, executor).run()
+        end = Worker(post, executor).run()
+    except HpoError:
+        _leave(post)
+        raise
     finally:
         heartbeat.end()
-        post.patiently(lambda: workers.retire(post.db, post.worker_id))
+    # Not after a crash: the supervisor tells of that, so that the trial counts an attempt.
+    _leave(post)
+    return end
+
+
+def _leave(post: Any) -> None:
+    from hpo.store import workers
+
+    # A database that is away learns it from whoever reaps: the process is gone. Outcomes that
+    # are in the spool count only while their leases do, so those must not be freed before.
+    with contextlib.suppress(StoreError):
+        post.line.ask(lambda: workers.retire(post.db, post.worker_id), None)
 
 
 def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
     import optuna
 
     from hpo.run.artifacts import Artifacts
+    from hpo.run.line import Line
+    from hpo.run.outage import through_outage
+    from hpo.run.patient import patient
     from hpo.run.post import Post
     from hpo.search.search import Search
     from hpo.store import studies, workers
@@ -130,15 +151,21 @@ def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    db = Database.open(order.url)
-    study = studies.load(db, order.study_name)
+    away = Database(order.url)
+    db = through_outage(away, lambda: Database.open(order.url), stop)
+    study = through_outage(db, lambda: studies.load(db, order.study_name), stop)
+    worker_id = through_outage(db, lambda: workers.register(db, study.study_id, order.device), stop)
+    ledger = Ledger(db)
+    line = Line(db, ledger, study.study_id, worker_id, stop)
+    storage = Storage(db)
     return Post(
         db=db,
         study=study,
-        ledger=Ledger(db),
-        search=Search(study.spec, Storage(db)),
-        worker_id=workers.register(db, study.study_id, order.device),
+        ledger=ledger,
+        search=Search(study.spec, patient(storage, line) if study.spec.objective else storage),
+        worker_id=worker_id,
         artifacts=Artifacts.of(study.name, order.url, order.artifacts),
+        line=line,
         stop=stop,
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +13,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hpo.errors import HpoError, StoreError
 from hpo.run.artifacts import Artifacts
 from hpo.run.devices import describe, plan
+from hpo.run.line import DEADLINE_S
+from hpo.run.outage import aside
 from hpo.run.process import WorkerOrder
 from hpo.run.supervisor import Supervisor
+from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
-from hpo.store import studies, workers
+from hpo.store import control, spool, studies, workers
 from hpo.store.database import Database
 from hpo.store.ledger import Ledger
+from hpo.store.storage import Storage
 from hpo.store.studies import StudyRecord
 
 logger = logging.getLogger(__name__)
@@ -49,9 +56,9 @@ class RunEnd:
     """How this machine's part in a study ended.
 
     Attributes:
-        reason: ``done``, ``interrupted`` or ``failed``.
+        reason: ``done``, ``interrupted``, ``stopped`` by `hpo stop` or ``failed``.
         message: Why, in one line.
-        exit_code: 0 done, 1 failed, 130 interrupted, or the worker's own.
+        exit_code: 0 done, 1 failed, 130 interrupted or stopped, or the worker's own.
         hint: What to do about it.
     """
 
@@ -93,6 +100,8 @@ class Session:
         self.notice = ""
         self._n_interrupts = 0
         self._order = _order(db, study, options, base_dir)
+        # First what the dead have kept: once they are reaped it is no longer valid.
+        spool.adopt(db, study.study_id)
         Ledger(db).reap(study.study_id)
 
     def wait(self, on_tick: Callable[[], None] | None = None, interval_s: float = 0.1) -> RunEnd:
@@ -140,10 +149,19 @@ class Session:
             return RunEnd("interrupted", "interrupted; the same command goes on", 130)
         for end in failed:
             logger.warning("a worker could not work: %s", end.message)
-        return RunEnd("done")
+        study = studies.load(self.db, self.study.name)
+        return _stopped(study) if study.state == "stopped" else RunEnd("done")
 
     def _on_death(self, worker_id: int) -> None:
-        workers.retire(self.db, worker_id, lost=True)
+        def bury() -> None:
+            spool.adopt(self.db, self.study.study_id)
+            workers.retire(self.db, worker_id, lost=True)
+
+        try:
+            aside(bury, threading.Event(), DEADLINE_S)
+        except (StoreError, TimeoutError) as error:
+            # Whoever reaps later will find that its process is gone.
+            logger.info("the death of worker %d is not yet recorded: %s", worker_id, error)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only noted here: a handler may run between any two lines of the program.
@@ -156,9 +174,10 @@ class Session:
 
 
 def start(spec: StudySpec, base_dir: Path | None, options: RunOptions) -> Session:
-    """Opens or creates the study of a spec.
+    """Opens or creates the study of a spec; one that was stopped goes on.
 
     Raises:
+        HpoError: The study stopped itself, for its trials failed.
         SpecError: Another study has this name.
         StoreError: The database cannot be used.
         LaunchError: There is no such device.
@@ -166,6 +185,12 @@ def start(spec: StudySpec, base_dir: Path | None, options: RunOptions) -> Sessio
     db = Database.open(options.storage, create=True)
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder)
+    if created and spec.metric:
+        _name_metrics(db, spec)
+    if study.state == "stopped":
+        if study.reason:
+            raise _error(_stopped(study))
+        control.steer(db, study.study_id, "resume")
     return Session(db, study, options, created=created, base_dir=base_dir)
 
 
@@ -173,13 +198,41 @@ def attach(name: str, options: RunOptions) -> Session:
     """Opens a study that somebody has created, to work on it from here.
 
     Raises:
+        HpoError: The study is stopped.
         StoreError: No such study, or the database cannot be used.
         LaunchError: There is no such device.
     """
     db = Database.open(options.storage)
+    study = studies.load(db, name)
+    if study.state == "stopped":
+        raise _error(_stopped(study))
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else None
-    return Session(db, studies.load(db, name), options, created=False, base_dir=base_dir)
+    return Session(db, study, options, created=False, base_dir=base_dir)
+
+
+def _stopped(study: StudyRecord) -> RunEnd:
+    """Tells of a study that is stopped: by somebody, or by itself, which leaves a reason."""
+    name = shlex.quote(study.name)
+    if study.reason:
+        hint = f"`hpo show {name}` tells more; `hpo resume {name}` lets it go on"
+        return RunEnd("failed", f"{study.name} stopped itself: {study.reason}", 1, hint)
+    message = f"{study.name} is stopped; `hpo resume {name}` lets it go on"
+    return RunEnd("stopped", message, 130)
+
+
+def _error(end: RunEnd) -> HpoError:
+    return HpoError(end.message, hint=end.hint)
+
+
+def _name_metrics(db: Database, spec: StudySpec) -> None:
+    """Lets Optuna's plots and dashboard call the objectives by their names."""
+    import optuna
+
+    with quietly():
+        optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(
+            list(spec.metrics)
+        )
 
 
 def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None) -> Any:

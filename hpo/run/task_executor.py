@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from optuna.trial import TrialState
 
-from hpo.run.post import Post
+from hpo.run.post import Post, put_down
+from hpo.run.saving import Pace
 from hpo.search.samplers import mix
 from hpo.spec.params import Params
 from hpo.store.ledger import EpochRow, Lease, Outcome
@@ -33,6 +35,9 @@ class Verdict:
 class TaskExecutor:
     """Trials of one task as lanes of an engine.
 
+    An outage of the database stops no lane: what is reported is written or spooled, and without
+    the others' results nothing is pruned.
+
     Args:
         post: The study, its ledger and its search.
         engine: Trains the lanes.
@@ -42,6 +47,9 @@ class TaskExecutor:
         self._post = post
         self._engine = engine
         self._leases: dict[int, Lease] = {}
+        self._unsaved_s: dict[int, float] = {}
+        self._saving_s = 0.0
+        self._candidates: list[int] = []
         self.capacity = engine.capacity
 
     @property
@@ -53,6 +61,7 @@ class TaskExecutor:
         """Makes a trial a lane: from its checkpoint where there is one, else from its seed."""
         post = self._post
         params = post.patiently(lambda: post.search.params(lease.trial_id))
+        self._tidy_models()
         checkpoint = post.artifacts.checkpoint(lease.number)
         lane = Lane(
             key=lease.trial_id,
@@ -64,10 +73,20 @@ class TaskExecutor:
             horizon=post.study.spec.budget.epochs,
         )
         self._leases[lease.trial_id] = lease
-        failure = self._engine.add(lane)
+        failure = self._add(lane)
         if failure:
             self._settle(lease.trial_id, _failed(failure), epoch=lease.epoch, user_attrs={})
             del self._leases[lease.trial_id]
+
+    def _add(self, lane: Lane) -> Failure | None:
+        failure = self._engine.add(lane)
+        if failure or self._engine.epoch(lane.key) <= lane.epoch:
+            return failure
+        # Its last owner's reports are in a spool that has not come, or came too late: going on
+        # from here would leave a hole in the curve.
+        logger.warning("lane %d has unreported epochs; it starts from epoch 0", lane.key)
+        self._engine.remove(lane.key)
+        return self._engine.add(replace(lane, checkpoint=None))
 
     def work(self) -> None:
         """Trains every lane for one epoch, reports all at once, and ends those that are through."""
@@ -80,28 +99,20 @@ class TaskExecutor:
             if verdict:
                 self._end(report.key, report.epoch, verdict)
             else:
-                self._save(report.key)
+                self._save_if_due(report)
 
     def release(self) -> None:
         """Saves every lane and hands its trial back for somebody to go on with."""
         for key, lease in list(self._leases.items()):
-            epoch = self._engine.epoch(key)
             self._save(key)
-            outcome = Outcome(
-                trial_id=key,
-                token=lease.token,
-                state="released",
-                values=None,
-                reason="interrupted",
-                checkpoint=str(self._post.artifacts.checkpoint(lease.number)),
-                epoch=epoch,
-            )
-            self._post.ledger.settle([outcome])
+            checkpoint = str(self._post.artifacts.checkpoint(lease.number))
+            self._post.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
             self._forget(key)
+        self._tidy_models()
 
     def _report(self, reports: list[EpochReport]) -> set[int]:
         rows = [self._row(report) for report in reports if report.failure is None]
-        return self._post.patiently(lambda: self._post.ledger.report(rows)) if rows else set()
+        return self._post.line.report(rows) if rows else set()
 
     def _row(self, report: EpochReport) -> EpochRow:
         metrics = self._post.study.spec.metrics
@@ -126,7 +137,7 @@ class TaskExecutor:
             return Verdict("complete", "", tuple(best[name] for name in spec.metrics))
         post = self._post
         reason = post.ending
-        if not reason and post.patiently(lambda: post.search.should_prune(report.key)):
+        if not reason and post.line.ask(lambda: post.search.should_prune(report.key), False):
             reason = "pruned"
         return Verdict("pruned", reason, self._last_values(report)) if reason else None
 
@@ -144,7 +155,8 @@ class TaskExecutor:
             self._engine.export(key, model)
         self._settle(key, verdict, epoch, attrs)
         if verdict.state == "complete":
-            self._keep_if_best(number)
+            self._candidates.append(number)
+            self._tidy_models()
         self._post.artifacts.checkpoint(number).unlink(missing_ok=True)
         self._forget(key)
 
@@ -162,22 +174,36 @@ class TaskExecutor:
             user_attrs=user_attrs,
             epoch=epoch,
         )
-        post.patiently(
-            lambda: post.search.before_finish(key, STATES[verdict.state], verdict.values)
-        )
-        lost = post.patiently(lambda: post.ledger.settle([outcome]))
-        if lost:
+        state = STATES[verdict.state]
+        post.line.ask(lambda: post.search.before_finish(key, state, verdict.values), None)
+        if post.line.settle([outcome]):
             logger.warning("trial %d was taken over by another worker", self._leases[key].number)
 
-    def _keep_if_best(self, number: int) -> None:
-        best = self._post.patiently(lambda: self._post.search.best_number())
-        if best == number:
-            self._post.artifacts.keep_only_model(number)
+    def _tidy_models(self) -> None:
+        """Removes the models of trials that are not the best, once it is known which one is."""
+        if not self._candidates:
+            return
+        best = self._post.line.ask(self._post.search.best_number, None)
+        if self._post.line.is_down:
+            return
+        if best in self._candidates:
+            self._post.artifacts.keep_only_model(best)
         else:
-            self._post.artifacts.model(number).unlink(missing_ok=True)
+            for number in self._candidates:
+                self._post.artifacts.model(number).unlink(missing_ok=True)
+        self._candidates.clear()
+
+    def _save_if_due(self, report: EpochReport) -> None:
+        trained_s = self._unsaved_s.get(report.key, 0.0) + report.seconds
+        self._unsaved_s[report.key] = trained_s
+        if Pace(trained_s, report.seconds, self._saving_s).is_due:
+            self._save(report.key)
 
     def _save(self, key: int) -> None:
+        began_s = time.perf_counter()
         self._engine.save(key, self._post.artifacts.checkpoint(self._leases[key].number))
+        self._saving_s = time.perf_counter() - began_s
+        self._unsaved_s[key] = 0.0
 
     def _drop(self, keys: set[int]) -> None:
         for key in keys:
@@ -186,6 +212,7 @@ class TaskExecutor:
 
     def _forget(self, key: int) -> None:
         self._engine.remove(key)
+        self._unsaved_s.pop(key, None)
         del self._leases[key]
 
 

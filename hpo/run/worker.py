@@ -6,7 +6,9 @@ import logging
 import threading
 from typing import Literal, TypeAlias
 
-from hpo.run.post import Executor, Post
+from hpo.errors import StoreError
+from hpo.run.outage import PARTING_S, Stopped
+from hpo.run.post import Executor, Post, put_down
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
@@ -28,8 +30,24 @@ class Worker:
         self._executor = executor
 
     def run(self) -> End:
-        """Works until the study has no more trials for it, or ``post.stop`` is set."""
+        """Works until the study has no more trials for it, or ``post.stop`` is set.
+
+        An outage of the database is waited out, with training going on meanwhile.
+
+        Raises:
+            StoreError: The database fails in a way that no waiting mends.
+        """
+        try:
+            end = self._work()
+        except Stopped:
+            end = "interrupted"
+        self._executor.release()
+        return end
+
+    def _work(self) -> End:
         while not self._post.stop.is_set():
+            if self._post.paused and self._executor.held:
+                self._executor.release()
             claim = self._refill()
             if self._executor.held:
                 self._executor.work()
@@ -40,7 +58,6 @@ class Worker:
                 # Others hold the rest of the budget; one of them may die and leave its trial.
                 self._post.patiently(lambda: self._post.ledger.reap(self._post.study.study_id))
                 self._post.stop.wait(POLL_S)
-        self._executor.release()
         return "interrupted"
 
     def _refill(self) -> Claim:
@@ -49,22 +66,42 @@ class Worker:
         if n_free == 0:
             return Claim(leases=(), exhausted=False, reason="full")
         post = self._post
+        if held and post.line.is_down:
+            # What is held trains on. A claim must wait until all outcomes are written: it would
+            # hand the trials that have ended here out again.
+            return Claim(leases=(), exhausted=False, reason="away")
+        post.line.adopt()
         claim = post.patiently(
             lambda: post.ledger.claim(post.study.study_id, post.worker_id, n_free, held)
         )
-        for lease in claim.leases:
-            self._executor.begin(lease)
+        if claim.leases:
+            # Only an active study gives trials out: what the last heartbeat told is over.
+            post.ending, post.paused = "", False
+        self._begin(claim)
         return claim
+
+    def _begin(self, claim: Claim) -> None:
+        waiting = list(claim.leases)
+        try:
+            while waiting:
+                # Nobody has it any longer: an older lease of this trial may have been lost.
+                self._post.lost.discard(waiting[0].trial_id)
+                self._executor.begin(waiting[0])
+                waiting.pop(0)
+        except Stopped:
+            self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
+            raise
 
 
 class Heartbeat(threading.Thread):
     """Says at a steady pace that this worker lives, whatever its trials are busy with.
 
+    During an outage it is silent: the line beats when it is up again.
+
     Args:
         post: Whose ``lost`` it fills with the trials that were taken over.
-        parent_alive: Tells whether the process that started this worker still lives; when it
-            does not, the worker stops as if it had been told to.
         executor: Whose trials it renews.
+        interval_s: Seconds between two beats.
     """
 
     def __init__(self, post: Post, executor: Executor, interval_s: float = HEARTBEAT_S) -> None:
@@ -75,21 +112,24 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Beats until ``end``; an outage is waited out."""
+        """Beats until ``end``."""
         while not self._ended.wait(self._interval_s):
-            held = self._executor.held
-            try:
-                renewal = self._post.ledger.renew(self._post.worker_id)
-            except Exception as error:
-                if not self._post.db.is_outage(error):
-                    raise
-                logger.warning("no heartbeat: %s", error)
-            else:
-                self._post.lost |= held - renewal.held
-                # A worker that is gone has lost its trials; they go on elsewhere.
-                self._post.ending = "" if renewal.ending == "gone" else renewal.ending
+            if not self._post.line.is_down:
+                self._beat()
 
     def end(self) -> None:
-        """Stops the thread."""
+        """Stops the thread; one that the database holds up ends with the process."""
         self._ended.set()
-        self.join()
+        self.join(PARTING_S)
+
+    def _beat(self) -> None:
+        held = self._executor.held
+        try:
+            renewal = self._post.ledger.renew(self._post.worker_id)
+        except StoreError as error:
+            self._post.line.fail(error)
+            return
+        self._post.lost.update(held - renewal.held)
+        # A worker that is gone has lost its trials; they go on elsewhere.
+        self._post.ending = "" if renewal.ending == "gone" else renewal.ending
+        self._post.paused = renewal.state == "paused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import tomllib
@@ -116,12 +117,20 @@ def parse(
     table = _table(text.removeprefix("\ufeff"), source)
     if name is not None:
         table.setdefault("name", name)
-    _override(table, overrides or {})
+    return parse_table(table, source, overrides)
+
+
+def parse_table(
+    table: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None
+) -> Parsed:
+    """Reads what a study file would hold; see ``parse``."""
+    merged = copy.deepcopy(dict(table))
+    _override(merged, overrides or {})
     findings = Findings()
-    draft = read_study(table, findings)
-    problems = in_file_order(findings.problems, table)
-    spec = None if problems else StudySpec(**table)
-    return Parsed(source, spec, problems, draft, table)
+    draft = read_study(merged, findings)
+    problems = in_file_order(findings.problems, merged)
+    spec = None if problems else StudySpec(**merged)
+    return Parsed(source, spec, problems, draft, merged)
 
 
 def diff(old_toml: str, new_toml: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hpo.spec.study import Budget
@@ -28,6 +28,10 @@ class Limits:
     total_epochs: int | None
     deadline_at: datetime | None
     target: float | None
+
+    def with_more_trials(self, n: int) -> Limits:
+        """Returns the limits with room for ``n`` more trials, where trials are limited at all."""
+        return self if self.n_trials is None else replace(self, n_trials=self.n_trials + n)
 
 
 def limits(budget: Budget, created_at: datetime) -> Limits:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store.optuna_schema import ValueType, study_directions, trial_values, trials
+from hpo.store.optuna_schema import trials
 from hpo.store.tables import hpo_lease
 from hpo.store.turn import Turn
 
@@ -102,28 +101,3 @@ def epochs_left(turn: Turn) -> int | None:
     statement = sa.select(sa.func.sum(charge)).where(lease.study_id == turn.study_id)
     used = turn.epochs_spent + int(turn.conn.execute(statement).scalar() or 0)
     return turn.limits.total_epochs - used
-
-
-def target_reached(turn: Turn) -> bool:
-    """Tells whether a COMPLETE trial of the study is as good as its target."""
-    target = turn.limits.target
-    if target is None:
-        return False
-    value, direction = trial_values.c, study_directions.c
-    first = (direction.study_id == turn.study_id, direction.objective == 0)
-    maximize = turn.conn.execute(sa.select(direction.direction).where(*first)).scalar()
-    up = maximize is StudyDirection.MAXIMIZE
-    infinite = value.value_type == (ValueType.INF_POS if up else ValueType.INF_NEG)
-    good = value.value >= target if up else value.value <= target
-    statement = (
-        sa.select(value.trial_id)
-        .join(trials, trials.c.trial_id == value.trial_id)
-        .where(
-            trials.c.study_id == turn.study_id,
-            trials.c.state == TrialState.COMPLETE,
-            value.objective == 0,
-            sa.or_(infinite, sa.and_(value.value_type == ValueType.FINITE, good)),
-        )
-        .limit(1)
-    )
-    return turn.conn.execute(statement).scalar() is not None

@@ -26,7 +26,7 @@ def claim(db: Database, study_id: int, request: Request, patience: Patience) -> 
 
     def work(conn: sa.Connection) -> Claim:
         turn = Turn.take(db, conn, study_id)
-        _present(turn, request.worker_id)
+        _present(turn, request.worker_id, patience)
         reaping.free_dead(turn, patience)
         _drop_ended_elsewhere(turn)
         refusal = _refusal(turn)
@@ -39,13 +39,13 @@ def claim(db: Database, study_id: int, request: Request, patience: Patience) -> 
     return db.transaction(work)
 
 
-def _present(turn: Turn, worker_id: int) -> None:
+def _present(turn: Turn, worker_id: int, patience: Patience) -> None:
     # Whoever claims lives, whatever has been believed of it: its trials were given away, that
     # is all.
     statement = (
         sa.update(hpo_worker)
         .where(hpo_worker.c.worker_id == worker_id, hpo_worker.c.study_id == turn.study_id)
-        .values(heartbeat_at=turn.now, ended_at=None)
+        .ordered_values(*reaping.heard(turn.now, patience), (hpo_worker.c.ended_at, None))
     )
     if turn.conn.execute(statement).rowcount == 0:
         raise StoreError(f"worker {worker_id} is not registered with study {turn.study_id}")
@@ -73,8 +73,6 @@ def _refusal(turn: Turn) -> Claim | None:
         deadline_at = turn.limits.deadline_at
         if deadline_at is not None and turn.now >= deadline_at:
             turn.finish_study("deadline")
-        elif candidates.target_reached(turn):
-            turn.finish_study("target")
         else:
             return None
     if turn.state == "stopped":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hpo.store.database import Database
 from hpo.store.tables import hpo_event
 
+_CHUNK = 500
 MAX_KIND = 32
 MAX_MESSAGE = 100_000
 """Longest message kept, in characters: a traceback fits, a runaway log does not."""
@@ -53,6 +54,20 @@ def record(conn: sa.Connection, events: Iterable[Event], now: datetime) -> None:
     ]
     if rows:
         conn.execute(sa.insert(hpo_event), rows)
+
+
+def last_of(conn: sa.Connection, trial_ids: Sequence[int]) -> dict[int, Event]:
+    """Returns the last event of each of these trials that has one: it tells why a trial ended."""
+    event = hpo_event.c
+    found: dict[int, Event] = {}
+    for start in range(0, len(trial_ids), _CHUNK):
+        some = trial_ids[start : start + _CHUNK]
+        last = sa.select(sa.func.max(event.event_id)).where(event.trial_id.in_(some))
+        statement = sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        ).where(event.event_id.in_(last.group_by(event.trial_id)))
+        found |= {row.trial_id: Event(*row) for row in conn.execute(statement)}
+    return found
 
 
 def recent(

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from hpo.store import claims, reaping, settlement, sql, workers
+from hpo.store import claims, reaping, settlement, sql, targets, workers
 from hpo.store.candidates import Request
 from hpo.store.database import Database
 from hpo.store.leases import Claim, EpochRow, Lease, Outcome, Renewal
@@ -34,7 +34,7 @@ class Ledger:
     Args:
         db: The database.
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken for
-            dead. Several heartbeats long.
+            dead, if another one was heard all that time. Several heartbeats long.
         max_attempts: Workers that a trial may lose before it fails.
     """
 
@@ -73,7 +73,7 @@ class Ledger:
 
         def work(conn: sa.Connection) -> Renewal:
             now = self._db.now(conn)
-            if not workers.mark_alive(conn, worker_id, now):
+            if not workers.mark_alive(conn, worker_id, now, self._patience):
                 return _GONE
             lease, study = hpo_lease.c, hpo_study.c
             for part in sql.chunks(sorted((checkpoints or {}).items())):
@@ -126,9 +126,11 @@ class Ledger:
     def reap(self, study_id: int) -> list[int]:
         """Takes the trials of dead workers, so that they can be claimed again.
 
-        Dead are workers that were silent for ``grace_s``, that have ended, or whose process on
-        this machine is gone (known at once, without grace). A trial lost ``max_attempts`` times
-        fails. Of two that reap at the same time one finds nothing.
+        Dead are workers that were silent for ``grace_s`` while another was heard all the time,
+        that have ended, or whose process on this machine is gone (known at once, without grace
+        or witness). A trial lost ``max_attempts`` times
+        fails. Of two that reap at the same time one finds nothing. It also notices a target
+        that a trial reached which another program has completed.
 
         Returns:
             The trial_ids taken, ascending.
@@ -140,6 +142,7 @@ class Ledger:
         def work(conn: sa.Connection) -> list[int]:
             turn = Turn.take(self._db, conn, study_id)
             taken = reaping.free_dead(turn, self._patience)
+            targets.finish_if_reached(turn)
             if turn.state == "done":
                 turn.end_free_trials()
             return taken

@@ -1,8 +1,8 @@
 """Optuna's tables, as Optuna itself defines them, and how it stores values and times.
 
-This module and `storage` are the only places that touch Optuna's private parts. What is used here:
-`optuna.storages._rdb.models` (tables, enums, `SCHEMA_VERSION`) and the alembic scripts beside it
-(names of the known revisions). `check_version` guards all of it.
+This module is the only one that imports Optuna's private parts: `optuna.storages._rdb.models`
+(tables, enums, `SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), and
+what its storage contract speaks of. `check_version` guards all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import optuna
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX as DEFAULT_STUDY_NAME_PREFIX
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy as FrozenStudy
 
 from hpo.errors import StoreError
 

@@ -1,7 +1,14 @@
-"""Taking trials from workers that died, so that others continue them."""
+"""Taking trials from workers that died, so that others continue them.
+
+Silence counts only while somebody was there to hear it. After an outage of the database every
+heartbeat is old; the first worker that is back must not take the trials of all the others, which
+live and are about to come back, too. So a worker is silent if its last heartbeat is older than
+the grace *and* another worker, the witness, was heard without a gap for as long.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +36,11 @@ class Patience:
     grace_s: float = 60.0
     max_attempts: int = 3
 
+    @property
+    def gap_s(self) -> float:
+        """Seconds between two heartbeats after which a worker is a witness only from the later."""
+        return self.grace_s / 3
+
 
 def free_dead(turn: Turn, patience: Patience) -> list[int]:
     """Sets the trials of dead workers free, and fails those that were lost too often.
@@ -36,11 +48,14 @@ def free_dead(turn: Turn, patience: Patience) -> list[int]:
     Returns:
         The trial_ids, ascending.
     """
-    dead = [row for row in _suspects(turn, patience) if why_dead(row, turn.now, patience)]
-    if not dead:
+    suspects = {row.worker_id: row for row in _suspects(turn, patience)}
+    silent = any(_silent_s(row, turn.now) > patience.grace_s for row in suspects.values())
+    grace_s = patience.grace_s if silent and _has_witness(turn, patience) else math.inf
+    judged = {key: why_dead(row, turn.now, grace_s) for key, row in suspects.items()}
+    why = {worker_id: reason for worker_id, reason in judged.items() if reason}
+    if not why:
         return []
-    why = {row.worker_id: why_dead(row, turn.now, patience) for row in dead}
-    _mark_ended(turn, [row for row in dead if _is_here(row)])
+    _mark_ended(turn, [suspects[worker_id] for worker_id in why])
     leases = _leases_of(turn, list(why))
     hopeless = [row for row in leases if row.attempt >= patience.max_attempts]
     others = [row for row in leases if row.attempt < patience.max_attempts]
@@ -55,22 +70,35 @@ def free_dead(turn: Turn, patience: Patience) -> list[int]:
     return sql.ids(leases)
 
 
-def why_dead(worker: Any, now: datetime, patience: Patience) -> str:
+def why_dead(worker: Any, now: datetime, grace_s: float) -> str:
     """Returns why a worker is taken for dead, or an empty string.
 
     Args:
         worker: A row of ``hpo_worker``.
         now: The database's clock.
-        patience: How long it may be silent.
+        grace_s: How long it may be silent; infinite where there was no witness.
     """
     if worker.ended_at is not None:
         return "ended without handing its trials back"
-    if _is_here(worker) and processes.is_dead(worker.pid, worker.pid_started_at):
+    if _is_here(worker) and _is_gone(worker):
         return f"died (process {worker.pid} on {worker.host} is gone)"
-    silent_s = (now - worker.heartbeat_at).total_seconds()
-    if silent_s > patience.grace_s:
-        return f"on {worker.host} was silent for {silent_s:.0f} s"
+    if _silent_s(worker, now) > grace_s:
+        return f"on {worker.host} was silent for {_silent_s(worker, now):.0f} s"
     return ""
+
+
+def heard(now: datetime, patience: Patience) -> tuple[tuple[sa.Column[Any], Any], ...]:
+    """Returns what a heartbeat sets in ``hpo_worker``, for ``ordered_values``.
+
+    In this order: MySQL sets one column after the other, and ``heard_since`` looks at the
+    heartbeat before.
+    """
+    worker = hpo_worker.c
+    was_gone = worker.heartbeat_at < now - timedelta(seconds=patience.gap_s)
+    heard_since = sa.case(
+        (was_gone, sa.literal(now, worker.heard_since.type)), else_=worker.heard_since
+    )
+    return (worker.heard_since, heard_since), (worker.heartbeat_at, now)
 
 
 def free(turn: Turn, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
@@ -87,6 +115,17 @@ def free(turn: Turn, which: sa.ColumnElement[bool], *, lost: bool = False) -> No
     if lost:
         values["attempt"] = lease.attempt + 1
     turn.conn.execute(sa.update(hpo_lease).where(*conditions).values(**values))
+
+
+def _has_witness(turn: Turn, patience: Patience) -> bool:
+    """Tells whether a worker, of whatever study, was heard for as long as the grace, and lately."""
+    worker = hpo_worker.c
+    statement = sa.select(worker.worker_id).where(
+        worker.ended_at.is_(None),
+        worker.heartbeat_at >= turn.now - timedelta(seconds=patience.gap_s),
+        worker.heard_since <= turn.now - timedelta(seconds=patience.grace_s),
+    )
+    return turn.conn.execute(statement.limit(1)).first() is not None
 
 
 def _suspects(turn: Turn, patience: Patience) -> Sequence[Any]:
@@ -126,7 +165,7 @@ def _leases_of(turn: Turn, worker_ids: Sequence[int]) -> Sequence[Any]:
 
 def _mark_ended(turn: Turn, workers: Sequence[Any]) -> None:
     # Only where the process is known to be gone; a silent machine may come back.
-    gone = [row.worker_id for row in workers if processes.is_dead(row.pid, row.pid_started_at)]
+    gone = [row.worker_id for row in workers if _is_here(row) and _is_gone(row)]
     if gone:
         worker = hpo_worker.c
         turn.conn.execute(
@@ -136,8 +175,16 @@ def _mark_ended(turn: Turn, workers: Sequence[Any]) -> None:
         )
 
 
+def _silent_s(worker: Any, now: datetime) -> float:
+    return float((now - worker.heartbeat_at).total_seconds())
+
+
 def _is_here(worker: Any) -> bool:
     return bool(worker.machine == processes.machine())
+
+
+def _is_gone(worker: Any) -> bool:
+    return processes.is_dead(worker.pid, worker.pid_started_at)
 
 
 def _event(turn: Turn, lease: Any, why: str, patience: Patience) -> Event:

@@ -12,8 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema, sql, trial_rows
-from hpo.store.candidates import target_reached
+from hpo.store import breaker, optuna_schema, sql, targets, trial_rows
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import EpochRow, Outcome
@@ -87,9 +86,11 @@ def _settle_in(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, sql.
             if outcome.reason
         ]
     )
-    completed = any(outcome.state == "complete" for outcome in finals)
-    if completed and turn.state == "active" and target_reached(turn):
-        turn.finish_study("target")
+    completed = [outcome.values for outcome in finals if outcome.state == "complete"]
+    targets.finish_if_reached_by(turn, [values[0] for values in completed if values])
+    failed = [outcome.message or outcome.reason for outcome in finals if outcome.state == "failed"]
+    if failed:
+        breaker.stop_if_failing(turn, failed[-1])
     if turn.state == "done":
         turn.end_free_trials()
 

@@ -8,10 +8,8 @@ cached; everything else is read when it is asked for.
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -21,16 +19,15 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage
-from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
-from optuna.study._frozen import FrozenStudy
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
 
 from hpo.store import optuna_schema as schema
 from hpo.store import session, study_rows, trial_reader, trial_rows
+from hpo.store.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
 from hpo.store.stored_trial import copy_trial
-from hpo.store.trial_cache import TrialCache
+from hpo.store.trial_cache import TrialCaches
 from hpo.store.trial_writer import TrialWriter, finished_error, no_study, no_trial
 from hpo.store.used_distributions import Params
 
@@ -38,9 +35,6 @@ if TYPE_CHECKING:
     from hpo.store.database import Database
 
 _logger = logging.getLogger(__name__)
-
-MAX_CACHED_STUDIES = 8
-"""Studies whose trials are kept in memory; the one not asked for longest is forgotten first."""
 
 
 class Storage(BaseStorage):
@@ -57,8 +51,7 @@ class Storage(BaseStorage):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = TrialWriter(database)
-        self._caches: OrderedDict[int, TrialCache] = OrderedDict()
-        self._caches_lock = threading.Lock()
+        self._caches = TrialCaches(self._read)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"database": self._database}
@@ -204,12 +197,8 @@ class Storage(BaseStorage):
             head = trial_reader.read_head(connection, trial_id)
             if head is None:
                 raise no_trial(trial_id)
-            for cache in list(self._caches.values()):
-                cached = cache.finished(head)
-                if cached is not None:
-                    return cached
-            (trial,) = trial_reader.read_trials(connection, [head])
-            return trial
+            cached = self._caches.finished(head)
+            return cached or next(trial_reader.read_trials(connection, [head]))
 
     def get_all_trials(
         self,
@@ -218,7 +207,7 @@ class Storage(BaseStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """See `BaseStorage`; one statement when nothing is new, two otherwise."""
-        trials = self._cache(study_id).trials(states)
+        trials = self._caches.of(study_id).trials(states)
         return [copy_trial(trial) for trial in trials] if deepcopy else trials
 
     def get_n_trials(
@@ -226,7 +215,7 @@ class Storage(BaseStorage):
     ) -> int:
         """See `BaseStorage`; reads no params and values."""
         states = (state,) if isinstance(state, TrialState) else state
-        heads = self._cache(study_id).heads()
+        heads = self._caches.of(study_id).heads()
         return sum(states is None or head.state in states for head in heads)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -280,18 +269,8 @@ class Storage(BaseStorage):
     def _read(self) -> AbstractContextManager[sa.Connection]:
         return session.reading(self._database)
 
-    def _cache(self, study_id: int) -> TrialCache:
-        with self._caches_lock:
-            if study_id not in self._caches:
-                self._caches[study_id] = TrialCache(study_id, self._read)
-            self._caches.move_to_end(study_id)
-            while len(self._caches) > MAX_CACHED_STUDIES:
-                self._caches.popitem(last=False)
-            return self._caches[study_id]
-
     def _forget(self, study_id: int) -> None:
-        with self._caches_lock:
-            self._caches.pop(study_id, None)
+        self._caches.forget(study_id)
         self._writer.forget(study_id)
 
     def _put_study_attr(self, table: sa.Table, study_id: int, key: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -12,7 +13,8 @@ from optuna.study import StudyDirection
 from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets, optuna_schema, study_rows
+from hpo.store import budgets, optuna_schema, spending, study_rows, targets
+from hpo.store.budgets import Limits
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
@@ -75,7 +77,8 @@ def create_or_join(db: Database, spec: StudySpec, base_dir: str | None) -> tuple
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
         if record.budget != spec.budget:
-            _update_budget(Turn.take(db, conn, record.study_id), record, spec.budget)
+            turn = Turn.take(db, conn, record.study_id)
+            _update_budget(turn, _record(conn, spec.name, db), spec.budget)
             record = _record(conn, spec.name, db)
         return record, False
 
@@ -121,20 +124,47 @@ def set_state(db: Database, study_id: int, state: StudyState, reason: str | None
 
 
 def set_budget(db: Database, study_id: int, budget: Budget) -> None:
-    """Changes a study's budget; a study that was done goes on if the budget grew.
+    """Changes a study's budget; see `change_budget`.
 
-    Hours count from the study's creation. What running trials have reserved stays theirs.
+    Raises:
+        StoreError: There is no such study.
+    """
+    change_budget(db, study_id, lambda record: budget)
+
+
+def change_budget(
+    db: Database, study_id: int, change: Callable[[StudyRecord], Budget]
+) -> tuple[StudyRecord, StudyRecord]:
+    """Changes a study's budget, raising or lowering it, while nobody else can.
+
+    A study that is done goes on if the budget grew and something of it is left; any other is done
+    when as much has ended as may. Trials that are running stay, though they may be more than
+    there should be, and none starts in their place; those with more epochs than there are now are
+    taken back and go on towards what is left. Hours count from the study's creation.
+
+    Args:
+        db: The database.
+        study_id: The study.
+        change: Gives the new budget, from the study as it is.
+
+    Returns:
+        The study before and after.
 
     Raises:
         StoreError: There is no such study.
     """
 
-    def work(conn: sa.Connection) -> None:
+    def work(conn: sa.Connection) -> tuple[StudyRecord, StudyRecord]:
         turn = Turn.take(db, conn, study_id)
-        name = study_rows.name_of(conn, study_id)
-        _update_budget(turn, _record(conn, name or "", db), budget)
+        name = study_rows.name_of(conn, study_id) or ""
+        before = _record(conn, name, db)
+        budget = change(before)
+        if budget == before.budget:
+            return before, before
+        _update_budget(turn, before, budget)
+        return before, _record(conn, name, db)
 
-    db.transaction(work)
+    return db.transaction(work)
 
 
 def delete(db: Database, study_id: int) -> bool:
@@ -171,23 +201,37 @@ def _insert_ours(
             last_token=int(first_token),
             created_at=now,
             updated_at=now,
-            **_budget_columns(spec, now),
+            spec=toml.dumps(spec),
+            **vars(_limits(spec, now)),
         )
     )
 
 
 def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
     spec = record.spec.model_copy(update={"budget": budget})
-    values = _budget_columns(spec, record.created_at)
+    turn.limits = _limits(spec, record.created_at).with_more_trials(spending.n_excused(turn))
+    values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(turn.limits)}
     if turn.state == "done" and budgets.grew(record.budget, budget):
         values |= {"state": "active", "reason": None}
+        turn.state, turn.reason = "active", None
     turn.update_study(updated_at=turn.now, **values)
-    turn.record([Event(turn.study_id, "budget", str(budget))])
+    turn.record([Event(turn.study_id, "budget", _changes(record.budget, budget))])
+    targets.finish_if_reached(turn)
+    spending.finish_if_spent(turn)
+    if spec.task is not None:
+        # The steps of an objective are its own: no budget of epochs says when it is through.
+        spending.recall(turn)
+    if turn.state == "done":
+        turn.end_free_trials()
 
 
-def _budget_columns(spec: StudySpec, created_at: datetime) -> dict[str, Any]:
-    limits = budgets.limits(spec.budget, created_at)
-    return {"spec": toml.dumps(spec), **vars(limits)}
+def _changes(old: Budget, new: Budget) -> str:
+    before, after = old.model_dump(), new.model_dump()
+    return ", ".join(f"{k} {before[k]} -> {after[k]}" for k in after if before[k] != after[k])
+
+
+def _limits(spec: StudySpec, created_at: datetime) -> Limits:
+    return budgets.limits(spec.budget, created_at)
 
 
 def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:

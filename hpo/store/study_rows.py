@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.study._frozen import FrozenStudy
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpo.store import optuna_schema as schema
+from hpo.store.optuna_schema import FrozenStudy
 from hpo.store.trial_rows import CHILD_TARGETS, lock_study
 from hpo.store.upserts import Target, insert_or_update
 

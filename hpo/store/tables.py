@@ -71,6 +71,8 @@ hpo_worker = _table(
     sa.Column("versions", _Text, nullable=False),
     sa.Column("started_at", _DateTime, nullable=False),
     sa.Column("heartbeat_at", _DateTime, nullable=False),
+    # Since when its heartbeats have come without a gap: it can tell of others' silence since then.
+    sa.Column("heard_since", _DateTime, nullable=False),
     sa.Column("ended_at", _DateTime),
     sa.Index("ix_hpo_worker_study_id", "study_id"),
 )

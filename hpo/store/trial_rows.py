@@ -185,12 +185,6 @@ def lock_trials(
     return {row[0]: TrialHead(row[1], row[2], row[3]) for row in rows}
 
 
-def head_of(connection: sa.Connection, trial_id: int) -> TrialHead | None:
-    """Returns the trial's study, number and state, or None where there is no such trial."""
-    row = connection.execute(_HEAD, {"trial": trial_id}).one_or_none()
-    return None if row is None else TrialHead(*row)
-
-
 def add_trials(
     connection: sa.Connection,
     study_id: int,
@@ -232,7 +226,7 @@ def add_trials(
         return [(int(key[0]), last_number + 1)] if key else []
     if connection.dialect.name == "postgresql":
         # Its driver sends a list of rows one by one.
-        connection.execute(_INSERT_SERIES, {"first": last_number + 1, "n": n, **common})
+        connection.execute(upserts.TRIAL_SERIES, {"first": last_number + 1, "n": n, **common})
     else:
         connection.execute(_INSERT_TRIAL, rows)
     added = connection.execute(_TRIALS_SINCE, {"study": study_id, "last": last_id})
@@ -287,22 +281,7 @@ _LOCK_STUDY = (
     .where(schema.studies.c.study_id == sa.bindparam("study"))
     .with_for_update()
 )
-_HEAD = sa.select(schema.trials.c.study_id, schema.trials.c.number, schema.trials.c.state).where(
-    schema.trials.c.trial_id == sa.bindparam("trial")
-)
 _INSERT_TRIAL = sa.insert(schema.trials)
-_STARTS = ("study_id", "state", "datetime_start", "datetime_complete")
-_INSERT_SERIES = sa.insert(schema.trials).from_select(
-    ["number", *_STARTS],
-    sa.select(
-        sa.bindparam("first", type_=sa.Integer) + sa.column("i", sa.Integer),
-        *(sa.bindparam(name, type_=schema.trials.c[name].type) for name in _STARTS),
-    ).select_from(
-        sa.func.generate_series(0, sa.bindparam("n", type_=sa.Integer) - 1)
-        .table_valued("i")
-        .render_derived()
-    ),
-)
 _LAST_TRIAL = (
     sa.select(schema.trials.c.trial_id, schema.trials.c.number)
     .where(schema.trials.c.study_id == sa.bindparam("study"))

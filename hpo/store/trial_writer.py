@@ -11,7 +11,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store import optuna_schema as schema
-from hpo.store import session, trial_rows
+from hpo.store import session, trial_reader, trial_rows
+from hpo.store.trial_reader import Head
 from hpo.store.trial_rows import TrialHead
 from hpo.store.upserts import OPEN_STATES, Target
 from hpo.store.used_distributions import Params, UsedDistributions
@@ -109,7 +110,7 @@ class TrialWriter:
 
         def put(connection: sa.Connection) -> None:
             if not trial_rows.write_fenced(connection, target, row):
-                _require_open(row["trial_id"], trial_rows.head_of(connection, row["trial_id"]))
+                _require_open(row["trial_id"], trial_reader.read_head(connection, row["trial_id"]))
 
         session.write(self._database, put)
 
@@ -211,7 +212,7 @@ class TrialWriter:
                 connection, [trial_id], state, now, only_from=only_from
             )
             if not changed:
-                _require_open(trial_id, trial_rows.head_of(connection, trial_id))
+                _require_open(trial_id, trial_reader.read_head(connection, trial_id))
             trial_rows.write_rows(connection, trial_rows.VALUES, rows)
             return bool(changed) or not to_running
 
@@ -251,7 +252,7 @@ def _lock_open(
     return heads
 
 
-def _require_open(trial_id: int, head: TrialHead | None) -> None:
+def _require_open(trial_id: int, head: TrialHead | Head | None) -> None:
     if head is None:
         raise no_trial(trial_id)
     if head.state.is_finished():

@@ -109,3 +109,19 @@ def insert_or_update(target: Target, dialect: str, source: sa.Select[Any] | None
 def _counted(statement: sa.Insert) -> sa.Insert:
     # SQLAlchemy otherwise forgets how many rows an INSERT wrote.
     return statement.execution_options(preserve_rowcount=True)
+
+
+_OF_ALL = ("study_id", "state", "datetime_start", "datetime_complete")
+
+TRIAL_SERIES = sa.insert(schema.trials).from_select(
+    ["number", *_OF_ALL],
+    sa.select(
+        sa.bindparam("first", type_=sa.Integer) + sa.column("i", sa.Integer),
+        *(sa.bindparam(name, type_=schema.trials.c[name].type) for name in _OF_ALL),
+    ).select_from(
+        sa.func.generate_series(0, sa.bindparam("n", type_=sa.Integer) - 1)
+        .table_valued("i")
+        .render_derived()
+    ),
+)
+"""The INSERT of `n` equal trials with the numbers from `first` on; PostgreSQL only."""

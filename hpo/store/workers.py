@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from hpo.store import processes, reaping
 from hpo.store.database import Database
+from hpo.store.reaping import Patience
 from hpo.store.tables import hpo_lease, hpo_worker
 from hpo.store.turn import Turn
 
@@ -30,6 +31,7 @@ class WorkerRow:
         pid_started_at: Seconds from the machine's start to the process's.
         machine: The boot and process namespace within which the pid means something.
         versions: Of Python and of the packages that matter, by name.
+        heard_since: Since when its heartbeats have come without a gap.
         ended_at: When it left or was found dead; None while it may live.
     """
 
@@ -43,6 +45,7 @@ class WorkerRow:
     versions: dict[str, str]
     started_at: datetime
     heartbeat_at: datetime
+    heard_since: datetime
     ended_at: datetime | None
 
 
@@ -65,7 +68,7 @@ def register(db: Database, study_id: int, device: str) -> int:
 
     def enter(conn: sa.Connection) -> int:
         now = Turn.take(db, conn, study_id).now
-        times = {"started_at": now, "heartbeat_at": now}
+        times = {"started_at": now, "heartbeat_at": now, "heard_since": now}
         key = conn.execute(sa.insert(hpo_worker).values(**row, **times)).inserted_primary_key
         assert key is not None
         return int(key[0])
@@ -75,16 +78,17 @@ def register(db: Database, study_id: int, device: str) -> int:
 
 def beat(db: Database, worker_id: int) -> bool:
     """Records that a worker lives; False when it is not known, or was ended by somebody."""
-    return db.transaction(lambda conn: mark_alive(conn, worker_id, db.now(conn)))
+    patience = Patience()
+    return db.transaction(lambda conn: mark_alive(conn, worker_id, db.now(conn), patience))
 
 
-def mark_alive(conn: sa.Connection, worker_id: int, now: datetime) -> bool:
+def mark_alive(conn: sa.Connection, worker_id: int, now: datetime, patience: Patience) -> bool:
     """The statement of `beat`, in the caller's transaction."""
     worker = hpo_worker.c
     statement = (
         sa.update(hpo_worker)
         .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
-        .values(heartbeat_at=now)
+        .ordered_values(*reaping.heard(now, patience))
     )
     return conn.execute(statement).rowcount > 0
 
@@ -112,7 +116,7 @@ def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
             .values(ended_at=turn.now)
         )
         if lost:
-            reaping.free_dead(turn, reaping.Patience())
+            reaping.free_dead(turn, Patience())
             return
         reaping.free(turn, hpo_lease.c.worker_id == worker_id)
         if turn.state == "done":

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 _MOST_DISTINCT: Final = 0.9
 _FEW_ROWS: Final = 20
 _ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
+_LARGEST: Final = 1e100
+_COUNTER: Final = "counts the rows"
+_CONSTANT: Final = "is the same in every row"
 _ISO_DATE: Final = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 
 
@@ -53,16 +56,15 @@ def find_columns(frame: DataFrame) -> Columns:
     columns = Columns(DataFrame())
     for name in frame.columns:
         values, reason = _translate(frame[name])
-        for part, series in values.items():
-            why = reason or _uselessness(name, series)
-            if not why:
-                found[name + part] = series
-            elif not part:
-                columns.dropped[name] = why
-            if why == _COUNTER:
-                counters[name] = series
-        if not values:
+        # A plain column; the parts of a date are useful as they are.
+        if "" in values:
+            reason = _uselessness(name, values[""])
+        if reason == _COUNTER:
+            counters[name] = values[""]
+        if reason:
             columns.dropped[name] = reason
+        else:
+            found |= {name + part: series for part, series in values.items()}
     if not found:
         # y over 0, 1, 2, ... is a fair regression when there is nothing else.
         found = counters
@@ -79,7 +81,7 @@ def find_columns(frame: DataFrame) -> Columns:
 def as_numbers(column: Series) -> Series | None:
     """Returns a column as float64, NaN where a value is missing, or None if it holds others.
 
-    Infinite values count as missing.
+    Values too large to be squared, infinite ones among them, count as missing.
     """
     if types.is_complex_dtype(column.dtype) or types.is_datetime64_any_dtype(column.dtype):
         return None
@@ -91,10 +93,7 @@ def as_numbers(column: Series) -> Series | None:
             return None
         column = numbers
     numbers = column.astype("Float64").to_numpy(dtype="float64", na_value=np.nan)
-    return Series(np.where(np.isfinite(numbers), numbers, np.nan), index=column.index)
-
-
-_COUNTER: Final = "counts the rows"
+    return Series(np.where(np.abs(numbers) < _LARGEST, numbers, np.nan), index=column.index)
 
 
 def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
@@ -108,7 +107,8 @@ def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
         return {}, "holds complex numbers"
     dates = _as_dates(column, present)
     if dates is not None:
-        return _date_parts(dates), ""
+        parts = _date_parts(dates)
+        return parts, "" if parts else _CONSTANT
     if _is_boolean(column, present):
         return {"": column.map({True: 1.0, False: 0.0}).astype("float64")}, ""
     numbers = as_numbers(column)
@@ -140,22 +140,27 @@ def _as_dates(column: Series, present: Series) -> Series | None:
 
 
 def _date_parts(dates: Series) -> dict[str, Series]:
-    """Returns what in a date may matter, as numbers; parts that do not vary drop out later."""
-    days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    """Returns what in a date varies and may matter, as numbers."""
+    # In whole seconds, because nanoseconds end in 2262, and files say 9999 for "never".
+    since_1970 = dates.dt.as_unit("s") - pd.Timestamp(0, tz="UTC").as_unit("s")
     parts = {
-        " (day)": days,
+        " (day)": since_1970.dt.total_seconds() / 86_400,
         " (month)": dates.dt.month,
-        " (weekday)": dates.dt.weekday,
+        " (weekday)": dates.dt.day_of_week,
         " (hour)": dates.dt.hour,
     }
-    return {suffix: part.astype("float64") for suffix, part in parts.items()}
+    return {
+        suffix: part.astype("float64")
+        for suffix, part in parts.items()
+        if part.nunique(dropna=False) > 1
+    }
 
 
 def _uselessness(name: str, values: Series) -> str:
     """Says why a column of numbers or text tells a model nothing, or returns an empty text."""
     n_distinct, n_present = values.nunique(), int(values.notna().sum())
     if values.nunique(dropna=False) < 2:
-        return "is the same in every row"
+        return _CONSTANT
     is_unique = n_distinct == n_present
     if is_unique and n_present > _FEW_ROWS and _ID_NAME.search(name):
         return "is an id"

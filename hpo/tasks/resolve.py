@@ -74,7 +74,7 @@ def resolve(
     else:
         cls = _load("task", reference, base_dir, allow or Allow())
     if not (isinstance(cls, type) and issubclass(cls, Task)):
-        raise TaskError(f"{reference} is {_article(cls)}; a task is a class derived from hpo.Task")
+        raise TaskError(f"{reference} is {_kind_of(cls)}; a task is a class derived from hpo.Task")
     return make_task(cls, _with_paths(cls, options or {}, base_dir))
 
 
@@ -96,7 +96,7 @@ def load_objective(
     if isinstance(objective, type) and issubclass(objective, Task):
         raise TaskError(f"{reference} is a task, not an objective", hint=f'task = "{reference}"')
     if not callable(objective):
-        raise TaskError(f"{reference} is {_article(objective)}; an objective is a function")
+        raise TaskError(f"{reference} is {_kind_of(objective)}; an objective is a function")
     if not _takes_one(objective):
         raise TaskError(f"{reference} must take one argument, an optuna.Trial")
     return cast(Callable[..., Any], objective)
@@ -214,7 +214,9 @@ def _takes_one(function: Callable[..., Any]) -> bool:
     return True
 
 
-def _article(value: Any) -> str:
+def _kind_of(value: Any) -> str:
     if inspect.isfunction(value):
         return "a function"
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"of type {type(value).__name__}"

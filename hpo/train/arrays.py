@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -138,10 +137,10 @@ def _array(y: Any) -> NDArray[Any]:
         return np.asarray(y.detach().cpu().numpy())
     values = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if values.dtype.kind == "O":
-        # Nullable columns and lists with None come as objects; a plain type may fit them.
+        # Nullable columns come as objects, though they may hold nothing but numbers.
         present = values[~_missing(values)]
         plain = np.asarray(present.tolist()) if present.size == values.size else values
-        return plain if plain.shape == values.shape else values
+        return plain if plain.shape == values.shape and plain.dtype.kind in _NUMBERS else values
     return values
 
 
@@ -172,18 +171,20 @@ def _regression(values: NDArray[Any]) -> Tensor:
 
 
 def _classification(values: NDArray[Any]) -> Targets:
-    if values.dtype.kind not in "biufUS":
-        values = np.array([str(value) for value in values.ravel()]).reshape(values.shape)
-    classes, codes = np.unique(values, return_inverse=True)
+    if values.dtype.kind in _NUMBERS:
+        distinct, codes = np.unique(values, return_inverse=True)
+        classes = tuple(_name(value) for value in distinct)
+    else:
+        # Not by NumPy, which takes text for shorter than it is when it ends with a NUL.
+        texts = [str(value) for value in values.ravel()]
+        classes = tuple(sorted(set(texts)))
+        places = {text: code for code, text in enumerate(classes)}
+        codes = np.array([places[text] for text in texts], dtype=np.int64)
     if len(classes) < 2:
-        only = f": {_name(classes[0])}" if len(classes) else ""
+        only = f": {classes[0]}" if classes else ""
         raise TaskError(f"the targets must be of two classes at least; found one{only}")
     y = torch.from_numpy(codes.reshape(values.shape).astype(np.int64))
-    return Targets(y, "classification", tuple(_names(classes)))
-
-
-def _names(classes: Iterable[Any]) -> list[str]:
-    return [_name(value) for value in classes]
+    return Targets(y, "classification", classes)
 
 
 def _name(value: Any) -> str:

@@ -14,12 +14,12 @@ from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
 from hpo.train.evaluation import evaluate
-from hpo.train.hyperparameters import n_per_batch
+from hpo.train.hyperparameters import complete, n_per_batch
 from hpo.train.probes import scattered, typical
 from hpo.train.reading import ParameterReport, read_parameters
 from hpo.train.seeds import batch_bounds, sample_order, seeded
 from hpo.train.task import Task
-from hpo.train.training import Training, begin, trainable
+from hpo.train.training import Training, begin, build_model, trainable
 
 if TYPE_CHECKING:
     from hpo.train.data import Part, Splits
@@ -68,8 +68,9 @@ def metric_names(task: Task, splits: Splits, params: Params | None = None) -> tu
     """
     device = splits.train.y.device
     with user_code(f"the task {type(task).__name__}"), seeded(0, device):
-        training = begin(task, splits, params or Params(), 0, 1, device)
-        measured = evaluate(task, training.model, head(splits.val, _MAX_ROWS), "val")
+        # No optimizer: PyTorch loads its compiler, which takes a second, with the first one.
+        model = build_model(task, complete(params or Params(), task.defaults)).to(device)
+        measured = evaluate(task, model, head(splits.val, _MAX_ROWS), "val")
     return ("train_loss", *measured)
 
 

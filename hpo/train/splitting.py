@@ -73,7 +73,8 @@ def assign_rows(
         if n_val and (n_test or not test_fraction):
             return _assignment(groups, counts)
         logger.warning("the classes are too small for a stratified split; split without strata")
-    n_test = max(1, round(n * test_fraction)) if test_fraction else 0
+    # Within what leaves a row for each of the other splits.
+    n_test = min(max(1, round(n * test_fraction)), n - 2) if test_fraction else 0
     n_val = min(max(1, round(n * val_fraction)), n - n_test - 1)
     return _assignment([order], [(n_val, n_test)])
 

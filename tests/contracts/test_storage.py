@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 
-from hpo.store import optuna_schema
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 
@@ -17,11 +16,7 @@ pytestmark = pytest.mark.integration
 
 class TestStorage(StorageTestCase):
     @pytest.fixture
-    def storage(self, database_url: str) -> Iterator[Storage]:
-        # Optuna's tables alone: the storage needs no others.
-        database = Database(database_url)
-        optuna_schema.create_all_and_stamp(database.engine)
+    def storage(self, database: Database) -> Iterator[Storage]:
         yield Storage(database)
-        database.dispose()
         # A pickled copy closes its connections when it is collected: not in another test.
         gc.collect()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from typing import Any
@@ -36,6 +39,27 @@ def _answers(url: str) -> bool:
     return True
 
 
+def _rendered(url: str, shell: Shell) -> str:
+    """Returns the page as a browser shows it, after its scripts have run."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        assert "CI" not in os.environ, "CI needs chromium"
+        pytest.skip("chromium is not installed")
+    switches = ["gpu", "quic", "background-networking", "component-update", "sync"]
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--no-first-run",
+        *(f"--disable-{name}" for name in switches),
+        f"--user-data-dir={shell.folder / 'browser'}",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        url,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def test_the_dashboard_shows_studies_trials_and_curves(shell: Shell) -> None:
     shell.write("small.toml", STUDY.format(trials=4, epochs=3))
     shell.hpo("run", "small.toml", "--workers", "1")
@@ -56,6 +80,10 @@ def test_the_dashboard_shows_studies_trials_and_curves(shell: Shell) -> None:
     for trial in complete:
         assert [point["step"] for point in trial["intermediate_values"]] == [1, 2, 3]
         assert {param["name"] for param in trial["params"]} >= {"learning_rate", "momentum"}
+
+    page = _rendered(f"http://127.0.0.1:{port}/dashboard/studies/{summary['study_id']}", shell)
+    assert "small" in page
+    assert "Hyperparameter Importance" in page
 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)

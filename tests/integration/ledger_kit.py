@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,6 +44,17 @@ def new_worker(db: Database, study_id: int, *, remote: bool = False) -> int:
                 .values(machine="elsewhere", host="far")
             )
     return worker_id
+
+
+def pass_time(db: Database, seconds: float, heard: Iterable[int] = ()) -> None:
+    """Moves the database's clock on, while some workers' hearts go on beating."""
+    beating = list(heard)
+    while seconds > 0:
+        step = min(10.0, seconds)
+        seconds -= step
+        db.clock_offset += timedelta(seconds=step)
+        for worker_id in beating:
+            workers.beat(db, worker_id)
 
 
 def epoch_row(lease: Lease, epoch: int, objective: float | None = 0.5) -> EpochRow:
@@ -136,3 +148,11 @@ def n_statements(db: Database, work: Any) -> int:
 def numbers(leases: Iterable[Lease]) -> list[int]:
     """Returns the trials' numbers."""
     return [lease.number for lease in leases]
+
+
+def trial_ids(db: Database, study_id: int) -> set[int]:
+    """Returns the ids of the study's trials."""
+    column = optuna_schema.trials.c
+    with db.read() as conn:
+        found = conn.scalars(sa.select(column.trial_id).where(column.study_id == study_id))
+        return set(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sqlite3
@@ -46,6 +47,11 @@ def _rows(db: Database) -> list[int]:
         return list(conn.scalars(sa.text("SELECT a FROM t ORDER BY a")))
 
 
+def _stop_and_ask(server: Server, conn: sa.Connection) -> None:
+    server.stop()
+    conn.execute(sa.text("SELECT 1"))
+
+
 def _message(url: str, *, create: bool = True) -> str:
     with pytest.raises(StoreError) as caught:
         Database.open(url, create=create)
@@ -75,16 +81,19 @@ def test_an_empty_database_is_none_yet(database_url: str) -> None:
 def test_write_commits_or_rolls_back(table: Database) -> None:
     with table.write() as conn:
         conn.execute(sa.text("INSERT INTO t VALUES (1)"))
-    with pytest.raises(KeyError), table.write() as conn:
+
+    def insert_and_fail(conn: sa.Connection) -> None:
         conn.execute(sa.text("INSERT INTO t VALUES (2)"))
         raise KeyError
+
+    with pytest.raises(KeyError):
+        table.transaction(insert_and_fail)
     assert _rows(table) == [1]
 
 
 def test_integrity_errors_pass_and_others_become_store_errors(table: Database) -> None:
     with pytest.raises(sa.exc.IntegrityError), table.write() as conn:
-        conn.execute(sa.text("INSERT INTO t VALUES (1)"))
-        conn.execute(sa.text("INSERT INTO t VALUES (1)"))
+        conn.execute(sa.text("INSERT INTO t VALUES (1), (1)"))
     with pytest.raises(StoreError, match="table is missing") as caught, table.read() as conn:
         conn.execute(sa.text("SELECT * FROM nowhere"))
     assert not table.is_outage(caught.value)
@@ -130,10 +139,8 @@ def test_transactions_that_lost_are_run_again(table: Database) -> None:
     def swap(first: int, second: int) -> None:
         def work(conn: sa.Connection) -> None:
             conn.execute(sa.text("UPDATE t SET a = a WHERE a = :a"), {"a": first})
-            try:
+            with contextlib.suppress(threading.BrokenBarrierError):
                 meeting.wait()
-            except threading.BrokenBarrierError:
-                pass
             conn.execute(sa.text("UPDATE t SET a = a WHERE a = :a"), {"a": second})
 
         table.transaction(work)
@@ -279,9 +286,8 @@ def test_a_server_that_stops_is_an_outage_and_comes_back(server: Server) -> None
         server.start()
         with db.read() as conn:
             assert conn.execute(sa.text("SELECT 1")).scalar() == 1
-        with pytest.raises(StoreError) as caught, db.read() as conn:
-            server.stop()
-            conn.execute(sa.text("SELECT 1"))
+        with pytest.raises(StoreError) as caught:
+            db.transaction(lambda conn: _stop_and_ask(server, conn))
         assert db.is_outage(caught.value)
     finally:
         if server.process is None:

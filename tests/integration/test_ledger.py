@@ -295,7 +295,7 @@ def test_the_target_ends_the_study(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("direction", "value"), [("minimize", 0.1), ("maximize", float("inf"))])
-def test_a_target_set_later_is_seen_by_the_next_claim(
+def test_a_target_set_later_is_seen_at_once(
     database: Database, direction: str, value: float
 ) -> None:
     spec = kit.spec(direction=direction)
@@ -307,6 +307,18 @@ def test_a_target_set_later_is_seen_by_the_next_claim(
     studies.set_budget(database, study_id, Budget(trials=5, epochs=3, target=0.5))
 
     assert ledger.claim(study_id, worker_id, 1).reason == "target"
+
+
+def test_a_target_that_another_program_reached_is_noticed(
+    database: Database, plain_optuna: LoadStudy
+) -> None:
+    study_id = kit.new_study(database, target=0.9)
+    trial = plain_optuna("s").ask()
+    plain_optuna("s").tell(trial, 0.95)
+
+    Ledger(database).reap(study_id)
+
+    assert studies.load(database, "s").reason == "target"
 
 
 def test_the_deadline_is_the_databases(database: Database) -> None:

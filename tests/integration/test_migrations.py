@@ -107,7 +107,9 @@ def test_an_older_schema_says_how_to_upgrade(fresh: Database) -> None:
     migrations.create(fresh)
     with mock.patch.object(schema, "REVISIONS", ("0000", schema.HEAD)):
         _stamp(fresh, "0000")
-        with pytest.raises(StoreError, match="is revision 0000, this hpo needs .*`hpo db upgrade`"):
+        with pytest.raises(
+            StoreError, match=r"is revision 0000, this hpo needs .*`hpo db upgrade`"
+        ):
             Database.open(fresh.url)
 
 
@@ -118,7 +120,7 @@ def test_a_newer_schema_says_to_upgrade_hpo(fresh: Database) -> None:
         lambda: Database.open(fresh.url, create=True),
         lambda: migrations.upgrade(fresh),
     ):
-        with pytest.raises(StoreError, match="revision 9999, made by a newer hpo .*: upgrade hpo"):
+        with pytest.raises(StoreError, match=r"revision 9999, made by a newer hpo .*: upgrade hpo"):
             open_it()
     assert "revision is 9999" in migrations.check(fresh)[0]
 

@@ -21,13 +21,14 @@ pytestmark = pytest.mark.integration
 def test_a_silent_worker_loses_its_trials_after_the_grace(database: Database) -> None:
     study_id = kit.new_study(database)
     ledger, silent = Ledger(database, grace_s=60), kit.new_worker(database, study_id, remote=True)
+    witness = kit.new_worker(database, study_id, remote=True)
     lease = ledger.claim(study_id, silent, 1).leases[0]
     ledger.report([kit.epoch_row(lease, 1)])
     assert ledger.renew(silent, {lease.trial_id: "/c/1"}).held == {lease.trial_id}
 
-    database.clock_offset = timedelta(seconds=59)
+    kit.pass_time(database, 59, [witness])
     assert ledger.reap(study_id) == []
-    database.clock_offset = timedelta(seconds=61)
+    kit.pass_time(database, 2, [witness])
     assert ledger.reap(study_id) == [lease.trial_id]
     assert ledger.reap(study_id) == []
 
@@ -39,6 +40,43 @@ def test_a_silent_worker_loses_its_trials_after_the_grace(database: Database) ->
     event = events.recent(database, study_id, trial_id=lease.trial_id)[0]
     assert (event.kind, event.worker_id) == ("lost", silent)
     assert "on far was silent for 61 s; the trial goes on, attempt 2 of 3" in event.message
+
+
+def test_the_first_that_is_back_after_an_outage_takes_nothing(database: Database) -> None:
+    study_id = kit.new_study(database)
+    ledger = Ledger(database, grace_s=60)
+    crew = [kit.new_worker(database, study_id, remote=True) for _ in range(3)]
+    leases = [ledger.claim(study_id, worker_id, 1).leases[0] for worker_id in crew]
+    kit.pass_time(database, 120, crew)
+    database.clock_offset += timedelta(seconds=3600)
+
+    assert ledger.renew(crew[0]).held == {leases[0].trial_id}
+    assert ledger.reap(study_id) == []
+    new = kit.new_worker(database, study_id, remote=True)
+    assert kit.numbers(ledger.claim(study_id, new, 1).leases) == [3]
+    kit.pass_time(database, 30, [crew[0], new])
+    assert ledger.renew(crew[1]).held == {leases[1].trial_id}
+    assert ledger.report([kit.epoch_row(leases[1], 1)]) == set()
+    assert ledger.reap(study_id) == []
+
+    # The third does not come back: once the first has been heard for the grace, it is missed.
+    kit.pass_time(database, 29, [crew[0], crew[1], new])
+    assert ledger.reap(study_id) == []
+    kit.pass_time(database, 2, [crew[0], crew[1], new])
+    assert ledger.reap(study_id) == [leases[2].trial_id]
+
+
+def test_a_worker_that_was_away_is_no_witness_of_what_it_missed(database: Database) -> None:
+    study_id = kit.new_study(database)
+    ledger = Ledger(database, grace_s=60)
+    silent, other = (kit.new_worker(database, study_id, remote=True) for _ in range(2))
+    lease = ledger.claim(study_id, silent, 1).leases[0]
+    for _ in range(4):
+        database.clock_offset += timedelta(seconds=21)
+        ledger.claim(study_id, other, 0)
+        assert ledger.reap(study_id) == []
+    kit.pass_time(database, 60, [other])
+    assert ledger.reap(study_id) == [lease.trial_id]
 
 
 def test_a_heartbeat_keeps_the_trials(database: Database) -> None:
@@ -55,11 +93,12 @@ def test_a_heartbeat_keeps_the_trials(database: Database) -> None:
 def test_a_trial_that_was_lost_too_often_fails(database: Database) -> None:
     study_id = kit.new_study(database, trials=1)
     ledger = Ledger(database, max_attempts=3)
+    witness = kit.new_worker(database, study_id, remote=True)
     for attempt in (1, 2, 3):
         worker_id = kit.new_worker(database, study_id, remote=True)
         lease = ledger.claim(study_id, worker_id, 1).leases[0]
         assert (lease.number, lease.attempt) == (0, attempt)
-        database.clock_offset += timedelta(seconds=61)
+        kit.pass_time(database, 61, [witness])
         assert ledger.reap(study_id) == [lease.trial_id]
 
     assert kit.states(database, study_id) == ["FAIL"]
@@ -96,7 +135,7 @@ def test_of_two_that_reap_at_once_one_does(database: Database) -> None:
     study_id = kit.new_study(database)
     ledger, silent = Ledger(database), kit.new_worker(database, study_id, remote=True)
     leases = ledger.claim(study_id, silent, 5).leases
-    database.clock_offset = timedelta(seconds=61)
+    kit.pass_time(database, 61, [kit.new_worker(database, study_id, remote=True)])
     taken: list[list[int]] = []
     barrier = threading.Barrier(4)
 
@@ -145,7 +184,7 @@ def test_what_is_left_of_a_done_study_is_pruned_when_its_worker_dies(database: D
     ledger.claim(study_id, silent, 1)
     studies.set_state(database, study_id, "done", "target")
     assert ledger.renew(silent).ending == "target"
-    database.clock_offset = timedelta(seconds=61)
+    kit.pass_time(database, 61, [kit.new_worker(database, study_id, remote=True)])
 
     ledger.reap(study_id)
 

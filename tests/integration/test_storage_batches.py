@@ -167,15 +167,24 @@ def test_a_pickled_copy_works_on_its_own(storage: Storage, study_id: int) -> Non
     gc.collect()
 
 
-def test_database_errors_are_optunas(database: Database, storage: Storage, study_id: int) -> None:
+def test_a_taken_name_is_optunas_error(storage: Storage, study_id: int) -> None:
+    assert storage.get_study_name_from_id(study_id) == "s"
     with pytest.raises(DuplicatedStudyError):
         storage.create_new_study([StudyDirection.MINIMIZE], "s")
+
+
+def test_database_errors_are_optunas(database_url: str) -> None:
+    # A database of its own: what is dropped here would be missing in other tests.
+    database = Database(database_url)
+    optuna_schema.create_all_and_stamp(database.engine)
+    storage = Storage(database)
+    trial_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
     with database.write() as connection:
         connection.execute(sa.text("DROP TABLE trial_user_attributes"))
-    trial_id = storage.create_new_trial(study_id)
     with pytest.raises(StorageInternalError) as caught:
         storage.set_trial_user_attr(trial_id, "key", 1)
     assert caught.value.__cause__ is not None
+    database.dispose()
 
 
 def test_deleting_a_study_deletes_its_rows(

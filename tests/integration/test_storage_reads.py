@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from hpo.store import optuna_schema, trial_cache, trial_reader
 from hpo.store.database import Database
-from hpo.store.storage import MAX_CACHED_STUDIES, Storage
+from hpo.store.storage import Storage
 
 pytestmark = pytest.mark.integration
 
@@ -278,12 +278,16 @@ def test_copies_share_nothing_changeable(storage: Storage) -> None:
     assert storage.get_trial(trial_id).params == {"x": 0.5}
 
 
-def test_few_studies_are_kept_in_memory(storage: Storage) -> None:
-    for i in range(MAX_CACHED_STUDIES + 3):
-        study_id = new_study(storage, f"s{i}")
+def test_few_studies_are_kept_in_memory(storage: Storage, statements: Statements) -> None:
+    study_ids = [new_study(storage, f"s{i}") for i in range(trial_cache.MAX_STUDIES + 1)]
+    for study_id in study_ids:
         finish_trials(storage, study_id, 1)
         storage.get_all_trials(study_id)
-    assert len(storage._caches) == MAX_CACHED_STUDIES
+    statements.take()
+    storage.get_all_trials(study_ids[-1])
+    assert statements.take() == 1
+    storage.get_all_trials(study_ids[0])
+    assert statements.take() == 2
 
 
 def test_threads_share_a_storage(storage: Storage, other: Storage) -> None:

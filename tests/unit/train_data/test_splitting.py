@@ -24,6 +24,7 @@ def test_sizes_are_the_fractions() -> None:
     assert sizes(assign(100)) == (60, 20, 20)
     assert sizes(assign(100, val=0.25, test=0.0)) == (75, 25, 0)
     assert sizes(assign(3)) == (1, 1, 1)
+    assert sizes(assign(3, val=0.25, test=0.5)) == (1, 1, 1)
     assert sizes(assign(2, test=0.0)) == (1, 1, 0)
 
 
@@ -82,4 +83,4 @@ def test_impossible_splits(n: int, val: float, test: float, message: str) -> Non
 def test_the_numbers_never_change() -> None:
     """Studies that go on with a later version must not see their test rows."""
     assert assign(10, seed=3).val.tolist() == [4, 5]
-    assert assign(10, [0, 1] * 5, seed=3).val.tolist() == [1, 2]
+    assert assign(10, [0, 1] * 5, seed=3).test.tolist() == [1, 2]

@@ -1,0 +1,43 @@
+"""Pure rules of an outage: how long to wait, when to save."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import islice
+
+import pytest
+
+from hpo.run.outage import LONGEST_PAUSE_S, aside, pauses
+from hpo.run.saving import Pace
+
+
+def test_pauses_grow_to_a_bound() -> None:
+    longest = list(islice(pauses(lambda low, high: high), 9))
+    assert longest[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert longest[-2:] == [LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    shortest = list(islice(pauses(lambda low, high: low), 9))
+    assert shortest == [pause / 2 for pause in longest]
+
+
+def test_a_long_epoch_is_saved_always_and_short_ones_at_a_tenth_of_the_time() -> None:
+    assert Pace(trained_s=1.5, epoch_s=1.5, saving_s=60).is_due
+    assert Pace(trained_s=0.1, epoch_s=0.1, saving_s=0.0).is_due
+    assert not Pace(trained_s=0.4, epoch_s=0.1, saving_s=0.05).is_due
+    assert Pace(trained_s=0.5, epoch_s=0.1, saving_s=0.05).is_due
+
+
+def test_a_call_that_never_answers_holds_nobody() -> None:
+    never, stop = threading.Event(), threading.Event()
+    began_s = time.monotonic()
+    with pytest.raises(TimeoutError):
+        aside(never.wait, stop, deadline_s=0.2)
+    assert time.monotonic() - began_s < 1.0
+    never.set()
+
+
+def test_what_a_call_returns_and_raises_reaches_its_caller() -> None:
+    stop = threading.Event()
+    assert aside(lambda: 42, stop) == 42
+    with pytest.raises(KeyError):
+        aside(lambda: {}["missing"], stop)

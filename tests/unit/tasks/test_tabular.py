@@ -1,0 +1,198 @@
+"""The task ``tabular``: what is made of a file, and what is said of wrong options."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics
+
+from hpo.errors import SpecError, TaskError
+from hpo.spec.params import Params
+from hpo.spec.space import SearchSpace
+from hpo.spec.study import ValidationSpec
+from hpo.tasks.resolve import resolve
+from hpo.tasks.tabular import Tabular
+from hpo.train.hyperparameters import standard_names
+from hpo.train.task import Task
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    random = np.random.RandomState(0)
+    n = 60
+    frame = pd.DataFrame(
+        {
+            "id": range(n),
+            "age": random.randint(18, 80, n).astype(float),
+            "town": random.choice(["Aa", "Bb", "Cc"], n),
+            "since": pd.date_range("2020-01-01", periods=n, freq="17D"),
+            "constant": 1,
+            "churned": random.choice(["yes", "no"], n),
+            "grade": random.choice(["a", "b", "c"], n),
+            "spent": random.normal(1000, 200, n),
+        }
+    )
+    frame.loc[:4, "age"] = np.nan
+    frame.loc[3:7, "town"] = np.nan
+    frame.loc[58:, "churned"] = np.nan
+    path = tmp_path / "churn.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def problems(**options: Any) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        resolve("tabular", options)
+    return {problem.key: problem.message for problem in caught.value.problems}
+
+
+def params(task: Task) -> Params:
+    return Params({"depth": 1, "width": 4}).with_defaults(task.defaults)
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "n_out"),
+    [("churned", "val_auroc", 2), ("grade", "val_accuracy", 3), ("spent", "val_r2", 1)],
+)
+def test_targets(table: Path, target: str, metric: str, n_out: int) -> None:
+    task = Tabular(data=str(table), target=target)
+    splits = task.data().splits()
+    assert task.metric == metric
+    with torch.inference_mode():
+        outputs = task.model(params(task))(splits.val.x)
+    assert outputs.shape == (len(splits.val), n_out)
+    assert torch.isfinite(task.loss(outputs, splits.val.y))
+    measured = task.metrics(outputs, splits.val.y)
+    assert metric.removeprefix("val_") in measured
+    assert all(np.isfinite(float(value)) for value in measured.values())
+
+
+def test_description(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        task = Tabular(data=str(table), target="churned", drop=["grade"])
+    assert task.describe() == {
+        "kind": "classification",
+        "n_rows": 58,
+        "target": "churned",
+        "classes": ["no", "yes"],
+        "numeric": ["age", "since (day)", "since (month)", "since (weekday)", "spent"],
+        "categorical": ["town"],
+        "dropped": {
+            "id": "is an id",
+            "constant": "is the same in every row",
+            "grade": "is to be left out",
+        },
+    }
+    assert "left out 2 of 60 rows without a churned" in caplog.text
+    assert "left out column id: is an id" in caplog.text
+
+
+def test_model_before_splits_and_other_splits(table: Path) -> None:
+    task = Tabular(data=str(table), target="spent")
+    assert task.model(params(task))[0].in_features > 0  # type: ignore[index]
+    splits = task.data().splits(ValidationSpec(seed=3))
+    assert task.model(params(task))[0].in_features == splits.n_features  # type: ignore[index]
+
+
+def test_metrics_of_a_regression_are_in_the_targets_units(table: Path) -> None:
+    task = Tabular(data=str(table), target="spent")
+    splits = task.data().splits()
+    assert float(splits.train.y.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(splits.train.y.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    spent = torch.tensor(pd.read_csv(table)["spent"].to_numpy())
+    mean, scale = task._encoder.target_mean, task._encoder.target_scale
+    y = splits.val.y.double() * scale + mean
+    assert all((spent - value).abs().min() < 0.01 for value in y)
+    guess = splits.val.y + torch.randn(len(splits.val), generator=torch.Generator().manual_seed(0))
+    measured = {name: float(v) for name, v in task.metrics(guess[:, None], splits.val.y).items()}
+    guess = guess * scale + mean
+    assert measured == {
+        "mse": pytest.approx(metrics.mean_squared_error(y, guess), rel=1e-4),
+        "rmse": pytest.approx(metrics.root_mean_squared_error(y, guess), rel=1e-4),
+        "mae": pytest.approx(metrics.mean_absolute_error(y, guess), rel=1e-4),
+        "r2": pytest.approx(metrics.r2_score(y, guess), rel=1e-3),
+    }
+
+
+def test_the_default_space_is_read() -> None:
+    space = SearchSpace(Tabular.space)
+    assert set(space.names) - standard_names() - set(Tabular.defaults) == set()
+    assert not space.is_active("momentum", {"optimizer": "adamw"})
+
+
+@pytest.mark.parametrize("folder", ["base", "here"])
+def test_paths_start_at_the_study_then_at_the_current_folder(
+    table: Path, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    base, here = (table.parent, elsewhere) if folder == "base" else (elsewhere, table.parent)
+    monkeypatch.chdir(here)
+    task = resolve("tabular", {"data": "churn.csv", "target": "spent"}, base)
+    assert task.data().n_rows == 60
+
+
+def test_wrong_options(table: Path) -> None:
+    data = str(table)
+    assert problems(data=data, target="chruned") == {
+        "task_options.target": "no column chruned; did you mean churned?; there are "
+        "id, age, town, since, constant, churned, grade, spent"
+    }
+    assert set(problems(data=data, target="x", drop=["y", "town"])) == {
+        "task_options.target",
+        "task_options.drop",
+    }
+    assert problems(data=data, target="spent", drop="spent") == {
+        "task_options.drop": "spent is the target"
+    }
+    assert problems(data=data, target="spent", drop=[1]) == {
+        "task_options.drop": "must be a list of columns; found [1]"
+    }
+    assert problems(data=5, target="") == {
+        "task_options.data": "must be text; found 5",
+        "task_options.target": "must be text; found ''",
+    }
+    assert (
+        "too many; set kind"
+        in problems(data=data, target="id", kind="classification")["task_options.target"]
+    )
+    assert set(problems(data=data, target="spent", kind="number")) == {"task_options.kind"}
+    assert problems(data=data, tagret="spent") == {
+        "task_options.tagret": "unknown; did you mean target?",
+        "task_options.target": "Tabular needs this option",
+    }
+    assert (
+        "did you mean churn.csv?"
+        in problems(data=data[:-9] + "chrun.csv", target="spent")["task_options.data"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,y\n" + "1,0\n2,1\n" * 4, "has 8 rows with a y; it takes at least 10"),
+        ("a,y\n" + "1,0\n1,1\n" * 10, "t.csv has no usable column beside y"),
+        ("y\n" + "0\n1\n" * 10, "t.csv has no usable column beside y"),
+        ("a,y\n" + "1,\n" * 20, "has 0 rows with a y"),
+    ],
+)
+def test_tables_that_cannot_be_learnt_from(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert message in problems(data=str(tmp_path / "t.csv"), target="y")["task_options.data"]
+
+
+def test_a_line_of_numbers(tmp_path: Path) -> None:
+    """The simplest table there is: y = 2x + 1 over 0, 1, 2, ..."""
+    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{x},{2 * x + 1}\n" for x in range(50)))
+    task = Tabular(data=str(tmp_path / "line.csv"), target="y")
+    assert task.describe()["numeric"] == ["x"]
+    assert task.metric == "val_r2"
+
+
+def test_impossible_params_are_the_tasks_error(table: Path) -> None:
+    task = Tabular(data=str(table), target="spent")
+    with pytest.raises(TaskError, match="did you mean relu"):
+        task.model(Params({"activation": "rleu"}).with_defaults(task.defaults))
