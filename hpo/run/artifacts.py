@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,56 +11,107 @@ from pathlib import Path
 import platformdirs
 from sqlalchemy.engine import make_url
 
+from hpo.run.remote import Remote, connect, is_remote
+
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The folder of one study.
+    """The files of one study.
 
-    Machines that share it continue each other's trials from their checkpoints; without it a
-    trial that moves to another machine starts again with the same seed.
+    Machines that share them continue each other's trials from their checkpoints; without that a
+    trial which moves to another machine starts again with the same seed.
 
     Attributes:
-        folder: Made when something is first written.
+        folder: Made when something is first written. With a remote it holds this machine's copies.
+        remote: The object store that machines share, if it is not the folder.
     """
 
     folder: Path
+    remote: Remote | None = None
 
     @classmethod
     def of(cls, study_name: str, url: str, root: str | None = None) -> Artifacts:
-        """Returns a study's folder: under ``root``, ``$HPO_ARTIFACTS``, or beside the database.
+        """Returns a study's files: under ``root``, ``$HPO_ARTIFACTS``, or beside the database.
 
         Args:
             study_name: Any name; what a file system may not like in it is replaced.
             url: The database's URL.
-            root: The folder that was asked for.
+            root: A folder, or the URL of an object store: ``s3://bucket/prefix``.
+
+        Raises:
+            LaunchError: The object store cannot be used here.
         """
         base = root or os.environ.get(ENVIRONMENT_VARIABLE)
+        name = re.sub(r"[^\w.-]+", "_", study_name)
+        if base and is_remote(base):
+            remote = connect(base)
+            prefix = f"{remote.prefix}/{name}".lstrip("/")
+            return cls(_copies(base) / name, Remote(remote.store, prefix))
         folder = Path(base) if base else _default_root(url)
-        return cls(folder.absolute() / re.sub(r"[^\w.-]+", "_", study_name))
+        return cls(folder.absolute() / name)
 
     def checkpoint(self, number: int) -> Path:
-        """Returns where the checkpoint of a trial lies, or would lie."""
+        """Returns where the checkpoint of a trial lies here, or would lie."""
         return self.folder / "checkpoints" / f"trial-{number:06}.pt"
+
+    def latest_checkpoint(self, number: int) -> Path | None:
+        """Returns the file to continue a trial from, brought here if need be; None without one."""
+        path = self.checkpoint(number)
+        # What another machine has stored is newer than a copy from before it took the trial over.
+        if self.remote is not None:
+            self.remote.fetch(self._name(path), path)
+        return path if path.exists() else None
+
+    def share(self, path: Path) -> None:
+        """Lets the other machines have a file that was written here."""
+        if self.remote is not None:
+            self.remote.keep(self._name(path), path)
+
+    def drop(self, path: Path) -> None:
+        """Removes a file, here and where it is shared."""
+        path.unlink(missing_ok=True)
+        if self.remote is not None:
+            self.remote.drop(self._name(path))
 
     def model(self, number: int) -> Path:
         """Returns where the best weights of a trial lie, if it is the best of its study."""
         return self.folder / "models" / f"trial-{number:06}.pt"
 
+    def find_model(self, number: int) -> Path | None:
+        """Returns the file with a trial's best weights, brought here if need be."""
+        path = self.model(number)
+        if not path.exists() and self.remote is not None:
+            self.remote.fetch(self._name(path), path)
+        return path if path.exists() else None
+
     def keep_only_model(self, number: int) -> None:
-        """Removes the models of all other trials: only the best trial's is kept."""
+        """Removes the models of all other trials that this machine has written."""
         for path in self.model(number).parent.glob("trial-*.pt"):
             if path != self.model(number):
-                path.unlink(missing_ok=True)
+                self.drop(path)
 
     def log(self, index: int) -> Path:
         """Returns where a local worker's output goes."""
         return self.folder / "logs" / f"worker-{index}.log"
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
 
 def _default_root(url: str) -> Path:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return Path(parsed.database).with_suffix(".artifacts")
-    return platformdirs.user_data_path("hpo", appauthor=False) / "artifacts"
+    # Studies of two databases may have the same name.
+    place = f"{parsed.host}:{parsed.port}/{parsed.database}"
+    return platformdirs.user_data_path("hpo", appauthor=False) / "artifacts" / _digest(place)
+
+
+def _copies(root: str) -> Path:
+    return platformdirs.user_cache_path("hpo", appauthor=False) / "artifacts" / _digest(root)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

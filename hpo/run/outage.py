@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import math
 import random
@@ -64,10 +63,11 @@ def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math
         TimeoutError: There was no answer in time.
     """
     future: Future[T] = Future()
-    threading.Thread(target=_fulfil, args=(future, call), name="database", daemon=True).start()
+    thread = threading.Thread(target=_fulfil, args=(future, call), name="database", daemon=True)
+    thread.start()
     ends_at = time.monotonic() + deadline_s
     while not future.done():
-        concurrent.futures.wait([future], timeout=_LOOK_S)
+        thread.join(_LOOK_S)
         if stop.is_set():
             ends_at = min(ends_at, time.monotonic() + PARTING_S)
         if time.monotonic() > ends_at and not future.done():

@@ -101,7 +101,7 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     """
     # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
     from hpo.run.outage import Stopped
-    from hpo.run.worker import Heartbeat, Worker
+    from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker
 
     warnings.simplefilter("ignore")
     threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
@@ -110,9 +110,9 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     except Stopped:
         return "interrupted"
     wire.say(worker_id=post.worker_id)
-    executor = _executor(order, post)
+    executor = make_executor(order, post)
     wire.say(ready=True)
-    heartbeat = Heartbeat(post, executor)
+    heartbeat = Heartbeat(post, executor, post.ledger.grace_s / BEATS_PER_GRACE)
     heartbeat.start()
     try:
         end = Worker(post, executor).run()
@@ -170,7 +170,12 @@ def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
     )
 
 
-def _executor(order: WorkerOrder, post: Any) -> Any:
+def make_executor(order: WorkerOrder, post: Any) -> Any:
+    """Loads what the study trains and returns what runs its trials.
+
+    Raises:
+        HpoError: It cannot be loaded, or may not run here.
+    """
     from hpo.tasks.resolve import Allow, load_objective, resolve
 
     spec = post.study.spec

@@ -99,6 +99,7 @@ class Session:
         self.artifacts = Artifacts.of(study.name, db.url, options.artifacts)
         self.notice = ""
         self._n_interrupts = 0
+        self._is_database_hung = False
         self._order = _order(db, study, options, base_dir)
         # First what the dead have kept: once they are reaped it is no longer valid.
         spool.adopt(db, study.study_id)
@@ -157,11 +158,16 @@ class Session:
             spool.adopt(self.db, self.study.study_id)
             workers.retire(self.db, worker_id, lost=True)
 
+        # Whoever reaps later finds that its process is gone: nobody has to wait for a database
+        # that does not answer, and not once for each of many workers.
+        if self._is_database_hung:
+            return
         try:
             aside(bury, threading.Event(), DEADLINE_S)
-        except (StoreError, TimeoutError) as error:
-            # Whoever reaps later will find that its process is gone.
-            logger.info("the death of worker %d is not yet recorded: %s", worker_id, error)
+        except TimeoutError:
+            self._is_database_hung = True
+        except StoreError as error:
+            logger.info("the death of worker %d is not recorded yet: %s", worker_id, error)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only noted here: a handler may run between any two lines of the program.

@@ -96,12 +96,11 @@ class Study:
             raise HpoError(f"{self.name} has no complete trial yet") from None
         assert trial.value is not None
         attrs = trial.user_attrs
-        model = self._artifacts.model(trial.number)
         return Best(
             number=trial.number,
             value=trial.value,
             params=complete(trial.params, self.spec.space) or trial.params,
             epoch=attrs.get("best_epoch"),
             test={name: v for name, v in attrs.items() if name.startswith("test_")},
-            model=model if model.exists() else None,
+            model=self._artifacts.find_model(trial.number),
         )

@@ -19,6 +19,7 @@ from hpo.store.ledger import EpochRow, Lease, Outcome
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 
 logger = logging.getLogger(__name__)
+_UNKNOWN = -1
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -62,14 +63,13 @@ class TaskExecutor:
         post = self._post
         params = post.patiently(lambda: post.search.params(lease.trial_id))
         self._tidy_models()
-        checkpoint = post.artifacts.checkpoint(lease.number)
         lane = Lane(
             key=lease.trial_id,
             params=Params(params),
             seed=mix(post.study.spec.seed, lease.number),
             epoch=lease.epoch,
             epoch_stop=lease.epoch_stop,
-            checkpoint=checkpoint if checkpoint.exists() else None,
+            checkpoint=post.artifacts.latest_checkpoint(lease.number),
             horizon=post.study.spec.budget.epochs,
         )
         self._leases[lease.trial_id] = lease
@@ -153,11 +153,12 @@ class TaskExecutor:
         if verdict.state == "complete":
             attrs = {**self._engine.test(key), "best_epoch": self._engine.best(key)[0]}
             self._engine.export(key, model)
+            self._post.artifacts.share(model)
         self._settle(key, verdict, epoch, attrs)
         if verdict.state == "complete":
             self._candidates.append(number)
             self._tidy_models()
-        self._post.artifacts.checkpoint(number).unlink(missing_ok=True)
+        self._post.artifacts.drop(self._post.artifacts.checkpoint(number))
         self._forget(key)
 
     def _settle(
@@ -183,14 +184,14 @@ class TaskExecutor:
         """Removes the models of trials that are not the best, once it is known which one is."""
         if not self._candidates:
             return
-        best = self._post.line.ask(self._post.search.best_number, None)
-        if self._post.line.is_down:
+        best = self._post.line.ask(self._post.search.best_number, _UNKNOWN)
+        if best == _UNKNOWN:
             return
         if best in self._candidates:
             self._post.artifacts.keep_only_model(best)
         else:
             for number in self._candidates:
-                self._post.artifacts.model(number).unlink(missing_ok=True)
+                self._post.artifacts.drop(self._post.artifacts.model(number))
         self._candidates.clear()
 
     def _save_if_due(self, report: EpochReport) -> None:
@@ -201,7 +202,9 @@ class TaskExecutor:
 
     def _save(self, key: int) -> None:
         began_s = time.perf_counter()
-        self._engine.save(key, self._post.artifacts.checkpoint(self._leases[key].number))
+        path = self._post.artifacts.checkpoint(self._leases[key].number)
+        self._engine.save(key, path)
+        self._post.artifacts.share(path)
         self._saving_s = time.perf_counter() - began_s
         self._unsaved_s[key] = 0.0
 

@@ -14,7 +14,7 @@ from hpo.store.ledger import Claim
 logger = logging.getLogger(__name__)
 End: TypeAlias = Literal["exhausted", "interrupted"]
 POLL_S = 0.5
-HEARTBEAT_S = 5.0
+BEATS_PER_GRACE = 12
 
 
 class Worker:
@@ -104,7 +104,7 @@ class Heartbeat(threading.Thread):
         interval_s: Seconds between two beats.
     """
 
-    def __init__(self, post: Post, executor: Executor, interval_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, post: Post, executor: Executor, interval_s: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._post = post
         self._executor = executor

@@ -34,13 +34,22 @@ class Ledger:
     Args:
         db: The database.
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken for
-            dead, if another one was heard all that time. Several heartbeats long.
+            dead, if another one was heard all that time. Several heartbeats long; by default
+            ``$HPO_GRACE_S``, else 60.
         max_attempts: Workers that a trial may lose before it fails.
     """
 
-    def __init__(self, db: Database, *, grace_s: float = 60.0, max_attempts: int = 3) -> None:
+    def __init__(
+        self, db: Database, *, grace_s: float | None = None, max_attempts: int = 3
+    ) -> None:
         self._db = db
-        self._patience = Patience(grace_s, max_attempts)
+        usual_s = reaping.usual_grace_s() if grace_s is None else grace_s
+        self._patience = Patience(usual_s, max_attempts)
+
+    @property
+    def grace_s(self) -> float:
+        """Silence after which a worker is taken for dead, in seconds."""
+        return self._patience.grace_s
 
     def claim(self, study_id: int, worker_id: int, n: int, held: Collection[int] = ()) -> Claim:
         """Takes up to ``n`` trials: lost ones first, then enqueued ones, then new ones.

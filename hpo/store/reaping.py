@@ -9,6 +9,7 @@ the grace *and* another worker, the witness, was heard without a gap for as long
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,10 +18,29 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpo.errors import StoreError
 from hpo.store import processes, sql
 from hpo.store.events import Event
 from hpo.store.tables import hpo_lease, hpo_worker
 from hpo.store.turn import FREE, Turn
+
+ENVIRONMENT_VARIABLE = "HPO_GRACE_S"
+
+
+def usual_grace_s() -> float:
+    """Returns ``$HPO_GRACE_S``, or a minute.
+
+    Raises:
+        StoreError: It is not a number of seconds.
+    """
+    text = os.environ.get(ENVIRONMENT_VARIABLE, "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise StoreError(f"{ENVIRONMENT_VARIABLE} must be a number of seconds; it is {text!r}")
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""Files of a study: where they lie, and how machines share them through an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from optuna.artifacts import FileSystemArtifactStore
+
+from hpo.errors import LaunchError
+from hpo.run.artifacts import Artifacts
+from hpo.run.remote import Remote, connect
+
+
+class Bucket(FileSystemArtifactStore):
+    """Optuna's own store of files, with folders in names, as object stores take them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        (self.path / artifact_id).parent.mkdir(parents=True, exist_ok=True)
+        super().write(artifact_id, content_body)
+
+
+class Away:
+    """An object store that does not answer."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        raise ConnectionError("no route to the store")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        raise ConnectionError("no route to the store")
+
+    def remove(self, artifact_id: str) -> None:
+        raise ConnectionError("no route to the store")
+
+
+def test_files_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
+    files = Artifacts.of("a study/é", f"sqlite:///{tmp_path}/hpo.db")
+    assert files.folder == tmp_path / "hpo.artifacts" / "a_study_é"
+
+
+def test_the_folder_that_was_asked_for_goes_before_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "environment"))
+    assert Artifacts.of("s", "sqlite:///x.db").folder == tmp_path / "environment" / "s"
+    asked = Artifacts.of("s", "sqlite:///x.db", str(tmp_path / "asked"))
+    assert asked.folder == tmp_path / "asked" / "s"
+
+
+def test_another_machine_continues_from_what_the_store_holds(tmp_path: Path) -> None:
+    bucket = Bucket(tmp_path / "bucket")
+    first = Artifacts(tmp_path / "first", Remote(bucket, "lab/s"))
+    second = Artifacts(tmp_path / "second", Remote(bucket, "lab/s"))
+    assert second.latest_checkpoint(7) is None
+
+    for text in ("epoch 1", "epoch 2"):
+        path = first.checkpoint(7)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        first.share(path)
+        found = second.latest_checkpoint(7)
+        assert found is not None
+        assert found.read_text() == text
+    assert (tmp_path / "bucket/lab/s/checkpoints/trial-000007.pt").exists()
+
+    second.drop(second.checkpoint(7))
+    assert not list((tmp_path / "bucket").rglob("*.pt"))
+    assert not list((tmp_path / "second").rglob("*.pt"))
+
+
+def test_a_store_that_is_away_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Artifacts(tmp_path, Remote(Away()))
+    path = files.checkpoint(1)
+    path.parent.mkdir(parents=True)
+    path.write_text("kept here")
+    files.share(path)
+    assert files.latest_checkpoint(1) == path
+    assert path.read_text() == "kept here"
+    files.drop(path)
+    assert not path.exists()
+    assert caplog.text.count("no route to the store") == 3
+
+
+def test_only_the_best_trials_model_is_kept(tmp_path: Path) -> None:
+    files = Artifacts(tmp_path)
+    files.model(1).parent.mkdir(parents=True)
+    for number in (1, 2, 3):
+        files.model(number).write_text("weights")
+    files.keep_only_model(2)
+    assert files.find_model(1) is None
+    assert files.find_model(2) == files.model(2)
+    assert [p.name for p in files.model(1).parent.iterdir()] == ["trial-000002.pt"]
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("gcs://bucket", "no object store is called gcs; did you mean gs?"),
+        ("ftp://host/path", "no object store is called ftp; allowed: a folder, s3://, gs://"),
+        ("s3:///prefix", "names no bucket"),
+    ],
+)
+def test_wrong_roots_are_named(root: str, message: str) -> None:
+    with pytest.raises(LaunchError) as caught:
+        connect(root)
+    assert message in str(caught.value)
