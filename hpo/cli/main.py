@@ -5,6 +5,7 @@ Nothing heavy is loaded here: each command's module is imported when it is calle
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -56,7 +57,13 @@ class Commands(Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        # Loading makes a great many objects and no garbage: looking for some takes a tenth of
+        # the time of `hpo ls`.
+        gc.disable()
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        finally:
+            gc.enable()
         assert isinstance(command, click.Command)
         return command
 

@@ -83,7 +83,7 @@ def test_show(run: Run, filled: Database) -> None:
         " learning_rate  0.0001 .. 1 (log)",
         " width          32 | 64",
         " optimizer      = sgd",
-        " user_code  1",
+        " user code  1     trial 3: ValueError: broken on purpose",
     ):
         assert line in shown.splitlines()
     assert "trial 3  ValueError: broken on purpose" in shown

@@ -1,0 +1,184 @@
+"""``hpo pause``, ``resume``, ``stop``, ``cancel``, ``retry`` and ``enqueue``: orders to a study."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from hpo.cli.options import Command, NearestChoice, storage_option
+from hpo.errors import did_you_mean
+from hpo.spec.findings import Findings
+from hpo.spec.points import read_point, read_scalar, split_entries
+from hpo.store import control, queueing, studies, workers
+from hpo.store.control import Verb
+from hpo.store.database import Database
+from hpo.store.studies import StudyRecord
+
+logger = logging.getLogger(__name__)
+REASONS = ("oom", "nan", "user_code", "lost", "cancelled")
+N_LISTED = 8
+_EFFECTS: dict[Verb, str] = {
+    "pause": "running trials are put down at their next epoch, and workers wait",
+    "stop": "running trials end at their next epoch, and workers leave",
+    "resume": "",
+}
+
+_name = click.argument("name", metavar="STUDY")
+_numbers = click.argument("numbers", metavar="[NUMBER]...", nargs=-1, type=click.IntRange(min=0))
+
+
+@click.command(cls=Command)
+@_name
+@storage_option
+def pause(name: str, storage: str | None) -> None:
+    """Put a study's running trials down and start no more, until it is resumed.
+
+    Each goes on later where it was put down. Workers stay and wait. The objective of an Optuna
+    study cannot be put down: what runs of it runs to its end.
+    """
+    _steer(storage, name, "pause")
+
+
+@click.command(cls=Command)
+@_name
+@storage_option
+def resume(name: str, storage: str | None) -> None:
+    """Let a study go on that was paused or stopped, or stopped itself."""
+    _steer(storage, name, "resume")
+
+
+@click.command(cls=Command)
+@_name
+@storage_option
+def stop(name: str, storage: str | None) -> None:
+    """End a study's running trials at their next epoch, and start no more.
+
+    Workers leave. `hpo resume` and `hpo run` let it go on.
+    """
+    _steer(storage, name, "stop")
+
+
+@click.command(cls=Command)
+@_name
+@_numbers
+@storage_option
+def cancel(name: str, numbers: tuple[int, ...], storage: str | None) -> None:
+    """End trials now, running or waiting ones: those with a NUMBER, or all.
+
+    They are FAILED, with reason cancelled, and no budget of trials counts them. Whoever trains one
+    of them drops it.
+    """
+    db, record = open_study(storage, name)
+    cancelled = control.cancel(db, record.study_id, numbers)
+    if not cancelled:
+        click.echo(f"{name}: no trial is running or waiting")
+        return
+    click.echo(f"{name}: cancelled {listed(cancelled)}")
+
+
+@click.command(cls=Command)
+@_name
+@_numbers
+@click.option(
+    "--reason",
+    "reasons",
+    type=NearestChoice(REASONS),
+    multiple=True,
+    help=f"Only those that failed for this: {', '.join(REASONS)}; repeatable.",
+)
+@storage_option
+def retry(
+    name: str, numbers: tuple[int, ...], reasons: tuple[str, ...], storage: str | None
+) -> None:
+    """Enqueue failed trials again: those with a NUMBER, or all but the cancelled.
+
+    Each becomes a new trial with the same params, which takes the failed one's place in the budget
+    of trials; its user attribute retried_from names it.
+    """
+    db, record = open_study(storage, name)
+    pairs = queueing.retry(db, record.study_id, numbers, reasons)
+    if not pairs:
+        why = f" for {' or '.join(reasons)}" if reasons else ""
+        click.echo(f"{name}: no trial has failed{why} that was not retried before")
+        return
+    if len(pairs) > N_LISTED:
+        told = f"{len(pairs)} trials are enqueued again"
+    else:
+        told = "enqueued again: " + ", ".join(f"trial {old} as {new}" for old, new in pairs.items())
+    click.echo(f"{name}: {told}{_next_step(db, name)}")
+
+
+@click.command(cls=Command)
+@_name
+@click.argument("values", metavar="PARAMETER=VALUE...", nargs=-1, required=True)
+@click.option("-n", "--n", "n", type=click.IntRange(min=1), default=1, help="How many trials.")
+@storage_option
+def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> None:
+    """Enqueue a trial with given params; the sampler draws those that are not given.
+
+    It starts before all that have not begun, and is one of the budget's trials.
+    """
+    db, record = open_study(storage, name)
+    findings = Findings()
+    texts = split_entries(values, findings)
+    if record.spec.objective is None:
+        params = read_point(texts, record.spec.space, findings)
+    else:
+        params = {key: read_scalar(text) for key, text in texts.items()}
+        _warn_of_strangers(queueing.known_params(db, record.study_id), params)
+    findings.raise_if_any("what to enqueue")
+    added = queueing.enqueue(db, record.study_id, params, n)
+    verb = "waits" if len(added) == 1 else "wait"
+    given = ", ".join(f"{key} = {value}" for key, value in params.items())
+    click.echo(f"{name}: {listed(added)} {verb} to start with {given}{_next_step(db, name)}")
+
+
+def open_study(storage: str | None, name: str) -> tuple[Database, StudyRecord]:
+    """Opens the database and finds a study of hpo's in it.
+
+    Raises:
+        StoreError: There is none of this name, or the database cannot be used.
+    """
+    db = Database.open(storage)
+    return db, studies.load(db, name)
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Writes ``trial 5``, ``trials 5, 6 and 9``, or how many where they are too many to list."""
+    if len(numbers) > N_LISTED:
+        return f"{len(numbers)} trials"
+    *others, last = (str(number) for number in numbers)
+    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+
+
+def _steer(storage: str | None, name: str, verb: Verb) -> None:
+    db, record = open_study(storage, name)
+    before = control.steer(db, record.study_id, verb)
+    after = studies.load(db, name).state
+    if before == after:
+        click.echo(f"{name} was {after} already")
+        return
+    effect = f": {_EFFECTS[verb]}" if _EFFECTS[verb] else ""
+    click.echo(f"{name} is {after}{effect}{_next_step(db, name)}")
+
+
+def _next_step(db: Database, name: str) -> str:
+    """Returns what a person has to do before trials of the study run, if anything."""
+    record, quoted = studies.load(db, name), shlex.quote(name)
+    if record.state in ("paused", "stopped"):
+        return f"; `hpo resume {quoted}` goes on"
+    if record.state == "done":
+        return f"; the study is done ({record.reason}): `hpo update {quoted}` gives it more to do"
+    if not workers.live(db, record.study_id):
+        return f"; nobody works on it: `hpo run {quoted}`"
+    return ""
+
+
+def _warn_of_strangers(known: Sequence[str], params: dict[str, object]) -> None:
+    for name in params:
+        if known and name not in known:
+            advice = did_you_mean(name, known)
+            logger.warning("no trial has had a parameter called %s yet%s", name, advice)

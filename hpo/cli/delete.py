@@ -1,0 +1,66 @@
+"""``hpo delete``: a study and its files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from hpo.cli.control import open_study
+from hpo.cli.options import Command, storage_option
+from hpo.errors import HpoError
+from hpo.report.queries import Counts, count_states
+from hpo.run.artifacts import Artifacts
+from hpo.store import studies, workers
+from hpo.store.database import Database
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="STUDY")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Also while workers are at work on it.")
+@click.option("--keep-files", is_flag=True, help="Keep its checkpoints, models and logs.")
+@click.option(
+    "--artifacts", metavar="FOLDER", help="Where its files are, if not at the usual place."
+)
+@storage_option
+def delete(
+    name: str, yes: bool, force: bool, keep_files: bool, artifacts: str | None, storage: str | None
+) -> None:
+    """Delete a study: its trials from the database, its files from this machine."""
+    db, record = open_study(storage, name)
+    live = workers.live(db, record.study_id)
+    if live and not force:
+        raise HpoError(
+            f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
+            hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
+        )
+    folder = Artifacts.of(name, db.url, artifacts).folder
+    with_files = folder.is_dir() and not keep_files
+    what = f"{name}: {_n_trials(db, record.study_id)} trials in {db.masked_url}"
+    if with_files:
+        what += f", {_n_files(folder)} files in {folder}"
+    if not yes and not click.confirm(f"delete {what}?", err=True):
+        raise HpoError("nothing was deleted")
+    studies.delete(db, record.study_id)
+    if with_files:
+        _remove(folder)
+    click.echo(f"deleted {what}")
+
+
+def _n_trials(db: Database, study_id: int) -> int:
+    with db.read() as conn:
+        counts = count_states(conn, study_id).get(study_id, Counts())
+    return sum(vars(counts).values())
+
+
+def _n_files(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise HpoError(f"the study is deleted, but not all of its files: {error}") from error

@@ -1,0 +1,89 @@
+"""What a study has spent, and what follows from it when a budget changes under way."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.store import candidates, optuna_schema, reaping
+from hpo.store.optuna_schema import trials
+from hpo.store.tables import hpo_event, hpo_lease
+from hpo.store.turn import Turn
+
+CANCELLED = "cancelled"
+"""Kind of the event of a trial that somebody cancelled."""
+RETRIED_FROM = "retried_from"
+"""User attribute of a trial that takes a failed one's place: the other's number."""
+
+
+def n_excused(turn: Turn) -> int:
+    """Counts the trials that a budget of trials leaves out: the cancelled and the retried ones.
+
+    A study's row holds its limit with these added, so that no claim has to count them; this count
+    is for whoever writes the limit anew.
+    """
+    cancelled = (
+        sa.select(trials.c.number)
+        .join(hpo_event, hpo_event.c.trial_id == trials.c.trial_id)
+        .where(hpo_event.c.study_id == turn.study_id, hpo_event.c.kind == CANCELLED)
+    )
+    return len({*turn.conn.scalars(cancelled), *retries(turn)})
+
+
+def retries(turn: Turn) -> dict[int, int]:
+    """Returns which trials were retried: the number of each, and that of the trial in its place."""
+    attribute = optuna_schema.trial_user_attributes.c
+    statement = (
+        sa.select(trials.c.number, attribute.value_json)
+        .join(trials, trials.c.trial_id == attribute.trial_id)
+        .where(trials.c.study_id == turn.study_id, attribute.key == RETRIED_FROM)
+    )
+    return {int(row.value_json): row.number for row in turn.conn.execute(statement)}
+
+
+def excuse(turn: Turn, n: int) -> None:
+    """Leaves ``n`` more trials out of the budget of trials."""
+    if n and turn.limits.n_trials is not None:
+        turn.limits = turn.limits.with_more_trials(n)
+        turn.update_study(n_trials=turn.limits.n_trials)
+
+
+def finish_if_spent(turn: Turn) -> None:
+    """Marks a study done when its deadline has passed or as much has ended as may."""
+    if turn.state == "done":
+        return
+    limits = turn.limits
+    if limits.deadline_at is not None and turn.now >= limits.deadline_at:
+        turn.finish_study("deadline")
+        return
+    no_trials = limits.n_trials is not None and _n_ended(turn) >= limits.n_trials
+    if no_trials or (limits.total_epochs is not None and _n_epochs(turn) >= limits.total_epochs):
+        turn.finish_study("budget")
+
+
+def recall(turn: Turn) -> None:
+    """Takes back the trials that were promised more epochs than there are now.
+
+    Their workers learn of it with their next report, lose the epoch that they are in, and claim
+    again: the trials go on from their checkpoints, towards what is left.
+    """
+    lease, limits = hpo_lease.c, turn.limits
+    left = candidates.epochs_left(turn)
+    if left is not None and left < 0:
+        reaping.free(turn, sa.true())
+    elif limits.epochs is not None:
+        reaping.free(turn, lease.epoch_stop > limits.epochs)
+
+
+def _n_ended(turn: Turn) -> int:
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    statement = sa.select(sa.func.count()).where(
+        trials.c.study_id == turn.study_id, trials.c.state.in_(ended)
+    )
+    return int(turn.conn.execute(statement).scalar_one())
+
+
+def _n_epochs(turn: Turn) -> int:
+    lease = hpo_lease.c
+    statement = sa.select(sa.func.sum(lease.epoch)).where(lease.study_id == turn.study_id)
+    return turn.epochs_spent + int(turn.conn.execute(statement).scalar() or 0)
