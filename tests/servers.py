@@ -31,13 +31,15 @@ class Server(ABC):
     Attributes:
         port: Where it listens, on 127.0.0.1.
         folder: Its data, sockets and log.
+        survives_kill: What it has committed outlives its process, though not the machine.
     """
 
     driver: str
     user = "hpo"
     maintenance_database: str
 
-    def __init__(self) -> None:
+    def __init__(self, *, survives_kill: bool = False) -> None:
+        self.survives_kill = survives_kill
         self.port = free_port()
         # Short: the path of a Unix socket has at most 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="hpo-", dir="/tmp"))
@@ -163,7 +165,7 @@ class PostgreSQL(Server):
             "unix_socket_directories": self.folder,
             "fsync": "off",
             "full_page_writes": "off",
-            "synchronous_commit": "off",
+            "synchronous_commit": "on" if self.survives_kill else "off",
             "shared_buffers": "32MB",
             "max_connections": 100,
         }
@@ -227,7 +229,7 @@ class MariaDB(Server):
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--skip-log-bin",
-            "--innodb-flush-log-at-trx-commit=0",
+            f"--innodb-flush-log-at-trx-commit={2 if self.survives_kill else 0}",
             "--innodb-buffer-pool-size=64M",
             "--innodb-log-file-size=16M",
             "--innodb-flush-method=nosync",
