@@ -19,11 +19,11 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.integration.crowd", "psycopg", "pymysql"])
 
 
-def start(n: int, url: str, study: str, *, dies: bool = False) -> list[BaseProcess]:
+def start(n: int, url: str, study: str, *, n_trials: int, dies: bool = False) -> list[BaseProcess]:
     """Starts ``n`` workers; those that die kill themselves while they hold trials."""
     started: list[BaseProcess] = []
     for index in range(n):
-        process = _CONTEXT.Process(target=work, args=(url, study, index, dies))
+        process = _CONTEXT.Process(target=work, args=(url, study, n_trials, index, dies))
         process.start()
         started.append(process)
     return started
@@ -41,15 +41,15 @@ def join(crowd: list[BaseProcess], timeout_s: float = 90.0) -> list[int | None]:
     return codes
 
 
-def work(url: str, study: str, seed: int, dies: bool) -> None:
+def work(url: str, study: str, n_trials: int, seed: int, dies: bool) -> None:
     """Works until the study has nothing left; one that dies does so holding trials."""
     dice = random.Random(seed)
     db = Database.open(url, create=True)
-    spec = kit.spec(study, trials=60, epochs=2)
+    spec = kit.spec(study, trials=n_trials, epochs=2)
     study_id = studies.create_or_join(db, spec, None)[0].study_id
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
     while True:
-        claim = ledger.claim(study_id, worker_id, dice.randint(1, 5))
+        claim = ledger.claim(study_id, worker_id, dice.randint(1, 16))
         if claim.exhausted:
             break
         rows = [kit.epoch_row(lease, 1) for lease in claim.leases]

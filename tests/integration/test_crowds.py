@@ -14,24 +14,24 @@ from tests.integration import ledger_kit as kit
 pytestmark = pytest.mark.integration
 
 
-def test_eight_processes_run_exactly_the_budget(database_url: str) -> None:
+def test_sixteen_processes_run_exactly_the_budget(database_url: str) -> None:
     """They also create the schema and the study, all at once, on a database that is empty."""
-    codes = crowd.join(crowd.start(8, database_url, "s"))
+    codes = crowd.join(crowd.start(16, database_url, "s", n_trials=500))
 
-    assert codes == [0] * 8
+    assert codes == [0] * 16
     db = Database.open(database_url)
     study = studies.load(db, "s")
-    assert kit.states(db, study.study_id) == ["COMPLETE"] * 60
+    assert kit.states(db, study.study_id) == ["COMPLETE"] * 500
     assert (study.state, study.reason) == ("done", "budget")
-    assert crowd.join(crowd.start(2, database_url, "s")) == [0, 0]
-    assert kit.states(db, study.study_id) == ["COMPLETE"] * 60
-    _assert_consistent(db)
+    assert crowd.join(crowd.start(16, database_url, "s", n_trials=500)) == [0] * 16
+    assert kit.states(db, study.study_id) == ["COMPLETE"] * 500
+    _assert_consistent(db, 500)
     db.dispose()
 
 
 def test_trials_of_killed_processes_are_continued(database: Database) -> None:
-    assert crowd.join(crowd.start(2, database.url, "s", dies=True)) == [-9] * 2
-    assert crowd.join(crowd.start(6, database.url, "s")) == [0] * 6
+    assert crowd.join(crowd.start(2, database.url, "s", n_trials=60, dies=True)) == [-9] * 2
+    assert crowd.join(crowd.start(6, database.url, "s", n_trials=60)) == [0] * 6
 
     study = studies.load(database, "s")
     assert kit.states(database, study.study_id) == ["COMPLETE"] * 60
@@ -41,10 +41,10 @@ def test_trials_of_killed_processes_are_continued(database: Database) -> None:
         lost_ids, continued_ids = set(conn.scalars(lost)), set(conn.scalars(again))
     assert lost_ids == continued_ids
     assert lost_ids
-    _assert_consistent(database)
+    _assert_consistent(database, 60)
 
 
-def _assert_consistent(db: Database) -> None:
+def _assert_consistent(db: Database, n_trials: int) -> None:
     trials = optuna_schema.trials.c
     with db.read() as conn:
         numbers = list(conn.scalars(sa.select(trials.number).order_by(trials.number)))
@@ -54,5 +54,5 @@ def _assert_consistent(db: Database) -> None:
             sa.select(sa.func.count()).select_from(optuna_schema.trial_intermediate_values)
         )
         n_values = conn.scalar(sa.select(sa.func.count()).select_from(optuna_schema.trial_values))
-    assert numbers == list(range(60))
-    assert (n_epochs, n_steps, n_values, n_leases) == (120, 120, 60, 0)
+    assert numbers == list(range(n_trials))
+    assert (n_epochs, n_steps, n_values, n_leases) == (2 * n_trials, 2 * n_trials, n_trials, 0)
