@@ -189,6 +189,15 @@ def test_readmes_commands_are_those_of_hpo() -> None:
     assert named <= listed
 
 
+def test_every_guarantee_is_shown_by_a_test_that_exists() -> None:
+    section = (ROOT / "README.md").read_text().partition("## What is guaranteed")[2]
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", section.partition("\n## ")[0])
+    assert len(named) > 10
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), name
+
+
 def test_ci_runs_the_linters_and_readmes_test_command() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
