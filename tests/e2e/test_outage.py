@@ -17,7 +17,8 @@ from hpo.store import studies
 from tests.e2e.conftest import Shell
 from tests.servers import MissingServer, PostgreSQL
 
-pytestmark = pytest.mark.e2e
+# Each starts workers twice or waits a server out, on machines that may be busy.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 EPOCHS = 60
 AWAY_S = 5.0
 
