@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +12,8 @@ from hpo.cli.output import pairs
 from hpo.report import text
 from hpo.report.tables import show
 from hpo.spec.space import Fixed
+
+_MAX_LISTED: Final = 12
 
 if TYPE_CHECKING:
     from hpo.run.preflight import CheckReport
@@ -42,7 +45,11 @@ def check(study: str, device: str, storage: str | None) -> None:
 def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
     """Returns what there is to say about a study that is right, by what it is about."""
     facts = {"task" if spec.task else "objective": report.task}
-    facts |= {name.replace("_", " "): show(value) for name, value in report.description.items()}
+    facts |= {
+        name.replace("n_", "").replace("_", " "): listed(value)
+        for name, value in report.description.items()
+        if value or value == 0
+    }
     if report.n_train:
         samples = (
             ("train on", report.n_train),
@@ -61,17 +68,45 @@ def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
     )
     if len(spec.space):
         facts["searches"] = ", ".join(searched(spec)) or "nothing: every parameter is fixed"
-    facts["budget"] = ", ".join(
-        f"{name.replace('_', ' ')} {value:,}"
-        for name, value in spec.budget.model_dump().items()
-        if value is not None and (name != "epochs" or spec.task)
-    )
+    facts["budget"] = _budget(spec)
     return facts | _cost(report)
+
+
+def listed(value: Any) -> str:
+    """Writes what a task says of itself: lists and tables as people do, long ones cut short."""
+    if isinstance(value, Mapping):
+        entries = [f"{name} ({show(entry)})" for name, entry in value.items()]
+    elif isinstance(value, list | tuple):
+        entries = [show(entry) for entry in value]
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return text.count(value)
+    else:
+        return show(value)
+    n_more = len(entries) - _MAX_LISTED
+    if n_more > 1:
+        entries = [*entries[:_MAX_LISTED], f"and {text.count(n_more)} more"]
+    return ", ".join(entries)
 
 
 def searched(spec: StudySpec) -> list[str]:
     """Returns the names of the parameters that are not fixed."""
     return [name for name in spec.space.names if not isinstance(spec.space[name], Fixed)]
+
+
+def _budget(spec: StudySpec) -> str:
+    budget = spec.budget
+    parts = []
+    if budget.trials is not None:
+        parts.append(f"{text.count(budget.trials)} trial{'s' * (budget.trials != 1)}")
+    if spec.task:
+        parts.append(f"at most {budget.epochs} epoch{'s' * (budget.epochs != 1)} each")
+    if budget.total_epochs is not None:
+        parts.append(f"{text.count(budget.total_epochs)} epochs in all")
+    if budget.hours is not None:
+        parts.append(f"{budget.hours:g} hour{'s' * (budget.hours != 1)}")
+    if budget.target is not None:
+        parts.append(f"until {spec.metrics[0]} is {text.number(budget.target)}")
+    return ", ".join(parts)
 
 
 def _cost(report: CheckReport) -> dict[str, str]:
@@ -80,7 +115,12 @@ def _cost(report: CheckReport) -> dict[str, str]:
         return {"would run": f"on {workers}"}
     facts = {"an epoch": f"about {text.duration(report.seconds_per_epoch)} on one worker"}
     if report.upper_s is not None:
-        facts["the search"] = f"at most {text.clock(report.upper_s)} on {workers}"
+        facts["the search"] = f"at most {_roughly(report.upper_s)} on {workers}"
         if report.likely_s is not None and report.likely_s < report.upper_s:
-            facts["the search"] += f", likely about {text.clock(report.likely_s)}"
+            facts["the search"] += f", likely about {_roughly(report.likely_s)}"
+        facts["the search"] += ", after some seconds to start"
     return facts
+
+
+def _roughly(seconds: float) -> str:
+    return "a second" if seconds < 2 else text.duration(float(round(seconds)))

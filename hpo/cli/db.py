@@ -131,7 +131,7 @@ def _bar() -> Iterator[copying.OnProgress]:
     )
     shown = console.is_terminal and not console.is_dumb_terminal
     with bars.Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        task = bar.add_task("", total=None, start=False)
+        task = bar.add_task("", total=0, start=False)
 
         def show(now: copying.Progress) -> None:
             bar.start_task(task)

@@ -133,6 +133,12 @@ def failure(view: View) -> str:
     return f"trial {found.number} failed: {reason} (hpo show {shlex.quote(view.subject.name)})"
 
 
+def all_failed(view: View) -> bool:
+    """Tells whether trials have ended, and none but by failing."""
+    counts = view.snapshot.counts
+    return counts.failed == counts.finished > 0
+
+
 def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") -> list[str]:
     """Joins parts into lines no wider than ``width``, breaking between parts.
 
@@ -161,7 +167,9 @@ def _is_fixed(subject: Subject, name: str) -> bool:
 def _trials(view: View) -> str:
     n_trials, n_finished = view.subject.n_trials, view.snapshot.counts.finished
     done = text.count(n_finished)
-    return f"{done} trials" if n_trials is None else f"{done}/{text.count(n_trials)} trials"
+    if n_trials is None:
+        return f"{done} trial{'s' * (n_finished != 1)}"
+    return f"{done}/{text.count(n_trials)} trials"
 
 
 def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:

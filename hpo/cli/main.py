@@ -8,9 +8,11 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -132,6 +134,9 @@ def main() -> NoReturn:
 
 
 def _never_fail_to_print() -> None:
+    # A stream that was closed (`hpo ls >&-`) is None.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for the whole process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

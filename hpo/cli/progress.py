@@ -197,6 +197,9 @@ def follow(session: Session, console: Console, storage: str | None) -> RunEnd:
         end = session.wait(display.tick)
     finally:
         view = display.close()
+    if end.reason == "done" and frame.all_failed(view):
+        hint = f"`hpo show {shlex.quote(tracker.subject.name)}` tells why"
+        return RunEnd("failed", "every trial failed", 1, hint)
     _say_goodbye(console, tracker, view, end, storage)
     return end
 
@@ -220,11 +223,29 @@ def _say_goodbye(
         return
     if end.reason == "failed":
         return
-    subject = tracker.subject
-    n_trials = subject.n_trials
-    if view.snapshot.counts.finished == tracker.n_finished_before == n_trials:
-        console.print(" the budget was spent before; raise it with --trials", soft_wrap=True)
-    console.print(next_steps(subject, view, storage), soft_wrap=True)
+    for line in outcome(view, tracker.n_finished_before):
+        console.print(f" {line}", soft_wrap=True)
+    console.print(next_steps(tracker.subject, view, storage), soft_wrap=True)
+
+
+def outcome(view: frame.View, n_finished_before: int) -> list[str]:
+    """Returns what is not plain from the figures: why a study ended, and that it found nothing.
+
+    Args:
+        n_finished_before: Trials that had finished when this process came to the study.
+    """
+    subject, counts = view.subject, view.snapshot.counts
+    budget = None if subject.spec is None else subject.spec.budget
+    found = []
+    if counts.finished == n_finished_before and 0 < (subject.n_trials or 0) <= counts.finished:
+        found.append("the budget was spent before; raise it with --trials")
+    elif subject.reason == "target" and budget is not None and budget.target is not None:
+        found.append(f"the target of {text.number(budget.target)} is reached")
+    elif subject.reason == "deadline" and budget is not None and budget.hours is not None:
+        found.append(f"the {budget.hours:g} hours of its budget are over")
+    if not counts.complete:
+        found.append("no trial is complete, so there is no best one; `hpo show` tells why")
+    return found
 
 
 def next_steps(subject: Subject, view: frame.View, storage: str | None) -> str:

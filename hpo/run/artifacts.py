@@ -15,6 +15,9 @@ from hpo.run.remote import Remote, connect, is_remote
 
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
 
+# File systems allow 255.
+_MAX_NAME_BYTES = 200
+
 
 @dataclass(frozen=True)
 class Artifacts:
@@ -44,7 +47,7 @@ class Artifacts:
             LaunchError: The object store cannot be used here.
         """
         base = root or os.environ.get(ENVIRONMENT_VARIABLE)
-        name = re.sub(r"[^\w.-]+", "_", study_name)
+        name = _folder_name(study_name)
         if base and is_remote(base):
             remote = connect(base)
             prefix = f"{remote.prefix}/{name}".lstrip("/")
@@ -98,6 +101,15 @@ class Artifacts:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _folder_name(study_name: str) -> str:
+    """Returns a name that any file system takes, and that no other study has."""
+    name = re.sub(r"[^\w.-]+", "_", study_name)
+    if name == study_name and len(name.encode()) <= _MAX_NAME_BYTES and name.strip("."):
+        return name
+    short = name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+    return f"{short}-{_digest(study_name)[:8]}"
 
 
 def _default_root(url: str) -> Path:

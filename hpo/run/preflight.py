@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -89,13 +90,15 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
             raise
         return TaskFindings(error.problems)
     space = SearchSpace(draft.parameters or dict(task.space))
-    found = list(read_parameters(task, space, splits).problems)
+    with _threads(1):
+        found = list(read_parameters(task, space, splits).problems)
     # Parameters that are wrong in themselves have their message; the task may well miss them.
     found = [
         problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
     ]
     if not found:
-        names = _metric_names(task, splits, space)
+        with _threads(1):
+            names = _metric_names(task, splits, space)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
     return TaskFindings(tuple(found), task.metric, task.direction, task.space)
 
@@ -132,8 +135,10 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     assert spec.task is not None
     task, splits = _load(spec.task, spec.task_options, spec.validation, base_dir, allow)
     on_device = splits.to(places[0].device)
-    sizes = [one_batch(task, on_device, Params(p)).n_parameters for p in corners(spec.space)[:3]]
-    seconds = estimate(task, on_device, spec.space)
+    points = [Params(point) for point in corners(spec.space)[:3]]
+    with _threads(places[0].n_threads):
+        sizes = [one_batch(task, on_device, point).n_parameters for point in points]
+        seconds = estimate(task, on_device, spec.space)
     upper_s, likely_s = _durations(spec, seconds, len(places))
     return CheckReport(
         task=spec.task,
@@ -154,6 +159,19 @@ def describe(task: Task) -> Mapping[str, Any]:
     """Returns what a task says of its data, where it says something."""
     own = getattr(task, "describe", None)
     return own() if callable(own) else {}
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Lets PyTorch use as many threads as a worker would: more may be far slower, or faster."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _load(

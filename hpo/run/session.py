@@ -106,17 +106,19 @@ class Session:
         Ledger(db).reap(study.study_id)
 
     def wait(self, on_tick: Callable[[], None] | None = None, interval_s: float = 0.1) -> RunEnd:
-        """Runs the workers until they are through. Call it in the main thread.
+        """Runs the workers until they are through.
 
         The first Ctrl-C lets the workers put their trials down, so that the study can be
         continued; the second ends them at once, and their trials continue from their last
-        checkpoint.
+        checkpoint. Python hands signals to the main thread alone: a session that waits in another
+        one does not notice them.
 
         Args:
             on_tick: Called about every ``interval_s`` seconds.
             interval_s: Seconds between two looks at the workers.
         """
-        previous = {n: signal.signal(n, self._interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+        caught = (signal.SIGINT, signal.SIGTERM) if _is_main_thread() else ()
+        previous = {n: signal.signal(n, self._interrupt) for n in caught}
         supervisor = Supervisor(self._order, self._places, self.artifacts.log, self._on_death)
         try:
             return self._watch(supervisor, on_tick, interval_s)
@@ -239,6 +241,10 @@ def _name_metrics(db: Database, spec: StudySpec) -> None:
         optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(
             list(spec.metrics)
         )
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None) -> Any:

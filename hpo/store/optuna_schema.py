@@ -14,17 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 import sqlalchemy as sa
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX as DEFAULT_STUDY_NAME_PREFIX
 from optuna.storages._rdb import models
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 
 from hpo.errors import StoreError
+
+if TYPE_CHECKING:
+    # Loaded when it is needed, to create or check a schema: `hpo ls` starts quicker without it.
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
 _logger = logging.getLogger(__name__)
 
@@ -121,7 +124,7 @@ def utc_to_local(moment: datetime.datetime | None) -> datetime.datetime | None:
 def current_revision(bind: sa.Engine | sa.Connection) -> str | None:
     """Returns the revision of Optuna's schema in the database, or None where it has none."""
     with _connection(bind) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _context(connection).get_current_revision()
 
 
 def check_version(bind: sa.Engine | sa.Connection) -> None:
@@ -174,21 +177,39 @@ def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
         metadata.create_all(connection)
         _add_microseconds(connection)
         _insert_version_info(connection)
-        MigrationContext.configure(connection).stamp(_scripts(), OPTUNA_REVISION)
+        _context(connection).stamp(_scripts(), OPTUNA_REVISION)
         _logger.debug("created Optuna's tables at revision %s", OPTUNA_REVISION)
+
+
+FINER_TIMES = (
+    "ALTER TABLE trials MODIFY datetime_start DATETIME(6) NULL,"
+    " MODIFY datetime_complete DATETIME(6) NULL"
+)
+"""What MySQL and MariaDB need to keep a trial's times to the microsecond."""
+
+
+def keeps_microseconds(connection: sa.Connection) -> bool:
+    """Whether the times of trials are kept in full; not so on MySQL where Optuna made them."""
+    if not _is_mysql(connection):
+        return True
+    query = sa.text(
+        "SELECT MIN(datetime_precision) FROM information_schema.columns"
+        " WHERE table_schema = DATABASE() AND table_name = 'trials'"
+        " AND column_name IN ('datetime_start', 'datetime_complete')"
+    )
+    return connection.execute(query).scalar() == 6
 
 
 def _add_microseconds(connection: sa.Connection) -> None:
     # Optuna declares a plain DATETIME, which MySQL and MariaDB keep to the whole second: too
     # coarse for the duration of a trial, and less than the other databases hold. Optuna reads
     # and writes the finer column without noticing.
-    if connection.dialect.name in ("mysql", "mariadb"):
-        connection.execute(
-            sa.text(
-                "ALTER TABLE trials MODIFY datetime_start DATETIME(6) NULL,"
-                " MODIFY datetime_complete DATETIME(6) NULL"
-            )
-        )
+    if _is_mysql(connection):
+        connection.execute(sa.text(FINER_TIMES))
+
+
+def _is_mysql(connection: sa.Connection) -> bool:
+    return connection.dialect.name in ("mysql", "mariadb")
 
 
 def _insert_version_info(connection: sa.Connection) -> None:
@@ -218,7 +239,15 @@ def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
         yield connection
 
 
+def _context(connection: sa.Connection) -> MigrationContext:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection)
+
+
 def _scripts() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory(str(Path(models.__file__).with_name("alembic")))
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from hpo.store.optuna_schema import trials
 from hpo.store.tables import hpo_lease
+from hpo.store.upserts import insert_of
 
 T = TypeVar("T")
 Pair = tuple[int, int]
@@ -122,12 +122,15 @@ def _fenced_insert(
         *(given.c[name] for name in columns), *(hpo_lease.c[name] for name in of_lease)
     ).where(hpo_lease.c.trial_id == given.c.trial_id, hpo_lease.c.token == given.c.token)
     names = [*columns, *of_lease]
+    insert = insert_of(dialect)(table).from_select(names, source)
     if dialect == "mysql":
         # Not INSERT IGNORE, which would turn other errors into warnings, too.
         kept = {keys[0]: table.c[keys[0]]}
-        return mysql.insert(table).from_select(names, source).on_duplicate_key_update(kept)
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return make(table).from_select(names, source).on_conflict_do_nothing(index_elements=keys)
+        insert = insert.on_duplicate_key_update(kept)
+    else:
+        insert = insert.on_conflict_do_nothing(index_elements=keys)
+    assert isinstance(insert, sa.Insert)
+    return insert
 
 
 def _bind(name: str, kind: sa.types.TypeEngine[Any], dialect: str) -> sa.ColumnElement[Any]:

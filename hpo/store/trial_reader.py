@@ -116,9 +116,8 @@ def read_intermediate(
     """Returns step -> intermediate value for each trial, `CHUNK` of them in one statement."""
     result: dict[int, dict[int, float]] = {trial_id: {} for trial_id in trial_ids}
     for chunk in _chunks(trial_ids):
-        found = connection.execute(_STEPS, {"ids": chunk}).all()
-        for trial_id, rows in _collect(found).items():
-            result[trial_id] = rows.intermediate
+        for trial_id, step, number, text in connection.execute(_STEPS, {"ids": chunk}).all():
+            result[trial_id][step] = number if text is None else _special(text)
     return result
 
 
@@ -238,7 +237,14 @@ _HEADS = sa.select(*(schema.trials.c[name] for name in Head._fields)).order_by(
 _HEAD = sa.select(*(schema.trials.c[name] for name in Head._fields)).where(
     schema.trials.c.trial_id == sa.bindparam("trial")
 )
-_STEPS = _steps()
+_OF_STEPS = schema.trial_intermediate_values.c
+# These are the most rows by far, so they have no column that says nothing.
+_STEPS = sa.select(
+    _OF_STEPS.trial_id,
+    _OF_STEPS.step,
+    _OF_STEPS.intermediate_value,
+    _unless_finite(_OF_STEPS.intermediate_value_type),
+).where(_OF_STEPS.trial_id.in_(sa.bindparam("ids", expanding=True)))
 _ONE_PARAM = sa.select(schema.trial_params.c.param_value).where(
     schema.trial_params.c.trial_id == sa.bindparam("trial"),
     schema.trial_params.c.param_name == sa.bindparam("name"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from hpo.store import optuna_schema as schema
 
@@ -73,7 +73,7 @@ def many(target: Target, dialect: str, *, fenced: bool) -> sa.Insert:
     if dialect != "postgresql":
         return insert_or_update(target, dialect, None)
     columns = [sa.column(name, target.table.c[name].type) for name in target.columns]
-    rows = sa.cast(sa.bindparam("rows", type_=sa.Text), postgresql.JSON)
+    rows = sa.cast(sa.bindparam("rows", type_=sa.Text), sa.JSON)
     given = sa.func.json_to_recordset(rows).table_valued(*columns)
     given = given.render_derived(name="new", with_types=True)
     source = sa.select(*(given.c[name] for name in target.columns))
@@ -86,18 +86,25 @@ def many(target: Target, dialect: str, *, fenced: bool) -> sa.Insert:
     return insert_or_update(target, dialect, source)
 
 
+def insert_of(dialect: str) -> Callable[[sa.Table], Any]:
+    """Returns a dialect's own INSERT, which knows what to do about rows that are there."""
+    # Only the one that is needed: loading all of them takes a tenth of a second.
+    name = "mysql" if dialect == "mariadb" else dialect
+    make: Callable[[sa.Table], Any] = importlib.import_module(f"sqlalchemy.dialects.{name}").insert
+    return make
+
+
 def insert_or_update(target: Target, dialect: str, source: sa.Select[Any] | None) -> sa.Insert:
     """Returns an INSERT of `source` (None: of VALUES) that counts the rows it wrote."""
     if dialect in ("mysql", "mariadb"):
-        ours = mysql.insert(target.table)
+        ours = insert_of(dialect)(target.table)
         if source is not None:
             ours = ours.from_select(target.columns, source, include_defaults=False)
         key = target.keys[0]
         # Not INSERT IGNORE, which would also turn other errors into warnings.
         changes = {name: ours.inserted[name] for name in target.updates}
         return _counted(ours.on_duplicate_key_update(changes or {key: target.table.c[key]}))
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    other = make(target.table)
+    other = insert_of(dialect)(target.table)
     if source is not None:
         other = other.from_select(target.columns, source, include_defaults=False)
     if not target.updates:

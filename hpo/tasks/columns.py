@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 # Text that differs in nearly every row is a name, an address or prose, and no category.
 _MOST_DISTINCT: Final = 0.9
 _FEW_ROWS: Final = 20
+_MOST_NUMBERS: Final = 0.9
 _ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
 _LARGEST: Final = 1e100
 _COUNTER: Final = "counts the rows"
@@ -112,7 +113,28 @@ def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
     if _is_boolean(column, present):
         return {"": column.map({True: 1.0, False: 0.0}).astype("float64")}, ""
     numbers = as_numbers(column)
+    if numbers is None:
+        numbers = _mostly_numbers(column, present)
     return {"": _text(column) if numbers is None else numbers}, ""
+
+
+def _mostly_numbers(column: Series, present: Series) -> Series | None:
+    """Returns a column of measurements in which some are noted as text, such as ``-``.
+
+    Few distinct values are categories, whatever they look like: ``2``, ``4``, ``5 or more``.
+    """
+    if not (types.is_string_dtype(column.dtype) or column.dtype == object):
+        return None
+    numbers = pd.to_numeric(_text(column), errors="coerce")
+    n_numbers = int(numbers.notna().sum())
+    if n_numbers < _MOST_NUMBERS * len(present) or numbers.nunique() <= _FEW_ROWS:
+        return None
+    logger.info(
+        "column %s: %d values that are no numbers count as missing",
+        column.name,
+        len(present) - n_numbers,
+    )
+    return as_numbers(numbers)
 
 
 def _is_boolean(column: Series, present: Series) -> bool:

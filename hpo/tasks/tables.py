@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
 import logging
 import lzma
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +33,9 @@ _SEPARATORS: Final = ",;\t|"
 _HEAD_BYTES: Final = 65_536
 # What pandas takes for a missing value, and the mark of the UCI repository.
 _MISSING: Final = ("?",)
-_DECIMAL_COMMA: Final = r"[+-]?\d+(?:,\d+)?"
+_DECIMAL_COMMA: Final = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
+# What Windows programs write in western Europe and America.
+_OLD_ENCODING: Final = "cp1252"
 
 
 def wrong(option: str, message: str) -> SpecError:
@@ -39,13 +43,15 @@ def wrong(option: str, message: str) -> SpecError:
     return SpecError(source="the study", problems=[Problem(f"task_options.{option}", message)])
 
 
-def read_table(path: Path, separator: str | None = None) -> DataFrame:
+def read_table(path: Path, separator: str | None = None, encoding: str | None = None) -> DataFrame:
     """Reads a table with named columns.
 
     Args:
         path: A ``.csv``, ``.tsv`` or ``.txt`` file, also compressed (``.gz``, ``.bz2``, ``.xz``),
             or a ``.parquet`` file.
         separator: What stands between the fields of a text file; None to tell by its first line.
+        encoding: Of a text file, as Python calls it; None for UTF-8, or UTF-16 with its mark, or,
+            where it is neither, Windows-1252.
 
     Returns:
         The rows under a plain index; all column names are text and differ.
@@ -62,9 +68,13 @@ def read_table(path: Path, separator: str | None = None) -> DataFrame:
         allowed = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES[:1]))
         raise wrong("data", f"{path.name} must be one of {allowed} by its name")
     try:
-        frame = _read_parquet(path) if suffix in PARQUET_SUFFIXES else _read_text(path, separator)
+        if suffix in PARQUET_SUFFIXES:
+            frame = _read_parquet(path)
+        else:
+            frame = _read_encoded(path, separator, encoding)
     except UnicodeError as error:
-        raise wrong("data", f"{path.name} is not UTF-8 text; save it in that encoding") from error
+        known = encoding or "UTF-8"
+        raise wrong("data", f"{path.name} is not {known} text; save it as UTF-8") from error
     except (ValueError, OSError, EOFError, lzma.LZMAError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise wrong("data", f"{path.name} cannot be read: {reason}") from error
@@ -89,7 +99,9 @@ def _require_file(path: Path) -> None:
 def _require_names(path: Path, names: Sequence[str]) -> None:
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise wrong("data", f"{path.name} has several columns called {twice!r}")
+        is_number = twice.replace(".", "", 1).lstrip("+-").isdigit()
+        ask = "; is its first line no header?" if is_number else ""
+        raise wrong("data", f"{path.name} has several columns called {twice!r}{ask}")
 
 
 def _read_parquet(path: Path) -> DataFrame:
@@ -101,7 +113,38 @@ def _read_parquet(path: Path) -> DataFrame:
     return frame.reset_index(drop=not has_name)
 
 
-def _read_text(path: Path, separator: str | None) -> DataFrame:
+def _read_encoded(path: Path, separator: str | None, encoding: str | None) -> DataFrame:
+    if encoding is not None:
+        _require_encoding(encoding)
+        return _read_text(path, separator, encoding)
+    try:
+        return _read_text(path, separator)
+    except UnicodeError:
+        # Any bytes are text in such an encoding, but no text holds a NUL.
+        with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
+            if b"\0" in binary.read(_HEAD_BYTES):
+                raise
+        frame = _read_text(path, separator, _OLD_ENCODING)
+    say_once(
+        f"{path.name} is not UTF-8 text; read as Windows-1252 (task_options.encoding names another)"
+    )
+    return frame
+
+
+@cache
+def say_once(message: str) -> None:
+    """Warns, once however often a process reads the table."""
+    logger.warning("%s", message)
+
+
+def _require_encoding(encoding: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise wrong("encoding", f"no encoding is called {encoding!r}; such as latin-1") from None
+
+
+def _read_text(path: Path, separator: str | None, given: str | None = None) -> DataFrame:
     import pandas
 
     with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
@@ -109,7 +152,8 @@ def _read_text(path: Path, separator: str | None) -> DataFrame:
         if not head.strip():
             raise wrong("data", f"{path.name} is empty")
         binary.seek(0)
-        encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        marked = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        encoding = given or marked
         # Cut in the middle of a character, perhaps; the whole file is read strictly.
         first = head.decode(encoding, errors="ignore")
         chosen = separator or _separator(first)
@@ -156,5 +200,6 @@ def _with_decimal_commas(frame: DataFrame) -> DataFrame:
         present = column.dropna().astype(str).str.strip()
         if present.str.fullmatch(_DECIMAL_COMMA).all():
             logger.info("column %s: read the comma as a decimal point", name)
-            frame[name] = pandas.to_numeric(column.str.strip().str.replace(",", "."))
+            plain = column.str.strip().str.replace(".", "", regex=False)
+            frame[name] = pandas.to_numeric(plain.str.replace(",", ".", regex=False))
     return frame

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -16,15 +15,14 @@ from hpo.spec.space import Categorical, Float, Int
 from hpo.tasks import columns, scores
 from hpo.tasks.blocks import MLP_DEFAULTS, mlp
 from hpo.tasks.encoding import TableEncoder
-from hpo.tasks.tables import read_table, wrong
+from hpo.tasks.tables import read_table, say_once, wrong
 from hpo.tasks.targets import Target, read_target, require_kind
 from hpo.train import metrics
 from hpo.train.data import Data
 from hpo.train.task import Task
 
-logger = logging.getLogger(__name__)
-
 _MIN_ROWS: Final = 10
+_OPTIONAL: Final = ("separator", "encoding")
 _MAX_LISTED: Final = 12
 
 
@@ -37,6 +35,7 @@ class Tabular(Task):
         kind: ``classification``, ``regression``, or ``auto`` to tell by the target's values.
         drop: Columns to leave out.
         separator: What stands between the fields of a text file, if that cannot be told.
+        encoding: Of a text file that is neither UTF-8 nor Windows-1252, such as ``shift-jis``.
 
     Raises:
         SpecError: The file or one of the columns is not there, or cannot be used.
@@ -64,10 +63,11 @@ class Tabular(Task):
         kind: str = "auto",
         drop: str | Sequence[str] = (),
         separator: str | None = None,
+        encoding: str | None = None,
     ) -> None:
-        _require_text(data=data, target=target, separator=separator)
+        _require_text(data=data, target=target, separator=separator, encoding=encoding)
         require_kind(kind)
-        frame = read_table(Path(data), separator)
+        frame = read_table(Path(data), separator, encoding)
         dropped = _names(drop)
         _require_columns(frame, target, dropped)
         frame = _with_target(frame, target)
@@ -145,7 +145,7 @@ def _require_text(**options: Any) -> None:
     problems = [
         Problem(f"task_options.{name}", f"must be text; found {value!r}")
         for name, value in options.items()
-        if not (isinstance(value, str) and value) and not (name == "separator" and value is None)
+        if not (isinstance(value, str) and value) and not (name in _OPTIONAL and value is None)
     ]
     if problems:
         raise SpecError(source="the study", problems=problems)
@@ -181,9 +181,8 @@ def _with_target(frame: DataFrame, target: str) -> DataFrame:
     is_known = frame[target].notna()
     n_known = int(is_known.sum())
     if n_known < len(frame):
-        logger.warning(
-            "left out %d of %d rows without a %s", len(frame) - n_known, len(frame), target
-        )
+        say_once(f"left out {len(frame) - n_known:,} of {len(frame):,} rows without a {target}")
     if n_known < _MIN_ROWS:
-        raise wrong("data", f"has {n_known} rows with a {target}; it takes at least {_MIN_ROWS}")
+        rows = f"{n_known} row{'s' * (n_known != 1)}"
+        raise wrong("data", f"has {rows} with a {target}; it takes at least {_MIN_ROWS}")
     return frame[is_known].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ Kind: TypeAlias = Literal["classification", "regression"]
 KINDS: Final = ("classification", "regression")
 
 _NUMBERS: Final = "biuf"
+_INDICES: Final = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Targets:
 
 
 def as_features(x: Any, what: str = "the features") -> Tensor:
-    """Returns features as float32.
+    """Returns features as float32, or as int64 what a tensor of int32 or int64 holds.
 
     Args:
         x: A tensor, NumPy array, DataFrame, sparse matrix or nested list; [N] becomes [N, 1].
@@ -49,7 +51,10 @@ def as_features(x: Any, what: str = "the features") -> Tensor:
     values = x.detach() if isinstance(x, Tensor) else torch.from_numpy(_numbers(x, what))
     if values.is_complex():
         raise TaskError(f"{what} must be real numbers; found complex ones")
-    values = values.to(dtype=torch.float32)
+    # Whoever makes such a tensor means indices, as an embedding takes them. NumPy and pandas have
+    # whole numbers for quantities as well.
+    is_index = isinstance(x, Tensor) and x.dtype in _INDICES
+    values = values.to(dtype=torch.int64 if is_index else torch.float32)
     if values.dim() == 0:
         raise TaskError(f"{what} must have one row a sample; found a single number")
     if values.dim() == 1:
@@ -108,12 +113,27 @@ def _numbers(x: Any, what: str) -> NDArray[Any]:
         return np.array(x.to_numpy(dtype="float32", na_value=np.nan))
     if hasattr(x, "toarray"):
         x = x.toarray()
+    if _is_several(x):
+        raise TaskError(
+            f"{what} must be one tensor, and these are several",
+            hint="join them with torch.cat, and let the model take them apart",
+        )
     try:
         # A copy, because torch refuses arrays that are read-only or run backwards.
         return np.array(x, dtype=np.float32)
     except (ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise TaskError(f"{what} must be numbers, as many in each row: {reason}") from error
+
+
+def _is_several(x: Any) -> bool:
+    """Tells whether these are several inputs, such as a tuple of an image and its caption."""
+    if isinstance(x, Mapping):
+        return True
+    if not isinstance(x, list | tuple):
+        return False
+    shapes = [tuple(part.shape) for part in x if hasattr(part, "shape")]
+    return len(set(shapes)) > 1 and any(len(shape) > 1 for shape in shapes)
 
 
 def _is_text(dtype: Any) -> bool:

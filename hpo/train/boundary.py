@@ -48,7 +48,17 @@ def user_code(doing: str) -> Iterator[None]:
     except HpoError:
         raise
     except Exception as error:
-        raise TaskError(f"{doing} raises {type(error).__name__}: {error}") from error
+        said = f"{doing} raises {type(error).__name__}: {error}".removesuffix(": ")
+        raise TaskError(said, hint=_advice(str(error))) from error
+
+
+def _advice(message: str) -> str | None:
+    """Returns what helps against what PyTorch says of features that are of the wrong type."""
+    if "'indices'" in message and "FloatTensor" in message:
+        return "for an embedding give the features as a tensor of whole numbers (torch.int64)"
+    if "same dtype" in message and "Long" in message:
+        return "features in a tensor of whole numbers stay such; for a layer as this use x.float()"
+    return None
 
 
 def failure_of(error: Exception) -> Failure:

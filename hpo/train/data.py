@@ -44,7 +44,7 @@ class Part:
     """Some of the samples.
 
     Attributes:
-        x: Features of shape [N, ...], float32.
+        x: Features of shape [N, ...], float32, or int64 for indices such as tokens.
         y: Classes of shape [N, ...], int64, or numbers of shape [N] or [N, T], float32.
     """
 
@@ -146,8 +146,10 @@ class Data:
         The study's ``[validation]`` says how, except for what is given here.
 
         Args:
-            x: Features, one row a sample: a tensor, NumPy array, DataFrame or nested list. They
-                become float32; a model that looks up whole numbers turns them back.
+            x: Features of any shape, one row a sample: a tensor, NumPy array, DataFrame or nested
+                list. A tensor of int32 or int64 stays whole numbers, as embeddings need them;
+                everything else becomes float32. A model takes one tensor: several inputs must be
+                joined in it.
             y: Targets, one a sample: numbers, or classes of any type.
             kind: ``classification`` or ``regression``; by default real numbers are a regression,
                 anything else are classes.
@@ -190,6 +192,9 @@ class Data:
         if len({x.shape[1:] for x in xs}) > 1:
             shapes = ", ".join(str(list(x.shape)) for x in xs)
             raise TaskError(f"the splits must have features of one shape; found {shapes}")
+        if len({x.dtype for x in xs}) > 1:
+            types = ", ".join(str(x.dtype).removeprefix("torch.") for x in xs)
+            raise TaskError(f"the splits must have features of one type; found {types}")
         targets = as_targets(_joined([y for _, y in pairs]), kind)
         ys = _cut(targets.y, [(len(x), n_rows(y)) for x, (_, y) in zip(xs, pairs, strict=True)])
         parts = [Part(x, y) for x, y in zip(xs, ys, strict=True)]

@@ -29,6 +29,7 @@ def default_metrics(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns the share of targets that have the largest of the logits [N, ..., C]."""
+    _require_logits("accuracy", outputs, targets)
     return (outputs.argmax(-1) == targets).float().mean()
 
 
@@ -39,6 +40,7 @@ def f1(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: Logits of shape [N, ..., C].
         targets: Classes of shape [N, ...].
     """
+    _require_logits("f1", outputs, targets)
     n_classes = outputs.shape[-1]
     predicted, targets = outputs.argmax(-1).flatten(), targets.flatten()
     hits = torch.bincount(targets[predicted == targets], minlength=n_classes)
@@ -58,9 +60,25 @@ def auroc(outputs: Tensor, targets: Tensor) -> Tensor:
     Returns:
         NaN when a class, or everything but a class, is missing from the targets.
     """
+    _require_logits("auroc", outputs, targets)
     scores = outputs.softmax(-1)
     classes = [1] if outputs.shape[-1] == 2 else list(range(outputs.shape[-1]))
     return torch.stack([_binary_auroc(scores[:, c], targets == c) for c in classes]).mean()
+
+
+def _require_logits(metric: str, outputs: Tensor, targets: Tensor) -> None:
+    """Refuses outputs of which the largest says nothing: a single one a sample.
+
+    Raises:
+        TaskError: The shapes do not go together.
+    """
+    if outputs.shape[:-1] == targets.shape and outputs.shape[-1] > 1:
+        return
+    raise TaskError(
+        f"{metric} needs one output a class; found outputs of shape {list(outputs.shape)} for "
+        f"targets of shape {list(targets.shape)}",
+        hint="define metrics() for what your model returns, or return one output a class",
+    )
 
 
 def _binary_auroc(scores: Tensor, positive: Tensor) -> Tensor:

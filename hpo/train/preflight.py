@@ -18,6 +18,7 @@ from hpo.train.hyperparameters import complete, n_per_batch
 from hpo.train.probes import scattered, typical
 from hpo.train.reading import ParameterReport, read_parameters
 from hpo.train.seeds import batch_bounds, sample_order, seeded
+from hpo.train.soundness import require_finite, require_sound
 from hpo.train.task import Task
 from hpo.train.training import Training, begin, build_model, trainable
 
@@ -64,13 +65,15 @@ def metric_names(task: Task, splits: Splits, params: Params | None = None) -> tu
         params: A point of the space; none where the task's defaults are enough.
 
     Raises:
-        TaskError: The task's code raises, or the params are impossible.
+        TaskError: The task's code raises, does what it cannot mean, or the params are impossible.
     """
     device = splits.train.y.device
     with user_code(f"the task {type(task).__name__}"), seeded(0, device):
         # No optimizer: PyTorch loads its compiler, which takes a second, with the first one.
         model = build_model(task, complete(params or Params(), task.defaults)).to(device)
+        require_sound(task, model, splits)
         measured = evaluate(task, model, head(splits.val, _MAX_ROWS), "val")
+        require_finite(measured["val_loss"])
     return ("train_loss", *measured)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-LIMIT_S = 90.0
+LIMIT_S = 180.0
 
 
 @dataclass
@@ -94,6 +94,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
     for (pid,) in shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL"):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.conftest import Shell
 from tests.e2e.test_run import STUDY
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 def _free_port() -> int:
@@ -86,6 +86,6 @@ def test_the_dashboard_shows_studies_trials_and_curves(shell: Shell) -> None:
     assert "Hyperparameter Importance" in page
 
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode in (0, 130), output
     assert "Traceback" not in output

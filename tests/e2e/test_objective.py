@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from tests.e2e.conftest import Shell
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 SCRIPT = '''
 """Optuna example: a classifier's hyperparameters, conditional, with pruning."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -13,7 +15,7 @@ from optuna.trial import TrialState
 
 from tests.e2e.conftest import Shell
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 STUDY = """
 name      = "small"
@@ -99,7 +101,7 @@ def test_ctrl_c_leaves_a_study_that_the_same_command_finishes(shell: Shell) -> N
     process = shell.start("run", "small.toml", "--workers", "2")
     shell.until(lambda: _finished(shell) >= 1, "a finished trial")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert _finished(shell) < 12
@@ -118,7 +120,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(shell: Shell)
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch >= 3"), "some epochs")
     ((pid,),) = shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL LIMIT 1")
     os.kill(pid, signal.SIGKILL)
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     _assert_whole(shell, 8)
     _assert_curves_are_whole(shell, 40)
@@ -153,13 +155,35 @@ def test_workers_whose_run_was_killed_put_their_trials_down_by_themselves(shell:
     assert shell.query("SELECT count(*) FROM hpo_lease WHERE worker_id IS NOT NULL") == [(0,)]
 
 
+def test_a_study_of_which_every_trial_fails_has_failed(shell: Shell) -> None:
+    shell.write("fails.py", FAILING_TASK)
+    shell.write("fails.toml", FAILS)
+    output = shell.hpo("run", "fails.toml", "--workers", "1", expect=1)
+    assert "error: every trial failed\nhint: `hpo show fails` tells why" in output
+    assert shell.states() == {"FAIL": 2}
+
+
+def test_python_runs_a_study_in_a_thread_of_a_script_without_a_main_guard(shell: Shell) -> None:
+    _study(shell, trials=2, epochs=2)
+    shell.write("script.py", SCRIPT)
+    output = subprocess.run(
+        [sys.executable, "-W", "error", "script.py"],
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert (output.stdout, output.stderr) == ("2 done\n3 done\n", "")
+
+
 def test_a_second_machine_joins_by_name(shell: Shell) -> None:
     _study(shell, trials=40, epochs=20)
     process = shell.start("run", "small.toml", "--workers", "1")
     shell.until(lambda: _finished(shell) >= 1, "a finished trial")
     output = shell.hpo("worker", "small", "--workers", "1")
     assert "Traceback" not in output
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == 0
     _assert_whole(shell, 40)
     assert len(shell.query("SELECT DISTINCT worker_id FROM hpo_worker")) == 2
@@ -200,6 +224,53 @@ class Digits(hpo.Task):
             raise ValueError("broken on purpose")
         return nn.Sequential(nn.Linear(64, params.width), nn.ReLU(), nn.Linear(params.width, 10))
 '''
+
+
+FAILING_TASK = """
+import hpo
+from torch import nn
+
+
+class Fails(hpo.Task):
+    def data(self):
+        return hpo.data.digits()
+
+    def model(self, params):
+        return nn.Linear(64, 10)
+
+    def loss(self, outputs, targets):
+        # What looks at the task before the study does so without gradients.
+        assert not outputs.requires_grad, "broken on purpose"
+        return super().loss(outputs, targets)
+"""
+
+FAILS = """
+task   = "fails.py:Fails"
+metric = "val_accuracy"
+
+[budget]
+trials = 2
+
+[space]
+learning_rate = { low = 0.1, high = 0.2 }
+"""
+
+SCRIPT = """
+import threading
+
+import hpo
+
+
+def tune():
+    for trials in (2, 3):
+        study = hpo.run("small.toml", trials=trials, workers=1)
+        print(len(study.trials), study.state)
+
+
+thread = threading.Thread(target=tune)
+thread.start()
+thread.join()
+"""
 
 
 def test_from_python(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 from hpo.store import optuna_schema, trial_cache, trial_reader
 from hpo.store.database import Database
 from hpo.store.storage import Storage
+from hpo.store.stored_trial import StoredTrial
 
 pytestmark = pytest.mark.integration
 
@@ -248,6 +250,30 @@ def test_a_deferred_trial_equals_one_read_at_once(
     assert other.get_trial(ids[1]) == deferred[1]
     assert "intermediate_values={1: 0.5, 2: 0.5}" in repr(deferred[2])
     assert storage.get_all_trials(study_id)[3] == other.get_trial(ids[3])
+
+
+def test_values_are_read_for_trials_that_ended_alike(storage: Storage, other: Storage) -> None:
+    study_id = new_study(other)
+    ids = other.create_trials(study_id, 2 * trial_cache.EAGER)
+    other.report([(i, 1, 0.5) for i in ids])
+    ends = (TrialState.PRUNED, TrialState.COMPLETE)
+    other.finish([(i, ends[n % 2], [0.5]) for n, i in enumerate(ids)])
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    assert trials[0].intermediate_values == {1: 0.5}
+    deferred = [t.is_deferred for t in trials if isinstance(t, StoredTrial)]
+    assert deferred == [False, True] * trial_cache.EAGER
+
+
+def test_the_collector_is_as_it_was_after_a_read(storage: Storage) -> None:
+    study_id = new_study(storage)
+    storage.get_all_trials(study_id)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        storage.get_all_trials(study_id)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_intermediate_values_of_a_deleted_study_are_not_made_up(

@@ -1,9 +1,12 @@
 """What the progress display draws, as text of a given width."""
 
+import dataclasses
+
 import pytest
 from rich.cells import cell_len
 
-from hpo.cli.frame import View, failure, lines, plain
+from hpo.cli.frame import View, all_failed, failure, lines, plain
+from hpo.cli.progress import outcome
 from hpo.report.progress import Failure, Snapshot
 from hpo.report.queries import Counts, Subject
 from hpo.report.trials import TrialRow
@@ -120,3 +123,34 @@ def test_a_failure_names_its_reason_and_where_to_look() -> None:
     assert failure(view) == "trial 3 failed: ValueError: broken (hpo show digits-mlp)"
     silent = View(SUBJECT, Snapshot(Counts(failed=1), 0, None, Failure(3, "oom", "")))
     assert failure(silent) == "trial 3 failed: oom (hpo show digits-mlp)"
+
+
+def _ended(counts: Counts, reason: str | None, **budget: float) -> View:
+    spec = StudySpec(**{**SPEC.to_table(), "budget": budget})
+    n_trials = None if spec.budget.trials is None else int(spec.budget.trials)
+    subject = dataclasses.replace(SUBJECT, spec=spec, n_trials=n_trials, reason=reason)
+    return View(subject, Snapshot(counts, 9, None, None))
+
+
+def test_why_a_study_ended() -> None:
+    some = Counts(complete=4)
+    assert outcome(_ended(some, "budget", trials=4), 0) == []
+    spent = ["the budget was spent before; raise it with --trials"]
+    assert outcome(_ended(some, "budget", trials=4), 4) == spent
+    assert outcome(_ended(some, "budget", trials=2), 4) == spent
+    assert outcome(_ended(some, "target", target=0.5), 0) == ["the target of 0.5000 is reached"]
+    assert outcome(_ended(some, "deadline", hours=0.5), 0) == [
+        "the 0.5 hours of its budget are over"
+    ]
+    (nothing,) = outcome(_ended(Counts(pruned=3), "budget", trials=3), 0)
+    assert nothing.startswith("no trial is complete")
+
+
+def test_whether_every_trial_failed() -> None:
+    assert all_failed(_ended(Counts(failed=3), "budget", trials=3))
+    assert not all_failed(_ended(Counts(failed=3, pruned=1), "budget", trials=4))
+    assert not all_failed(_ended(Counts(), "deadline", hours=1))
+
+
+def test_one_trial_is_no_trials() -> None:
+    assert plain(_ended(Counts(complete=1), None, hours=1)) == "1 trial"

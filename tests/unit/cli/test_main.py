@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -199,3 +200,12 @@ def test_a_wrong_command_line(arguments: list[str], message: str) -> None:
     first, *hints = result.stderr.splitlines()
     assert first == f"error: {message}"
     assert all(hint.startswith("hint: hpo ") and hint.endswith("--help") for hint in hints)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(closed: str, tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m hpo ls {closed}'
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    # There is no database here, and that is all that is wrong.
+    assert ended.returncode == 3
+    assert "Error" not in ended.stdout + ended.stderr

@@ -39,8 +39,17 @@ class Away:
 
 
 def test_files_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
-    files = Artifacts.of("a study/é", f"sqlite:///{tmp_path}/hpo.db")
-    assert files.folder == tmp_path / "hpo.artifacts" / "a_study_é"
+    files = Artifacts.of("study-é", f"sqlite:///{tmp_path}/hpo.db")
+    assert files.folder == tmp_path / "hpo.artifacts" / "study-é"
+
+
+def test_each_study_has_a_folder_of_its_own_that_any_file_system_takes(tmp_path: Path) -> None:
+    names = ["a study/é", "a_study_é", "a study:é", "日" * 199 + "x", "日" * 199 + "y", ".."]
+    folders = [Artifacts.of(name, f"sqlite:///{tmp_path}/hpo.db").folder for name in names]
+    assert len(set(folders)) == len(names)
+    assert {folder.parent for folder in folders} == {tmp_path / "hpo.artifacts"}
+    assert folders[0].name.startswith("a_study_é-")
+    assert all(len(folder.name.encode()) < 255 and folder.name != ".." for folder in folders)
 
 
 def test_the_folder_that_was_asked_for_goes_before_the_environments(

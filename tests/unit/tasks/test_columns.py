@@ -126,3 +126,15 @@ def test_no_column_of_use() -> None:
     columns = find_columns(pd.DataFrame({"x": [1] * 50}))
     assert columns.frame.empty
     assert find_columns(pd.DataFrame(index=range(3))).dropped == {}
+
+
+def test_measurements_with_a_word_among_them_are_numbers() -> None:
+    values = [*(i * i / 10 for i in range(40)), "-", "below 3"]
+    columns = find(values, n=len(values))
+    assert columns.numeric == ["c", "other"]
+    assert columns.frame["c"].isna().sum() == 2
+
+
+def test_few_numbers_with_a_word_among_them_are_categories() -> None:
+    values = ["2", "3", "4", "5 or more", *["2"] * 96]
+    assert find(values, n=len(values)).categorical == ["c"]

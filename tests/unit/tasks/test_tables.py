@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hpo.errors import SpecError
-from hpo.tasks.tables import read_table
+from hpo.tasks.tables import read_table, say_once
 
 PLAIN = "a,b,c\n1,x,2.5\n2,y,3.5\n"
 
@@ -32,7 +32,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
         ("t.csv", "\n" + PLAIN),
         ("t.csv", PLAIN.encode("utf-8-sig")),
         ("t.csv", PLAIN.encode("utf-16")),
-        ("t.csv.gz", gzip.compress(PLAIN.encode())),
+        ("t.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
     ],
 )
 def test_text_files(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -74,6 +74,27 @@ def test_parquet(tmp_path: Path) -> None:
     assert list(read_table(tmp_path / "t.pq").columns) == ["a", "5"]
 
 
+def test_other_encodings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    say_once.cache_clear()
+    path = write(tmp_path, "t.csv", "a,b\nMünchen,1 €\n".encode("cp1252"))
+    for _ in range(2):
+        assert read_table(path)["a"].tolist() == ["München"]
+    assert read_table(path)["b"].tolist() == ["1 €"]
+    assert caplog.text.count("t.csv is not UTF-8 text; read as Windows-1252") == 1
+    path = write(tmp_path, "j.csv", "a,b\n東京,1\n".encode("shift-jis"))
+    assert read_table(path, encoding="shift-jis")["a"].tolist() == ["東京"]
+    with pytest.raises(SpecError, match="no encoding is called 'utf-9'"):
+        read_table(path, encoding="utf-9")
+
+
+def test_numbers_as_continental_europe_writes_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "a;b;c\n1.234,5;1,5;1.2.3\n12;-2;4,5\n1.000.000,25;+3,0;6\n")
+    frame = read_table(path)
+    assert frame["a"].tolist() == [1234.5, 12.0, 1_000_000.25]
+    assert frame["b"].tolist() == [1.5, -2.0, 3.0]
+    assert frame["c"].tolist() == ["1.2.3", "4,5", "6"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -84,9 +105,11 @@ def test_parquet(tmp_path: Path) -> None:
         ("t.csv", "a;b;a \n1;2;3\n", "t.csv has several columns called 'a'"),
         ("t.csv", "a,b\n1,2,3\n", "more fields than its header"),
         ("t.csv", "a,b\n1,2\n1,2,3,4\n", "t.csv cannot be read: "),
-        ("t.csv", "a,b\nM\xfcnchen,1\n".encode("latin-1"), "t.csv is not UTF-8 text"),
+        ("t.csv", b"a,b\nM\xfcnchen,1\n\0,2\n", "t.csv is not UTF-8 text"),
+        ("t.csv", b"a,b\nM\x81nchen,1\n", "t.csv is not UTF-8 text"),
+        ("t.csv", "5,0,0\n1,2,3\n", "several columns called '0'; is its first line no header?"),
         ("t.csv.gz", PLAIN, "t.csv.gz cannot be read: "),
-        ("t.csv.gz", gzip.compress(PLAIN.encode())[:-12], "t.csv.gz cannot be read: "),
+        ("t.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)[:-12], "t.csv.gz cannot be read: "),
         ("t.parquet", PLAIN, "t.parquet cannot be read: "),
         ("t.parquet", b"", "t.parquet cannot be read: "),
         ("t.xlsx", "", "t.xlsx must be one of .csv, .tsv, .txt, .parquet by its name"),

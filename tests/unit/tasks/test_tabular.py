@@ -15,6 +15,7 @@ from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.spec.study import ValidationSpec
 from hpo.tasks.resolve import resolve
+from hpo.tasks.tables import say_once
 from hpo.tasks.tabular import Tabular
 from hpo.train.hyperparameters import standard_names
 from hpo.train.task import Task
@@ -72,7 +73,8 @@ def test_targets(table: Path, target: str, metric: str, n_out: int) -> None:
 
 
 def test_description(table: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    say_once.cache_clear()
+    with caplog.at_level(logging.INFO, logger="hpo"):
         task = Tabular(data=str(table), target="churned", drop=["grade"])
     assert task.describe() == {
         "kind": "classification",

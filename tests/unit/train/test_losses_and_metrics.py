@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,13 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         losses.cross_entropy(random(9), classes(9))
     with pytest.raises(TaskError, match="found"):
         metrics.r2(random(9, 9), random(9))
+
+
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.f1, metrics.auroc])
+@pytest.mark.parametrize("shape", [(9, 1), (9,)])
+def test_the_largest_of_a_single_output_says_nothing(metric: Any, shape: tuple[int]) -> None:
+    with pytest.raises(TaskError, match=r"needs one output a class; found outputs of shape \[9"):
+        metric(random(*shape), classes(9, n=2))
 
 
 @pytest.mark.parametrize("n", [2, 4])

@@ -21,7 +21,8 @@ ROWS = [[1, 2], [3, 4], [5, 6]]
         np.array(ROWS),
         np.array(ROWS, dtype=np.uint8)[::1],
         np.array(ROWS)[::-1][::-1],
-        torch.tensor(ROWS),
+        torch.tensor(ROWS, dtype=torch.uint8),
+        torch.tensor(ROWS, dtype=torch.float16),
         torch.tensor(ROWS, dtype=torch.float64, requires_grad=True),
         pd.DataFrame(ROWS),
         pd.DataFrame(ROWS).astype("Int64"),
@@ -34,6 +35,27 @@ def test_features_of_any_form(x: Any) -> None:
     assert features.dtype == torch.float32
     assert features.tolist() == ROWS
     assert not features.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_a_tensor_of_indices_keeps_whole_numbers(dtype: torch.dtype) -> None:
+    features = as_features(torch.tensor(ROWS, dtype=dtype))
+    assert features.dtype == torch.int64
+    assert features.tolist() == ROWS
+    assert as_features(torch.zeros(3, 1, 8, 8, dtype=dtype)).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        (torch.ones(3, 2), torch.ones(3, 4)),
+        [np.ones((3, 2)), np.ones((3, 1, 4, 4))],
+        {"image": torch.ones(3, 2)},
+    ],
+)
+def test_several_inputs_are_refused(x: Any) -> None:
+    with pytest.raises(TaskError, match="must be one tensor, and these are several"):
+        as_features(x)
 
 
 def test_a_single_feature_becomes_a_column() -> None:

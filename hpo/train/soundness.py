@@ -1,0 +1,112 @@
+"""Mistakes in a task that train without complaint, or end in a message that explains nothing.
+
+Shapes: N samples, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from hpo.errors import TaskError
+from hpo.train.boundary import attempt
+from hpo.train.engine import Failure
+from hpo.train.evaluation import as_float, floats, predict
+from hpo.train.task import Task
+from hpo.train.training import smooths, trainable
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+_N_ROWS: Final = 64
+_CLOSE: Final = 1e-4
+
+
+def require_sound(task: Task, model: nn.Module, splits: Splits) -> None:
+    """Looks at what a model returns for a few samples, and at what the task makes of it.
+
+    Args:
+        task: The task.
+        model: Untrained.
+        splits: Its data, on the model's device.
+
+    Raises:
+        TaskError: Nothing can be trained, an output for a class is missing, or outputs [N, 1] and
+            targets [N] are compared each with each.
+    """
+    if not task.has_own("optimizer"):
+        trainable(model)
+    model.eval()
+    with torch.inference_mode():
+        targets = splits.val.y[:_N_ROWS]
+        outputs = predict(model, splits.val.x[:_N_ROWS])
+        if smooths(task, splits):
+            _require_classes(outputs, targets, splits.n_classes or 0)
+        if outputs.shape == (*targets.shape, 1):
+            _require_pairs(task, outputs, targets)
+
+
+def require_finite(loss: float) -> None:
+    """Refuses a loss that is no number before anything was trained.
+
+    Raises:
+        TaskError: It is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise TaskError(
+            f"the loss of the untrained model is {loss}",
+            hint="look for a division by 0, a logarithm of 0, or inputs that are far from 1",
+        )
+
+
+def _require_classes(outputs: Tensor, targets: Tensor, n_classes: int) -> None:
+    # On a GPU a class without an output ends the process; on a CPU it is an index out of bounds.
+    if outputs.dim() == targets.dim() + 1 and outputs.shape[-1] < n_classes:
+        n = outputs.shape[-1]
+        raise TaskError(
+            f"the model returns {n} output{'s' * (n > 1)} a sample, and the data has "
+            f"{n_classes} classes",
+            hint="return one output a class, or define loss() and metrics()",
+        )
+
+
+def _require_pairs(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Refuses functions that compare [N, 1] with [N]: PyTorch makes [N, N] of both.
+
+    Where that does not happen, outputs of shape [N] give the same value, or are refused.
+    """
+    for name, values in _own(task).items():
+        given = values(outputs, targets)
+        paired = attempt(lambda values=values: values(outputs.squeeze(-1), targets))  # type: ignore[misc]
+        if isinstance(paired, Failure) or _are_close(given, paired):
+            continue
+        n = len(targets)
+        raise TaskError(
+            f"{type(task).__name__}.{name} compares outputs of shape [{n}, 1] with targets of "
+            f"shape [{n}], which PyTorch broadcasts to [{n}, {n}]",
+            hint=f"use outputs.squeeze(-1) in {name}(), or at the end of the model",
+        )
+
+
+def _own(task: Task) -> Mapping[str, Callable[[Tensor, Tensor], dict[str, float]]]:
+    """Returns the functions that are the task's own, each as one that gives plain numbers."""
+
+    def loss(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        return {"loss": as_float("loss", task.loss(outputs, targets))}
+
+    def metrics(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        return floats(task.metrics(outputs, targets), "val")
+
+    return {name: f for name, f in (("loss", loss), ("metrics", metrics)) if task.has_own(name)}
+
+
+def _are_close(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    def close(a: float, b: float) -> bool:
+        # What is NaN anyway says nothing.
+        return math.isnan(a) or math.isnan(b) or math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-6)
+
+    return all(close(value, second.get(name, math.nan)) for name, value in first.items())
