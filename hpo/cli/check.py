@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +41,7 @@ def check(study: str, device: str, storage: str | None) -> None:
     spec = prepared.spec
     report = examine(spec, prepared.base_dir, prepared.allow, device)
     click.echo(f"{spec.name} is right")
-    for line in pairs(summary(spec, report)):
+    for line in _lines(summary(spec, report)):
         click.echo(line)
 
 
@@ -86,6 +89,19 @@ def listed(value: Any) -> str:
     if n_more > 1:
         entries = [*entries[:_MAX_LISTED], f"and {text.count(n_more)} more"]
     return ", ".join(entries)
+
+
+def _lines(facts: dict[str, str]) -> list[str]:
+    """Writes facts below each other; in a terminal, long ones go on below their beginning."""
+    if not sys.stdout.isatty():
+        return pairs(facts)
+    width = shutil.get_terminal_size().columns
+    indent = max(map(len, facts)) + 3
+    return [
+        part
+        for line in pairs(facts)
+        for part in textwrap.wrap(line, max(width, 2 * indent), subsequent_indent=" " * indent)
+    ]
 
 
 def searched(spec: StudySpec) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import HpoError, Problem, SpecError, nearest
+from hpo.errors import HpoError, Problem, SpecError, did_you_mean, nearest
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
 from hpo.spec import toml
@@ -57,6 +57,7 @@ def prepare(
         StoreError: There is no study of that name, or no database.
     """
     changes = _table({k: v for k, v in (overrides or {}).items() if v is not None})
+    _require_study(source)
     if isinstance(source, StudySpec):
         parsed = toml.parse_table(source.to_table(), "StudySpec", changes)
         return _checked(parsed, Path.cwd(), _draft_references(parsed))
@@ -111,6 +112,12 @@ def run(
     return Study(session.db, session.study.name, artifacts)
 
 
+def _require_study(source: object) -> None:
+    if not isinstance(source, str | Path | StudySpec | None):
+        found = type(source).__name__
+        raise SpecError(f"a study is a file, a name or a StudySpec; found {found}")
+
+
 def _is_file(source: str | Path) -> bool:
     # A study's name holds no slash and no file of that name need exist for the error to be right.
     if isinstance(source, Path) or source.endswith(".toml") or "/" in source:
@@ -119,6 +126,11 @@ def _is_file(source: str | Path) -> bool:
 
 
 def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
+    known = (*BUDGETS, *StudySpec.model_fields)
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        problems = [Problem(name, f"unknown{did_you_mean(name, known)}") for name in unknown]
+        raise SpecError(source="the call", problems=problems)
     budget = {name: value for name, value in changes.items() if name in BUDGETS}
     table = {name: value for name, value in changes.items() if name not in BUDGETS}
     return {**table, "budget": budget} if budget else table

@@ -99,12 +99,13 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     Raises:
         HpoError: The database, the study or its task cannot be used here.
     """
+    # First, because what follows takes seconds to load, and a supervisor may be killed meanwhile.
+    threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
     # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
     from hpo.run.outage import Stopped
     from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker
 
     warnings.simplefilter("ignore")
-    threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
     try:
         post = _take_post(order, stop)
     except Stopped:

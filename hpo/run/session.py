@@ -117,6 +117,11 @@ class Session:
             on_tick: Called about every ``interval_s`` seconds.
             interval_s: Seconds between two looks at the workers.
         """
+        if self.study.state == "done":
+            # Workers would load PyTorch to find nothing to do.
+            if on_tick:
+                on_tick()
+            return RunEnd("done")
         caught = (signal.SIGINT, signal.SIGTERM) if _is_main_thread() else ()
         previous = {n: signal.signal(n, self._interrupt) for n in caught}
         supervisor = Supervisor(self._order, self._places, self.artifacts.log, self._on_death)

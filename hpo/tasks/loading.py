@@ -171,11 +171,17 @@ def _importing(what: str, path: Path | None = None) -> Iterator[None]:
             raise
         if isinstance(cause, ModuleNotFoundError) and path is None and _is_part(cause.name, what):
             raise cause from None
-        raise TaskError(_sentence(what, cause, path)) from cause
+        raise TaskError(_sentence(what, cause, path), hint=_advice(cause)) from cause
 
 
 def _is_part(missing: str | None, module: str) -> bool:
     return missing is not None and f"{module}.".startswith(f"{missing}.")
+
+
+def _advice(error: BaseException) -> str | None:
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "write it without the leading dot: files beside it are found by their names"
+    return None
 
 
 def _sentence(what: str, error: BaseException, path: Path | None) -> str:

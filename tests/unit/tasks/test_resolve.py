@@ -309,3 +309,12 @@ def test_what_is_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not is_installed("json")
     assert not is_installed("pip.__main__")
     assert DigitsMLP.__module__ in sys.modules
+
+
+def test_a_relative_import_gets_advice(folder: Path) -> None:
+    write(folder, "dotted.py", "from .helper import N\n")
+    with pytest.raises(TaskError, match="attempted relative import") as caught:
+        resolve("dotted.py:Mine", base_dir=folder, allow=ALL)
+    assert caught.value.hint == (
+        "write it without the leading dot: files beside it are found by their names"
+    )
