@@ -118,7 +118,12 @@ def read_intermediate(
     for chunk in _chunks(trial_ids):
         for trial_id, step, number, text in connection.execute(_STEPS, {"ids": chunk}).all():
             result[trial_id][step] = number if text is None else _special(text)
-    return result
+    return {trial_id: _by_step(values) for trial_id, values in result.items()}
+
+
+def _by_step(values: dict[int, float]) -> dict[int, float]:
+    # A server returns rows as it finds them; people and plots read curves from left to right.
+    return dict(sorted(values.items()))
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -169,7 +174,7 @@ def _build(head: Head, rows: TrialRows) -> FrozenTrial:
         distributions=distributions,
         user_attrs=rows.user_attrs,
         system_attrs=rows.system_attrs,
-        intermediate_values=rows.intermediate,
+        intermediate_values=_by_step(rows.intermediate),
         trial_id=head.trial_id,
     )
 

@@ -148,6 +148,8 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     assert kit.epochs_of(post.db, two.trial_id) == [1, 2]
     (message,) = post.events()
     assert message.endswith("wrote 4 records that were kept")
+    # The line is up a moment before the mender has said so.
+    _until(lambda: len(caplog.records) > 1)
     told = [(record.levelname, record.message) for record in caplog.records]
     assert [level for level, _ in told] == ["WARNING", "INFO"]
     assert "is away" in told[0][1]

@@ -252,6 +252,19 @@ def test_a_deferred_trial_equals_one_read_at_once(
     assert storage.get_all_trials(study_id)[3] == other.get_trial(ids[3])
 
 
+@pytest.mark.parametrize("n_trials", [1, trial_cache.EAGER + 1])
+def test_curves_are_in_the_order_of_their_steps(
+    storage: Storage, other: Storage, n_trials: int
+) -> None:
+    study_id = new_study(other)
+    ids = other.create_trials(study_id, n_trials)
+    for step in (3, 1, 2):
+        other.report([(i, step, 0.5) for i in ids])
+    other.finish([(i, TrialState.COMPLETE, [0.5]) for i in ids])
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    assert [list(t.intermediate_values) for t in trials] == [[1, 2, 3]] * n_trials
+
+
 def test_values_are_read_for_trials_that_ended_alike(storage: Storage, other: Storage) -> None:
     study_id = new_study(other)
     ids = other.create_trials(study_id, 2 * trial_cache.EAGER)
