@@ -17,7 +17,7 @@ from hpo.search.distributions import distribution
 from hpo.spec import toml
 from hpo.store import studies, trial_rows
 from hpo.store.database import Database
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_epoch, hpo_event, hpo_study
 from hpo.store.trial_reader import without_collector
 

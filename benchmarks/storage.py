@@ -81,7 +81,7 @@ def row_by_row(storage: BaseStorage, study_id: int, n: int) -> None:
         storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [random.random()])
 
 
-def one_trial_at_a_time(storage: BaseStorage, study_id: int, n: int) -> None:
+def one_in_four_calls(storage: BaseStorage, study_id: int, n: int) -> None:
     """Writes `n` trials, each with 4 calls: create, params, all reports, finish."""
     assert isinstance(storage, Storage)
     for _ in range(n):
@@ -89,6 +89,12 @@ def one_trial_at_a_time(storage: BaseStorage, study_id: int, n: int) -> None:
         _set_params(storage, trial_ids)
         storage.report([(trial_ids[0], step, random.random()) for step in STEPS])
         storage.finish([(trial_ids[0], TrialState.COMPLETE, [random.random()])])
+
+
+def one_trial_at_a_time(storage: BaseStorage, study_id: int, n: int) -> None:
+    """Writes `n` trials, each with 2 calls: begin it with its params, end it with its reports."""
+    for _ in range(n):
+        _write_whole(storage, study_id, 1)
 
 
 def batch_step_by_step(storage: BaseStorage, study_id: int, n: int) -> None:
@@ -103,13 +109,17 @@ def batch_step_by_step(storage: BaseStorage, study_id: int, n: int) -> None:
 
 
 def batch(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, `BATCH` at a time with 4 calls: create, params, all reports, finish."""
-    assert isinstance(storage, Storage)
+    """Writes `n` trials, `BATCH` at a time with 2 calls: begin with params, end with reports."""
     for _ in range(0, n, BATCH):
-        trial_ids = storage.create_trials(study_id, BATCH)
-        _set_params(storage, trial_ids)
-        storage.report([(i, step, random.random()) for i in trial_ids for step in STEPS])
-        storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids])
+        _write_whole(storage, study_id, BATCH)
+
+
+def _write_whole(storage: BaseStorage, study_id: int, n: int) -> None:
+    assert isinstance(storage, Storage)
+    params = [{name: (random.random(), UNIT) for name in PARAMS} for _ in range(n)]
+    trial_ids = storage.begin_trials(study_id, params)
+    reports = [(i, step, random.random()) for i in trial_ids for step in STEPS]
+    storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids], reports)
 
 
 def _set_params(storage: Storage, trial_ids: Sequence[int]) -> None:
@@ -167,6 +177,7 @@ def contenders(new_url: Callable[[], str]) -> Iterator[Contender]:
     ways: tuple[tuple[str, Write, int], ...] = (
         ("optuna, row by row", row_by_row, 16),
         ("hpo, row by row", row_by_row, 32),
+        ("hpo, one trial, 4 calls", one_in_four_calls, 64),
         ("hpo, one trial at a time", one_trial_at_a_time, 64),
         (f"hpo, {BATCH} trials, step by step", batch_step_by_step, 10 * BATCH),
         (f"hpo, {BATCH} trials at a time", batch, 10 * BATCH),

@@ -85,13 +85,13 @@ def database(dialect: str, shared_url: Callable[[str], str], tmp_path: Path) -> 
 
 
 def _empty(db: Database) -> None:
-    from hpo.store import optuna_schema, tables
+    from hpo.store import optuna_tables, tables
 
     with db.write() as conn:
         for table in reversed(tables.metadata.sorted_tables):
             conn.execute(table.delete())
-        for table in reversed(optuna_schema.metadata.sorted_tables):
-            if table is not optuna_schema.version_info:
+        for table in reversed(optuna_tables.metadata.sorted_tables):
+            if table is not optuna_tables.version_info:
                 conn.execute(table.delete())
 
 

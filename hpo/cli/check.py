@@ -120,6 +120,8 @@ def _budget(spec: StudySpec) -> str:
         parts.append(f"{text.count(budget.total_epochs)} epochs in all")
     if budget.hours is not None:
         parts.append(f"{budget.hours:g} hour{'s' * (budget.hours != 1)}")
+    if budget.trial_hours is not None:
+        parts.append(f"at most {budget.trial_hours:g} hours a trial")
     if budget.target is not None:
         parts.append(f"until {spec.metrics[0]} is {text.number(budget.target)}")
     return ", ".join(parts)

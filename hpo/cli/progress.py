@@ -95,8 +95,12 @@ class Tracker:
             overall_per_s=trials_per_s(self._started, last),
             elapsed_s=now_s - self._started.at_s,
             left_s=time_left_s(n_left, recent, self._until_deadline_s()),
-            notice=self.session.notice or self._state_notice(),
+            notice=self.session.notice or self._trouble() or self._state_notice(),
         )
+
+    def _trouble(self) -> str:
+        why = self.session.trouble
+        return f"waiting for the database: {why}" if why else ""
 
     def _state_notice(self) -> str:
         if self.subject.state == "paused":
@@ -153,12 +157,15 @@ class PlainDisplay:
         self._shown = frame.plain(tracker.look())
         self._next_s = clock() + PLAIN_S
         self._said: set[str] = set()
+        self._notice = ""
 
     def tick(self) -> None:
         """Prints a line, if it is time to."""
         view = self._tracker.look()
-        for line in (frame.failure(view), view.notice):
-            self._say_once(line)
+        self._say_once(frame.failure(view))
+        if view.notice != self._notice:
+            self._notice = view.notice
+            click.echo(view.notice or "going on")
         line = frame.plain(view)
         if line != self._shown and self._clock() >= self._next_s:
             click.echo(line)

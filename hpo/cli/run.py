@@ -22,6 +22,11 @@ BUDGET = "Instead of the study file's"
     "--epochs", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} epochs per trial."
 )
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help=f"{BUDGET} hours.")
+@click.option(
+    "--trial-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help=f"{BUDGET} hours per trial.",
+)
 @click.option("--target", type=float, help=f"{BUDGET} target value.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
 @click.option("--name", help="Name of the study.")
@@ -49,6 +54,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     if study is not None and objective is not None:
         raise SpecError("give a study or --objective, not both")
     options = _options(given)
+    _fill_nursery(options)
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
     _follow(start(prepared.spec, prepared.base_dir, options), options.storage)
@@ -68,11 +74,21 @@ def worker(name: str | None, **given: Any) -> None:
     from hpo.store.database import Database
 
     options = _options(given)
+    _fill_nursery(options)
     if name is None:
         db = Database.open(options.storage)
         name = find(db).name
         db.dispose()
     _follow(attach(name, options), options.storage)
+
+
+def _fill_nursery(options: Any) -> None:
+    """Forks the workers before anything is opened or computed; they wait for the study."""
+    from hpo.run import nursery
+    from hpo.run.devices import plan
+
+    if nursery.can_fork(options.device):
+        nursery.fill(len(plan(options.device, options.workers)))
 
 
 def _follow(session: Any, storage: str | None) -> None:
@@ -99,7 +115,8 @@ def _options(given: dict[str, Any]) -> Any:
 
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
-    names = ("trials", "epochs", "hours", "target", "name", "metric", "sampler", "pruner", "seed")
+    budget = ("trials", "epochs", "hours", "trial_hours", "target")
+    names = (*budget, "name", "metric", "sampler", "pruner", "seed")
     overrides = {name: given[name] for name in names if given[name] is not None}
     if given["direction"]:
         directions = given["direction"]

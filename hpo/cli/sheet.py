@@ -139,7 +139,8 @@ def _named(name: str, options: dict[str, Any]) -> str:
 def _epoch_budget(spec: StudySpec) -> str:
     budget = spec.budget
     total = "" if budget.total_epochs is None else f" of {text.count(budget.total_epochs)}"
-    return f"{total}; at most {budget.epochs} a trial"
+    hours = "" if budget.trial_hours is None else f" and {budget.trial_hours:g} hours"
+    return f"{total}; at most {budget.epochs}{hours} a trial"
 
 
 def _event(event: EventRow, page: Overview) -> list[str]:

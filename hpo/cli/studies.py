@@ -9,9 +9,7 @@ import click
 
 from hpo.cli.options import Command, format_option, storage_option, study_argument
 from hpo.cli.output import console, emit, emit_one
-from hpo.cli.sheet import record, sheet
 from hpo.report import text
-from hpo.report.overview import overview
 from hpo.report.queries import StudyRow, find, list_studies
 from hpo.report.tables import by_key
 from hpo.store.database import Database
@@ -51,6 +49,10 @@ def ls(storage: str | None, form: str) -> None:
 @format_option(("table", "json"))
 def show(name: str | None, storage: str | None, form: str) -> None:
     """Show a study: what it searches, its budget, its workers, what failed and why."""
+    # They load what reads specs, which `hpo ls` does without.
+    from hpo.cli.sheet import record, sheet
+    from hpo.report.overview import overview
+
     db = Database.open(storage)
     page = overview(db, find(db, name))
     if not emit_one(form, record(page)):

@@ -50,6 +50,7 @@ def _limit(name: str, inner: click.ParamType[Any], metavar: str, what: str) -> C
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Most epochs of a trial.")
 @_limit("--total-epochs", click.IntRange(min=1), "N", "Epochs of all trials together.")
 @_limit("--hours", click.FloatRange(min=0, min_open=True), "H", "Hours since the study began.")
+@_limit("--trial-hours", click.FloatRange(min=0, min_open=True), "H", "Most hours of a trial.")
 @_limit("--target", click.FLOAT, "VALUE", "Value of the metric that is good enough.")
 @click.option(
     "--deadline",

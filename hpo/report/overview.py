@@ -13,11 +13,11 @@ from hpo.report.progress import epochs_spent
 from hpo.report.queries import GRACE_S, Counts, Subject, count_states
 from hpo.report.trials import TrialRow, best_trial
 from hpo.spec.space import Categorical, Fixed, Parameter
-from hpo.store import workers
+from hpo.store import roster
 from hpo.store.database import Database
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import name_of, trials
+from hpo.store.roster import WorkerRow
 from hpo.store.tables import hpo_event
-from hpo.store.workers import WorkerRow
 
 N_EVENTS = 8
 
@@ -73,7 +73,7 @@ class Overview:
 
 def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overview:
     """Reads a study's page; the number of queries is constant."""
-    live = tuple(workers.live(db, subject.study_id, grace_s))
+    live = tuple(roster.live(db, subject.study_id, grace_s))
     with db.read() as conn:
         return Overview(
             subject=subject,
@@ -110,14 +110,16 @@ def _endings(conn: Connection, study_id: int) -> tuple[Ending, ...]:
         .subquery()
     )
     query = (
-        sa.select(groups.c.state, groups.c.kind, groups.c.n, trials.c.number, event.message)
+        sa.select(
+            name_of(groups.c.state), groups.c.kind, groups.c.n, trials.c.number, event.message
+        )
         .outerjoin(hpo_event, event.event_id == groups.c.event_id)
         .join(trials, trials.c.trial_id == sa.func.coalesce(event.trial_id, groups.c.trial_id))
         .order_by(groups.c.n.desc(), groups.c.kind)
     )
     return tuple(
-        Ending(row.state.name, row.kind or row.state.name, row.n, row.number, row.message or "")
-        for row in conn.execute(query)
+        Ending(state, kind or state, n, number, message or "")
+        for state, kind, n, number, message in conn.execute(query)
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from hpo.report.queries import Counts, Subject, count_states
 from hpo.report.trials import TrialRow, best_trial
 from hpo.store.database import Database
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_event, hpo_lease, hpo_study
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import datetime
 import json
+import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.errors import SpecError, StoreError, nearest
-from hpo.spec import toml
-from hpo.spec.study import StudySpec
-from hpo.store import workers
+from hpo.store import roster
 from hpo.store.database import Database
-from hpo.store.optuna_schema import (
+from hpo.store.optuna_tables import (
     ValueType,
+    name_of,
     row_to_value,
     studies,
     study_directions,
@@ -27,6 +27,9 @@ from hpo.store.optuna_schema import (
     trials,
 )
 from hpo.store.tables import hpo_study
+
+if TYPE_CHECKING:
+    from hpo.spec.study import StudySpec
 
 GRACE_S = 60.0
 FOREIGN = "optuna"
@@ -41,7 +44,7 @@ class Subject:
         state: active, paused, stopped, done; or `FOREIGN`.
         directions: ``maximize`` or ``minimize`` for each objective.
         metrics: Name of each objective.
-        spec: None for a study that hpo did not make.
+        spec: None for a study that hpo did not make, and in lists.
         n_trials: The budget in trials; None when there is none.
     """
 
@@ -138,9 +141,9 @@ def list_studies(
 
     Six queries, however many studies and trials there are.
     """
-    n_workers = Counter(row.study_id for row in workers.live(db, None, grace_s))
+    n_workers = Counter(row.study_id for row in roster.live(db, None, grace_s))
     with db.read() as conn:
-        subjects = _subjects(conn)
+        subjects = _subjects(conn, with_specs=False)
         counts = count_states(conn)
         best = _best_values(conn)
         updated = _updated(conn)
@@ -161,19 +164,21 @@ def list_studies(
 
 def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Counts]:
     """Counts the trials of each study, or of one, by state."""
-    query = sa.select(trials.c.study_id, trials.c.state, sa.func.count()).group_by(
+    query = sa.select(trials.c.study_id, name_of(trials.c.state), sa.func.count()).group_by(
         trials.c.study_id, trials.c.state
     )
     if study_id is not None:
         query = query.where(trials.c.study_id == study_id)
     found: dict[int, dict[str, int]] = {}
     for owner, state, n in conn.execute(query):
-        key = "failed" if state.name == "FAIL" else state.name.lower()
+        key = "failed" if state == "FAIL" else state.lower()
         found.setdefault(owner, {})[key] = n
     return {owner: Counts(**by_state) for owner, by_state in found.items()}
 
 
-def _subjects(conn: Connection, name: str | None = None) -> list[Subject]:
+def _subjects(
+    conn: Connection, name: str | None = None, *, with_specs: bool = True
+) -> list[Subject]:
     query = (
         sa.select(studies.c.study_name, studies.c.study_id.label("id"), *hpo_study.c)
         .select_from(studies.outerjoin(hpo_study, hpo_study.c.study_id == studies.c.study_id))
@@ -184,14 +189,31 @@ def _subjects(conn: Connection, name: str | None = None) -> list[Subject]:
     rows = conn.execute(query).mappings().all()
     directions = _directions(conn)
     named = _metric_names(conn)
-    return [_subject(dict(row), directions[row["id"]], named.get(row["id"])) for row in rows]
+    specs = _read_specs(rows) if with_specs else {}
+    return [
+        _subject(row, directions[row["id"]], named.get(row["id"]), specs.get(row["id"]))
+        for row in rows
+    ]
+
+
+def _read_specs(rows: Sequence[Mapping[Any, Any]]) -> dict[int, StudySpec]:
+    # Not for a list of studies: what reads and checks a spec takes longest to load.
+    from hpo.spec import toml
+
+    return {
+        row["id"]: toml.loads(row["spec"], row["study_name"])
+        for row in rows
+        if row["spec"] is not None
+    }
 
 
 def _subject(
-    row: Mapping[str, Any], directions: tuple[str, ...], named: Iterable[str] | None
+    row: Mapping[Any, Any],
+    directions: tuple[str, ...],
+    named: Iterable[str] | None,
+    spec: StudySpec | None,
 ) -> Subject:
-    spec = None if row["spec"] is None else toml.loads(row["spec"], row["study_name"])
-    metrics = tuple((spec and spec.metric) or named or ())
+    metrics = _metrics(row["spec"]) or tuple(named or ())
     if len(metrics) != len(directions):
         several = len(directions) > 1
         metrics = tuple(f"value_{i}" if several else "value" for i in range(len(directions)))
@@ -209,13 +231,20 @@ def _subject(
     )
 
 
+def _metrics(spec: str | None) -> tuple[str, ...]:
+    """Returns the metrics that a spec names."""
+    found = tomllib.loads(spec or "").get("metric", ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
 def _directions(conn: Connection) -> dict[int, tuple[str, ...]]:
     table = study_directions.c
-    query = sa.select(table.study_id, table.direction).order_by(table.study_id, table.objective)
+    query = sa.select(table.study_id, name_of(table.direction))
+    query = query.order_by(table.study_id, table.objective)
     found: dict[int, tuple[str, ...]] = {}
     for study_id, direction in conn.execute(query):
         # Optuna knows NOT_SET too, and minimizes then.
-        name = "maximize" if direction.name == "MAXIMIZE" else "minimize"
+        name = "maximize" if direction == "MAXIMIZE" else "minimize"
         found[study_id] = (*found.get(study_id, ()), name)
     return found
 

@@ -17,9 +17,10 @@ from sqlalchemy import Connection
 from hpo.report import values
 from hpo.report.pareto import pareto_front
 from hpo.report.queries import Subject
-from hpo.search.distributions import complete
+from hpo.spec.points import complete
 from hpo.store.database import Database
-from hpo.store.optuna_schema import (
+from hpo.store.optuna_tables import (
+    name_of,
     row_to_intermediate,
     row_to_value,
     trial_intermediate_values,
@@ -136,7 +137,13 @@ def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
 def _page_query(subject: Subject, page: Page, dialect: str) -> sa.Select[Any]:
     first = sa.and_(trial_values.c.trial_id == trials.c.trial_id, trial_values.c.objective == 0)
     query = (
-        sa.select(trials)
+        sa.select(
+            trials.c.trial_id,
+            trials.c.number,
+            name_of(trials.c.state).label("state"),
+            trials.c.datetime_start,
+            trials.c.datetime_complete,
+        )
         .outerjoin(trial_values, first)
         .where(trials.c.study_id == subject.study_id)
     )
@@ -168,13 +175,13 @@ def _details(
             yield TrialRow(
                 trial_id=row.trial_id,
                 number=row.number,
-                state=row.state.name,
+                state=row.state,
                 values=of_values.get(row.trial_id),
                 n_epochs=n_epochs,
                 best_epoch=best_epoch,
                 params=_completed(of_params.get(row.trial_id, {}), subject),
                 user_attrs=attrs.get(row.trial_id, {}),
-                reason=None if row.state.name == "COMPLETE" else reasons.get(row.trial_id),
+                reason=None if row.state == "COMPLETE" else reasons.get(row.trial_id),
                 started_at=row.datetime_start,
                 ended_at=row.datetime_complete,
             )

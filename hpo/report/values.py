@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, json_to_distribution
 
-from hpo.store.optuna_schema import (
+from hpo.store.optuna_tables import (
     IntermediateType,
     ValueType,
     trial_intermediate_values,
@@ -65,14 +64,21 @@ def seconds_between(start: datetime.datetime | None, end: datetime.datetime | No
 
 def params(rows: Mapping[str, tuple[float, str]]) -> dict[str, Any]:
     """Turns rows of `trial_params`, name -> (value, distribution), into the values people mean."""
-    return {
-        name: _distribution(text).to_external_repr(value) for name, (value, text) in rows.items()
-    }
+    return {name: _external_of(text)(value) for name, (value, text) in rows.items()}
 
 
 @lru_cache(maxsize=4096)
-def _distribution(text: str) -> BaseDistribution:
-    return json_to_distribution(text)
+def _external_of(text: str) -> Callable[[float], Any]:
+    """Returns what turns a stored number into a value, as the distribution of Optuna's would.
+
+    Loading Optuna for this would take most of the time of the commands that look.
+    """
+    described = json.loads(text)
+    kind: str = described["name"]
+    if kind.startswith("Categorical"):
+        choices = described["attributes"]["choices"]
+        return lambda value: choices[int(value)]
+    return int if kind.startswith("Int") else float
 
 
 def metrics(text: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ from hpo.run.remote import Remote, connect, is_remote
 
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
 
+_KINDS = ("checkpoints", "models")
 # File systems allow 255.
 _MAX_NAME_BYTES = 200
 
@@ -89,11 +90,10 @@ class Artifacts:
             self.remote.fetch(self._name(path), path)
         return path if path.exists() else None
 
-    def keep_only_model(self, number: int) -> None:
-        """Removes the models of all other trials that this machine has written."""
-        for path in self.model(number).parent.glob("trial-*.pt"):
-            if path != self.model(number):
-                self.drop(path)
+    def of_trials(self) -> dict[Path, int]:
+        """Returns the checkpoints and models on this machine, each with its trial's number."""
+        found = (path for name in _KINDS for path in (self.folder / name).glob("trial-*.pt"))
+        return {path: int(path.stem.removeprefix("trial-")) for path in found}
 
     def log(self, index: int) -> Path:
         """Returns where a local worker's output goes."""

@@ -60,13 +60,21 @@ class Line:
         study_id: The study.
         worker_id: The worker.
         stop: Set when the worker shall leave: nobody waits for the database any longer.
+        tell: Called with why the database cannot be used when an outage begins, and with an empty
+            text when it has ended; must not wait.
 
     Attributes:
         lost: Trials whose lease another worker has taken over, as anybody here has learnt.
     """
 
     def __init__(
-        self, db: Database, ledger: Ledger, study_id: int, worker_id: int, stop: threading.Event
+        self,
+        db: Database,
+        ledger: Ledger,
+        study_id: int,
+        worker_id: int,
+        stop: threading.Event,
+        tell: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.lost: set[int] = set()
         self._db = db
@@ -74,6 +82,7 @@ class Line:
         self._study_id = study_id
         self._worker_id = worker_id
         self._stop = stop
+        self._tell_of = tell
         self._folder = spool.folder_of(db.url, study_id)
         self._spool = Spool(self._folder, worker_id)
         self._lock = threading.Lock()
@@ -199,6 +208,7 @@ class Line:
             )
             self._outage = _Outage(time.monotonic())
             self._up.clear()
+            self._tell_of(str(plain(error)))
             threading.Thread(target=self._mend, name="mender", daemon=True).start()
 
     def _break(self, error: BaseException) -> None:
@@ -263,6 +273,7 @@ class Line:
             self._spool.remove()
             self._outage = None
             self._up.set()
+            self._tell_of("")
         logger.info(
             "the database is back after %.1f s; wrote %d records that were kept",
             outage.seconds,

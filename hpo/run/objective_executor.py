@@ -11,7 +11,8 @@ import optuna
 from optuna.trial import TrialState
 
 from hpo.run.outage import Stopped
-from hpo.run.post import Post, put_down
+from hpo.run.post import Post, put_down, timed_out
+from hpo.run.watch import overtime
 from hpo.store.leases import Lease, Outcome, OutcomeState
 
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
@@ -21,8 +22,12 @@ class LeaseLost(Exception):
     """Raised inside an objective whose trial another worker has taken over."""
 
 
+class OutOfTime(Exception):
+    """Raised inside an objective that takes longer than a trial may; the message says so."""
+
+
 class LeasedTrial(optuna.Trial):
-    """An Optuna trial that stops reporting once its lease is lost, and ends with its study."""
+    """An Optuna trial that ends once its lease is lost, its time is up, or its study has ended."""
 
     def __init__(self, study: optuna.Study, trial_id: int, post: Post) -> None:
         super().__init__(study, trial_id)
@@ -33,14 +38,26 @@ class LeasedTrial(optuna.Trial):
 
         Raises:
             LeaseLost: Another worker has this trial now.
+            OutOfTime: The trial has taken longer than it may.
         """
         if self._trial_id in self._post.lost:
             raise LeaseLost
         super().report(value, step)
+        self._require_time()
 
     def should_prune(self) -> bool:
-        """Tells whether the pruner would stop the trial, or the study has ended or was stopped."""
+        """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
+
+        Raises:
+            OutOfTime: The trial has taken longer than it may.
+        """
+        self._require_time()
         return bool(self._post.ending) or super().should_prune()
+
+    def _require_time(self) -> None:
+        late = overtime(self._post.watch.seconds, None, self._post.trial_s)
+        if late:
+            raise OutOfTime(late)
 
 
 class ObjectiveExecutor:
@@ -54,8 +71,6 @@ class ObjectiveExecutor:
         objective: Takes an ``optuna.Trial``, returns its value or values.
     """
 
-    capacity = 1
-
     def __init__(self, post: Post, objective: Objective) -> None:
         self._post = post
         self._objective = objective
@@ -66,9 +81,14 @@ class ObjectiveExecutor:
         """Id of the trial whose objective runs."""
         return frozenset(() if self._lease is None else (self._lease.trial_id,))
 
-    def begin(self, lease: Lease) -> None:
+    @property
+    def wanted(self) -> int:
+        """Whether there is room for a trial: for one at a time."""
+        return int(self._lease is None)
+
+    def begin(self, leases: Sequence[Lease]) -> None:
         """Takes a trial on; ``work`` runs it."""
-        self._lease = lease
+        (self._lease,) = leases
 
     def work(self) -> None:
         """Calls the objective to its end and settles the trial."""
@@ -84,7 +104,7 @@ class ObjectiveExecutor:
             self.release()
             return
         state, values = _STATES[outcome.state], outcome.values
-        post.line.ask(lambda: post.search.before_finish(lease.trial_id, state, values), None)
+        post.line.ask(lambda: post.search.before_finish([(lease.trial_id, state, values)]), None)
         post.line.settle([outcome])
         self._lease = None
 
@@ -99,12 +119,15 @@ class ObjectiveExecutor:
         study = post.search.study_for(lease.trial_id)
         trial = LeasedTrial(study, lease.trial_id, post)
         try:
-            result = self._objective(trial)
+            with post.watch.over([lease]):
+                result = self._objective(trial)
         except optuna.TrialPruned:
             reason, values = post.ending or "pruned", self._last_value(lease.trial_id)
             return _outcome(lease, "pruned", reason, values=values)
         except LeaseLost:
             raise
+        except OutOfTime as error:
+            return timed_out(lease, lease.epoch, str(error))
         except Exception:  # noqa: BLE001 - the trial's boundary: user code raises what it likes
             return _outcome(lease, "failed", "user_code", message=traceback.format_exc())
         return self._judge(lease, result)

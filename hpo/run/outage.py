@@ -8,8 +8,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import TypeVar
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from typing import Any, ClassVar, TypeVar
 
 from optuna.exceptions import StorageInternalError
 
@@ -49,7 +50,7 @@ def pauses(draw: Callable[[float, float], float] = random.uniform) -> Iterator[f
 
 
 def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math.inf) -> T:
-    """Makes a call in a thread of its own, so that a server that never answers holds nobody.
+    """Makes a call in another thread, so that a server that never answers holds nobody.
 
     A call that was given up on goes on by itself, to its driver's own time limit; so it must be
     safe to repeat.
@@ -62,12 +63,9 @@ def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math
     Raises:
         TimeoutError: There was no answer in time.
     """
-    future: Future[T] = Future()
-    thread = threading.Thread(target=_fulfil, args=(future, call), name="database", daemon=True)
-    thread.start()
+    future = _Caller.free().take(call)
     ends_at = time.monotonic() + deadline_s
-    while not future.done():
-        thread.join(_LOOK_S)
+    while not wait([future], _LOOK_S).done:
         if stop.is_set():
             ends_at = min(ends_at, time.monotonic() + PARTING_S)
         if time.monotonic() > ends_at and not future.done():
@@ -75,13 +73,19 @@ def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math
     return future.result()
 
 
-def through_outage(db: Database, call: Callable[[], T], stop: threading.Event) -> T:
+def through_outage(
+    db: Database,
+    call: Callable[[], T],
+    stop: threading.Event,
+    tell: Callable[[str], None] = lambda why: None,
+) -> T:
     """Calls until the database answers: for a worker that has not begun yet.
 
     Args:
         db: The database; it knows which errors pass.
         call: Safe to repeat.
         stop: Ends the waiting.
+        tell: Called with why it waits, and with an empty text when it does no longer.
 
     Raises:
         Stopped: It was told to stop before there was an answer.
@@ -96,12 +100,14 @@ def through_outage(db: Database, call: Callable[[], T], stop: threading.Event) -
                 raise plain(error) from error
             if not was_away:
                 logger.warning("the database is away (%s); waiting for it", error)
+                tell(str(plain(error)))
             was_away = True
         except TimeoutError as error:
             raise Stopped from error
         else:
             if was_away:
                 logger.info("the database is back")
+                tell("")
             return answer
         if stop.wait(pause_s):
             raise Stopped
@@ -118,10 +124,42 @@ def plain(error: BaseException) -> StoreError:
     return StoreError(str(error))
 
 
-def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
-    try:
-        answer = call()
-    except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the answer
-        future.set_exception(error)
-    else:
-        future.set_result(answer)
+class _Caller:
+    """A thread that makes calls; one that hangs is not waited for when the process ends.
+
+    Threads are kept: starting one for each call takes longer than most calls.
+    """
+
+    _idle: ClassVar[list[_Caller]] = []
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        threading.Thread(target=self._run, name="database", daemon=True).start()
+
+    @classmethod
+    def free(cls) -> _Caller:
+        """Returns one that has nothing to do."""
+        try:
+            return cls._idle.pop()
+        except IndexError:
+            return cls()
+
+    def take(self, call: Callable[[], T]) -> Future[T]:
+        """Makes a call; what it returns or raises is the future's."""
+        future: Future[T] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, call = self._calls.get()
+            try:
+                answer = call()
+            except BaseException as error:  # noqa: BLE001 - whoever waits raises it again
+                self._idle.append(self)
+                future.set_exception(error)
+            else:
+                self._idle.append(self)
+                future.set_result(answer)
+            # Nothing of a call shall live until the next one.
+            del future, call

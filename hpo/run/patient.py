@@ -7,27 +7,35 @@ from typing import Any, cast
 from optuna.storages import BaseStorage
 
 from hpo.run.line import Line
+from hpo.run.watch import Watch
 
 
-def patient(storage: BaseStorage, line: Line) -> BaseStorage:
+def patient(storage: BaseStorage, line: Line, watch: Watch) -> BaseStorage:
     """Returns the storage as an objective shall see it.
 
     A report or a suggestion that meets an outage takes as long as the outage, and then has its
     ordinary answer. All of `Storage`'s verbs are safe to repeat.
+
+    Args:
+        storage: Talks to the database.
+        line: Waits for it.
+        watch: Leaves the waiting out of the objective's time.
     """
-    return cast(BaseStorage, _PatientStorage(storage, line))
+    return cast(BaseStorage, _PatientStorage(storage, line, watch))
 
 
 class _PatientStorage:
     # Not a subclass: the methods that `BaseStorage` implements itself would bypass `__getattr__`.
-    def __init__(self, storage: BaseStorage, line: Line) -> None:
+    def __init__(self, storage: BaseStorage, line: Line, watch: Watch) -> None:
         self._storage = storage
         self._line = line
+        self._watch = watch
 
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self._storage, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._line.patiently(lambda: verb(*args, **kwargs))
+            with self._watch.paused():
+                return self._line.patiently(lambda: verb(*args, **kwargs))
 
         return call

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from hpo.run.artifacts import Artifacts
 from hpo.run.line import Line
+from hpo.run.watch import Watch
 from hpo.search.search import Search
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger, Outcome
@@ -28,6 +29,8 @@ class Post:
         ending: Why running trials shall end at their next epoch (``stopped``, ``deadline``,
             ``target``); empty while they shall go on.
         paused: Whether they shall be put down at their next epoch, for the study is paused.
+        trial_s: Seconds that one trial may train; None for any number.
+        watch: Counts the time that trials spend in code that may never return.
     """
 
     db: Database
@@ -40,6 +43,8 @@ class Post:
     stop: threading.Event = field(default_factory=threading.Event)
     ending: str = ""
     paused: bool = False
+    trial_s: float | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def lost(self) -> set[int]:
@@ -63,21 +68,35 @@ def put_down(lease: Lease, epoch: int, checkpoint: str | None = None) -> Outcome
     )
 
 
+def timed_out(lease: Lease, epoch: int, message: str) -> Outcome:
+    """Returns the outcome of a trial that took longer than it may."""
+    return Outcome(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        state="failed",
+        reason="timeout",
+        message=message,
+        epoch=epoch,
+    )
+
+
 class Executor(Protocol):
     """Runs trials that were claimed: a task's on an engine, or an Optuna objective."""
 
-    capacity: int
+    @property
+    def wanted(self) -> int:
+        """How many more trials it has room for now."""
 
     @property
     def held(self) -> frozenset[int]:
         """Ids of the trials that it runs now."""
 
-    def begin(self, lease: Lease) -> None:
-        """Takes a trial on.
+    def begin(self, leases: Sequence[Lease]) -> None:
+        """Takes trials on.
 
         Raises:
-            Stopped: The worker was told to leave, and the database is away; the trial was not
-                taken on.
+            Stopped: The worker was told to leave, and the database is away; those that are not
+                held were not taken on.
         """
 
     def work(self) -> None:

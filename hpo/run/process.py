@@ -59,38 +59,53 @@ class Wire:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
 
     def say(self, **message: Any) -> None:
-        """Sends a message; a supervisor that has gone is no error."""
+        """Sends a message, from any thread; a supervisor that has gone is no error."""
         try:
-            self._stream.write(json.dumps(message) + "\n")
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(json.dumps(message) + "\n")
+                self._stream.flush()
         except (BrokenPipeError, ValueError):
             logger.info("nobody listens any more")
 
 
 def main() -> None:
     """Runs one worker to its end. Started as ``python -m hpo.run.process FD``."""
-    wire = Wire(os.fdopen(int(sys.argv[1]), "w"))
-    order = WorkerOrder.from_json(sys.stdin.read())
-    stop = threading.Event()
+    channel = os.fdopen(int(sys.argv[1]), "w")
+    sys.exit(serve(WorkerOrder.from_json(sys.stdin.read()), channel))
+
+
+def serve(order: WorkerOrder, channel: TextIO) -> int:
+    """Does what it is told; returns the exit code.
+
+    Args:
+        order: The study and this worker's place in it.
+        channel: Where the supervisor listens.
+    """
+    wire, stop = Wire(channel), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C reaches the whole process group; the supervisor passes on what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
     )
     try:
         end = work(order, wire, stop)
     except HpoError as error:
         traceback.print_exc()
         wire.say(end="error", message=str(error), hint=error.hint, exit_code=error.exit_code)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:  # noqa: BLE001 - the supervisor is told why this process ends
         traceback.print_exc()
         wire.say(end="crash", message=f"{type(error).__name__}: {error}", exit_code=1)
-        sys.exit(1)
+        return 1
     wire.say(end=end, message="", exit_code=0)
+    return 0
 
 
 def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
@@ -107,16 +122,17 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
 
     warnings.simplefilter("ignore")
     try:
-        post = _take_post(order, stop)
+        post = _take_post(order, wire, stop)
     except Stopped:
         return "interrupted"
     wire.say(worker_id=post.worker_id)
     executor = make_executor(order, post)
     wire.say(ready=True)
-    heartbeat = Heartbeat(post, executor, post.ledger.grace_s / BEATS_PER_GRACE)
+    interval_s = post.ledger.grace_s / BEATS_PER_GRACE
+    heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
     heartbeat.start()
     try:
-        end = Worker(post, executor).run()
+        end = Worker(post, executor, lambda: wire.say(ended=True)).run()
     except HpoError:
         _leave(post)
         raise
@@ -136,7 +152,20 @@ def _leave(post: Any) -> None:
         post.line.ask(lambda: workers.retire(post.db, post.worker_id), None)
 
 
-def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
+def _abandon(post: Any, wire: Wire, why: str) -> None:
+    """Ends this process from another thread than the one that hangs; another one is started."""
+    import psutil
+
+    logger.warning("%s; ending this process", why)
+    _leave(post)
+    wire.say(end="hung", message=why, exit_code=1)
+    # What user code has started would go on for ever, and keep the device.
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(1)
+
+
+def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
     import optuna
 
     from hpo.run.artifacts import Artifacts
@@ -144,30 +173,42 @@ def _take_post(order: WorkerOrder, stop: threading.Event) -> Any:
     from hpo.run.outage import through_outage
     from hpo.run.patient import patient
     from hpo.run.post import Post
+    from hpo.run.watch import Watch
     from hpo.search.search import Search
-    from hpo.store import studies, workers
+    from hpo.store import budgets, studies, workers
     from hpo.store.database import Database
     from hpo.store.ledger import Ledger
     from hpo.store.storage import Storage
+    from hpo.store.studies import StudyRecord
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     away = Database(order.url)
-    db = through_outage(away, lambda: Database.open(order.url), stop)
-    study = through_outage(db, lambda: studies.load(db, order.study_name), stop)
-    worker_id = through_outage(db, lambda: workers.register(db, study.study_id, order.device), stop)
+
+    def tell(why: str) -> None:
+        wire.say(away=why)
+
+    def enter() -> tuple[Database, StudyRecord, int]:
+        db = Database.open(order.url)
+        study = studies.load(db, order.study_name)
+        return db, study, workers.register(db, study.study_id, order.device)
+
+    db, study, worker_id = through_outage(away, enter, stop, tell)
     ledger = Ledger(db)
-    line = Line(db, ledger, study.study_id, worker_id, stop)
-    storage = Storage(db)
+    line = Line(db, ledger, study.study_id, worker_id, stop, tell)
+    storage, watch = Storage(db), Watch()
+    own = patient(storage, line, watch) if study.spec.objective else storage
     return Post(
         db=db,
         study=study,
         ledger=ledger,
-        search=Search(study.spec, patient(storage, line) if study.spec.objective else storage),
+        search=Search(study.spec, own),
         worker_id=worker_id,
         artifacts=Artifacts.of(study.name, order.url, order.artifacts),
         line=line,
         stop=stop,
+        trial_s=budgets.trial_s(study.budget.trial_hours),
+        watch=watch,
     )
 
 
@@ -188,13 +229,20 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
         return ObjectiveExecutor(post, load_objective(spec.objective, base_dir, allow))
     import torch
 
-    from hpo.run.task_executor import TaskExecutor
-    from hpo.train.solo import SoloEngine
-
     torch.set_num_threads(order.n_threads)
     task = resolve(spec.task, spec.task_options, base_dir, allow)
     task.setup()
-    splits = task.data().splits(spec.validation)
+    return _task_executor(order, post, task, task.data().splits(spec.validation))
+
+
+def _task_executor(order: WorkerOrder, post: Any, task: Any, splits: Any) -> Any:
+    from hpo.run.lanes import fused_engine
+    from hpo.run.task_executor import TaskExecutor
+    from hpo.train.solo import SoloEngine
+
+    spec = post.study.spec
+    if spec.engine != "solo" and order.device != "mps":
+        return fused_engine(post, task, splits, order.device)
     engine = SoloEngine(task, splits, spec.metrics[0], spec.directions[0], order.device)
     return TaskExecutor(post, engine)
 

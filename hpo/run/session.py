@@ -77,6 +77,10 @@ class Session:
         options: How this machine takes part.
         created: Whether the study is new.
         base_dir: Folder that the study's relative paths refer to here.
+
+    Attributes:
+        notice: What Ctrl-C has begun.
+        trouble: Why the workers cannot use the database now; empty while they can.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Session:
         self.capacity = 1
         self.artifacts = Artifacts.of(study.name, db.url, options.artifacts)
         self.notice = ""
+        self.trouble = ""
         self._n_interrupts = 0
         self._is_database_hung = False
         self._order = _order(db, study, options, base_dir)
@@ -141,6 +146,7 @@ class Session:
                 passed_on = self._n_interrupts
                 supervisor.stop() if passed_on == 1 else supervisor.kill()
             supervisor.poll()
+            self.trouble = supervisor.trouble
             if on_tick:
                 on_tick()
             time.sleep(interval_s)

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from hpo.run import nursery
 from hpo.run.devices import Place
+from hpo.run.nursery import Forked
 from hpo.run.process import WorkerOrder
 
 logger = logging.getLogger(__name__)
-MAX_DEATHS = 5  # in a row, without a trial begun in between
+MAX_DEATHS = 5  # in a row, at the start
+MAX_BARREN_DEATHS = 10  # in a row, without a trial that ended in between
 PATIENCE_S = 2.0  # how long a worker that was told to leave at once may take to do so
 
 End: TypeAlias = Literal["exhausted", "interrupted", "error", "crash", "died"]
@@ -49,11 +52,14 @@ class _Slot:
     index: int
     place: Place
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     channel: int
     worker_id: int | None = None
     ready: bool = False
+    has_ended_a_trial: bool = False
     deaths: int = 0
+    barren_deaths: int = 0
+    away: str = ""
     said: dict[str, Any] = field(default_factory=dict)
     unread: bytes = b""
     end: WorkerEnd | None = None
@@ -92,6 +98,12 @@ class Supervisor:
         """How the workers that are through have ended."""
         return [slot.end for slot in self._slots if slot.end is not None]
 
+    @property
+    def trouble(self) -> str:
+        """Why workers cannot use the database now, as the first of them says; else empty."""
+        said = (slot.away for slot in self._slots if slot.end is None)
+        return next(filter(None, said), "")
+
     def poll(self) -> None:
         """Reads what the workers say, and replaces those that have died."""
         for slot in self._slots:
@@ -117,28 +129,21 @@ class Supervisor:
 
     def _spawn(self, index: int, place: Place, log: Path) -> _Slot:
         log.parent.mkdir(parents=True, exist_ok=True)
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "hpo.run.process", str(writing)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=[writing],
-                env=_environment(place),
-                # Ctrl-C is for the supervisor, which passes on what it means.
-                start_new_session=True,
-            )
-        os.close(writing)
-        order = replace(self._order, device=place.device, n_threads=place.n_threads)
-        assert process.stdin is not None
+        order = replace(self._order, device=place.device, n_threads=place.n_threads).to_json()
+        forked = nursery.take()
         try:
-            process.stdin.write(order.to_json().encode())
-            process.stdin.close()
+            if forked is not None:
+                process: subprocess.Popen[bytes] | Forked = forked
+                channel = forked.channel
+                forked.order(order, log, _changes(place))
+            else:
+                process, channel = _start(log, place)
+                assert process.stdin is not None
+                process.stdin.write(order.encode())
+                process.stdin.close()
         except BrokenPipeError:
             logger.warning("worker %d died at its start", index)
-        return _Slot(index, place, log, process, reading)
+        return _Slot(index, place, log, process, channel)
 
     def _listen(self, slot: _Slot) -> None:
         try:
@@ -151,6 +156,8 @@ class Supervisor:
             message = json.loads(line)
             slot.worker_id = message.get("worker_id", slot.worker_id)
             slot.ready = slot.ready or bool(message.get("ready"))
+            slot.has_ended_a_trial = slot.has_ended_a_trial or bool(message.get("ended"))
+            slot.away = message.get("away", slot.away)
             if "end" in message:
                 slot.said = message
 
@@ -159,20 +166,24 @@ class Supervisor:
         if slot.said.get("end") in ("exhausted", "interrupted", "error"):
             slot.end = WorkerEnd(**slot.said)
             return
-        if slot.worker_id is not None:
+        is_hung = slot.said.get("end") == "hung"
+        # One whose trial hangs has settled it and left in order: no machine was lost.
+        if slot.worker_id is not None and not is_hung:
             self._on_death(slot.worker_id)
         if self._stopping:
             slot.end = WorkerEnd("interrupted")
             return
-        why = slot.said.get("message") or _cause(slot.process.returncode)
+        why = slot.said.get("message") or _cause(slot.process.returncode or 0)
         deaths = 1 if slot.ready else slot.deaths + 1
-        if deaths >= MAX_DEATHS:
-            message = f"worker {slot.index} died {deaths} times at its start: {why}"
+        barren = 1 if slot.has_ended_a_trial or is_hung else slot.barren_deaths + 1
+        if deaths >= MAX_DEATHS or barren >= MAX_BARREN_DEATHS:
+            message = f"worker {slot.index} {_tally(deaths, barren)}: {why}"
             slot.end = WorkerEnd("died", message, 1, hint=f"its output is in {slot.log}")
             return
-        logger.warning("worker %d died (%s); starting another in its place", slot.index, why)
+        fate = "was ended" if is_hung else "died"
+        logger.warning("worker %d %s (%s); starting another in its place", slot.index, fate, why)
         new = self._spawn(slot.index, slot.place, slot.log)
-        new.deaths = deaths
+        new.deaths, new.barren_deaths = deaths, barren
         self._slots[slot.index] = new
 
     def _signal(self, number: int) -> None:
@@ -182,11 +193,37 @@ class Supervisor:
                 slot.process.send_signal(number)
 
 
-def _environment(place: Place) -> dict[str, str]:
+def _tally(deaths: int, barren: int) -> str:
+    if deaths >= MAX_DEATHS:
+        return f"died {deaths} times at its start"
+    return f"died {barren} times without ending a trial"
+
+
+def _start(log: Path, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+    """Starts a process that waits for its order; returns it and the pipe that it speaks on."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpo.run.process", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=[writing],
+            env={**os.environ, **_changes(place)},
+            # Ctrl-C is for the supervisor, which passes on what it means.
+            start_new_session=True,
+        )
+    os.close(writing)
+    return process, reading
+
+
+def _changes(place: Place) -> dict[str, str]:
+    """Returns what is different in the environment of a worker."""
     threads = str(place.n_threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     visible = {} if place.visible is None else {"CUDA_VISIBLE_DEVICES": place.visible}
-    return {**os.environ, **dict.fromkeys(names, threads), **visible}
+    return {**dict.fromkeys(names, threads), **visible}
 
 
 def _cause(returncode: int) -> str:

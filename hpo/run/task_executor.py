@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from optuna.trial import TrialState
 
+from hpo.run.asking import Asking, Plainly
 from hpo.run.post import Post, put_down
 from hpo.run.saving import Pace
+from hpo.run.sweeping import sweep
+from hpo.run.watch import overtime
 from hpo.search.samplers import mix
 from hpo.spec.params import Params
 from hpo.store.ledger import EpochRow, Lease, Outcome
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 
 logger = logging.getLogger(__name__)
-_UNKNOWN = -1
+REPORT_S = 0.25
+"""How long epochs may wait to be written, for others to be written along with them."""
+
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -33,6 +38,30 @@ class Verdict:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class End:
+    """A trial that ends after an epoch."""
+
+    key: int
+    epoch: int
+    verdict: Verdict
+    user_attrs: Mapping[str, float] = field(default_factory=dict)
+
+    def outcome(self, lease: Lease) -> Outcome:
+        """Returns what the ledger is told."""
+        verdict = self.verdict
+        return Outcome(
+            trial_id=lease.trial_id,
+            token=lease.token,
+            state=verdict.state,
+            values=verdict.values,
+            reason=verdict.reason,
+            message=verdict.message,
+            user_attrs=self.user_attrs,
+            epoch=self.epoch,
+        )
+
+
 class TaskExecutor:
     """Trials of one task as lanes of an engine.
 
@@ -42,41 +71,59 @@ class TaskExecutor:
     Args:
         post: The study, its ledger and its search.
         engine: Trains the lanes.
+        asking: Gives trials their params.
     """
 
-    def __init__(self, post: Post, engine: Engine) -> None:
+    def __init__(self, post: Post, engine: Engine, asking: Asking | None = None) -> None:
         self._post = post
         self._engine = engine
+        self._asking = asking or Plainly(post)
         self._leases: dict[int, Lease] = {}
+        self._trained_s: dict[int, float] = {}
         self._unsaved_s: dict[int, float] = {}
         self._saving_s = 0.0
-        self._candidates: list[int] = []
-        self.capacity = engine.capacity
+        self._is_untidy = True
+        self._rows: list[EpochRow] = []
+        self._first_noted_at = 0.0
 
     @property
     def held(self) -> frozenset[int]:
         """Ids of the trials that are lanes now."""
         return frozenset(self._leases)
 
-    def begin(self, lease: Lease) -> None:
-        """Makes a trial a lane: from its checkpoint where there is one, else from its seed."""
+    @property
+    def wanted(self) -> int:
+        """How many more trials it has room for now."""
+        n_held = len(self._leases)
+        return self._asking.wanted(self._engine.capacity - n_held, n_held)
+
+    def begin(self, leases: Sequence[Lease]) -> None:
+        """Makes trials lanes: from their checkpoints where there are any, else from their seeds."""
+        found = self._asking.params(leases)
+        self._tidy()
+        ends = []
+        for lease, params in zip(leases, found, strict=True):
+            self._leases[lease.trial_id] = lease
+            self._trained_s[lease.trial_id] = lease.seconds
+            with self._post.watch.over([lease]):
+                failure = self._add(self._lane(lease, params))
+            if failure:
+                ends.append(End(lease.trial_id, lease.epoch, _failed(failure)))
+        self._settle(ends)
+        for end in ends:
+            self._forget(end.key)
+
+    def _lane(self, lease: Lease, params: Params) -> Lane:
         post = self._post
-        params = post.patiently(lambda: post.search.params(lease.trial_id))
-        self._tidy_models()
-        lane = Lane(
+        return Lane(
             key=lease.trial_id,
-            params=Params(params),
+            params=params,
             seed=mix(post.study.spec.seed, lease.number),
             epoch=lease.epoch,
             epoch_stop=lease.epoch_stop,
             checkpoint=post.artifacts.latest_checkpoint(lease.number),
             horizon=post.study.spec.budget.epochs,
         )
-        self._leases[lease.trial_id] = lease
-        failure = self._add(lane)
-        if failure:
-            self._settle(lease.trial_id, _failed(failure), epoch=lease.epoch, user_attrs={})
-            del self._leases[lease.trial_id]
 
     def _add(self, lane: Lane) -> Failure | None:
         failure = self._engine.add(lane)
@@ -89,30 +136,59 @@ class TaskExecutor:
         return self._engine.add(replace(lane, checkpoint=None))
 
     def work(self) -> None:
-        """Trains every lane for one epoch, reports all at once, and ends those that are through."""
-        reports = self._engine.advance()
-        self._drop(self._report(reports) | (self._post.lost & self._leases.keys()))
+        """Trains lanes for one epoch, reports all at once, and ends those that are through."""
+        with self._post.watch.over(self._leases.values()):
+            reports = self._engine.advance()
+        self._note(reports)
+        self._drop(self._post.lost & self._leases.keys())
+        reports = [report for report in reports if report.key in self._leases]
         for report in reports:
-            if report.key not in self._leases:
-                continue
-            verdict = self._judge(report)
-            if verdict:
-                self._end(report.key, report.epoch, verdict)
-            else:
-                self._save_if_due(report)
+            self._trained_s[report.key] += report.seconds
+        if self._is_due(reports):
+            self._report()
+            reports = [report for report in reports if report.key in self._leases]
+        verdicts = self._judge(reports)
+        self._end([End(r.key, r.epoch, verdicts[r.key]) for r in reports if r.key in verdicts])
+        for report in reports:
+            if report.key not in verdicts and report.key in self._leases:
+                self._save_if_due(report, report.seconds / len(reports))
+        self._tidy()
 
     def release(self) -> None:
         """Saves every lane and hands its trial back for somebody to go on with."""
+        self._report()
         for key, lease in list(self._leases.items()):
             self._save(key)
             checkpoint = str(self._post.artifacts.checkpoint(lease.number))
             self._post.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
             self._forget(key)
-        self._tidy_models()
+        self._tidy()
 
-    def _report(self, reports: list[EpochReport]) -> set[int]:
-        rows = [self._row(report) for report in reports if report.failure is None]
-        return self._post.line.report(rows) if rows else set()
+    def _note(self, reports: list[EpochReport]) -> None:
+        if not self._rows:
+            self._first_noted_at = time.monotonic()
+        self._rows += [self._row(report) for report in reports if report.failure is None]
+
+    def _is_due(self, reports: list[EpochReport]) -> bool:
+        """Tells whether the epochs that were noted must be written now.
+
+        Short ones are written together: a stack of small models has dozens a second.
+        """
+        if time.monotonic() - self._first_noted_at > REPORT_S or self._post.ending:
+            return True
+        return any(
+            report.failure
+            or report.epoch >= self._leases[report.key].epoch_stop
+            or self._post.search.decides_at(report.epoch)
+            for report in reports
+        )
+
+    def _report(self) -> None:
+        """Writes the epochs that were noted, and drops the lanes whose lease is lost."""
+        rows = [row for row in self._rows if row.trial_id in self._leases]
+        self._rows = []
+        if rows:
+            self._drop(self._post.line.report(rows) & self._leases.keys())
 
     def _row(self, report: EpochReport) -> EpochRow:
         metrics = self._post.study.spec.metrics
@@ -128,79 +204,84 @@ class TaskExecutor:
             samples_per_s=report.samples_per_s,
         )
 
-    def _judge(self, report: EpochReport) -> Verdict | None:
+    def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
+        """Returns how trials end, by key; those that go on have no verdict."""
+        post = self._post
+        verdicts = {r.key: found for r in reports if (found := self._own_end(r)) is not None}
+        others = [report for report in reports if report.key not in verdicts]
+        keys = [report.key for report in others if post.search.decides_at(report.epoch)]
+        pruned: set[int] = set()
+        if keys and not post.ending:
+            pruned = post.line.ask(lambda: post.search.to_prune(keys), pruned)
+        for report in others:
+            if post.ending or report.key in pruned:
+                reason = post.ending or "pruned"
+                verdicts[report.key] = Verdict("pruned", reason, self._last_values(report))
+        return verdicts
+
+    def _own_end(self, report: EpochReport) -> Verdict | None:
+        """Returns how a trial ends whatever the others do."""
         if report.failure:
             return _failed(report.failure)
-        lease, spec = self._leases[report.key], self._post.study.spec
-        if report.epoch >= lease.epoch_stop:
+        if report.epoch >= self._leases[report.key].epoch_stop:
             _, best = self._engine.best(report.key)
-            return Verdict("complete", "", tuple(best[name] for name in spec.metrics))
-        post = self._post
-        reason = post.ending
-        if not reason and post.line.ask(lambda: post.search.should_prune(report.key), False):
-            reason = "pruned"
-        return Verdict("pruned", reason, self._last_values(report)) if reason else None
+            metrics = self._post.study.spec.metrics
+            return Verdict("complete", "", tuple(best[name] for name in metrics))
+        late = overtime(self._trained_s[report.key], report.epoch, self._post.trial_s)
+        return Verdict("failed", "timeout", None, late) if late else None
 
     def _last_values(self, report: EpochReport) -> tuple[float, ...] | None:
         # Optuna gives a pruned trial its last intermediate value.
         values = tuple(report.metrics[name] for name in self._post.study.spec.metrics)
         return values if all(map(math.isfinite, values)) else None
 
-    def _end(self, key: int, epoch: int, verdict: Verdict) -> None:
-        attrs: dict[str, float] = {}
-        number = self._leases[key].number
-        model = self._post.artifacts.model(number)
-        if verdict.state == "complete":
-            attrs = {**self._engine.test(key), "best_epoch": self._engine.best(key)[0]}
-            self._engine.export(key, model)
-            self._post.artifacts.share(model)
-        self._settle(key, verdict, epoch, attrs)
-        if verdict.state == "complete":
-            self._candidates.append(number)
-            self._tidy_models()
-        self._post.artifacts.drop(self._post.artifacts.checkpoint(number))
-        self._forget(key)
-
-    def _settle(
-        self, key: int, verdict: Verdict, epoch: int, user_attrs: Mapping[str, float]
-    ) -> None:
+    def _end(self, ends: list[End]) -> None:
         post = self._post
-        outcome = Outcome(
-            trial_id=key,
-            token=self._leases[key].token,
-            state=verdict.state,
-            values=verdict.values,
-            reason=verdict.reason,
-            message=verdict.message,
-            user_attrs=user_attrs,
-            epoch=epoch,
-        )
-        state = STATES[verdict.state]
-        post.line.ask(lambda: post.search.before_finish(key, state, verdict.values), None)
-        if post.line.settle([outcome]):
+        models: list[End] = []
+        for end in ends:
+            if end.verdict.state == "complete":
+                with post.watch.over([self._leases[end.key]]):
+                    best_epoch, _ = self._engine.best(end.key)
+                    attrs = {**self._engine.test(end.key), "best_epoch": best_epoch}
+                model = post.artifacts.model(self._leases[end.key].number)
+                self._engine.export(end.key, model)
+                post.artifacts.share(model)
+                models.append(replace(end, user_attrs=attrs))
+            else:
+                models.append(end)
+        self._settle(models)
+        for end in ends:
+            post.artifacts.drop(post.artifacts.checkpoint(self._leases[end.key].number))
+            # Another trial may be the best now, and its model or another's needed no longer.
+            self._is_untidy |= end.verdict.state == "complete"
+            self._forget(end.key)
+
+    def _settle(self, ends: list[End]) -> None:
+        if not ends:
+            return
+        post = self._post
+        noted = [(end.key, STATES[end.verdict.state], end.verdict.values) for end in ends]
+        post.line.ask(lambda: post.search.before_finish(noted), None)
+        for key in post.line.settle([end.outcome(self._leases[end.key]) for end in ends]):
             logger.warning("trial %d was taken over by another worker", self._leases[key].number)
 
-    def _tidy_models(self) -> None:
-        """Removes the models of trials that are not the best, once it is known which one is."""
-        if not self._candidates:
-            return
-        best = self._post.line.ask(self._post.search.best_number, _UNKNOWN)
-        if best == _UNKNOWN:
-            return
-        if best in self._candidates:
-            self._post.artifacts.keep_only_model(best)
-        else:
-            for number in self._candidates:
-                self._post.artifacts.drop(self._post.artifacts.model(number))
-        self._candidates.clear()
+    def _tidy(self) -> None:
+        """Removes the files that nobody needs any longer, where a trial may have left some."""
+        if self._is_untidy:
+            self._is_untidy = not sweep(self._post)
 
-    def _save_if_due(self, report: EpochReport) -> None:
-        trained_s = self._unsaved_s.get(report.key, 0.0) + report.seconds
+    def _save_if_due(self, report: EpochReport, share_s: float) -> None:
+        """Saves a lane at its pace; of a stack's seconds each lane has its share."""
+        trained_s = self._unsaved_s.get(report.key, 0.0) + share_s
         self._unsaved_s[report.key] = trained_s
-        if Pace(trained_s, report.seconds, self._saving_s).is_due:
+        if Pace(trained_s, share_s, self._saving_s).is_due:
             self._save(report.key)
 
     def _save(self, key: int) -> None:
+        # No checkpoint may be ahead of what was reported: the curve would have a hole.
+        self._report()
+        if key not in self._leases:
+            return
         began_s = time.perf_counter()
         path = self._post.artifacts.checkpoint(self._leases[key].number)
         self._engine.save(key, path)
@@ -212,10 +293,12 @@ class TaskExecutor:
         for key in keys:
             logger.warning("lost the lease of trial %d; dropped it", self._leases[key].number)
             self._forget(key)
+            self._is_untidy = True
 
     def _forget(self, key: int) -> None:
         self._engine.remove(key)
         self._unsaved_s.pop(key, None)
+        del self._trained_s[key]
         del self._leases[key]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
 from hpo.run.outage import PARTING_S, Stopped
-from hpo.run.post import Executor, Post, put_down
+from hpo.run.post import Executor, Post, put_down, timed_out
+from hpo.run.watch import hung
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
@@ -23,11 +25,15 @@ class Worker:
     Args:
         post: The study, its ledger and its search.
         executor: What runs the trials.
+        ended: Called when a trial has ended here.
     """
 
-    def __init__(self, post: Post, executor: Executor) -> None:
+    def __init__(
+        self, post: Post, executor: Executor, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._post = post
         self._executor = executor
+        self._ended = ended
 
     def run(self) -> End:
         """Works until the study has no more trials for it, or ``post.stop`` is set.
@@ -49,8 +55,14 @@ class Worker:
             if self._post.paused and self._executor.held:
                 self._executor.release()
             claim = self._refill()
+            while claim.leases and self._executor.wanted:
+                # The first trial of a stack tells how many more it has room for.
+                claim = self._refill()
             if self._executor.held:
+                n_held = len(self._executor.held)
                 self._executor.work()
+                if len(self._executor.held) < n_held:
+                    self._ended()
             elif claim.exhausted:
                 logger.info("no more trials: %s", claim.reason)
                 return "exhausted"
@@ -61,8 +73,7 @@ class Worker:
         return "interrupted"
 
     def _refill(self) -> Claim:
-        held = self._executor.held
-        n_free = self._executor.capacity - len(held)
+        held, n_free = self._executor.held, self._executor.wanted
         if n_free == 0:
             return Claim(leases=(), exhausted=False, reason="full")
         post = self._post
@@ -81,14 +92,12 @@ class Worker:
         return claim
 
     def _begin(self, claim: Claim) -> None:
-        waiting = list(claim.leases)
+        # Nobody has them any longer: older leases of these trials may have been lost.
+        self._post.lost.difference_update(lease.trial_id for lease in claim.leases)
         try:
-            while waiting:
-                # Nobody has it any longer: an older lease of this trial may have been lost.
-                self._post.lost.discard(waiting[0].trial_id)
-                self._executor.begin(waiting[0])
-                waiting.pop(0)
+            self._executor.begin(claim.leases)
         except Stopped:
+            waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
             self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
             raise
 
@@ -96,33 +105,39 @@ class Worker:
 class Heartbeat(threading.Thread):
     """Says at a steady pace that this worker lives, whatever its trials are busy with.
 
-    During an outage it is silent: the line beats when it is up again.
+    During an outage it is silent: the line beats when it is up again. It also ends trials whose
+    code does not come back, which their own thread cannot.
 
     Args:
         post: Whose ``lost`` it fills with the trials that were taken over.
         executor: Whose trials it renews.
         interval_s: Seconds between two beats.
+        abandon: Ends this process, for its main thread hangs; takes why.
     """
 
-    def __init__(self, post: Post, executor: Executor, interval_s: float) -> None:
+    def __init__(
+        self, post: Post, executor: Executor, interval_s: float, abandon: Callable[[str], None]
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._post = post
         self._executor = executor
         self._interval_s = interval_s
+        self._abandon = abandon
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Beats until ``end``."""
         while not self._ended.wait(self._interval_s):
             if not self._post.line.is_down:
-                self._beat()
+                self.beat()
 
     def end(self) -> None:
         """Stops the thread; one that the database holds up ends with the process."""
         self._ended.set()
         self.join(PARTING_S)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Renews the leases, learns what was ordered, and ends trials that hang."""
         held = self._executor.held
         try:
             renewal = self._post.ledger.renew(self._post.worker_id)
@@ -133,3 +148,24 @@ class Heartbeat(threading.Thread):
         # A worker that is gone has lost its trials; they go on elsewhere.
         self._post.ending = "" if renewal.ending == "gone" else renewal.ending
         self._post.paused = renewal.state == "paused"
+        if renewal.state != "gone":
+            self._post.trial_s = renewal.trial_s
+        self._end_hung()
+
+    def _end_hung(self) -> None:
+        """Settles the trials whose code has not come back in time, and leaves with them."""
+        post = self._post
+        leases = post.watch.overdue(post.trial_s)
+        if not leases or post.trial_s is None:
+            return
+        message = hung(post.watch.seconds, post.trial_s)
+        try:
+            lost = post.line.settle([timed_out(lease, lease.epoch, message) for lease in leases])
+        except StoreError as error:
+            post.line.fail(error)
+            return
+        # It may have come back in this moment, and settled the trial itself.
+        if len(lost) < len(leases):
+            for lease in leases:
+                post.artifacts.drop(post.artifacts.checkpoint(lease.number))
+            self._abandon(f"trial {leases[0].number}: {message}")

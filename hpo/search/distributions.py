@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from optuna import Trial
@@ -14,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hpo.spec.points import complete as complete
 from hpo.spec.space import Categorical, Fixed, Float, Int, Parameter, SearchSpace
 
 
@@ -43,7 +45,9 @@ def last_step(low: float, high: float, step: float | None) -> float:
     return float(exact_low + n_steps * exact_step)
 
 
-def suggest(trial: Trial, space: SearchSpace) -> dict[str, Any]:
+def suggest(
+    trial: Trial, space: SearchSpace, given: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Draws one point for ``trial``: parents before children, inactive parameters left out.
 
     A trial that already has params (enqueued, or continued after its worker died) keeps them.
@@ -51,6 +55,7 @@ def suggest(trial: Trial, space: SearchSpace) -> dict[str, Any]:
     Args:
         trial: The trial whose params are drawn and stored.
         space: Where they are drawn from.
+        given: Values that are not drawn.
 
     Returns:
         Value of every active parameter, the fixed ones included.
@@ -58,27 +63,8 @@ def suggest(trial: Trial, space: SearchSpace) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for name in space.order():
         if space.is_active(name, params):
-            params[name] = _suggest_one(trial, name, space[name])
-    return params
-
-
-def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | None:
-    """Adds the fixed parameters to what a trial has stored.
-
-    Returns:
-        Value of every active parameter, or None when some still have to be drawn.
-    """
-    params: dict[str, Any] = {}
-    for name in space.order():
-        if not space.is_active(name, params):
-            continue
-        parameter = space[name]
-        if isinstance(parameter, Fixed):
-            params[name] = parameter.value
-        elif name in stored:
-            params[name] = stored[name]
-        else:
-            return None
+            drawn = name not in given
+            params[name] = _suggest_one(trial, name, space[name]) if drawn else given[name]
     return params
 
 

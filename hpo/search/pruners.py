@@ -31,6 +31,19 @@ def make_pruner(spec: StudySpec) -> BasePruner:
         return PRUNERS[spec.pruner.name](spec.pruner.options, spec.budget.epochs)
 
 
+def decides_at(spec: StudySpec, epoch: int) -> bool:
+    """Tells whether the study's pruner may stop a trial after an epoch."""
+    if len(spec.directions) > 1 or spec.pruner.name == "none":
+        return False
+    if spec.pruner.name != "asha" or set(spec.pruner.options) - {"reduction_factor"}:
+        return True
+    factor = int(spec.pruner.options.get("reduction_factor", 3))
+    rung = lowest_rung(spec.budget.epochs or 1, factor)
+    while rung < epoch:
+        rung *= factor
+    return rung == epoch
+
+
 def lowest_rung(epochs: int, reduction_factor: int) -> int:
     """Returns the first epoch at which halving may stop a trial: two rungs below the last.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo.search.distributions import complete, suggest
-from hpo.search.pruners import make_pruner
+from hpo.search.asking import Batch, draw
+from hpo.search.distributions import complete
+from hpo.search.pruners import decides_at, make_pruner
 from hpo.search.samplers import sampler_factory
 from hpo.spec.study import StudySpec
 
@@ -34,28 +36,62 @@ class Search:
         """Returns the study with the sampler that proposes this trial's params."""
         return self._study(self._storage.get_trial_number_from_id(trial_id))
 
+    def known(self, trial_id: int) -> dict[str, Any] | None:
+        """Returns a trial's params, or None where some still have to be drawn."""
+        return complete(self._storage.get_trial(trial_id).params, self._spec.space)
+
+    def ask(
+        self, trial_ids: Sequence[int], pinned: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[dict[str, Any]]:
+        """Draws params for trials that have none, and stores them in one transaction.
+
+        Args:
+            trial_ids: The trials.
+            pinned: Values that all of them shall have where they apply.
+        """
+        batch = Batch(self._storage)
+        params = []
+        for trial_id in trial_ids:
+            study = self._study(self._storage.get_trial_number_from_id(trial_id), batch)
+            params.append(draw(study, batch, trial_id, self._spec.space, pinned))
+        batch.deliver()
+        return params
+
     def params(self, trial_id: int) -> dict[str, Any]:
         """Returns a trial's params, and draws and stores those that it does not have yet."""
-        stored = self._storage.get_trial(trial_id).params
-        found = complete(stored, self._spec.space)
-        if found is not None:
-            return found
-        return suggest(optuna.Trial(self.study_for(trial_id), trial_id), self._spec.space)
+        return self.known(trial_id) or self.ask([trial_id])[0]
+
+    def decides_at(self, epoch: int) -> bool:
+        """Tells whether the pruner may stop a trial after an epoch, by all that were reported."""
+        return decides_at(self._spec, epoch)
+
+    def to_prune(self, trial_ids: Sequence[int]) -> set[int]:
+        """Returns the trials that the pruner would stop after what they have reported."""
+        if not trial_ids or len(self._spec.directions) > 1:
+            return set()
+        batch, wanted = Batch(self._storage), set(trial_ids)
+        study = self._study(0, batch)
+        return {
+            trial._trial_id
+            for trial in study.get_trials(deepcopy=False)
+            if trial._trial_id in wanted and self._pruner.prune(study, trial)
+        }
 
     def should_prune(self, trial_id: int) -> bool:
         """Tells whether the pruner would stop the trial after what it has reported."""
-        if len(self._spec.directions) > 1:
-            return False
-        study = self.study_for(trial_id)
-        return self._pruner.prune(study, self._storage.get_trial(trial_id))
+        return trial_id in self.to_prune([trial_id])
 
-    def before_finish(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Lets the sampler note what it needs before the trial is settled."""
-        study = self.study_for(trial_id)
-        trial = self._storage.get_trial(trial_id)
-        study.sampler.after_trial(study, trial, state, values)
+    def before_finish(self, ends: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:
+        """Lets the sampler note what it needs before trials are settled.
+
+        Args:
+            ends: Trial, state, and values.
+        """
+        batch = Batch(self._storage)
+        for trial_id, state, values in ends:
+            trial = self._storage.get_trial(trial_id)
+            study = self._study(trial.number, batch)
+            study.sampler.after_trial(study, trial, state, values)
 
     def reported(self, trial_id: int) -> dict[int, float]:
         """Returns what a trial has reported: value by step."""
@@ -71,7 +107,7 @@ class Search:
         except ValueError:
             return None
 
-    def _study(self, number: int) -> optuna.Study:
+    def _study(self, number: int, storage: Any = None) -> optuna.Study:
         # A new object each time: Optuna's keeps a list of trials that only its own loop renews.
         sampler = self._sampler_of(number)
-        return optuna.Study(self._study_name, self._storage, sampler, self._pruner)
+        return optuna.Study(self._study_name, storage or self._storage, sampler, self._pruner)

@@ -76,5 +76,10 @@ class Params(Mapping[str, Any]):
         return dict(self._values)
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> Params:
-        """Returns params with ``defaults`` for the names that are missing here."""
-        return Params({**defaults, **self._values})
+        """Returns params with ``defaults`` for the names that are missing here.
+
+        What is read of them counts as read here.
+        """
+        filled = Params({**defaults, **self._values})
+        object.__setattr__(filled, "_read", self._read)
+        return filled

@@ -1,4 +1,4 @@
-"""A point of a search space, or part of one, as somebody types it: ``learning_rate=0.1``."""
+"""Points of a search space: as trials store them, and as somebody types them: ``lr=0.1``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from hpo.spec.dimensions import Categorical, Fixed, Float, Int, Parameter, same
 from hpo.spec.findings import Findings, listed, show
 from hpo.spec.space import SearchSpace
 from hpo.spec.values import Scalar
+
+
+def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | None:
+    """Adds the fixed parameters to what a trial has stored.
+
+    Returns:
+        Value of every active parameter, or None when some still have to be drawn.
+    """
+    params: dict[str, Any] = {}
+    for name in space.order():
+        if not space.is_active(name, params):
+            continue
+        parameter = space[name]
+        if isinstance(parameter, Fixed):
+            params[name] = parameter.value
+        elif name in stored:
+            params[name] = stored[name]
+        else:
+            return None
+    return params
 
 
 def split_entries(entries: Iterable[str], findings: Findings) -> dict[str, str]:

@@ -38,6 +38,7 @@ BUDGET: Final[Mapping[str, Kind]] = {
     "epochs": _COUNT,
     "total_epochs": _COUNT,
     "hours": Number(0, _LONGEST_HOURS, low_open=True),
+    "trial_hours": Number(0, _LONGEST_HOURS, low_open=True),
     "target": Number(),
 }
 VALIDATION: Final[Mapping[str, Kind]] = {
@@ -51,7 +52,7 @@ PLAIN: Final[Mapping[str, Kind]] = {
     "objective": Text(),
     "metric": OneOrSeveral(Text(), unique=True),
     "direction": OneOrSeveral(Word(("maximize", "minimize"))),
-    "engine": Word(("auto", "solo")),
+    "engine": Word(("auto", "solo", "fused")),
     "seed": _SEED,
 }
 SECTIONS: Final = ("task_options", "budget", "space", "sampler", "pruner", "validation")

@@ -38,6 +38,7 @@ class Budget(_Section):
         epochs: Most epochs of one trial.
         total_epochs: Most epochs of all trials together.
         hours: Hours since the study began, by the clock on the wall.
+        trial_hours: Most hours that one trial trains; one that takes longer fails.
         target: Value of the metric that is good enough.
     """
 
@@ -45,6 +46,7 @@ class Budget(_Section):
     epochs: int = 27
     total_epochs: int | None = None
     hours: float | None = None
+    trial_hours: float | None = None
     target: float | None = None
 
     def __init__(self, **values: Any) -> None:
@@ -140,7 +142,8 @@ class StudySpec(_Section):
         sampler: What proposes params.
         pruner: What stops trials early.
         validation: How the data are split.
-        engine: ``solo`` trains one trial after the other; ``auto`` chooses.
+        engine: ``solo`` trains one trial after the other, ``fused`` many as one wherever that is
+            possible, ``auto`` wherever it is faster.
         seed: What all randomness of the study follows from.
 
     Raises:
@@ -158,7 +161,7 @@ class StudySpec(_Section):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     validation: ValidationSpec = ValidationSpec()
-    engine: Literal["auto", "solo"] = "auto"
+    engine: Literal["auto", "solo", "fused"] = "auto"
     seed: int = 0
 
     def __init__(self, **values: Any) -> None:

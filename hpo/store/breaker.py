@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from hpo.store import events
 from hpo.store.events import Event
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.spending import CANCELLED
 from hpo.store.tables import hpo_event
 from hpo.store.turn import Turn

@@ -21,6 +21,7 @@ class Limits:
         total_epochs: Epochs of all trials together.
         deadline_at: When the study ends, naive UTC by the database's clock.
         target: First objective's value that ends the study.
+        trial_hours: Hours that one trial may train.
     """
 
     n_trials: int | None
@@ -28,6 +29,7 @@ class Limits:
     total_epochs: int | None
     deadline_at: datetime | None
     target: float | None
+    trial_hours: float | None = None
 
     def with_more_trials(self, n: int) -> Limits:
         """Returns the limits with room for ``n`` more trials, where trials are limited at all."""
@@ -43,6 +45,7 @@ def limits(budget: Budget, created_at: datetime) -> Limits:
         total_epochs=budget.total_epochs,
         deadline_at=None if hours is None else created_at + timedelta(hours=hours),
         target=budget.target,
+        trial_hours=budget.trial_hours,
     )
 
 
@@ -83,3 +86,8 @@ def grew(old: Budget, new: Budget) -> bool:
     )
     more = any(before is not None and (now is None or now > before) for before, now in pairs)
     return more or (old.target is not None and new.target != old.target)
+
+
+def trial_s(trial_hours: float | None) -> float | None:
+    """Returns the seconds that one trial may train; None for any number."""
+    return None if trial_hours is None else 3600.0 * trial_hours

@@ -8,8 +8,8 @@ from typing import Literal
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store.optuna_schema import trials
-from hpo.store.tables import hpo_lease
+from hpo.store.optuna_tables import trials
+from hpo.store.tables import hpo_epoch, hpo_lease
 from hpo.store.turn import Turn
 
 
@@ -33,6 +33,7 @@ class Candidate:
     epoch: int = 0
     epoch_stop: int = 0
     checkpoint: str | None = None
+    seconds: float = 0.0
 
 
 def mislaid(turn: Turn, request: Request) -> list[Candidate]:
@@ -48,7 +49,8 @@ def unfinished(
     """Returns RUNNING trials whose lease meets a condition, locked, oldest first."""
     if limit <= 0:
         return []
-    lease = hpo_lease.c
+    lease, epoch = hpo_lease.c, hpo_epoch.c
+    seconds = sa.select(sa.func.sum(epoch.seconds)).where(epoch.trial_id == lease.trial_id)
     statement = (
         sa.select(
             lease.trial_id,
@@ -57,6 +59,7 @@ def unfinished(
             lease.epoch,
             lease.epoch_stop,
             lease.checkpoint,
+            sa.func.coalesce(seconds.scalar_subquery(), 0.0),
         )
         .join(trials, trials.c.trial_id == lease.trial_id)
         .where(lease.study_id == turn.study_id, which, trials.c.state == TrialState.RUNNING)

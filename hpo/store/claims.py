@@ -15,7 +15,7 @@ from hpo.store.budgets import UNBOUNDED_EPOCHS
 from hpo.store.candidates import Candidate, Request
 from hpo.store.database import Database
 from hpo.store.leases import Claim, Lease
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.reaping import Patience
 from hpo.store.tables import hpo_lease, hpo_worker
 from hpo.store.turn import Turn
@@ -151,6 +151,7 @@ def _hand_out(
             epoch=trial.epoch,
             epoch_stop=trial.epoch_stop,
             checkpoint=trial.checkpoint,
+            seconds=trial.seconds,
         )
         for trial, token in zip(given, tokens, strict=True)
     ]
@@ -180,7 +181,7 @@ def _regrant(leases: Sequence[Lease], turn: Turn) -> sa.Update:
 
 def _lease_row(lease: Lease, turn: Turn) -> dict[str, Any]:
     row = asdict(lease) | {"updated_at": turn.now}
-    del row["number"]
+    del row["number"], row["seconds"]
     return row
 
 

@@ -18,7 +18,7 @@ from hpo.store import spending, sql, study_rows, trial_rows
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_lease
 from hpo.store.turn import Turn
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store import tables
 from hpo.store.turn import FREE
 

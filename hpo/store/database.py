@@ -1,58 +1,24 @@
-"""One engine per URL, the settings each kind of database needs, and short transactions."""
+"""A database by its URL: opened, checked, and used in short transactions."""
 
 from __future__ import annotations
 
-import logging
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
-import tenacity
 
 from hpo.errors import StoreError
-from hpo.store import faults, schema, urls
+from hpo.store import engines, faults, schema, urls
 from hpo.store.urls import DEFAULT_URL, resolve_url
 
 __all__ = ["DEFAULT_URL", "Database", "resolve_url"]
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 10
 MAX_TRIES = 8
-_READ_ONLY = "hpo_read_only"
-
-# A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the
-# study's row for ever; the server ends such a session instead.
-_POSTGRESQL_SETTINGS = (
-    f"SET SESSION lock_timeout = '{BUSY_TIMEOUT_S}s'",
-    f"SET SESSION idle_in_transaction_session_timeout = '{BUSY_TIMEOUT_S}s'",
-)
-_MYSQL_SETTINGS = (f"SET SESSION innodb_lock_wait_timeout = {BUSY_TIMEOUT_S}",)
-_MARIADB_SETTINGS = (f"SET SESSION idle_transaction_timeout = {BUSY_TIMEOUT_S}",)
-
-_CONNECT_ARGS: dict[str, dict[str, Any]] = {
-    "sqlite": {"timeout": BUSY_TIMEOUT_S},
-    "postgresql": {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": "hpo",
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 1000 * BUSY_TIMEOUT_S,
-    },
-    "mysql": {
-        "charset": "utf8mb4",
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": 4 * BUSY_TIMEOUT_S,
-        "write_timeout": 4 * BUSY_TIMEOUT_S,
-    },
-}
 
 
 class Database:
@@ -80,7 +46,7 @@ class Database:
         self.url = self._url.render_as_string(hide_password=False)
         self.masked_url = urls.shown(parsed)
         self.dialect = self._url.get_backend_name()
-        self.engine = _create_engine(self._url)
+        self.engine = engines.create(self._url)
 
     @classmethod
     def open(cls, url: str | None = None, *, create: bool = False) -> Database:
@@ -154,18 +120,17 @@ class Database:
         Raises:
             StoreError: The database failed, or lost `MAX_TRIES` times in a row.
         """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(faults.is_conflict),
-            stop=tenacity.stop_after_attempt(MAX_TRIES),
-            wait=tenacity.wait_random_exponential(0.01, 1.0),
-            reraise=True,
-        )
 
         def once() -> T:
             with self.write() as conn:
                 return work(conn)
 
-        return retrying(once)
+        try:
+            return once()
+        except Exception as error:
+            if not faults.is_conflict(error):
+                raise
+        return _again(once)
 
     def now(self, conn: sa.Connection) -> datetime:
         """Returns the database's clock: naive UTC with microseconds.
@@ -208,7 +173,7 @@ class Database:
     def _begin(self, *, read_only: bool) -> Iterator[sa.Connection]:
         try:
             with self.engine.connect() as conn:
-                conn = conn.execution_options(**{_READ_ONLY: read_only})
+                conn = conn.execution_options(**{engines.READ_ONLY: read_only})
                 with conn.begin():
                     yield conn
         except (sa.exc.IntegrityError, sa.exc.DataError):
@@ -217,61 +182,14 @@ class Database:
             raise faults.explain(error, self._url) from error
 
 
-def _create_engine(url: sa.URL) -> sa.Engine:
-    backend = url.get_backend_name()
-    options: dict[str, Any] = {"connect_args": dict(_CONNECT_ARGS[backend])}
-    if backend != "sqlite":
-        options |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
-    try:
-        engine = sa.create_engine(url, **options)
-    except ImportError as error:
-        raise faults.missing_driver(url) from error
-    sa.event.listen(engine, "connect", _ON_CONNECT[backend])
-    if backend == "sqlite":
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
+def _again(once: Callable[[], T]) -> T:
+    # Rarely needed, and slow to load.
+    import tenacity
 
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # The driver must not begin transactions of its own accord: _begin_sqlite does.
-    # Source: SQLAlchemy's SQLite dialect, "Enabling Non-Legacy SQLite Transactional Modes".
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            # Somebody else is at it, or the file cannot be written: the next connection tries
-            # again, and everything is right without it, only slower.
-            logger.debug("no write-ahead log yet: %s", error)
-
-
-def _begin_sqlite(conn: sa.Connection) -> None:
-    reads = conn.get_execution_options().get(_READ_ONLY, False)
-    conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _set_up_postgresql(connection: Any, _record: Any) -> None:
-    _execute_all(connection, _POSTGRESQL_SETTINGS)
-
-
-def _set_up_mysql(connection: Any, _record: Any) -> None:
-    is_mariadb = "mariadb" in connection.get_server_info().lower()
-    _execute_all(connection, _MYSQL_SETTINGS + (_MARIADB_SETTINGS if is_mariadb else ()))
-
-
-def _execute_all(connection: Any, statements: tuple[str, ...]) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-    # A session setting made in a transaction that is rolled back would be undone.
-    connection.commit()
-
-
-_ON_CONNECT = {
-    "sqlite": _set_up_sqlite,
-    "postgresql": _set_up_postgresql,
-    "mysql": _set_up_mysql,
-}
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(faults.is_conflict),
+        stop=tenacity.stop_after_attempt(MAX_TRIES - 1),
+        wait=tenacity.wait_random_exponential(0.01, 1.0),
+        reraise=True,
+    )
+    return retrying(once)

@@ -23,9 +23,12 @@ _SQLITE_OUTAGES = frozenset(
     }
 )
 # Classes 08 (connection) and 53 (out of resources), then single codes: shutdown, crash, starting
-# up, cancelled, idle timeout, lock timeout.
+# up, cancelled, idle timeout, lock timeout, read-only (such as until a standby takes over).
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_POSTGRESQL_OUTAGES = ("08", "53", "57P01", "57P02", "57P03", "57P05", "57014", "25P03", "55P03")
+_POSTGRESQL_OUTAGES = (
+    *("08", "53", "57P01", "57P02", "57P03", "57P05", "57014"),
+    *("25P03", "55P03", "25006"),
+)
 _POSTGRESQL_CONFLICTS = ("40001", "40P01")
 # psycopg gives no code for a connection that failed: its text tells what waiting cannot mend.
 _POSTGRESQL_REFUSALS = (
@@ -40,9 +43,13 @@ _POSTGRESQL_REFUSALS = (
     "certificate",
 )
 # Source: https://mariadb.com/kb/en/mariadb-error-codes/
+_MYSQL_FULL = frozenset({1021, 1114})
+_MYSQL_READ_ONLY = frozenset({1290, 1792, 1836})
 _MYSQL_OUTAGES = frozenset(
-    {0, 1021, 1040, 1053, 1077, 1079, 1114, 1152, 1158, 1159, 1160, 1161, 1203, 1317, 1927}
+    {0, 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1317, 1927}
     | {2002, 2003, 2006, 2013, 2055, 3024, 4031}
+    | _MYSQL_FULL
+    | _MYSQL_READ_ONLY
 )
 _MYSQL_CONFLICTS = frozenset({1020, 1205, 1213})
 
@@ -122,6 +129,10 @@ def _advice(error: BaseException) -> str:
         return "the server has no such database; create it first, or mend its name in the URL"
     if code in (1044, 1142) or "permission denied" in text:
         return "this user may not do that; grant it the rights on this database"
+    if code in _MYSQL_FULL or _sqlstate(error) == "53100":
+        return "the database cannot be written; make room on the disk of its server"
+    if code in _MYSQL_READ_ONLY or _sqlstate(error) == "25006":
+        return "the database cannot be written; its server is read-only"
     if is_outage(error):
         return "the database cannot be reached; see that its server runs and the address is right"
     return "the database refused; run `hpo db check`"

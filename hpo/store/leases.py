@@ -25,6 +25,7 @@ class Lease:
         epoch_stop: Epochs after which to settle. It may equal ``epoch``: the trial's last owner
             died between its last report and its settlement.
         checkpoint: Where to go on from, as its last owner said.
+        seconds: What its epochs reported so far took.
     """
 
     study_id: int
@@ -36,6 +37,7 @@ class Lease:
     epoch: int
     epoch_stop: int
     checkpoint: str | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,10 @@ class Renewal:
             budget or gone; empty when they should go on.
         held: The trials whose lease this worker has. Compare with what the worker held *before*
             it called: a trial claimed meanwhile may be missing here.
+        trial_s: Seconds that one trial may train; None for any number.
     """
 
     state: str
     ending: str
     held: frozenset[int]
+    trial_s: float | None = None

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from hpo.store import claims, reaping, settlement, sql, targets, workers
+from hpo.store import budgets, claims, optuna_tables, reaping, settlement, sql, targets, workers
 from hpo.store.candidates import Request
 from hpo.store.database import Database
 from hpo.store.leases import Claim, EpochRow, Lease, Outcome, Renewal
@@ -94,7 +94,7 @@ class Ledger:
                 )
             held = conn.scalars(sa.select(lease.trial_id).where(lease.worker_id == worker_id))
             of_worker = (
-                sa.select(study.state, study.reason, study.deadline_at)
+                sa.select(study.state, study.reason, study.deadline_at, study.trial_hours)
                 .join(hpo_worker, hpo_worker.c.study_id == study.study_id)
                 .where(hpo_worker.c.worker_id == worker_id)
             )
@@ -105,9 +105,20 @@ class Ledger:
             ending = "deadline" if late and row.state == "active" else ""
             if row.state in ("stopped", "done"):
                 ending = "stopped" if row.state == "stopped" else row.reason or "done"
-            return Renewal(state=row.state, ending=ending, held=frozenset(held))
+            return Renewal(row.state, ending, frozenset(held), budgets.trial_s(row.trial_hours))
 
         return self._db.transaction(work)
+
+    def open_numbers(self, study_id: int) -> set[int]:
+        """Returns the numbers of the trials that are leased or free to be continued."""
+        trials = optuna_tables.trials.c
+        statement = (
+            sa.select(trials.number)
+            .join(hpo_lease, hpo_lease.c.trial_id == trials.trial_id)
+            .where(hpo_lease.c.study_id == study_id)
+        )
+        with self._db.read() as conn:
+            return set(conn.scalars(statement))
 
     def report(self, rows: Sequence[EpochRow]) -> set[int]:
         """Writes epochs of any number of trials, into our table and Optuna's, all at once.

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 
 from hpo.errors import StoreError
 from hpo.store import optuna_schema, tables
-from hpo.store.database import BUSY_TIMEOUT_S, Database
+from hpo.store.database import Database
+from hpo.store.engines import BUSY_TIMEOUT_S
 from hpo.store.schema import REVISIONS, VERSION_TABLE
 
 logger = logging.getLogger(__name__)

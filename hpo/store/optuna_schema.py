@@ -1,20 +1,18 @@
-"""Optuna's tables, as Optuna itself defines them, and how it stores values and times.
+"""Optuna's schema: created as Optuna itself creates it, and checked against what this code knows.
 
 This module is the only one that imports Optuna's private parts: `optuna.storages._rdb.models`
-(tables, enums, `SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), and
+(tables, `SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), and
 what its storage contract speaks of. `check_version` guards all of it.
 """
 
 from __future__ import annotations
 
-import datetime
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import optuna
 import sqlalchemy as sa
@@ -23,6 +21,7 @@ from optuna.storages._rdb import models
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 
 from hpo.errors import StoreError
+from hpo.store.optuna_tables import version_info
 
 if TYPE_CHECKING:
     # Loaded when it is needed, to create or check a schema: `hpo ls` starts quicker without it.
@@ -33,92 +32,6 @@ _logger = logging.getLogger(__name__)
 
 OPTUNA_REVISION = "v3.2.0.a"
 """The alembic revision of Optuna's schema that this code was written against."""
-
-MAX_NAME_LENGTH: int = models.MAX_INDEXED_STRING_LENGTH
-"""Longest study name, parameter name and attribute key, in characters."""
-
-
-def _table(model: Any) -> sa.Table:
-    return cast(sa.Table, model.__table__)
-
-
-metadata: sa.MetaData = models.BaseModel.metadata
-studies = _table(models.StudyModel)
-study_directions = _table(models.StudyDirectionModel)
-study_user_attributes = _table(models.StudyUserAttributeModel)
-study_system_attributes = _table(models.StudySystemAttributeModel)
-trials = _table(models.TrialModel)
-trial_params = _table(models.TrialParamModel)
-trial_values = _table(models.TrialValueModel)
-trial_intermediate_values = _table(models.TrialIntermediateValueModel)
-trial_user_attributes = _table(models.TrialUserAttributeModel)
-trial_system_attributes = _table(models.TrialSystemAttributeModel)
-trial_heartbeats = _table(models.TrialHeartbeatModel)
-version_info = _table(models.VersionInfoModel)
-
-ValueType = models.TrialValueModel.TrialValueType
-IntermediateType = models.TrialIntermediateValueModel.TrialIntermediateValueType
-
-TABLE_NAMES = frozenset(metadata.tables) | {"alembic_version"}
-"""Every table that belongs to Optuna: our migrations leave these alone."""
-
-_VALUE_INFINITY = {math.inf: ValueType.INF_POS, -math.inf: ValueType.INF_NEG}
-_INTERMEDIATE_INFINITY = {math.inf: IntermediateType.INF_POS, -math.inf: IntermediateType.INF_NEG}
-
-
-def value_to_row(value: float) -> tuple[float | None, ValueType]:
-    """Returns (`value`, `value_type`) of `trial_values` for an objective's value.
-
-    Raises:
-        ValueError: `value` is NaN, which Optuna's schema cannot hold as a final value.
-    """
-    if math.isnan(value):
-        raise ValueError("the value of a trial cannot be NaN")
-    if math.isinf(value):
-        return None, _VALUE_INFINITY[value]
-    return float(value), ValueType.FINITE
-
-
-def row_to_value(value: float | None, value_type: ValueType) -> float:
-    """Inverts `value_to_row`."""
-    return float(models.TrialValueModel.stored_repr_to_value(value, value_type))
-
-
-def intermediate_to_row(value: float) -> tuple[float | None, IntermediateType]:
-    """Returns (`intermediate_value`, `intermediate_value_type`); NaN and infinities are stored."""
-    if math.isnan(value):
-        return None, IntermediateType.NAN
-    if math.isinf(value):
-        return None, _INTERMEDIATE_INFINITY[value]
-    return float(value), IntermediateType.FINITE
-
-
-def row_to_intermediate(value: float | None, value_type: IntermediateType) -> float:
-    """Inverts `intermediate_to_row`."""
-    if value_type is IntermediateType.FINITE:
-        return cast(float, value)
-    if value_type is IntermediateType.NAN:
-        return math.nan
-    return math.inf if value_type is IntermediateType.INF_POS else -math.inf
-
-
-def utc_now() -> datetime.datetime:
-    """Returns this process's clock as Optuna's tables hold times: naive UTC."""
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-
-
-def local_to_utc(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Turns a time of a `FrozenTrial` (naive means local) into the stored naive UTC."""
-    if moment is None:
-        return None
-    return moment.astimezone(datetime.UTC).replace(tzinfo=None)
-
-
-def utc_to_local(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Turns a stored naive UTC time into the naive local time that a `FrozenTrial` carries."""
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
 
 
 def current_revision(bind: sa.Engine | sa.Connection) -> str | None:
@@ -174,7 +87,7 @@ def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
         if current_revision(connection) is not None:
             check_version(connection)
             return
-        metadata.create_all(connection)
+        models.BaseModel.metadata.create_all(connection)
         _add_microseconds(connection)
         _insert_version_info(connection)
         _context(connection).stamp(_scripts(), OPTUNA_REVISION)

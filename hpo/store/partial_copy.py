@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from hpo.errors import StoreError
 from hpo.store import copy_rows, study_rows
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store.copy_rows import HEADS, MARKER, OF_STUDY, OF_TRIAL, Row, Side
 from hpo.store.database import Database
 from hpo.store.tables import hpo_study

@@ -17,7 +17,7 @@ from hpo.errors import Problem, SpecError
 from hpo.store import control, events, spending, trial_reader, trial_rows
 from hpo.store.database import Database
 from hpo.store.events import Event
-from hpo.store.optuna_schema import trial_params, trials
+from hpo.store.optuna_tables import trial_params, trials
 from hpo.store.trial_reader import Head
 from hpo.store.turn import Turn
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import breaker, optuna_schema, sql, targets, trial_rows
+from hpo.store import breaker, optuna_tables, sql, targets, trial_rows
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import EpochRow, Outcome
@@ -146,7 +146,7 @@ def _write_epochs(
     )
     sql.insert_fenced(
         conn,
-        optuna_schema.trial_intermediate_values,
+        optuna_tables.trial_intermediate_values,
         [_intermediate_row(row, row.objective) for row in rows if row.objective is not None],
         keys=_INTERMEDIATE_KEYS,
     )

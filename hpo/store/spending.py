@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import candidates, optuna_schema, reaping
-from hpo.store.optuna_schema import trials
+from hpo.store import candidates, optuna_tables, reaping
+from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_event, hpo_lease
 from hpo.store.turn import Turn
 
@@ -32,7 +32,7 @@ def n_excused(turn: Turn) -> int:
 
 def retries(turn: Turn) -> dict[int, int]:
     """Returns which trials were retried: the number of each, and that of the trial in its place."""
-    attribute = optuna_schema.trial_user_attributes.c
+    attribute = optuna_tables.trial_user_attributes.c
     statement = (
         sa.select(trials.c.number, attribute.value_json)
         .join(trials, trials.c.trial_id == attribute.trial_id)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store.optuna_schema import trials
+from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_lease
 from hpo.store.upserts import insert_of
 

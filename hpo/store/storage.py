@@ -23,12 +23,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store import session, study_rows, trial_reader, trial_rows
 from hpo.store.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
+from hpo.store.refusals import finished_error, no_study, no_trial
 from hpo.store.stored_trial import copy_trial
 from hpo.store.trial_cache import TrialCaches
-from hpo.store.trial_writer import TrialWriter, finished_error, no_study, no_trial
+from hpo.store.trial_writer import End, TrialWriter
 from hpo.store.used_distributions import Params
 
 if TYPE_CHECKING:
@@ -177,6 +178,10 @@ class Storage(BaseStorage):
         """Adds `n` RUNNING trials with consecutive numbers; see `TrialWriter.create`."""
         return self._writer.create(study_id, n)
 
+    def begin_trials(self, study_id: int, params: Sequence[Params]) -> list[int]:
+        """Adds a RUNNING trial with each of these params; see `TrialWriter.begin`."""
+        return self._writer.begin(study_id, params)
+
     def set_params(self, items: Sequence[tuple[int, Params]]) -> None:
         """Sets parameters of many trials; see `TrialWriter.set_params`."""
         self._writer.set_params(items)
@@ -185,9 +190,9 @@ class Storage(BaseStorage):
         """Reports (trial_id, step, intermediate value) of many; see `TrialWriter.report`."""
         self._writer.report(rows)
 
-    def finish(self, items: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:
-        """Finishes many trials with (trial_id, state, values); see `TrialWriter.finish`."""
-        self._writer.finish(items)
+    def finish(self, items: Sequence[End], reports: Sequence[tuple[int, int, float]] = ()) -> None:
+        """Finishes many trials, with what they have not reported yet; see `TrialWriter.finish`."""
+        self._writer.finish(items, reports)
 
     # Trials: reading
 

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets, optuna_schema, spending, study_rows, targets
+from hpo.store import budgets, optuna_tables, spending, study_rows, targets
 from hpo.store.budgets import Limits
 from hpo.store.database import Database
 from hpo.store.events import Event
@@ -22,7 +22,7 @@ from hpo.store.tables import hpo_study
 from hpo.store.turn import Turn
 
 _DIRECTIONS = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
-_NAME = optuna_schema.studies.c.study_name
+_NAME = optuna_tables.studies.c.study_name
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -235,7 +235,7 @@ def _limits(spec: StudySpec, created_at: datetime) -> Limits:
 
 
 def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
-    studies = optuna_schema.studies
+    studies = optuna_tables.studies
     statement = (
         sa.select(studies.c.study_id.label("optuna_id"), hpo_study)
         .join_from(studies, hpo_study, hpo_study.c.study_id == studies.c.study_id, isouter=True)
@@ -267,7 +267,7 @@ def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
 
 
 def _names(conn: sa.Connection) -> list[str]:
-    studies = optuna_schema.studies.c
+    studies = optuna_tables.studies.c
     statement = (
         sa.select(_NAME).join(hpo_study, hpo_study.c.study_id == studies.study_id).order_by(_NAME)
     )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store.optuna_schema import FrozenStudy
 from hpo.store.trial_rows import CHILD_TARGETS, lock_study
 from hpo.store.upserts import Target, insert_or_update

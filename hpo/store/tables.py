@@ -10,15 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from hpo.store import optuna_schema
+from hpo.store import optuna_tables
 
 metadata = sa.MetaData()
 
 # MySQL's own TEXT ends at 64 KiB, its DATETIME at whole seconds.
 _Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 _DateTime = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-_STUDY_ID = optuna_schema.studies.c.study_id
-_TRIAL_ID = optuna_schema.trials.c.trial_id
+_STUDY_ID = optuna_tables.studies.c.study_id
+_TRIAL_ID = optuna_tables.trials.c.trial_id
 
 
 def _of(parent: sa.Column[Any], **options: Any) -> sa.Column[Any]:
@@ -49,6 +49,7 @@ hpo_study = _table(
     sa.Column("total_epochs", sa.BigInteger),
     sa.Column("deadline_at", _DateTime),
     sa.Column("target", sa.Double),
+    sa.Column("trial_hours", sa.Double),
     # The epochs of trials that ended: theirs are no longer summed over hpo_lease.
     sa.Column("epochs_spent", sa.BigInteger, nullable=False),
     # The last fencing token granted; starts at the time of creation in microseconds, so that

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store.optuna_schema import ValueType, study_directions, trial_values, trials
+from hpo.store.optuna_tables import ValueType, study_directions, trial_values, trials
 from hpo.store.turn import Turn
 
 

@@ -28,7 +28,7 @@ from itertools import islice
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store import trial_reader
 from hpo.store.stored_trial import StoredTrial
 from hpo.store.trial_reader import Head

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store.stored_trial import StoredTrial
 
 CHUNK = 500

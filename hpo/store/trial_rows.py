@@ -9,18 +9,17 @@ the trials' states under `lock_trials` before.
 from __future__ import annotations
 
 import datetime
-import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 from hpo.store import upserts
-from hpo.store.upserts import OPEN_STATES, Target, in_states
+from hpo.store.upserts import OPEN_STATES, Target
 
 # Optuna never overwrites a parameter of a trial: a second insert fails and is ignored.
 PARAMS = Target(schema.trial_params, ("trial_id", "param_name"), ())
@@ -101,18 +100,23 @@ def write_fenced(connection: sa.Connection, target: Target, row: Mapping[str, An
 
 
 def write_rows(
-    connection: sa.Connection, target: Target, rows: Iterable[Mapping[str, Any]]
+    connection: sa.Connection,
+    target: Target,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    fresh: bool = False,
 ) -> None:
     """Writes many rows with one statement (SQLite: one prepared statement, many times).
 
     Of rows with equal keys the last one counts. Rows go in the order given: Optuna returns a
-    trial's params in the order of their ids.
+    trial's params in the order of their ids. ``fresh`` ones are of trials that this transaction
+    has added, so that none of them can be there.
     """
-    _write_rows(connection, target, rows, fenced=False)
+    _write_rows(connection, target, rows, fresh=fresh)
 
 
 def write_rows_fenced(
-    connection: sa.Connection, target: Target, rows: Iterable[Mapping[str, Any]]
+    connection: sa.Connection, target: Target, rows: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Writes many rows like `write_rows`, but only to trials that are not finished.
 
@@ -121,7 +125,6 @@ def write_rows_fenced(
         that a row of it stands already and is not to be overwritten: the caller looks with
         `lock_trials`, and rolls back unless all trials are unfinished.
     """
-    rows = list(rows)
     if connection.dialect.name == "postgresql":
         return _write_rows(connection, target, rows, fenced=True)
     # One statement cannot both carry many rows and look at their trials here.
@@ -129,27 +132,29 @@ def write_rows_fenced(
     heads = lock_trials(connection, trial_ids, exclusive=False)
     if len(heads) < len(trial_ids) or any(h.state.is_finished() for h in heads.values()):
         return False
-    return _write_rows(connection, target, rows, fenced=False)
+    return _write_rows(connection, target, rows)
 
 
 def _write_rows(
-    connection: sa.Connection, target: Target, rows: Iterable[Mapping[str, Any]], *, fenced: bool
+    connection: sa.Connection,
+    target: Target,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    fenced: bool = False,
+    fresh: bool = False,
 ) -> bool:
-    by_key = {tuple(row[key] for key in target.keys): row for row in rows}
+    rows = list(rows)
+    by_key = dict(zip(map(itemgetter(*target.keys), rows), rows, strict=True))
     if not by_key:
         return True
     dialect = connection.dialect.name
-    statement = upserts.many(target, dialect, fenced=fenced)
+    statement = upserts.many(target, dialect, fenced=fenced, fresh=fresh)
     if dialect != "postgresql":
         connection.execute(statement, [dict(row) for row in by_key.values()])
         return True
-    # An enum's member is stored, and cast, by its name.
-    text = json.dumps(list(by_key.values()), default=_name_of)
-    return connection.execute(statement, {"rows": text}).rowcount == len(by_key)
-
-
-def _name_of(member: enum.Enum) -> str:
-    return member.name
+    given = by_key.values()
+    arrays = {name: upserts.array_text([row[name] for row in given]) for name in target.columns}
+    return connection.execute(statement, arrays).rowcount == len(by_key)
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> bool:
@@ -253,27 +258,9 @@ def change_state(
     Returns:
         How many trials changed.
     """
-    statement = _state_statement(state, tuple(only_from), len(trial_ids) == 1)
+    statement = upserts.state_update(state, tuple(only_from), len(trial_ids) == 1)
     ids = trial_ids[0] if len(trial_ids) == 1 else list(trial_ids)
     return connection.execute(statement, {"trials": ids, "at": at}).rowcount
-
-
-@lru_cache(maxsize=64)
-def _state_statement(
-    state: TrialState, only_from: tuple[TrialState, ...], single: bool
-) -> sa.Update:
-    t = schema.trials.c
-    which = (
-        t.trial_id == sa.bindparam("trials")
-        if single
-        else t.trial_id.in_(sa.bindparam("trials", expanding=True))
-    )
-    statement = sa.update(schema.trials).where(which, in_states(only_from)).values(state=state)
-    if state is TrialState.RUNNING:
-        return statement.values(datetime_start=sa.bindparam("at"))
-    if state.is_finished():
-        return statement.values(datetime_complete=sa.bindparam("at"))
-    return statement
 
 
 _LOCK_STUDY = (

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.store import optuna_schema as schema
-from hpo.store import session, trial_reader, trial_rows
-from hpo.store.trial_reader import Head
-from hpo.store.trial_rows import TrialHead
+from hpo.store import optuna_tables as schema
+from hpo.store import refusals, session, trial_reader, trial_rows
 from hpo.store.upserts import OPEN_STATES, Target
 from hpo.store.used_distributions import Params, UsedDistributions
 
 if TYPE_CHECKING:
     from hpo.store.database import Database
+
+End: TypeAlias = tuple[int, TrialState, Sequence[float] | None]
+"""(trial_id, final state, values or None) of a trial."""
 
 
 class TrialWriter:
@@ -44,13 +44,37 @@ class TrialWriter:
         """
 
         def add(connection: sa.Connection) -> list[int]:
-            _lock_study(connection, study_id)
+            refusals.lock_study(connection, study_id)
             started_at = schema.utc_now()
             added = trial_rows.add_trials(connection, study_id, n, started_at=started_at)
             return [trial_id for trial_id, _ in added]
 
         trial_ids = session.write(self._database, add)
         self._distributions.remember(dict.fromkeys(trial_ids, study_id))
+        return trial_ids
+
+    def begin(self, study_id: int, params: Sequence[Params]) -> list[int]:
+        """Adds a RUNNING trial with each of these params and returns their ids, ascending.
+
+        Raises:
+            KeyError: There is no such study.
+            ValueError: A distribution does not go with the one that the study uses.
+        """
+
+        def add(connection: sa.Connection) -> list[int]:
+            refusals.lock_study(connection, study_id)
+            added = trial_rows.add_trials(
+                connection, study_id, len(params), started_at=schema.utc_now()
+            )
+            trial_ids = [trial_id for trial_id, _ in added]
+            items = list(zip(trial_ids, params, strict=True))
+            self._distributions.check(connection, dict.fromkeys(trial_ids, study_id), items)
+            trial_rows.write_rows(connection, trial_rows.PARAMS, _param_rows(items), fresh=True)
+            return trial_ids
+
+        trial_ids = session.write(self._database, add)
+        study_of = dict.fromkeys(trial_ids, study_id)
+        self._distributions.remember(study_of, zip(trial_ids, params, strict=True))
         return trial_ids
 
     def create_from(self, study_id: int, template: FrozenTrial) -> int:
@@ -66,7 +90,7 @@ class TrialWriter:
         }
 
         def add(connection: sa.Connection) -> int:
-            _lock_study(connection, study_id)
+            refusals.lock_study(connection, study_id)
             self._distributions.check(connection, {-1: study_id}, [(-1, params)])
             ((trial_id, _),) = trial_rows.add_trials(
                 connection,
@@ -110,7 +134,9 @@ class TrialWriter:
 
         def put(connection: sa.Connection) -> None:
             if not trial_rows.write_fenced(connection, target, row):
-                _require_open(row["trial_id"], trial_reader.read_head(connection, row["trial_id"]))
+                refusals.require_open(
+                    row["trial_id"], trial_reader.read_head(connection, row["trial_id"])
+                )
 
         session.write(self._database, put)
 
@@ -131,7 +157,7 @@ class TrialWriter:
         def put(connection: sa.Connection) -> dict[int, int]:
             if known and trial_rows.write_rows_fenced(connection, trial_rows.PARAMS, rows):
                 return {}
-            heads = _lock_open(connection, [trial_id for trial_id, _ in items])
+            heads = refusals.lock_open(connection, [trial_id for trial_id, _ in items])
             study_of = {trial_id: head.study_id for trial_id, head in heads.items()}
             self._distributions.check(connection, study_of, items)
             trial_rows.write_rows(connection, trial_rows.PARAMS, rows)
@@ -155,21 +181,25 @@ class TrialWriter:
 
         def put(connection: sa.Connection) -> None:
             if not trial_rows.write_rows_fenced(connection, trial_rows.INTERMEDIATES, values):
-                _lock_open(connection, [trial_id for trial_id, _, _ in rows])
+                refusals.lock_open(connection, [trial_id for trial_id, _, _ in rows])
 
         session.write(self._database, put)
 
-    def finish(self, items: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:
+    def finish(self, items: Sequence[End], reports: Sequence[tuple[int, int, float]] = ()) -> None:
         """Finishes many trials, all with the same `datetime_complete`.
 
         Args:
             items: (trial_id, COMPLETE, PRUNED or FAIL, values or None) of each.
+            reports: What these trials have not reported yet, as in `report`.
 
         Raises:
             KeyError: There is no such trial.
             UpdateFinishedTrialError: One of the trials is finished.
         """
         values = [row for i, _, given in items for row in trial_rows.value_rows(i, given or ())]
+        steps = [trial_rows.intermediate_row(*row) for row in reports]
+        if not {row[0] for row in reports} <= {item[0] for item in items}:
+            raise ValueError("reports of trials that are not to be finished")
         by_state: dict[TrialState, set[int]] = {}
         for trial_id, state, _ in items:
             by_state.setdefault(state, set()).add(trial_id)
@@ -180,6 +210,8 @@ class TrialWriter:
                 n_changed = trial_rows.change_state(connection, sorted(trial_ids), state, now)
                 if n_changed < len(trial_ids):
                     raise _RefusedError
+            # Nobody else sees these trials finished before the transaction ends.
+            trial_rows.write_rows(connection, trial_rows.INTERMEDIATES, steps)
             trial_rows.write_rows(connection, trial_rows.VALUES, values)
 
         try:
@@ -187,7 +219,7 @@ class TrialWriter:
         except _RefusedError:
             # All was undone, so that the states are those that refused it.
             with session.reading(self._database) as connection:
-                _lock_open(connection, [trial_id for trial_id, _, _ in items])
+                refusals.lock_open(connection, [trial_id for trial_id, _, _ in items])
             raise
 
     def set_state_values(
@@ -212,7 +244,7 @@ class TrialWriter:
                 connection, [trial_id], state, now, only_from=only_from
             )
             if not changed:
-                _require_open(trial_id, trial_reader.read_head(connection, trial_id))
+                refusals.require_open(trial_id, trial_reader.read_head(connection, trial_id))
             trial_rows.write_rows(connection, trial_rows.VALUES, rows)
             return bool(changed) or not to_running
 
@@ -221,42 +253,6 @@ class TrialWriter:
 
 class _RefusedError(Exception):
     """Undoes a transaction that met a trial it must not change."""
-
-
-def no_study(study_id: int) -> KeyError:
-    """Returns what a verb raises for an unknown study."""
-    return KeyError(f"there is no study with study_id {study_id}")
-
-
-def no_trial(trial_id: int) -> KeyError:
-    """Returns what a verb raises for an unknown trial."""
-    return KeyError(f"there is no trial with trial_id {trial_id}")
-
-
-def finished_error(number: int) -> UpdateFinishedTrialError:
-    """Returns what a verb raises that would change a finished trial."""
-    return UpdateFinishedTrialError(f"trial {number} is finished and cannot be changed")
-
-
-def _lock_study(connection: sa.Connection, study_id: int) -> None:
-    if not trial_rows.lock_study(connection, study_id):
-        raise no_study(study_id)
-
-
-def _lock_open(
-    connection: sa.Connection, trial_ids: Iterable[int], *, exclusive: bool = False
-) -> dict[int, TrialHead]:
-    heads = trial_rows.lock_trials(connection, trial_ids, exclusive=exclusive)
-    for trial_id in trial_ids:
-        _require_open(trial_id, heads.get(trial_id))
-    return heads
-
-
-def _require_open(trial_id: int, head: TrialHead | Head | None) -> None:
-    if head is None:
-        raise no_trial(trial_id)
-    if head.state.is_finished():
-        raise finished_error(head.number)
 
 
 def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import StoreError
-from hpo.store import events, optuna_schema, sql, trial_rows
+from hpo.store import events, optuna_tables, sql, trial_rows
 from hpo.store.budgets import Limits
 from hpo.store.database import Database
 from hpo.store.events import Event
@@ -64,7 +64,7 @@ class Turn:
             now=db.now(conn),
             state=row.state,
             reason=row.reason,
-            limits=Limits(row.n_trials, row.epochs, row.total_epochs, row.deadline_at, row.target),
+            limits=Limits(**{limit.name: getattr(row, limit.name) for limit in fields(Limits)}),
             epochs_spent=row.epochs_spent,
             last_token=row.last_token,
         )
@@ -133,7 +133,7 @@ class Turn:
 
 
 def _end_statement(state: TrialState, now: datetime, trial_ids: sa.Select[tuple[int]]) -> sa.Update:
-    trials = optuna_schema.trials
+    trials = optuna_tables.trials
     return (
         sa.update(trials)
         .where(trials.c.trial_id.in_(trial_ids), trials.c.state == TrialState.RUNNING)

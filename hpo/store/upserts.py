@@ -1,9 +1,10 @@
-"""INSERT statements that overwrite, or leave, the row that stands already; each dialect's way."""
+"""Statements that write trials: INSERTs that overwrite, or leave, the row that is there already."""
 
 from __future__ import annotations
 
+import enum
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema as schema
+from hpo.store import optuna_tables as schema
 
 OPEN_STATES = (TrialState.RUNNING, TrialState.WAITING)
 """States in which a trial may still be written to; the others are final."""
@@ -44,6 +45,23 @@ def in_states(states: Sequence[TrialState]) -> sa.ColumnElement[bool]:
 
 
 @lru_cache(maxsize=64)
+def state_update(state: TrialState, only_from: tuple[TrialState, ...], single: bool) -> sa.Update:
+    """Returns the UPDATE of the state of the trials ``trials``, of one or of a list, at ``at``."""
+    t = schema.trials.c
+    which = (
+        t.trial_id == sa.bindparam("trials")
+        if single
+        else t.trial_id.in_(sa.bindparam("trials", expanding=True))
+    )
+    statement = sa.update(schema.trials).where(which, in_states(only_from)).values(state=state)
+    if state is TrialState.RUNNING:
+        return statement.values(datetime_start=sa.bindparam("at"))
+    if state.is_finished():
+        return statement.values(datetime_complete=sa.bindparam("at"))
+    return statement
+
+
+@lru_cache(maxsize=64)
 def one_fenced(target: Target, dialect: str) -> sa.Insert:
     """Returns the INSERT of one row, given as `new_<column>`, unless its trial is finished."""
     t = schema.trials.c
@@ -59,31 +77,74 @@ def one_fenced(target: Target, dialect: str) -> sa.Insert:
 
 
 @lru_cache(maxsize=64)
-def many(target: Target, dialect: str, *, fenced: bool) -> sa.Insert:
+def many(target: Target, dialect: str, *, fenced: bool = False, fresh: bool = False) -> sa.Insert:
     """Returns the INSERT of many rows.
 
-    On PostgreSQL the rows are given as one JSON text, `rows`, which makes the statement the same
-    however many there are, and costs the driver least; elsewhere as a list of rows.
+    On PostgreSQL each column is given as the text of an array (`array_text`), which makes the
+    statement the same however many rows there are, and costs driver and server least; elsewhere
+    as a list of rows.
 
     Args:
         target: Where to.
         dialect: SQLAlchemy's name for the kind of database.
         fenced: Leave out rows of finished and unknown trials; PostgreSQL only.
+        fresh: No row can be there yet: their trials are of this transaction.
     """
-    if dialect != "postgresql":
-        return insert_or_update(target, dialect, None)
+    source = _given_rows(target, fenced=fenced) if dialect == "postgresql" else None
+    if not fresh:
+        return insert_or_update(target, dialect, source)
+    plain = sa.insert(target.table)
+    if source is not None:
+        plain = plain.from_select(target.columns, source, include_defaults=False)
+    return _counted(plain)
+
+
+def _given_rows(target: Target, *, fenced: bool) -> sa.Select[Any]:
     columns = [sa.column(name, target.table.c[name].type) for name in target.columns]
-    rows = sa.cast(sa.bindparam("rows", type_=sa.Text), sa.JSON)
-    given = sa.func.json_to_recordset(rows).table_valued(*columns)
-    given = given.render_derived(name="new", with_types=True)
+    arrays = (
+        sa.cast(sa.bindparam(column.name, type_=sa.Text), sa.ARRAY(column.type))
+        for column in columns
+    )
+    given = sa.func.unnest(*arrays).table_valued(*columns).render_derived(name="new")
     source = sa.select(*(given.c[name] for name in target.columns))
-    if fenced:
-        source = (
-            source.join(schema.trials, schema.trials.c.trial_id == given.c.trial_id)
-            .where(in_states(OPEN_STATES))
-            .with_for_update(read=True, of=schema.trials)
-        )
-    return insert_or_update(target, dialect, source)
+    if not fenced:
+        return source
+    return (
+        source.join(schema.trials, schema.trials.c.trial_id == given.c.trial_id)
+        .where(in_states(OPEN_STATES))
+        .with_for_update(read=True, of=schema.trials)
+    )
+
+
+def array_text(values: Sequence[Any]) -> str:
+    """Writes a column's values as PostgreSQL writes an array.
+
+    Args:
+        values: Numbers, texts, members of an enum, None; of one kind, and None.
+    """
+    kinds = set(map(type, values))
+    written: Iterable[str]
+    if kinds == {float}:
+        written = map(float.__repr__, values)
+    elif kinds == {str}:
+        # Most texts of a column are the same: names, distributions.
+        quoted = {value: _element(value) for value in set(values)}
+        written = map(quoted.__getitem__, values)
+    else:
+        written = map(_element, values)
+    return "{" + ",".join(written) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, enum.Enum):
+        return value.name
+    # NumPy's numbers are Python's, too, but write themselves in another way.
+    return float.__repr__(value) if isinstance(value, float) else int.__repr__(value)
 
 
 def insert_of(dialect: str) -> Callable[[sa.Table], Any]:

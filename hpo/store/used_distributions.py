@@ -70,7 +70,7 @@ class UsedDistributions:
                 if used is None and not self._knows(study_id, name, distribution):
                     text = study_rows.distribution_of(connection, study_id, name)
                     used = None if text is None else trial_reader.parse_distribution(text)
-                if used is not None:
+                if used is not None and used is not distribution:
                     check_distribution_compatibility(used, distribution)
                 accepted[study_id, name] = used or distribution
 

@@ -97,6 +97,12 @@ def as_numbers(column: Series) -> Series | None:
     return Series(np.where(np.abs(numbers) < _LARGEST, numbers, np.nan), index=column.index)
 
 
+def as_ordered(column: Series) -> Series | None:
+    """Returns a column without missing values as dates or numbers, or None if it holds neither."""
+    dates = _as_dates(column, column)
+    return as_numbers(column) if dates is None else dates
+
+
 def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
     """Returns a column's values by the suffix of their name, and why they are of no use."""
     present = column.dropna()

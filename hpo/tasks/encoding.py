@@ -12,6 +12,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from hpo.tasks.units import mean_and_scale
+
 _MISSING: Final = "(missing)"
 _MAX_CATEGORIES: Final = 32
 # A category that a single training row has tells nothing about others.
@@ -56,8 +58,7 @@ class TableEncoder:
         self._transformer.fit(self._prepared(x))
         self.n_features = self.transform(x.iloc[:1]).shape[1]
         if y.dtype.kind == "f":
-            self.target_mean = float(np.mean(y, dtype=np.float64))
-            self.target_scale = float(np.std(y, dtype=np.float64)) or 1.0
+            self.target_mean, self.target_scale = mean_and_scale(y)
         return self
 
     def transform(self, x: DataFrame) -> NDArray[np.float32]:

@@ -6,23 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from torch import Tensor, nn
 
 from hpo.errors import Problem, SpecError, did_you_mean
 from hpo.spec.params import Params
 from hpo.spec.space import Categorical, Float, Int
-from hpo.tasks import columns, scores
-from hpo.tasks.blocks import MLP_DEFAULTS, mlp
+from hpo.tasks import columns
 from hpo.tasks.encoding import TableEncoder
+from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp
 from hpo.tasks.tables import read_table, say_once, wrong
 from hpo.tasks.targets import Target, read_target, require_kind
+from hpo.tasks.units import metrics_in_units
 from hpo.train import metrics
 from hpo.train.data import Data
 from hpo.train.task import Task
 
 _MIN_ROWS: Final = 10
-_OPTIONAL: Final = ("separator", "encoding")
+_OPTIONAL: Final = ("separator", "encoding", "groups", "order")
 _MAX_LISTED: Final = 12
 
 
@@ -34,6 +35,10 @@ class Tabular(Task):
         target: The column to predict.
         kind: ``classification``, ``regression``, or ``auto`` to tell by the target's values.
         drop: Columns to leave out.
+        groups: A column, such as a patient's number, whose rows of one value stay in one split. It
+            is left out too.
+        order: A column, such as a date, by which the last rows are for testing, and those before
+            them for validation.
         separator: What stands between the fields of a text file, if that cannot be told.
         encoding: Of a text file that is neither UTF-8 nor Windows-1252, such as ``shift-jis``.
 
@@ -55,26 +60,31 @@ class Tabular(Task):
         "normalization": Categorical(["none", "batch"]),
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of the study
         self,
         *,
         data: str,
         target: str,
         kind: str = "auto",
         drop: str | Sequence[str] = (),
+        groups: str | None = None,
+        order: str | None = None,
         separator: str | None = None,
         encoding: str | None = None,
     ) -> None:
-        _require_text(data=data, target=target, separator=separator, encoding=encoding)
+        texts = {"separator": separator, "encoding": encoding, "groups": groups, "order": order}
+        _require_text(data=data, target=target, **texts)
         require_kind(kind)
         frame = read_table(Path(data), separator, encoding)
         dropped = _names(drop)
-        _require_columns(frame, target, dropped)
+        cuts = {option: name for option, name in (("groups", groups), ("order", order)) if name}
+        _require_columns(frame, target, dropped, cuts)
         frame = _with_target(frame, target)
         self._target_name = target
         self._target: Target = read_target(frame[target], kind)
-        self._columns = columns.find_columns(frame.drop(columns=[target, *dropped]))
-        self._columns.dropped |= dict.fromkeys(dropped, "is to be left out")
+        left_out = dict.fromkeys([*dropped, *([groups] if groups else [])])
+        self._columns = columns.find_columns(frame.drop(columns=[target, *left_out]))
+        self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
         self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
@@ -84,6 +94,7 @@ class Tabular(Task):
             self._target.values,
             kind=self._target.kind,
             preprocess=self._encoder,
+            **{option: _splitting(frame, option, name) for option, name in cuts.items()},
         )
 
     @property
@@ -115,20 +126,8 @@ class Tabular(Task):
             targets: Classes of shape [N], or numbers of shape [N] in standard units.
         """
         if self._target.kind == "classification":
-            return {
-                "accuracy": metrics.accuracy(outputs, targets),
-                "balanced_accuracy": scores.balanced_accuracy(outputs, targets),
-                "f1": metrics.f1(outputs, targets),
-                "auroc": scores.auroc(outputs, targets),
-            }
-        scale = self._encoder.target_scale
-        mse = metrics.mean_squared_error(outputs, targets) * scale**2
-        return {
-            "mse": mse,
-            "rmse": mse.sqrt(),
-            "mae": metrics.mean_absolute_error(outputs, targets) * scale,
-            "r2": metrics.r2(outputs, targets),
-        }
+            return metrics.measure(metrics.metrics_of("classification"), outputs, targets)
+        return metrics_in_units(outputs, targets, self._encoder.target_scale)
 
     def describe(self) -> dict[str, Any]:
         """Returns what was made of the table, as plain data for people."""
@@ -158,15 +157,23 @@ def _names(drop: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _require_columns(frame: DataFrame, target: str, dropped: Sequence[str]) -> None:
+def _require_columns(
+    frame: DataFrame, target: str, dropped: Sequence[str], cuts: Mapping[str, str]
+) -> None:
+    named = {"target": [target], "drop": dropped, **{key: [name] for key, name in cuts.items()}}
     problems = [
         Problem(f"task_options.{option}", _no_column(name, list(frame.columns)))
-        for option, names in (("target", [target]), ("drop", dropped))
+        for option, names in named.items()
         for name in names
         if name not in frame.columns
     ]
-    if target in dropped:
-        problems.append(Problem("task_options.drop", f"{target} is the target"))
+    problems += [
+        Problem(f"task_options.{option}", f"{target} is the target")
+        for option, names in named.items()
+        if option != "target" and target in names
+    ]
+    if len(cuts) > 1:
+        problems.append(Problem("task_options.order", "rows are split by groups or by order"))
     if problems:
         raise SpecError(source="the study", problems=problems)
 
@@ -175,6 +182,19 @@ def _no_column(name: str, names: Sequence[str]) -> str:
     listed = ", ".join(names[:_MAX_LISTED])
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return f"no column {name}{did_you_mean(name, names)}; there are {listed}{more}"
+
+
+def _splitting(frame: DataFrame, option: str, name: str) -> Series:
+    """Returns the column that rows are split by."""
+    n_missing = int(frame[name].isna().sum())
+    if n_missing:
+        raise wrong(option, f"{name} is missing in {n_missing:,} of {len(frame):,} rows")
+    if option == "groups":
+        return frame[name]
+    ordered = columns.as_ordered(frame[name])
+    if ordered is None:
+        raise wrong(option, f"{name} must hold numbers, or dates such as 2024-01-31")
+    return ordered
 
 
 def _with_target(frame: DataFrame, target: str) -> DataFrame:

@@ -81,12 +81,24 @@ def as_targets(y: Any, kind: Kind | None = None) -> Targets:
         raise TaskError("the targets must be one a sample; found a single value")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    n_missing = int(_missing(values).sum())
+    n_missing = int(missing(values).sum())
     if n_missing:
         raise TaskError(f"{n_missing} of {values.size} targets are missing; leave those rows out")
     if (kind or ("regression" if values.dtype.kind == "f" else "classification")) == "regression":
         return Targets(_regression(values), "regression")
     return _classification(values)
+
+
+def missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tells where values are missing: NaN, NaT, None or pandas.NA."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind in "mM":
+        return np.asarray(np.isnat(values))
+    if values.dtype.kind != "O":
+        return np.zeros(values.shape, dtype=bool)
+    flat = [_is_missing(value) for value in values.ravel()]
+    return np.array(flat, dtype=bool).reshape(values.shape)
 
 
 def n_rows(x: Any) -> int:
@@ -158,19 +170,10 @@ def _array(y: Any) -> NDArray[Any]:
     values = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if values.dtype.kind == "O":
         # Nullable columns come as objects, though they may hold nothing but numbers.
-        present = values[~_missing(values)]
+        present = values[~missing(values)]
         plain = np.asarray(present.tolist()) if present.size == values.size else values
         return plain if plain.shape == values.shape and plain.dtype.kind in _NUMBERS else values
     return values
-
-
-def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
-    if values.dtype.kind == "f":
-        return np.asarray(np.isnan(values))
-    if values.dtype.kind != "O":
-        return np.zeros(values.shape, dtype=bool)
-    flat = [_is_missing(value) for value in values.ravel()]
-    return np.array(flat, dtype=bool).reshape(values.shape)
 
 
 def _is_missing(value: Any) -> bool:

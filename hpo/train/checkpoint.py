@@ -129,6 +129,17 @@ def write(values: Mapping[str, Any], path: Path) -> None:
         raise
 
 
+def export(best: Best, params: Mapping[str, Any], path: Path) -> None:
+    """Writes a trial's best weights for use outside a study; see ``Engine.export``."""
+    values = {
+        "state_dict": best.weights,
+        "params": plain(params),
+        "epoch": best.epoch,
+        "metrics": best.metrics,
+    }
+    write(values, path)
+
+
 def read(path: Path) -> dict[str, Any]:
     """Reads what ``write`` wrote, onto the CPU.
 

@@ -6,9 +6,9 @@ is fitted to the data, preprocessing included, sees the training rows only.
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,92 +16,13 @@ from torch import Tensor
 
 from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
-from hpo.train.arrays import Kind, Targets, as_features, as_targets, n_rows, take
-from hpo.train.boundary import user_code
-from hpo.train.splitting import Assignment, assign_rows
+from hpo.train.arrays import Kind, Targets, as_features, as_targets, n_rows
+from hpo.train.parts import Part, Splits
+from hpo.train.plans import Cut, Cutting, Plan, Preprocess, Ready, require_same_length
 
 __all__ = ["Data", "Kind", "Part", "Preprocess", "Splits"]
 
 Pair: TypeAlias = tuple[Any, Any]
-
-
-class Preprocess(Protocol):
-    """What scikit-learn calls a transformer.
-
-    It may also have ``transform_target(y)``, which is then applied to the targets of a regression,
-    a float32 array of shape [N] or [N, T].
-    """
-
-    def fit(self, x: Any, y: Any) -> Any:
-        """Learns from training rows: features as the user has them, targets as an array."""
-
-    def transform(self, x: Any) -> Any:
-        """Returns numbers of shape [N, ...] for rows of features."""
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some of the samples.
-
-    Attributes:
-        x: Features of shape [N, ...], float32, or int64 for indices such as tokens.
-        y: Classes of shape [N, ...], int64, or numbers of shape [N] or [N, T], float32.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def to(self, device: torch.device | str) -> Part:
-        """Returns the samples in a device's memory."""
-        return Part(self.x.to(device), self.y.to(device))
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """Data ready to train with.
-
-    Attributes:
-        train: What models are fitted on.
-        val: What trials are compared on.
-        test: What only the best trial sees, if there is a test split.
-        kind: What is to be learnt.
-        classes: Name of each class; empty for a regression.
-    """
-
-    train: Part
-    val: Part
-    test: Part | None
-    kind: Kind
-    classes: tuple[str, ...] = ()
-
-    @property
-    def n_classes(self) -> int | None:
-        """Number of classes; None for a regression."""
-        return len(self.classes) or None
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of the features of one sample."""
-        return tuple(self.train.x.shape[1:])
-
-    @property
-    def n_features(self) -> int:
-        """How many numbers the features of one sample are."""
-        return math.prod(self.in_shape)
-
-    def to(self, device: torch.device | str) -> Splits:
-        """Returns the data in a device's memory."""
-        test = self.test.to(device) if self.test else None
-        return Splits(
-            self.train.to(device), self.val.to(device), test, self.kind, classes=self.classes
-        )
-
-
-class _Plan(Protocol):
-    def splits(self, validation: ValidationSpec) -> Splits: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +39,7 @@ class Data:
     kind: Kind
     classes: tuple[str, ...]
     n_rows: int
-    plan: _Plan
+    plan: Plan
 
     @property
     def n_classes(self) -> int | None:
@@ -136,12 +57,15 @@ class Data:
         *,
         kind: Kind | None = None,
         stratify: bool = True,
+        groups: Any = None,
+        order: Any = None,
+        test: Pair | None = None,
         seed: int | None = None,
         val_fraction: float | None = None,
         test_fraction: float | None = None,
         preprocess: Preprocess | None = None,
     ) -> Data:
-        """Makes data that is split at random.
+        """Makes data that is split at random, unless ``groups``, ``order`` or ``test`` are given.
 
         The study's ``[validation]`` says how, except for what is given here.
 
@@ -154,6 +78,10 @@ class Data:
             kind: ``classification`` or ``regression``; by default real numbers are a regression,
                 anything else are classes.
             stratify: Whether each class is shared out evenly; without meaning for a regression.
+            groups: Group of each sample, such as a patient: none comes into two splits.
+            order: What samples are ordered by, such as a date: the last ones are for testing, those
+                before them for validation.
+            test: Features and targets that only the best trial sees; then none are cut off.
             seed: Seed of the split.
             val_fraction: Share of the samples that trials are compared on.
             test_fraction: Share that only the best trial sees; 0 for none.
@@ -163,13 +91,20 @@ class Data:
         Raises:
             TaskError: The data cannot be used as it is.
         """
-        targets = as_targets(y, kind)
-        if preprocess is None:
-            x = as_features(x)
-        elif not hasattr(x, "shape"):
-            x = np.asarray(x)
-        _require_same_length(n_rows(x), len(targets.y))
-        plan = _Random(x, targets, stratify, seed, val_fraction, test_fraction, preprocess)
+        if groups is not None and order is not None:
+            raise TaskError("data is split by groups or by order, not by both")
+        if test is not None and test_fraction:
+            raise TaskError("a test split is given or cut off; test_fraction must be 0 or absent")
+        pairs = [(x, y)] if test is None else [(x, y), test]
+        xs, targets, ys = _read(pairs, kind, is_raw=preprocess is not None)
+        for column in (groups, order):
+            if column is not None and n_rows(column) != len(ys[0]):
+                n = len(ys[0])
+                raise TaskError(f"{n} samples have {n_rows(column)} values to split them by")
+        given = None if test is None else (xs[1], ys[1])
+        own_test = test_fraction if test is None else 0.0
+        cut = Cut(stratify, groups, order, seed, val_fraction, own_test)
+        plan = Cutting(xs[0], dataclasses.replace(targets, y=ys[0]), cut, preprocess, given)
         return cls(targets.kind, targets.classes, len(targets.y), plan)
 
     @classmethod
@@ -188,22 +123,14 @@ class Data:
             TaskError: The data cannot be used as it is.
         """
         pairs = [pair for pair in (train, val, test) if pair is not None]
-        xs = [as_features(x) for x, _ in pairs]
-        if len({x.shape[1:] for x in xs}) > 1:
-            shapes = ", ".join(str(list(x.shape)) for x in xs)
-            raise TaskError(f"the splits must have features of one shape; found {shapes}")
-        if len({x.dtype for x in xs}) > 1:
-            types = ", ".join(str(x.dtype).removeprefix("torch.") for x in xs)
-            raise TaskError(f"the splits must have features of one type; found {types}")
-        targets = as_targets(_joined([y for _, y in pairs]), kind)
-        ys = _cut(targets.y, [(len(x), n_rows(y)) for x, (_, y) in zip(xs, pairs, strict=True)])
+        xs, targets, ys = _read(pairs, kind)
         parts = [Part(x, y) for x, y in zip(xs, ys, strict=True)]
         if not all(map(len, parts)):
             raise TaskError("no split may be empty")
         ready = Splits(
             parts[0], parts[1], parts[2] if test else None, targets.kind, targets.classes
         )
-        return cls(targets.kind, targets.classes, len(targets.y), _Ready(ready))
+        return cls(targets.kind, targets.classes, len(targets.y), Ready(ready))
 
     def splits(self, validation: ValidationSpec | None = None) -> Splits:
         """Returns the data in splits, the same whenever and wherever it is called.
@@ -217,69 +144,37 @@ class Data:
         return self.plan.splits(validation or ValidationSpec())
 
 
-@dataclass(frozen=True, eq=False)
-class _Ready:
-    """Splits that the user made."""
+def _read(
+    pairs: list[Pair], kind: Kind | None, *, is_raw: bool = False
+) -> tuple[list[Any], Targets, list[Tensor]]:
+    """Returns the features of several parts, all their targets together, and those of each part.
 
-    ready: Splits
-
-    def splits(self, validation: ValidationSpec) -> Splits:
-        return self.ready
-
-
-@dataclass(frozen=True, eq=False)
-class _Random:
-    """A random split; None leaves the choice to the study."""
-
-    x: Any
-    targets: Targets
-    stratify: bool
-    seed: int | None
-    val_fraction: float | None
-    test_fraction: float | None
-    preprocess: Preprocess | None
-
-    def splits(self, validation: ValidationSpec) -> Splits:
-        rows = self._assign(validation)
-        if self.preprocess is not None:
-            with user_code("the preprocessing"):
-                y_train = self.targets.y[torch.from_numpy(rows.train)].numpy()
-                self.preprocess.fit(take(self.x, rows.train), y_train)
-        test = self._part(rows.test) if len(rows.test) else None
-        train, val = self._part(rows.train), self._part(rows.val)
-        return Splits(train, val, test, self.targets.kind, classes=self.targets.classes)
-
-    def _assign(self, validation: ValidationSpec) -> Assignment:
-        y = self.targets.y
-        is_stratified = self.stratify and self.targets.kind == "classification" and y.dim() == 1
-        return assign_rows(
-            len(y),
-            val_fraction=_first(self.val_fraction, validation.val_fraction),
-            test_fraction=_first(self.test_fraction, validation.test_fraction),
-            seed=int(_first(self.seed, validation.seed)),
-            strata=y.numpy() if is_stratified else None,
-        )
-
-    def _part(self, rows: Any) -> Part:
-        x, y = take(self.x, rows), self.targets.y[torch.from_numpy(rows)]
-        if self.preprocess is None:
-            return Part(x, y)
-        with user_code("the preprocessing"):
-            features = as_features(self.preprocess.transform(x), "the preprocessed features")
-            transform_target = getattr(self.preprocess, "transform_target", None)
-            if transform_target is not None and self.targets.kind == "regression":
-                y = torch.as_tensor(transform_target(y.numpy()), dtype=torch.float32)
-        _require_same_length(len(features), len(y))
-        return Part(features, y)
+    Args:
+        pairs: Features and targets of each part.
+        kind: See ``Data.split``.
+        is_raw: Whether the features are left for preprocessing.
+    """
+    xs: list[Any]
+    if is_raw:
+        xs = [x if hasattr(x, "shape") else np.asarray(x) for x, _ in pairs]
+    else:
+        xs = [as_features(x) for x, _ in pairs]
+        _require_alike(xs)
+    ys = [y for _, y in pairs]
+    targets = as_targets(_joined(ys) if len(ys) > 1 else ys[0], kind)
+    lengths = [n_rows(y) for y in ys]
+    for x, length in zip(xs, lengths, strict=True):
+        require_same_length(n_rows(x), length)
+    return xs, targets, list(torch.split(targets.y, lengths))
 
 
-def _first(own: float | None, of_study: float) -> float:
-    return of_study if own is None else own
-
-
-def _require_same_length(n_x: int, n_y: int) -> None:
-    if n_x != n_y:
-        raise TaskError(f"features and targets must be as many; found {n_x} and {n_y}")
+def _require_alike(xs: list[Tensor]) -> None:
+    if len({x.shape[1:] for x in xs}) > 1:
+        shapes = ", ".join(str(list(x.shape)) for x in xs)
+        raise TaskError(f"the splits must have features of one shape; found {shapes}")
+    if len({x.dtype for x in xs}) > 1:
+        types = ", ".join(str(x.dtype).removeprefix("torch.") for x in xs)
+        raise TaskError(f"the splits must have features of one type; found {types}")
 
 
 def _joined(ys: list[Any]) -> Any:
@@ -288,9 +183,3 @@ def _joined(ys: list[Any]) -> Any:
         return np.concatenate(arrays)
     except ValueError as error:
         raise TaskError(f"the splits must have targets of one shape: {error}") from error
-
-
-def _cut(y: Tensor, lengths: list[tuple[int, int]]) -> list[Tensor]:
-    for n_x, n_y in lengths:
-        _require_same_length(n_x, n_y)
-    return list(torch.split(y, [n_y for _, n_y in lengths]))

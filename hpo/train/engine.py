@@ -83,7 +83,10 @@ class Engine(Protocol):
     """
 
     name: str
-    capacity: int
+
+    @property
+    def capacity(self) -> int:
+        """How many lanes it takes at present; it may learn to take more."""
 
     def add(self, lane: Lane) -> Failure | None:
         """Builds a lane, or loads its checkpoint to go on from there.
@@ -98,7 +101,7 @@ class Engine(Protocol):
         """
 
     def advance(self) -> list[EpochReport]:
-        """Trains and evaluates every lane for one epoch.
+        """Trains and evaluates lanes for one epoch: all of them, or those whose turn it is.
 
         A lane that its checkpoint already brought to ``epoch_stop`` reports its last epoch once
         more, and one that failed reports nothing further.

@@ -39,6 +39,21 @@ def scattered(space: SearchSpace, n: int, seed: int = 0) -> list[Point]:
     return [_point(space, {}, lambda parameter: _draw(parameter, generator)) for _ in range(n)]
 
 
+def nearby(space: SearchSpace, point: Mapping[str, Any], name: str, value: Any) -> Point:
+    """Returns a point with another value of one parameter.
+
+    Parameters that apply only then have the middle of their range.
+    """
+    return _point(space, {**point, name: value}, _middle)
+
+
+def alternatives(parameter: Parameter) -> tuple[Any, ...]:
+    """Returns values that a parameter can take: every choice, or low end, middle and high end."""
+    if isinstance(parameter, Categorical):
+        return parameter.choices
+    return tuple(_between(parameter, share) for share in (0.0, 0.5, 1.0))
+
+
 def _point(space: SearchSpace, pins: Mapping[str, Any], pick: Pick) -> Point:
     point: Point = {}
     for name in space.order():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import asdict
@@ -13,18 +12,17 @@ import torch
 
 from hpo.train import checkpoint as files
 from hpo.train.boundary import attempt, user_code
-from hpo.train.checkpoint import Best, Checkpoint, CheckpointError, Last
+from hpo.train.checkpoint import Best, Checkpoint, Last
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
-from hpo.train.metrics import check_metric
+from hpo.train.resuming import resume
+from hpo.train.scoring import Score
 from hpo.train.seeds import derive, seeded
 from hpo.train.task import Task
 from hpo.train.training import Training, begin
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
-
-logger = logging.getLogger(__name__)
 
 
 class _Solo:
@@ -58,8 +56,7 @@ class SoloEngine:
         self._task = task
         self._device = torch.device(device)
         self._splits = splits.to(self._device)
-        self._metric = metric
-        self._sign = 1.0 if direction == "maximize" else -1.0
+        self._score = Score(metric, direction)
         self._lanes: dict[int, _Solo] = {}
 
     def add(self, lane: Lane) -> Failure | None:
@@ -117,13 +114,7 @@ class SoloEngine:
     def export(self, key: int, path: Path) -> None:
         """See ``Engine``."""
         solo = self._lanes[key]
-        values = {
-            "state_dict": solo.best.weights,
-            "params": files.plain(solo.training.params.asdict()),
-            "epoch": solo.best.epoch,
-            "metrics": solo.best.metrics,
-        }
-        files.write(values, path)
+        files.export(solo.best, solo.training.params.asdict(), path)
 
     def remove(self, key: int) -> None:
         """See ``Engine``."""
@@ -136,20 +127,13 @@ class SoloEngine:
 
     def _resume(self, lane: Lane) -> _Solo | None:
         """Goes on from a checkpoint; returns None where there is none to be used."""
-        if lane.checkpoint is None:
-            if lane.epoch:
-                logger.warning("lane %d has no checkpoint; it starts from epoch 0", lane.key)
-            return None
-        try:
-            saved = Checkpoint.load(lane.checkpoint)
-            if (saved.seed, saved.params) != (lane.seed, files.plain(lane.params.asdict())):
-                raise CheckpointError(f"{lane.checkpoint} belongs to another trial")
+
+        def load(saved: Checkpoint) -> _Solo:
             training = self._build(lane, saved.horizon)
             training.load(saved.model, saved.optimizer, saved.epoch)
-        except CheckpointError as error:
-            logger.warning("lane %d starts from epoch 0: %s", lane.key, error)
-            return None
-        return _Solo(lane, training, saved.best, saved.last)
+            return _Solo(lane, training, saved.best, saved.last)
+
+        return resume(lane, load)
 
     def _build(self, lane: Lane, horizon: int) -> Training:
         return begin(self._task, self._splits, lane.params, lane.seed, horizon, self._device)
@@ -163,7 +147,7 @@ class SoloEngine:
         metrics = {} if isinstance(measured, Failure) else measured
         seconds = time.perf_counter() - began_at
         last = Last(metrics, training.learning_rate, seconds, len(self._splits.train) / seconds)
-        failure = measured if isinstance(measured, Failure) else self._judge(metrics, number)
+        failure = measured if isinstance(measured, Failure) else self._score.judge(metrics, number)
         if failure is None:
             solo.last = last
             self._keep_best(solo, metrics)
@@ -179,18 +163,8 @@ class SoloEngine:
             measured = evaluate(self._task, training.model, self._splits.val, "val")
         return {"train_loss": train_loss, **measured}
 
-    def _judge(self, metrics: dict[str, float], number: int) -> Failure | None:
-        """Says whether a trial has diverged."""
-        for name in ("train_loss", "val_loss", self._metric):
-            if name in metrics and not math.isfinite(metrics[name]):
-                return Failure("nan", f"{name} is {metrics[name]} after epoch {number}")
-        check_metric(self._metric, metrics)
-        return None
-
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
-        gain = self._sign * (metrics[self._metric] - solo.best.metrics.get(self._metric, math.nan))
-        # Not `gain > 0`: the first epoch is compared with NaN.
-        if not gain <= 0:
+        if self._score.is_better(metrics, solo.best.metrics):
             weights = files.to_cpu(solo.training.model.state_dict())
             solo.best = Best(solo.training.epoch, metrics, weights)
 

@@ -17,6 +17,7 @@ from hpo.train import optimizers
 from hpo.train.checkpoint import CheckpointError
 from hpo.train.hyperparameters import check, complete, n_per_batch
 from hpo.train.losses import default_loss
+from hpo.train.noise import Noise, lift, step_keys
 from hpo.train.schedules import factor
 from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
 from hpo.train.task import Task
@@ -39,6 +40,7 @@ class Training:
         model: In training or evaluation mode, as it was last used.
         optimizer: Of the model's trainable parameters.
         loss: What is minimised, of outputs and targets of a batch.
+        noise: What the model's dropout layers draw from.
         epoch: Epochs completed.
         base_rates: Learning rate of each parameter group before the schedule's factor.
     """
@@ -49,6 +51,7 @@ class Training:
     model: nn.Module
     optimizer: Optimizer
     loss: Callable[[Tensor, Tensor], Tensor]
+    noise: Noise
     epoch: int = 0
     base_rates: list[float] = field(init=False)
 
@@ -64,8 +67,8 @@ class Training:
     def train_epoch(self, part: Part) -> float:
         """Visits every sample once, in an order of this epoch's own.
 
-        The caller seeds the generators that the model draws from. The device is not waited for
-        before the end.
+        The caller seeds the generators that the model may draw from beside its dropout. The device
+        is not waited for before the end.
 
         Args:
             part: The training samples, on the model's device.
@@ -79,9 +82,11 @@ class Training:
         order = sample_order(len(part), self.seed, self.epoch)
         order = order.to(part.y.device, non_blocking=True)
         bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
+        keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds)).tolist()
         losses = []
-        for begin, end in bounds:
+        for key, (begin, end) in zip(keys, bounds, strict=True):
             rows = order[begin:end]
+            self.noise.begin(key)
             losses.append(self.step(part.x[rows], part.y[rows]))
         self.epoch += 1
         # In double precision on the CPU: the mean must not lose digits over many steps.
@@ -123,7 +128,7 @@ class Training:
             CheckpointError: They are of another model or optimizer; this training is spoilt then.
         """
         groups = zip(optimizer["param_groups"], self.optimizer.param_groups, strict=False)
-        kept = [old | {k: new[k] for k in _KERNEL_FLAGS if k in new} for old, new in groups]
+        kept = [{**new, **old, **_flags(new)} for old, new in groups]
         try:
             self.model.load_state_dict(model)
             self.optimizer.load_state_dict({"state": optimizer["state"], "param_groups": kept})
@@ -136,6 +141,10 @@ class Training:
         scale = factor(self.epoch, self.horizon, self.params)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * scale
+
+
+def _flags(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: group[name] for name in _KERNEL_FLAGS if name in group}
 
 
 def begin(
@@ -155,18 +164,42 @@ def begin(
         TaskError: The params are impossible, or the model is nothing to train.
         Exception: Whatever the task's code raises.
     """
-    params = complete(params, task.defaults)
-    smoothing = smooths(task, splits)
-    _require(check(params, own_optimizer=task.has_own("optimizer"), smoothing=smoothing))
+    params, model, noise = draw(task, splits, params, seed, device)
     with seeded(derive(seed, "weights"), device):
-        model = build_model(task, params).to(device)
         optimizer = task.optimizer(model, params)
     if optimizer is None:
         _require(check(params))
         optimizer = optimizers.build(trainable(model), params)
-    rate = params["label_smoothing"] if smoothing else 0.0
-    loss = partial(default_loss, label_smoothing=rate) if smoothing else task.loss
-    return Training(params, seed, horizon, model, optimizer, loss)
+    loss = loss_for(task, splits, params)
+    return Training(params, seed, horizon, model, optimizer, loss, noise)
+
+
+def draw(
+    task: Task, splits: Splits, params: Params, seed: int, device: torch.device
+) -> tuple[Params, nn.Module, Noise]:
+    """Builds a trial's model with its initial weights.
+
+    Args:
+        task: The task.
+        splits: Its data.
+        params: The trial's; defaults are filled in.
+        seed: The trial's.
+        device: Where it trains; the weights are drawn on the CPU, the same for every device.
+
+    Returns:
+        The params with all defaults, the model with its dropout lifted, and what that draws from.
+
+    Raises:
+        TaskError: The params are impossible, or the task returns no model.
+        Exception: Whatever the task's code raises.
+    """
+    params = complete(params, task.defaults)
+    own_optimizer = task.has_own("optimizer")
+    _require(check(params, own_optimizer=own_optimizer, smoothing=smooths(task, splits)))
+    with seeded(derive(seed, "weights"), device):
+        model = build_model(task, params)
+    noise = lift(model)
+    return params, model.to(device), noise
 
 
 def build_model(task: Task, params: Params) -> nn.Module:
@@ -192,6 +225,13 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     if not found:
         raise TaskError("the model has no parameters to train")
     return found
+
+
+def loss_for(task: Task, splits: Splits, params: Params) -> Callable[[Tensor, Tensor], Tensor]:
+    """Returns what a trial minimises: the task's own loss, or the default with its smoothing."""
+    if not smooths(task, splits):
+        return task.loss
+    return partial(default_loss, label_smoothing=params["label_smoothing"])
 
 
 def smooths(task: Task, splits: Splits) -> bool:

@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from hpo.errors import TaskError
 from hpo.spec.params import Params
 from hpo.train.engine import Engine, EpochReport, Lane
+from hpo.train.fused.engine import FusedEngine
+from hpo.train.fused.sizing import Sizes
 from hpo.train.solo import SoloEngine
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, Slopes, blobs, lane, slopes
 
 Make: TypeAlias = Callable[..., Engine]
-ENGINES: dict[str, Make] = {"solo": SoloEngine}
+
+
+def fused(*arguments: Any, **named: Any) -> Engine:
+    """The fused engine with stacks of up to five lanes, whatever is faster here."""
+    return FusedEngine(*arguments, **named, sizes=Sizes(torch.device("cpu"), fixed=5))
+
+
+ENGINES: dict[str, Make] = {"solo": SoloEngine, "fused": fused}
 TRICKY: dict[str, dict[str, Any]] = {
     "plain": {"optimizer": "sgd", "learning_rate": 0.05},
     "momentum": {"optimizer": "nesterov", "learning_rate": 0.05, "schedule": "cosine"},
@@ -325,9 +334,10 @@ def test_a_metric_that_the_task_does_not_produce(make: Make) -> None:
 
 
 def test_capacity_is_kept_to(make: Make) -> None:
-    engine = make()
-    for key in range(engine.capacity):
+    engine, key = make(), 0
+    while key < engine.capacity:
         assert engine.add(lane(key=key)) is None
+        key += 1
     with pytest.raises(ValueError, match="no place"):
         engine.add(lane(key=-1))
     engine.remove(0)

@@ -15,7 +15,7 @@ from hpo.search.samplers import mix
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import studies
 from hpo.store.database import Database
-from hpo.store.optuna_schema import trial_intermediate_values, trial_values, trials
+from hpo.store.optuna_tables import trial_intermediate_values, trial_values, trials
 from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
 from tests.conftest import DIALECTS
 from tests.e2e.chaos import Chaos, disturber

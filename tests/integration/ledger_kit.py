@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import optuna_schema, studies, workers
+from hpo.store import optuna_tables, studies, workers
 from hpo.store.database import Database
 from hpo.store.leases import EpochRow, Lease, Outcome, OutcomeState
 from hpo.store.tables import hpo_epoch, hpo_lease, hpo_worker
@@ -87,7 +87,7 @@ def outcome(lease: Lease, state: OutcomeState = "complete", **changes: Any) -> O
 
 def states(db: Database, study_id: int) -> list[str]:
     """Returns the names of the trials' states, by number."""
-    trials = optuna_schema.trials.c
+    trials = optuna_tables.trials.c
     statement = sa.select(trials.state).where(trials.study_id == study_id).order_by(trials.number)
     with db.read() as conn:
         return [state.name for state in conn.scalars(statement)]
@@ -100,7 +100,7 @@ def n_running(db: Database, study_id: int) -> int:
 
 def values_of(db: Database, trial_id: int) -> list[float]:
     """Returns the trial's final values as they are stored."""
-    value = optuna_schema.trial_values.c
+    value = optuna_tables.trial_values.c
     with db.read() as conn:
         return list(conn.scalars(sa.select(value.value).where(value.trial_id == trial_id)))
 
@@ -115,7 +115,7 @@ def epochs_of(db: Database, trial_id: int) -> list[int]:
 
 def steps_of(db: Database, trial_id: int) -> dict[int, float | None]:
     """Returns Optuna's intermediate values of a trial, by step."""
-    column = optuna_schema.trial_intermediate_values.c
+    column = optuna_tables.trial_intermediate_values.c
     statement = sa.select(column.step, column.intermediate_value).where(column.trial_id == trial_id)
     with db.read() as conn:
         return {row.step: row.intermediate_value for row in conn.execute(statement)}
@@ -152,7 +152,7 @@ def numbers(leases: Iterable[Lease]) -> list[int]:
 
 def trial_ids(db: Database, study_id: int) -> set[int]:
     """Returns the ids of the study's trials."""
-    column = optuna_schema.trials.c
+    column = optuna_tables.trials.c
     with db.read() as conn:
         found = conn.scalars(sa.select(column.trial_id).where(column.study_id == study_id))
         return set(found)

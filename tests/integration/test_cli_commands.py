@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hpo.cli.main import hpo
+from hpo.store import schema
 from hpo.store.database import Database
 from tests.integration.cli_kit import fill, fill_with_optuna
 
@@ -148,8 +149,8 @@ def test_best_of_several_objectives(run: Run, filled: Database) -> None:
 
 
 def test_db(run: Run, folder: Path) -> None:
-    assert run("db", "upgrade").stdout == "sqlite:///hpo.db is at revision 0001\n"
-    assert run("db", "current").stdout == "sqlite:///hpo.db is at revision 0001, the newest\n"
+    assert run("db", "upgrade").stdout == f"sqlite:///hpo.db is at revision {schema.HEAD}\n"
+    assert run("db", "current").stdout.endswith(f"revision {schema.HEAD}, the newest\n")
     assert run("db", "check").stdout == "sqlite:///hpo.db is as it should be\n"
     with Database.connect("sqlite:///hpo.db").write() as conn:
         conn.exec_driver_sql("DROP TABLE hpo_event")

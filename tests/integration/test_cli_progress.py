@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
-from hpo.cli import progress
+from hpo.cli import frame, progress
 from hpo.report.tables import UNLIMITED
 from hpo.run.session import RunEnd
 from hpo.store import faults, studies
@@ -35,6 +35,7 @@ class Session:
     engine: str = "solo"
     capacity: int = 1
     notice: str = ""
+    trouble: str = ""
 
     def wait(self, on_tick: Callable[[], None]) -> RunEnd:
         self.during()
@@ -118,6 +119,28 @@ def test_a_display_outlives_an_outage(
 
     monkeypatch.setattr(progress, "snapshot", broken)
     assert tracker.look(force=True).snapshot == before.snapshot
+
+
+def test_a_database_that_cannot_be_written_is_told_until_it_is_back(
+    sqlite_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = sqlite_database
+    study, _ = studies.create_or_join(db, SPEC, None)
+    session = Session(db, study, lambda: None)
+    tracker = progress.Tracker(session)  # type: ignore[arg-type]
+    display = progress.PlainDisplay(tracker)
+    said = []
+    for trouble in ("", "the disk is full", "the disk is full", "", "the disk is full"):
+        session.trouble = trouble
+        display.tick()
+        said.append([x for x in capsys.readouterr().out.splitlines() if "trials" not in x])
+    away = ["waiting for the database: the disk is full"]
+    assert said == [[], away, [], ["going on"], away]
+    (*_, last) = frame.lines(tracker.look(), 200, ended=False)
+    assert last.plain.strip() == away[0]
+    # What a person has ordered goes before it.
+    session.notice = "ending at once"
+    assert tracker.look().notice == "ending at once"
 
 
 def test_the_pace_does_not_count_the_time_that_workers_take_to_start(

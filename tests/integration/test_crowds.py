@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from hpo.store import optuna_schema, studies
+from hpo.store import optuna_tables, studies
 from hpo.store.database import Database
 from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
 from tests.integration import crowd
@@ -45,14 +45,14 @@ def test_trials_of_killed_processes_are_continued(database: Database) -> None:
 
 
 def _assert_consistent(db: Database, n_trials: int) -> None:
-    trials = optuna_schema.trials.c
+    trials = optuna_tables.trials.c
     with db.read() as conn:
         numbers = list(conn.scalars(sa.select(trials.number).order_by(trials.number)))
         n_epochs = conn.scalar(sa.select(sa.func.count()).select_from(hpo_epoch))
         n_leases = conn.scalar(sa.select(sa.func.count()).select_from(hpo_lease))
         n_steps = conn.scalar(
-            sa.select(sa.func.count()).select_from(optuna_schema.trial_intermediate_values)
+            sa.select(sa.func.count()).select_from(optuna_tables.trial_intermediate_values)
         )
-        n_values = conn.scalar(sa.select(sa.func.count()).select_from(optuna_schema.trial_values))
+        n_values = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trial_values))
     assert numbers == list(range(n_trials))
     assert (n_epochs, n_steps, n_values, n_leases) == (2 * n_trials, 2 * n_trials, n_trials, 0)

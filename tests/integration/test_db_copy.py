@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
-from hpo.store import copy_rows, copying, optuna_schema, studies, tables, workers
+from hpo.store import copy_rows, copying, optuna_tables, studies, tables, workers
 from hpo.store.copying import Copied, Options
 from hpo.store.database import Database
 from hpo.store.ledger import Ledger
@@ -91,8 +91,8 @@ def empty(db: Database) -> None:
     with db.write() as conn:
         for table in reversed([*tables.metadata.sorted_tables]):
             conn.execute(table.delete())
-        for table in reversed(optuna_schema.metadata.sorted_tables):
-            if table is not optuna_schema.version_info:
+        for table in reversed(optuna_tables.metadata.sorted_tables):
+            if table is not optuna_tables.version_info:
                 conn.execute(table.delete())
 
 
@@ -276,12 +276,12 @@ def test_an_interrupted_copy_goes_on(
 
 def facts_names(db: Database) -> set[str]:
     with db.read() as conn:
-        return set(conn.scalars(sa.select(optuna_schema.studies.c.study_name)))
+        return set(conn.scalars(sa.select(optuna_tables.studies.c.study_name)))
 
 
 SLOW_COPY = """
 import sys, time
-from hpo.store import copying, copy_rows
+from hpo.store import copy_rows, copying
 from hpo.store.database import Database
 copy_rows.MAX_TRIALS = 1
 def report(progress):
@@ -303,7 +303,7 @@ def test_a_copy_killed_with_kill_9_goes_on(source: Database, database: Database)
     process.wait()
     process.stdout.close()
     with database.read() as conn:
-        n_there = conn.scalar(sa.select(sa.func.count()).select_from(optuna_schema.trials))
+        n_there = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trials))
     assert 3 <= (n_there or 0) < 6
     assert not copy(source, database).was_there
     assert facts(database, "digits") == facts(source, "digits")
@@ -391,15 +391,15 @@ def test_times_to_the_second_are_refused(
 def test_every_table_is_thought_of() -> None:
     kinds = (*copy_rows.OF_TRIAL, *copy_rows.OF_STUDY, copy_rows.HEADS, copy_rows.WORKERS)
     known = {kind.name for kind in (*kinds, copy_rows.EVENTS, copy_rows.STUDY)}
-    everything = {*optuna_schema.metadata.tables, *tables.metadata.tables}
+    everything = {*optuna_tables.metadata.tables, *tables.metadata.tables}
     assert known | copy_rows.NOT_COPIED == everything
 
 
 def test_long_names_have_working_names() -> None:
-    longest = "x" * optuna_schema.MAX_NAME_LENGTH
+    longest = "x" * optuna_tables.MAX_NAME_LENGTH
     names = {working_name(name) for name in ("a", longest, longest[:-1] + "y")}
     assert len(names) == 3
-    assert max(map(len, names)) == optuna_schema.MAX_NAME_LENGTH
+    assert max(map(len, names)) == optuna_tables.MAX_NAME_LENGTH
 
 
 def hpo_db_copy(*arguments: str, expect: int = 0) -> str:

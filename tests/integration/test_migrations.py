@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from hpo.errors import StoreError
-from hpo.store import migrations, optuna_schema, schema, studies, tables
+from hpo.store import migrations, optuna_schema, optuna_tables, schema, studies, tables
 from hpo.store.database import Database
 from tests.integration import ledger_kit as kit
 
@@ -45,7 +45,7 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
     assert migrations.check(fresh) == []
     ours = {"hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event"}
     assert set(tables.metadata.tables) == ours
-    assert _tables(fresh) == ours | optuna_schema.TABLE_NAMES | {schema.VERSION_TABLE}
+    assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
 
 
 def test_creating_twice_changes_nothing(fresh: Database) -> None:
@@ -175,7 +175,7 @@ def test_our_tables_can_be_removed_again(fresh: Database) -> None:
     with fresh.write() as conn:
         config.attributes["connection"] = conn
         command.downgrade(config, "base")
-    assert _tables(fresh) == optuna_schema.TABLE_NAMES | {schema.VERSION_TABLE}
+    assert _tables(fresh) == optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
     migrations.create(fresh)
     assert migrations.check(fresh) == []
 

@@ -20,6 +20,7 @@ from hpo.run import line as line_module
 from hpo.run import outage as outage_module
 from hpo.run.line import Line
 from hpo.run.outage import Stopped
+from hpo.run.watch import Watch
 from hpo.run.worker import Heartbeat
 from hpo.store import events, spool, workers
 from hpo.store.database import Database
@@ -95,6 +96,8 @@ class Post:
         self.held = frozenset(lease.trial_id for lease in self.leases)
         self.lost = self.line.lost
         self.ending = ""
+        self.trial_s: float | None = None
+        self.watch = Watch()
 
     def report(self, lease: Lease, *epochs: int) -> set[int]:
         rows = [kit.epoch_row(lease, epoch) for epoch in epochs]
@@ -158,7 +161,7 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
 
 def test_the_heart_goes_on_beating_after_an_outage(outage: Outage) -> None:
     post = Post(outage.db)
-    heartbeat = Heartbeat(post, post, interval_s=0.1)  # type: ignore[arg-type]
+    heartbeat = Heartbeat(post, post, 0.1, pytest.fail)  # type: ignore[arg-type]
     heartbeat.start()
     outage.begin()
     post.report(post.leases[0], 1)
@@ -197,13 +200,13 @@ def stoppable(own_server_of: GetServer, tmp_path: Path) -> Iterator[Outage]:
 def test_what_was_given_to_others_meanwhile_is_dropped(stoppable: Outage) -> None:
     post = Post(stoppable.db)
     one, two = post.leases
+    with post.db.write() as conn:
+        # Somebody who takes this worker for dead is faster than its mender.
+        conn.execute(sa.text(f"UPDATE hpo_lease SET token = 5 WHERE trial_id = {one.trial_id}"))
     stoppable.begin()
     post.report(one, 1)
     post.report(two, 1)
     stoppable.end()
-    with post.db.write() as conn:
-        # Somebody who took this worker for dead was faster.
-        conn.execute(sa.text(f"UPDATE hpo_lease SET token = 5 WHERE trial_id = {one.trial_id}"))
     _until(lambda: not post.line.is_down)
     assert kit.epochs_of(post.db, one.trial_id) == []
     assert kit.epochs_of(post.db, two.trial_id) == [1]

@@ -15,7 +15,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema, trial_rows
+from hpo.store import optuna_schema, optuna_tables, trial_rows
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 
@@ -49,15 +49,53 @@ def test_batch_is_what_single_verbs_write(storage: Storage, study_id: int) -> No
         storage.set_trial_intermediate_value(alone, step, value)
     storage.set_trial_state_values(alone, TrialState.COMPLETE, [0.5])
 
-    first, second, third = storage.get_all_trials(study_id)
-    assert [t.number for t in (first, second, third)] == [0, 1, 2]
-    for trial in (first, second, third):
+    (whole,) = storage.begin_trials(study_id, [{"x": (0.25, UNIT), "y": (1.0, OTHER)}])
+    reports = [(whole, 1, 0.5), (whole, 2, float("nan"))]
+    storage.finish([(whole, TrialState.COMPLETE, [0.5])], reports)
+
+    trials = storage.get_all_trials(study_id)
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    for trial in trials:
         assert trial.params == {"x": 0.25, "y": "b"}
         assert list(trial.params) == ["x", "y"]
         assert trial.distributions == {"x": UNIT, "y": OTHER}
         assert str(sorted(trial.intermediate_values.items())) == "[(1, 0.5), (2, nan)]"
         assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
         assert trial.datetime_start <= trial.datetime_complete
+
+
+def test_whole_trials_take_two_transactions(
+    database: Database, storage: Storage, study_id: int
+) -> None:
+    commits = []
+    sa.event.listen(database.engine, "commit", commits.append)
+    ids = storage.begin_trials(study_id, [{"x": (i / 8, UNIT)} for i in range(5)])
+    storage.finish(
+        [(i, TrialState.PRUNED, None) for i in ids],
+        [(i, step, 0.5) for i in ids for step in (1, 2)],
+    )
+    assert len(commits) == 2
+    trials = storage.get_all_trials(study_id)
+    assert [trial._trial_id for trial in trials] == ids
+    assert [trial.params["x"] for trial in trials] == [i / 8 for i in range(5)]
+    assert all(trial.last_step == 2 for trial in trials)
+
+
+def test_whole_trials_are_refused_as_a_whole(storage: Storage, study_id: int) -> None:
+    with pytest.raises(ValueError, match="distribution kind"):
+        storage.begin_trials(study_id, [{"x": (0.1, UNIT)}, {"x": (0.0, OTHER)}])
+    with pytest.raises(KeyError, match="no study"):
+        storage.begin_trials(study_id + 1, [{"x": (0.1, UNIT)}])
+    assert storage.get_all_trials(study_id) == []
+    first, second = storage.begin_trials(study_id, [{}, {}])
+    storage.finish([(second, TrialState.FAIL, None)])
+    before = storage.get_all_trials(study_id)
+    ends = [(i, TrialState.COMPLETE, [0.1]) for i in (first, second)]
+    with pytest.raises(UpdateFinishedTrialError, match="trial 1 "):
+        storage.finish(ends, [(first, 1, 0.1)])
+    with pytest.raises(ValueError, match="not to be finished"):
+        storage.finish(ends[:1], [(second, 1, 0.1)])
+    assert storage.get_all_trials(study_id) == before
 
 
 def test_infinite_values_survive(storage: Storage, study_id: int) -> None:
@@ -147,7 +185,7 @@ def test_nothing_is_added_to_a_trial_that_is_being_finished(
     trial_id = storage.create_new_trial(study_id)
     with ThreadPoolExecutor(1) as pool:
         with database.write() as connection:
-            now = optuna_schema.utc_now()
+            now = optuna_tables.utc_now()
             trial_rows.change_state(connection, [trial_id], TrialState.FAIL, now)
             late = pool.submit(storage.set_trial_intermediate_value, trial_id, 1, 0.5)
             batch = pytest.raises(TimeoutError)
@@ -200,7 +238,7 @@ def test_deleting_a_study_deletes_its_rows(
         storage.finish([(trial_id, TrialState.COMPLETE, [0.5])])
     storage.delete_study(study_id)
     with database.read() as connection:
-        for table in optuna_schema.metadata.sorted_tables:
+        for table in optuna_tables.metadata.sorted_tables:
             if table.name not in ("trial_heartbeats", "version_info"):
                 count = connection.execute(sa.select(sa.func.count()).select_from(table))
                 expected = 0 if table.name.startswith("study_") and "attr" in table.name else 1

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema
+from hpo.store import optuna_schema, optuna_tables
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 
@@ -113,12 +113,12 @@ def test_parts_of_optuna_that_we_rely_on() -> None:
     """Optuna's private parts that hpo uses; a new Optuna that changes them fails here."""
     columns = {
         table.name: [column.name for column in table.columns]
-        for table in optuna_schema.metadata.sorted_tables
+        for table in optuna_tables.metadata.sorted_tables
     }
     assert columns["trials"] == [
         "trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"
     ]  # fmt: skip
-    assert set(columns) | {"alembic_version"} == optuna_schema.TABLE_NAMES
+    assert set(columns) | {"alembic_version"} == optuna_tables.TABLE_NAMES
     assert len(columns) == 12
-    assert {t.name for t in optuna_schema.ValueType} == {"FINITE", "INF_POS", "INF_NEG"}
+    assert {t.name for t in optuna_tables.ValueType} == {"FINITE", "INF_POS", "INF_NEG"}
     assert optuna_schema._known_revisions()[0] == optuna_schema.OPTUNA_REVISION

@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema, trial_cache, trial_reader
+from hpo.store import optuna_tables, trial_cache, trial_reader
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from hpo.store.stored_trial import StoredTrial
@@ -148,9 +148,9 @@ def test_more_unfinished_trials_than_one_statement_names(
 
 
 def insert_trial(connection: sa.Connection, study_id: int, number: int) -> None:
-    now = optuna_schema.utc_now()
+    now = optuna_tables.utc_now()
     connection.execute(
-        optuna_schema.trials.insert().values(
+        optuna_tables.trials.insert().values(
             study_id=study_id,
             number=number,
             state=TrialState.FAIL,

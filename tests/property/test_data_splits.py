@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import TaskError
 from hpo.train.arrays import as_targets
-from hpo.train.splitting import assign_rows
+from hpo.train.splitting import assign_by_order, assign_groups, assign_rows
 
 fractions = st.floats(0.01, 0.6)
 seeds = st.integers(0, 2**32 - 1)
@@ -65,3 +65,45 @@ def test_classes_are_numbered_without_gaps(values: list[int | str]) -> None:
     assert targets.y.unique().tolist() == list(range(len(targets.classes)))
     assert [targets.classes[code] for code in targets.y.tolist()] == [str(v) for v in values]
     assert targets.y.dtype == torch.int64
+
+
+@given(
+    order=st.lists(st.integers(0, 30), min_size=3, max_size=150),
+    val=fractions,
+    test=st.one_of(st.just(0.0), fractions),
+)
+def test_what_is_measured_comes_later(order: list[int], val: float, test: float) -> None:
+    assume(val + test < 0.95)
+    assume(len(set(order)) >= 3)
+    values = np.array(order)
+    rows = assign_by_order(values, val_fraction=val, test_fraction=test)
+    together = np.concatenate([rows.train, rows.val, rows.test])
+    assert sorted(together.tolist()) == list(range(len(order)))
+    assert values[rows.train].max() < values[rows.val].min()
+    assert bool(len(rows.test)) == bool(test)
+    if test:
+        assert values[rows.val].max() < values[rows.test].min()
+    if len(set(order)) == len(order):
+        assert abs(len(rows.val) - len(order) * val) <= 1
+        assert abs(len(rows.test) - len(order) * test) <= 1
+
+
+@given(
+    groups=st.lists(st.integers(0, 40), min_size=3, max_size=200),
+    val=fractions,
+    test=st.one_of(st.just(0.0), fractions),
+    seed=seeds,
+)
+def test_no_group_is_in_two_splits(groups: list[int], val: float, test: float, seed: int) -> None:
+    assume(val + test < 0.95)
+    assume(len(set(groups)) >= 3)
+    values = np.array(groups)
+    rows, again = (
+        assign_groups(values, val_fraction=val, test_fraction=test, seed=seed) for _ in range(2)
+    )
+    assert rows.val.tolist() == again.val.tolist()
+    together = np.concatenate([rows.train, rows.val, rows.test])
+    assert sorted(together.tolist()) == list(range(len(groups)))
+    parts = [set(values[part]) for part in (rows.train, rows.val, rows.test)]
+    assert sum(map(len, parts)) == len(set(groups))
+    assert [bool(part) for part in parts] == [True, True, bool(test)]

@@ -97,15 +97,18 @@ def test_a_store_that_is_away_stops_nothing(
     assert caplog.text.count("no route to the store") == 3
 
 
-def test_only_the_best_trials_model_is_kept(tmp_path: Path) -> None:
+def test_the_files_of_trials_are_told_from_others(tmp_path: Path) -> None:
     files = Artifacts(tmp_path)
-    files.model(1).parent.mkdir(parents=True)
-    for number in (1, 2, 3):
-        files.model(number).write_text("weights")
-    files.keep_only_model(2)
-    assert files.find_model(1) is None
-    assert files.find_model(2) == files.model(2)
-    assert [p.name for p in files.model(1).parent.iterdir()] == ["trial-000002.pt"]
+    assert files.of_trials() == {}
+    for path in (files.model(1), files.checkpoint(1), files.checkpoint(1_234_567), files.log(2)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("bytes")
+    files.model(1).with_suffix(".tmp").write_text("half written")
+    assert files.of_trials() == {
+        files.model(1): 1,
+        files.checkpoint(1): 1,
+        files.checkpoint(1_234_567): 1_234_567,
+    }
 
 
 @pytest.mark.parametrize(

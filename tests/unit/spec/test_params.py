@@ -51,6 +51,13 @@ def test_defaults_fill_what_is_missing() -> None:
     assert params == Params({"width": 64, "depth": 2})
 
 
+def test_what_is_read_with_defaults_counts_as_read() -> None:
+    params = Params({"depth": 2, "momentum": 0.9})
+    filled = params.with_defaults({"width": 64})
+    assert (filled.depth, filled.width) == (2, 64)
+    assert params.read == filled.read == {"depth", "width"}
+
+
 def test_equal_params_have_one_hash() -> None:
     assert hash(Params({"a": 1, "b": 2})) == hash(Params({"b": 2.0, "a": 1}))
 

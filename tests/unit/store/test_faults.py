@@ -35,6 +35,7 @@ def _sqlite(code: int) -> Exception:
         (_sqlite(sqlite3.SQLITE_ERROR), False),
         (psycopg.errors.AdminShutdown(), True),
         (psycopg.errors.DiskFull(), True),
+        (psycopg.errors.ReadOnlySqlTransaction(), True),
         (psycopg.errors.TooManyConnections(), True),
         (psycopg.errors.LockNotAvailable(), True),
         (psycopg.errors.DeadlockDetected(), True),
@@ -49,6 +50,8 @@ def _sqlite(code: int) -> Exception:
         (pymysql.err.OperationalError(2003, "Can't connect"), True),
         (pymysql.err.OperationalError(1040, "Too many connections"), True),
         (pymysql.err.InterfaceError(0, ""), True),
+        (pymysql.err.OperationalError(1114, "The table is full"), True),
+        (pymysql.err.OperationalError(1290, "running with the --read-only option"), True),
         (pymysql.err.OperationalError(1045, "Access denied"), False),
         (pymysql.err.ProgrammingError(1146, "No such table"), False),
     ],
@@ -88,6 +91,25 @@ def test_the_drivers_words_are_masked() -> None:
     assert "s3cret" not in str(explained)
     assert "\n" not in str(explained)
     assert str(explained).startswith("postgresql://u:***@h/d: the database cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (psycopg.errors.DiskFull("could not extend file"), "make room on the disk of its server"),
+        (pymysql.err.OperationalError(1021, "Disk full"), "make room on the disk of its server"),
+        (psycopg.errors.ReadOnlySqlTransaction("cannot execute"), "its server is read-only"),
+        (pymysql.err.OperationalError(1290, "--read-only"), "its server is read-only"),
+        (_sqlite(sqlite3.SQLITE_FULL), "make room on that disk"),
+    ],
+)
+def test_a_database_that_cannot_be_written_says_why(error: Exception, advice: str) -> None:
+    sqlite_url = sa.make_url("sqlite:////tmp/x.db")
+    url = sqlite_url if isinstance(error, sqlite3.Error) else POSTGRESQL
+    text = str(faults.explain(_wrapped(error), url))
+    assert "cannot be written" in text
+    assert advice in text
+    assert str(error) in text or error.args[-1] in text
 
 
 def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,64 +1,108 @@
-"""The MLP that the ready-made tasks share."""
-
-from typing import Any
+"""What models are built of: activations, normalisations, initialisations."""
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.tasks.blocks import ACTIVATIONS, MLP_DEFAULTS, NORMALIZATIONS, mlp
-from hpo.tasks.digits import DigitsMLP
-from hpo.train.task import Task
+from hpo.tasks import blocks
+from hpo.tasks.blocks import INITIALIZATIONS, NORMALIZATIONS, Gates, Layout
+
+SHAPES: dict[Layout, tuple[int, ...]] = {
+    "features": (6, 12),
+    "images": (6, 12, 3, 3),
+    "sequences": (6, 5, 12),
+}
 
 
-def build(**values: Any) -> nn.Sequential:
-    return mlp(5, 3, Params({**MLP_DEFAULTS, **values}))
+@pytest.mark.parametrize("layout", SHAPES)
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalisations_keep_the_shape(name: str, layout: Layout) -> None:
+    x = torch.randn(SHAPES[layout])
+    assert blocks.normalization(name, 12, layout)(x).shape == x.shape
 
 
-@pytest.mark.parametrize("depth", [0, 1, 4])
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_choice_builds(depth: int, normalization: str, activation: str) -> None:
-    model = build(depth=depth, width=7, normalization=normalization, activation=activation)
-    assert model(torch.rand(4, 5)).shape == (4, 3)
-    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
-    assert len(linear) == depth + 1
-    assert all(layer.out_features == 7 for layer in linear[:-1])
+def test_batch_normalisation_is_over_samples_and_places() -> None:
+    for layout, shape in SHAPES.items():
+        x = 3 + 2 * torch.randn(shape)
+        normalized = blocks.normalization("batch", 12, layout)(x)
+        channels = normalized.movedim(-1 if layout != "images" else 1, 0).flatten(1)
+        torch.testing.assert_close(channels.mean(1), torch.zeros(12), atol=1e-5, rtol=0)
+        torch.testing.assert_close(channels.std(1), torch.ones(12), atol=0.1, rtol=0)
 
 
-def test_the_rate_of_dropout_does_not_change_the_structure() -> None:
-    plain, dropped = build(dropout=0.0), build(dropout=0.5)
-    assert [type(layer) for layer in plain] == [type(layer) for layer in dropped]
+@pytest.mark.parametrize("name", ["layer", "group"])
+def test_other_normalisations_look_at_one_sample_only(name: str) -> None:
+    for layout, shape in SHAPES.items():
+        x = torch.randn(shape)
+        layer = blocks.normalization(name, 12, layout)
+        torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
 
 
-def test_parameters_are_those_read() -> None:
-    params = Params({**MLP_DEFAULTS, "learning_rate": 1.0})
-    mlp(5, 3, params)
-    assert params.read == set(MLP_DEFAULTS)
+@pytest.mark.parametrize("n", [1, 7, 12, 64])
+def test_groups_share_any_number_of_channels(n: int) -> None:
+    assert blocks.normalization("group", n, "images")(torch.randn(2, n, 3, 3)).shape[1] == n
+
+
+def drawn(name: str, layer: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    blocks.initialize(layer, name)
+    return layer
+
+
+def test_initialisations_are_those_of_pytorch() -> None:
+    theirs = {
+        "xavier": nn.init.xavier_uniform_,
+        "kaiming": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+        "orthogonal": nn.init.orthogonal_,
+        "normal": lambda w: nn.init.normal_(w, std=0.05),
+    }
+    assert {"default", *theirs} == set(INITIALIZATIONS)
+    for name, draw in theirs.items():
+        for layer in (nn.Linear(6, 4), nn.Conv2d(3, 4, 3)):
+            assert isinstance(drawn(name, layer).weight, Tensor)
+            expected = torch.empty_like(layer.weight)
+            torch.manual_seed(0)
+            draw(expected)
+            assert torch.equal(layer.weight, expected)
+            assert not layer.bias.any()
+            assert layer.weight.requires_grad
+
+
+def test_the_default_leaves_the_weights_alone() -> None:
+    layer = nn.Linear(6, 4)
+    before = layer.weight.clone()
+    assert torch.equal(drawn("default", layer).weight, before)
+    assert layer.bias.any()
+
+
+def test_each_gate_is_initialised_by_itself() -> None:
+    layer = Gates(8, 8, 3)
+    drawn("orthogonal", layer)
+    for gate in layer.weight.detach().chunk(3):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", INITIALIZATIONS)
+def test_initialisations_need_no_values(name: str) -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(6, 4))
+    blocks.initialize(model, name)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("make", "message"),
     [
-        ({"activation": "rleu"}, "found 'rleu'; did you mean relu?"),
-        ({"normalization": 3}, "normalization must be none, batch, layer; found 3"),
-        ({"depth": 1.5}, "depth must be a whole number from 0; found 1.5"),
-        ({"width": 0}, "width must be a whole number from 1; found 0"),
-        ({"depth": True}, "depth must be a whole number"),
+        (lambda: blocks.activation("rleu"), "found 'rleu'; did you mean relu?"),
+        (
+            lambda: blocks.normalization(3, 4, "images"),
+            "normalization must be none, batch, layer, group; found 3",
+        ),
+        (lambda: blocks.initialize(nn.Linear(1, 1), "he"), "initialization must be default"),
     ],
 )
-def test_impossible_values(values: dict[str, Any], message: str) -> None:
+def test_unknown_names(make: object, message: str) -> None:
+    assert callable(make)
     with pytest.raises(TaskError) as caught:
-        build(**values)
+        make()
     assert message in str(caught.value)
-
-
-def test_digits_task() -> None:
-    task: Task = DigitsMLP()
-    splits = task.data().splits()
-    assert splits.n_classes == 10
-    model = task.model(Params({"depth": 1, "width": 8}).with_defaults(task.defaults))
-    assert model(splits.val.x).shape == (len(splits.val), 10)
-    assert (task.metric, task.direction) == ("val_accuracy", "maximize")

@@ -198,3 +198,44 @@ def test_impossible_params_are_the_tasks_error(table: Path) -> None:
     task = Tabular(data=str(table), target="spent")
     with pytest.raises(TaskError, match="did you mean relu"):
         task.model(Params({"activation": "rleu"}).with_defaults(task.defaults))
+
+
+def test_rows_may_be_split_by_order(table: Path) -> None:
+    task = resolve("tabular", {"data": str(table), "target": "spent", "order": "since"})
+    splits = task.data().splits()
+    spent = pd.read_csv(table)["spent"]
+    assert splits.test is not None
+    for part, rows in ((splits.test, spent[48:]), (splits.val, spent[36:48])):
+        assert np.corrcoef(part.y, rows)[0, 1] == pytest.approx(1)
+
+
+def test_rows_of_a_group_stay_together(table: Path) -> None:
+    frame = pd.read_csv(table)
+    frame["patient"] = np.arange(len(frame)) // 6
+    frame["copy"] = frame["patient"] * 1.5
+    frame.to_csv(table, index=False)
+    options = {"data": str(table), "target": "spent", "groups": "patient", "drop": "town"}
+    task: Any = resolve("tabular", options)
+    assert task.describe()["dropped"]["patient"] == "is to be left out"
+    place = task.describe()["numeric"].index("copy")
+    splits = task.data().splits()
+    parts = [set(part.x[:, place].tolist()) for part in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+
+
+def test_wrong_columns_to_split_by(table: Path) -> None:
+    file = {"data": str(table), "target": "churned"}
+    assert problems(**file, groups="twon") == {
+        "task_options.groups": "no column twon; did you mean town?; there are id, age, town, "
+        "since, constant, churned, grade, spent"
+    }
+    assert problems(**file, order="churned") == {"task_options.order": "churned is the target"}
+    assert problems(**file, groups="town") == {
+        "task_options.groups": "town is missing in 5 of 58 rows"
+    }
+    assert problems(**file, order="grade") == {
+        "task_options.order": "grade must hold numbers, or dates such as 2024-01-31"
+    }
+    assert problems(**file, order="id", groups="grade") == {
+        "task_options.order": "rows are split by groups or by order"
+    }

@@ -59,6 +59,49 @@ def test_the_study_decides_what_the_task_leaves_open() -> None:
     assert not Data.split(X, Y).splits(other_seed).val.x.equal(splits.val.x)
 
 
+def test_a_split_by_order_measures_what_comes_last() -> None:
+    splits = Data.split(X, Y, order=-X[:, 0]).splits()
+    assert splits.test is not None
+    assert splits.test.x[:, 0].tolist() == X[:4, 0].tolist()
+    assert splits.val.x[:, 0].tolist() == X[4:8, 0].tolist()
+
+
+def test_a_split_by_groups_keeps_them_together() -> None:
+    splits = Data.split(X, Y, groups=[name for name in "abcdefghij" for _ in range(2)]).splits()
+    assert splits.test is not None
+    for part in (splits.train, splits.val, splits.test):
+        pairs = (part.x[:, 0] // 4).tolist()
+        assert all(pairs.count(pair) == 2 for pair in pairs)
+
+
+def test_a_test_split_may_be_given() -> None:
+    data = Data.split(X, Y, test=(X[:3], [1, 1, 0]))
+    splits = data.splits(ValidationSpec(val_fraction=0.25, test_fraction=0.4))
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.val), splits.test.y.tolist()) == (15, 5, [1, 1, 0])
+    assert data.n_rows == 23
+    spy = Spy()
+    splits = Data.split(X, Y, test=(X[:3], [1, 1, 0]), preprocess=spy).splits()
+    assert splits.test is not None
+    assert splits.test.x.shape == (3, 3)
+    assert len(spy.seen[0][1]) == len(splits.train) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": Y, "groups": Y}, "by groups or by order, not by both"),
+        ({"order": Y[:3]}, "20 samples have 3 values to split them by"),
+        ({"test": (X, Y), "test_fraction": 0.2}, "given or cut off"),
+        ({"test": (X[:, :1], Y)}, "features of one shape"),
+        ({"test": (X, Y[:3])}, "as many; found 20 and 3"),
+    ],
+)
+def test_splits_that_contradict_themselves(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        Data.split(X, Y, **arguments)
+
+
 def test_fractions_of_task_and_study_must_fit_together() -> None:
     with pytest.raises(TaskError, match="must be below 1"):
         Data.split(X, Y, val_fraction=0.9).splits(ValidationSpec())

@@ -7,6 +7,7 @@ import torch
 
 from hpo import data
 from hpo.data import Data
+from hpo.errors import TaskError
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from hpo.data import Data
     [
         (data.digits, 1797, 10, (64,)),
         (lambda: data.digits(image=True), 1797, 10, (1, 8, 8)),
+        (lambda: data.digits(rows=True), 1797, 10, (8, 8)),
         (data.breast_cancer, 569, 2, (30,)),
         (data.wine, 178, 3, (13,)),
         (data.iris, 150, 3, (4,)),
@@ -38,3 +40,10 @@ def test_classes_are_shared_evenly() -> None:
     splits = data.digits().splits()
     counts = splits.val.y.bincount()
     assert counts.max() - counts.min() <= 3
+
+
+def test_rows_are_those_of_the_images() -> None:
+    images, rows = (data.digits(**{form: True}).splits().val.x for form in ("image", "rows"))
+    assert images[:, 0].equal(rows)
+    with pytest.raises(TaskError, match="images or rows, not both"):
+        data.digits(image=True, rows=True)

@@ -1,12 +1,16 @@
 """Rows into splits: exact shares, every class trained on, clear errors."""
 
 import logging
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hpo.errors import TaskError
-from hpo.train.splitting import Assignment, assign_rows
+from hpo.train.splitting import Assignment, assign_by_order, assign_groups, assign_rows
+
+SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2}
 
 
 def assign(
@@ -84,3 +88,49 @@ def test_the_numbers_never_change() -> None:
     """Studies that go on with a later version must not see their test rows."""
     assert assign(10, seed=3).val.tolist() == [4, 5]
     assert assign(10, [0, 1] * 5, seed=3).test.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
+        pd.Series(pd.date_range("2024-01-01", periods=10)[::-1]),
+        pd.Series(pd.date_range("2024-01-01", periods=10, tz="UTC")[::-1]),
+        [f"2024-01-{day:02}" for day in range(10, 0, -1)],
+    ],
+)
+def test_the_last_rows_are_for_testing(order: Any) -> None:
+    rows = assign_by_order(order, val_fraction=0.2, test_fraction=0.3)
+    assert (rows.test.tolist(), rows.val.tolist()) == ([0, 1, 2], [3, 4])
+    assert rows.train.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_no_day_is_cut_in_two() -> None:
+    days = [1] * 5 + [2] * 4 + [3]
+    rows = assign_by_order(days, val_fraction=0.2, test_fraction=0.2)
+    assert sizes(rows) == (5, 4, 1)
+
+
+def test_shares_of_groups_are_nearly_met() -> None:
+    groups = np.arange(1000) // 10
+    found = {
+        tuple(assign_groups(groups, val_fraction=0.2, test_fraction=0.1, seed=seed).val)
+        for seed in range(3)
+    }
+    assert len(found) == 3
+    assert all(abs(len(val) - 200) <= 10 for val in found)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (lambda: assign_by_order([1, 1, 2, 2], **SHARES), "2 different values .* least 3"),
+        (lambda: assign_by_order([1.0, 2.0, np.nan], **SHARES), "1 of 3 values of order"),
+        (lambda: assign_by_order([[1], [2], [3]], **SHARES), "one value a row; .* \\[3, 1\\]"),
+        (lambda: assign_groups(["a", "a", "b"], **SHARES, seed=0), "2 groups .* for 3 splits"),
+        (lambda: assign_groups(["a", None, "b"], **SHARES, seed=0), "1 of 3 values of groups"),
+    ],
+)
+def test_impossible_orders_and_groups(split: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        split()

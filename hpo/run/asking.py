@@ -1,0 +1,132 @@
+"""Which params the trials of a worker get, so that its stacks are full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from hpo.run.post import Post
+from hpo.spec.params import Params
+from hpo.spec.space import Categorical, Fixed, Int, SearchSpace
+from hpo.store.ledger import Lease
+from hpo.train.signature import structural
+from hpo.train.task import Task
+
+# A study looks at no fewer structures than this, if its space has so many, and at each one twice
+# as often as it would have to: that many trials share one, at most.
+_N_STRUCTURES: Final = 8
+_MOST_COUNTED: Final = 1000
+
+
+class Asking(Protocol):
+    """Gives trials their params."""
+
+    def wanted(self, n_free: int, n_held: int) -> int:
+        """Returns how many trials to claim next.
+
+        Args:
+            n_free: How many more there is room for.
+            n_held: How many there are.
+        """
+
+    def params(self, leases: Sequence[Lease]) -> list[Params]:
+        """Returns the params of trials that were claimed, and draws those that they lack."""
+
+
+class Plainly:
+    """Asks for each trial by itself.
+
+    Args:
+        post: The study and its search.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+
+    def wanted(self, n_free: int, n_held: int) -> int:
+        """See ``Asking``."""
+        return n_free
+
+    def params(self, leases: Sequence[Lease]) -> list[Params]:
+        """See ``Asking``."""
+        post = self._post
+        ids = _ids(leases)
+        return [Params(p) for p in post.patiently(lambda: [post.search.params(i) for i in ids])]
+
+
+class StructureFirst:
+    """Draws the parameters that decide a model's structure once for several trials.
+
+    Trials of one structure can be lanes of one stack. A structure is drawn as the sampler wants
+    it; the next trials get it too, and for the rest what the sampler wants given it.
+
+    Args:
+        post: The study and its search.
+        task: Builds the models.
+        n_train: Number of training samples.
+        most: How many trials a stack takes at most.
+    """
+
+    def __init__(self, post: Post, task: Task, n_train: int, most: int) -> None:
+        self._post, self._task, self._n_train = post, task, n_train
+        self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
+        self._pinned: dict[str, Any] = {}
+        self._n_left = 0
+
+    def wanted(self, n_free: int, n_held: int) -> int:
+        """See ``Asking``.
+
+        A new structure begins once there is room for half a stack of it: a lane here and a lane
+        there would be as slow as trials alone. Its first trial comes alone, to see what fits.
+        """
+        if self._n_left > 0:
+            return min(n_free, self._n_left)
+        return int(n_free >= n_held)
+
+    def params(self, leases: Sequence[Lease]) -> list[Params]:
+        """See ``Asking``."""
+        post = self._post
+        ids = _ids(leases)
+        found = post.patiently(lambda: {i: post.search.known(i) for i in ids})
+        new = [trial_id for trial_id in ids if found[trial_id] is None]
+        while new:
+            batch, pinned = new[: max(1, self._n_left)], self._pinned if self._n_left else {}
+            drawn = post.patiently(partial(post.search.ask, batch, pinned))
+            found.update(zip(batch, drawn, strict=True))
+            self._n_left -= len(batch)
+            if not pinned and self._run > 1:
+                self._pin(drawn[0])
+            new = new[len(batch) :]
+        return [Params(found[trial_id] or {}) for trial_id in ids]
+
+    def _pin(self, point: dict[str, Any]) -> None:
+        space = self._post.study.spec.space
+        names = structural(self._task, space, point, self._n_train)
+        searched = {name for name in point if not isinstance(space[name], Fixed)}
+        self._pinned = {name: point[name] for name in names & searched}
+        # Where every parameter is structural, trials that share them would all be the same one.
+        self._n_left = self._run - 1 if searched - names else 0
+
+
+def run_length(space: SearchSpace, n_trials: int | None, most: int) -> int:
+    """Returns how many trials share a structure.
+
+    Args:
+        space: The study's.
+        n_trials: Its budget; None for any number.
+        most: What a stack takes.
+    """
+    if n_trials is None:
+        return most
+    n_points = 1
+    for parameter in map(space.__getitem__, space.names):
+        if isinstance(parameter, Categorical):
+            n_points = min(_MOST_COUNTED, n_points * len(parameter.choices))
+        elif isinstance(parameter, Int):
+            n_points = min(_MOST_COUNTED, n_points * (parameter.high - parameter.low + 1))
+    return max(1, min(most, n_trials // (2 * min(_N_STRUCTURES, n_points))))
+
+
+def _ids(leases: Sequence[Lease]) -> list[int]:
+    return [lease.trial_id for lease in leases]

@@ -1,0 +1,248 @@
+"""Choosing among paused trials and new points, one after the other, for a batch of places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpo.search.candidates import Candidates, new_rows
+from hpo.search.curves import Floats, Ints
+from hpo.search.encoding import Encoder
+from hpo.search.evidence import usable
+from hpo.search.fitting import Fitted
+from hpo.search.gp import Guess
+from hpo.search.rungs import next_rung
+from hpo.search.structures import Structures
+
+_N_ANYWHERE, _N_NEAR, _N_JUMPS = 150, 130, 20
+_N_TOPS, _N_BEST_PAUSED, _N_OTHER_PAUSED = 6, 60, 20
+_N_HORIZONS = 8
+_LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
+_EXPLORING = 0.03
+_N_CLIMBERS, _N_CLIMBED = 5, 150
+_N_CLIMBS, _N_CLIMBS_IN_BATCH = 4, 2
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One choice.
+
+    Attributes:
+        row: The paused trial's row in the curves; None for a new point.
+        point: [P] The new point, snapped; None for a trial.
+        epoch_stop: How far to train it.
+        note: What the model expected.
+    """
+
+    row: int | None
+    point: Floats | None
+    epoch_stop: int
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What one choice is to make likely: to be better than the best by a gain, at a horizon.
+
+    Attributes:
+        horizon: Epochs from where a trial is now.
+        gain: In standard deviations of the evidence.
+    """
+
+    horizon: int
+    gain: float
+
+
+class Board:
+    """What can be chosen, and what the model thinks of it.
+
+    Args:
+        encoder: The searched parameters.
+        fitted: The model, with pending trials assumed.
+        paused: Rows of the trials that can go on.
+        ladder: The epochs at which trials pause.
+        structures: Which combinations of structural values new points may have.
+        rng: All chance.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        fitted: Fitted,
+        paused: Ints,
+        ladder: tuple[int, ...],
+        structures: Structures,
+        rng: np.random.Generator,
+    ) -> None:
+        self._encoder = encoder
+        self._fitted = fitted
+        self._curves = fitted.terrain.curves
+        self._ladder = ladder
+        self._structures = structures
+        self._rng = rng
+        self._drawer = Candidates(encoder, rng)
+        ranked = self._ranked()
+        self._tops = self._curves.points[ranked[:_N_TOPS]]
+        self._paused = self._considered(ranked, paused)
+        self._seen = set(encoder.keys(self._curves.points))
+        self._pool = self._fresh(self._drawn())
+        self._is_open = np.ones(len(self._paused) + len(self._pool), dtype=bool)
+
+    def choose(self, n: int, n_new: int) -> list[Pick]:
+        """Chooses at most ``n``, of them at most ``n_new`` new points, the first one first.
+
+        Each choice counts what was chosen before it as pending.
+        """
+        aims = self._aims(n)
+        guesses = {horizon: self._guess(horizon) for horizon in {aim.horizon for aim in aims}}
+        picks: list[Pick] = []
+        for aim in aims:
+            may_start = sum(pick.row is None for pick in picks) < n_new
+            pick = self._pick(aim, guesses[aim.horizon], may_start, n)
+            if pick is None:
+                continue
+            picks.append(pick)
+            self._count_as_pending(pick, list(guesses.values()))
+        return picks
+
+    def chances(self) -> Floats:
+        """Returns how likely each paused trial is to beat the best at the end, [len(paused)]."""
+        horizon = self._curves.horizon
+        guess = self._fitted.posterior.guess(
+            self._fitted.terrain.points(self._paused, np.full(len(self._paused), horizon))
+        )
+        return np.asarray(torch.special.ndtr((guess.mean - self._fitted.incumbent) / guess.sd))
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there are points that nobody has tried."""
+        return len(self._pool) > 0
+
+    @property
+    def paused(self) -> Ints:
+        """Rows of the paused trials that are considered, the best first."""
+        return self._paused
+
+    def advance(self, row: int, note: Mapping[str, Any]) -> Pick:
+        """Returns the choice of a paused trial, up to its next rung."""
+        epoch_stop = next_rung(self._ladder, int(self._curves.epochs[row]))
+        return Pick(row, None, epoch_stop, note)
+
+    def _ranked(self) -> Ints:
+        rows = usable(self._curves)
+        values = np.nan_to_num(self._curves.best[rows], nan=-np.inf)
+        return rows[np.argsort(-values, kind="stable")]
+
+    def _considered(self, ranked: Ints, paused: Ints) -> Ints:
+        order = ranked[np.isin(ranked, paused)]
+        best, others = order[:_N_BEST_PAUSED], order[_N_BEST_PAUSED:]
+        return np.concatenate([best, self._rng.permutation(others)[:_N_OTHER_PAUSED]])
+
+    def _drawn(self) -> Floats:
+        drawer = self._drawer
+        return np.concatenate(
+            [
+                drawer.anywhere(_N_ANYWHERE),
+                drawer.near(self._tops, _N_NEAR),
+                drawer.jumps(self._tops, _N_JUMPS),
+            ]
+        )
+
+    def _fresh(self, rows: Floats) -> Floats:
+        """Returns rows that fit the structures, without points that were tried or stand twice."""
+        rows = self._structures.fitted(rows, self._rng)
+        return rows[new_rows(self._encoder, rows, self._seen)]
+
+    def _aims(self, n: int) -> list[_Aim]:
+        """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
+        horizon = self._curves.horizon
+        gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
+        if n <= _N_HORIZONS:
+            horizons = self._rng.integers(1, horizon + 1, n)
+        else:
+            strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
+            few = np.maximum(1, np.ceil(strata * horizon)).astype(int)
+            horizons = self._rng.permutation(np.resize(few, n))
+        return [_Aim(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
+
+    def _guess(self, horizon: int) -> Guess:
+        """Returns what to expect of all paused trials and of the pool, some epochs later."""
+        terrain, last = self._fitted.terrain, self._curves.horizon
+        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, last)
+        points = terrain.points(self._paused, epochs)
+        features = self._encoder.features(self._pool)
+        new = terrain.new_points(features, np.full(len(features), min(horizon, last)))
+        return self._fitted.posterior.guess(points.joined(new))
+
+    def _pick(self, aim: _Aim, guess: Guess, may_start: bool, n: int) -> Pick | None:
+        n_paused = len(self._paused)
+        is_open = self._is_open.copy()
+        is_open[n_paused:] &= may_start
+        if may_start and is_open[n_paused:].any() and self._rng.random() < _EXPLORING:
+            index = n_paused + int(self._rng.choice(np.flatnonzero(is_open[n_paused:])))
+            return self._new(self._pool[index - n_paused], {"by": "chance"})
+        if not is_open.any():
+            return None
+        scores = np.where(is_open, self._scores(guess, aim), -np.inf)
+        index = int(scores.argmax())
+        note = {"by": "model", "horizon": aim.horizon, "gain": round(aim.gain, 4)}
+        if index < n_paused:
+            row = int(self._paused[index])
+            return self.advance(row, {**note, **_expected(guess, index)})
+        n_climbs = _N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH
+        return self._climb(aim, scores[n_paused:], note, n_climbs)
+
+    def _climb(
+        self, aim: _Aim, scores: Floats, note: Mapping[str, Any], n_climbs: int
+    ) -> Pick | None:
+        """Returns the best of the pool, improved by looking around the best few again."""
+        rows, terrain = self._pool, self._fitted.terrain
+        epoch = min(aim.horizon, self._curves.horizon)
+        expected: dict[str, float] = {}
+        for _ in range(n_climbs):
+            tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
+            around = self._drawer.near(tops, _N_CLIMBED)
+            rows = self._fresh(np.concatenate([tops, around]))
+            if not len(rows):
+                return None
+            new = terrain.new_points(self._encoder.features(rows), np.full(len(rows), epoch))
+            guess = self._fitted.posterior.guess(new)
+            scores = self._scores(guess, aim)
+            expected = _expected(guess, int(scores.argmax()))
+        return self._new(rows[int(scores.argmax())], {**note, **expected})
+
+    def _scores(self, guess: Guess, aim: _Aim) -> Floats:
+        wanted = self._fitted.incumbent + aim.gain
+        return np.asarray(((guess.mean - wanted) / guess.sd).numpy())
+
+    def _new(self, point: Floats, note: Mapping[str, Any]) -> Pick:
+        return Pick(None, point, self._ladder[0], note)
+
+    def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
+        terrain, stop = self._fitted.terrain, np.array([pick.epoch_stop])
+        if pick.row is not None:
+            self._is_open[: len(self._paused)] &= self._paused != pick.row
+            points = terrain.points(np.array([pick.row]), stop)
+        else:
+            assert pick.point is not None
+            row = pick.point[None]
+            self._structures.count(row)
+            self._seen.update(self._encoder.keys(row))
+            keys = self._encoder.keys(self._pool)
+            is_new = np.array([key not in self._seen for key in keys], dtype=bool)
+            fits = self._structures.allow(self._pool)
+            self._is_open[len(self._paused) :] &= is_new & fits
+            points = terrain.new_points(self._encoder.features(row), stop)
+        self._fitted.posterior.assume(points, *guesses)
+
+
+def _expected(guess: Guess, index: int) -> dict[str, float]:
+    return {
+        "mean": round(float(guess.mean[index]), 4),
+        "sd": round(float(guess.sd[index]), 4),
+    }

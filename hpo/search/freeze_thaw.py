@@ -1,0 +1,195 @@
+"""Freeze-thaw: one model of all curves chooses between paused trials and new ones.
+
+Source: Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", 2014; the choice by a random
+horizon and a random gain: Rakotoarison et al., "In-Context Freeze-Thaw Bayesian Optimization for
+Hyperparameter Optimization" (ifBO), ICML 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpo.search.candidates import startup_point
+from hpo.search.choice import Board, Pick
+from hpo.search.curves import Curves, Floats, State
+from hpo.search.decisions import Advance, Ask, Plan, Start, Verdict
+from hpo.search.encoding import Encoder, Point
+from hpo.search.fitting import Fitted, fit
+from hpo.search.judging import at_targets, is_free, is_over, is_pending
+from hpo.search.kernel import Belief
+from hpo.search.proposing import Proposal
+from hpo.search.rungs import ladder, lowest_rung
+from hpo.search.seeds import mix
+from hpo.search.structures import Structures
+
+_FACTOR = 2.1
+_WORTH_IT = 0.05
+_WIDE_EXPONENT = 0.4
+_FEWEST_STARTUP, _MOST_STARTUP = 8, 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is searched.
+
+    Attributes:
+        seed: The study's.
+        n_startup: Trials that begin before the model is asked.
+        first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
+        proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
+    """
+
+    seed: int = 0
+    n_startup: int = 0
+    first: Floats | None = None
+    proposes: bool = True
+
+
+class FreezeThaw:
+    """Plans by a Gaussian process over (params, epoch).
+
+    Args:
+        encoder: The searched parameters.
+        settings: How to search.
+    """
+
+    name = "freeze-thaw"
+    version = "1"
+    pauses = True
+
+    def __init__(self, encoder: Encoder, settings: Settings) -> None:
+        self._encoder = encoder
+        self._settings = settings
+        usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
+        self._n_startup = settings.n_startup or usual
+        if settings.first is not None:
+            self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
+        wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
+        exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
+        self._belief = Belief.about(encoder.is_ordered.tolist(), exponents.tolist())
+
+    def plan(self, curves: Curves, ask: Ask) -> Plan:
+        """Returns what to do with free places."""
+        curves = curves.with_paused(ask.at_rung)
+        seed = mix(self._settings.seed, curves.next_number, curves.n_epochs)
+        note = {"method": self.name, "version": self.version, "seed": seed}
+        n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
+        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
+        fitted = self._fit(curves, ask) if n_blind < ask.n else None
+        if fitted is None:
+            starts = self._blindly(curves, ask, n_new, stops[0])
+            return Plan(starts, not starts and is_over(curves), note, ask.memory)
+        blind = self._blindly(curves, ask, n_blind, stops[0])
+        board = self._board(curves, fitted, stops, ask, seed)
+        if n_new and board.has_new:
+            picks = board.choose(ask.n - n_blind, n_new - n_blind)
+        else:
+            picks = _closing(curves, board, ask.n)
+        assignments = (*blind, *self._assigned(curves, picks, n_blind))
+        return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
+
+    def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
+        """Returns params for new trials that got these numbers, whatever a plan had in mind."""
+        early = [number for number in numbers if number < self._n_startup]
+        points: list[Point | None] = self._startup(early, ask)
+        rest = list(numbers)[len(points) :]
+        fitted = self._fit(curves, ask) if rest else None
+        if fitted is None:
+            return Proposal([*points, *self._startup(rest, ask)], ask.memory)
+        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        seed = mix(self._settings.seed, rest[0], curves.n_epochs)
+        board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
+        picks = board.choose(len(rest), len(rest))
+        rows = [pick.point for pick in picks if pick.point is not None]
+        points += self._encoder.decode(np.array(rows)) if rows else []
+        return Proposal(points, fitted.memory)
+
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+        """Returns what becomes of running trials after an epoch."""
+        return at_targets(curves, numbers)
+
+    def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
+        return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
+
+    def _board(
+        self,
+        curves: Curves,
+        fitted: Fitted,
+        stops: tuple[int, ...],
+        ask: Ask,
+        seed: int,
+        with_paused: bool = True,
+    ) -> Board:
+        pending = np.flatnonzero(is_pending(curves) & curves.has_point)
+        if len(pending):
+            epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
+            epochs = np.where(epochs > 0, epochs, stops[0])
+            fitted.posterior.assume(fitted.terrain.points(pending, epochs))
+        paused = np.flatnonzero(is_free(curves) & with_paused)
+        structures = Structures(self._encoder, ask.structural, ask.structure, ask.n)
+        rng = np.random.default_rng(seed)
+        return Board(self._encoder, fitted, paused, stops, structures, rng)
+
+    def _startup(self, numbers: Sequence[int], ask: Ask) -> list[Point]:
+        """Returns points for trials that begin before the model can be asked."""
+        encoder, first, seed = self._encoder, self._settings.first, self._settings.seed
+        n_first = 0 if first is None else len(first)
+        rows = [
+            first[number]
+            if first is not None and number < n_first
+            # The sequence begins where the first points end, which took some of its values.
+            else startup_point(encoder, seed, number)[0]
+            for number in numbers
+        ]
+        if not rows:
+            return []
+        structures = Structures(encoder, ask.structural, ask.structure, len(rows))
+        rng = np.random.default_rng(mix(seed, numbers[0]))
+        return encoder.decode(structures.fitted(np.stack(rows), rng))
+
+    def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
+        numbers = range(curves.next_number, curves.next_number + n)
+        points = self._startup(numbers, ask)
+        return tuple(
+            Start(number, self._params(point), epoch_stop, {"by": "startup"})
+            for number, point in zip(numbers, points, strict=True)
+        )
+
+    def _params(self, point: Point) -> Point | None:
+        return point if self._settings.proposes else None
+
+    def _assigned(
+        self, curves: Curves, picks: Sequence[Pick], n_before: int
+    ) -> tuple[Advance | Start, ...]:
+        assignments: list[Advance | Start] = []
+        number = curves.next_number + n_before
+        for pick in picks:
+            if pick.row is not None:
+                trial = int(curves.numbers[pick.row])
+                assignments.append(Advance(trial, pick.epoch_stop, pick.note))
+                continue
+            assert pick.point is not None
+            point = self._encoder.decode(pick.point[None])[0]
+            assignments.append(Start(number, self._params(point), pick.epoch_stop, pick.note))
+            number += 1
+        return tuple(assignments)
+
+
+def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:
+    """Chooses paused trials when no new ones may begin: those that may yet be the best."""
+    chances = board.chances()
+    order = np.argsort(-chances, kind="stable")[:n]
+    picks = [
+        board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})
+        for i in order
+        if chances[i] >= _WORTH_IT
+    ]
+    is_complete = (curves.states == State.COMPLETE) | is_pending(curves)
+    if not picks and len(board.paused) and not is_complete.any():
+        # A study should have one trial that was trained to the end.
+        picks = [board.advance(int(board.paused[0]), {"by": "closing"})]
+    return picks

@@ -1,0 +1,159 @@
+"""The covariance of learning curves: of (params, epoch) with (params, epoch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+SQRT5: Final = math.sqrt(5.0)
+JITTER: Final = 1e-5
+# Keeps the derivatives of the warping finite at the ends of a range.
+_EDGE: Final = 1e-4
+# Beyond these a logarithm of a scale, length or exponent says nothing more.
+_LOWEST, _HIGHEST = math.log(1e-3), math.log(30.0)
+
+SCALARS: Final = (
+    "params",
+    "params_time",
+    "time",
+    "trial",
+    "time_length",
+    "trial_length",
+    "noise",
+)
+_SCALAR_MEANS: Final = (0.7, 0.5, 0.5, 0.02, 0.4, 0.5, 0.01)
+_SCALAR_SD: Final = 1.2
+_LENGTH, _LENGTH_SD = 0.6, 1.0
+_WARP_SD: Final = 0.75
+
+
+@dataclass(frozen=True)
+class Points:
+    """Places on learning curves. N of them, D features.
+
+    Attributes:
+        x: [N, D] Features of the params.
+        time: [N] Logarithm of the epoch, over that of the horizon.
+        trial: [N] Number of the trial; -1 for params that nobody has tried.
+    """
+
+    x: Tensor
+    time: Tensor
+    trial: Tensor
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, index: Tensor | slice) -> Points:
+        return Points(self.x[index], self.time[index], self.trial[index])
+
+    def joined(self, other: Points) -> Points:
+        """Returns these points followed by others."""
+        return Points(
+            torch.cat([self.x, other.x]),
+            torch.cat([self.time, other.time]),
+            torch.cat([self.trial, other.trial]),
+        )
+
+
+class Kernel:
+    """A covariance function, given the logarithms of its hyperparameters.
+
+    k = a1 M(x) + a2 M(x) R(t) + a3 R(t) + a4 [same trial] E(t): the quality of params, how their
+    curves run, how all curves run, and what is one trial's own: its seed, or what the model does
+    not see. M is Matérn 5/2 with a length for each feature, R Gaussian, E exponential. Before,
+    each number's coordinate u is warped to 1 - (1 - u^a)^b, for the effect of many a
+    hyperparameter crowds at one end of its range.
+
+    Source: Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", 2014; the warping: Snoek,
+    Swersky, Zemel, Adams, "Input Warping for Bayesian Optimization of Non-Stationary Functions",
+    ICML 2014, with Kumaraswamy's distribution in place of the Beta.
+
+    Args:
+        log_hyper: [3 D + 7] Lengths, exponents a, exponents b, then ``SCALARS``.
+        ordered: [D] Which features are warped.
+    """
+
+    def __init__(self, log_hyper: Tensor, ordered: Tensor) -> None:
+        n = len(ordered)
+        hyper = log_hyper.exp()
+        self.lengths, self.a, self.b = hyper[:n], hyper[n : 2 * n], hyper[2 * n : 3 * n]
+        self._scalars = hyper[3 * n :]
+        self._ordered = ordered
+
+    def scalar(self, name: str) -> Tensor:
+        """Returns one of ``SCALARS``."""
+        return self._scalars[SCALARS.index(name)]
+
+    @property
+    def variance(self) -> Tensor:
+        """Prior variance of a value without its noise."""
+        return self._scalars[:4].sum()
+
+    def warp(self, x: Tensor) -> Tensor:
+        """Returns features as distances are measured on them, [N, D]."""
+        inner = x.clamp(_EDGE, 1.0 - _EDGE)
+        warped = 1.0 - (1.0 - inner**self.a) ** self.b
+        return torch.where(self._ordered, warped, x) / self.lengths
+
+    def between(self, left: Points, right: Points) -> Tensor:
+        """Returns the covariances of two sets of points, [N, M]; their ``x`` are warped."""
+        squares = (left.x**2).sum(1)[:, None] + (right.x**2).sum(1)[None]
+        square = (squares - 2.0 * left.x @ right.x.T).clamp(min=1e-12)
+        distance = SQRT5 * square.sqrt()
+        matern = (1.0 + distance + square * (5.0 / 3.0)) * torch.exp(-distance)
+        gap = left.time[:, None] - right.time[None]
+        gauss = torch.exp(-0.5 * (gap / self.scalar("time_length")) ** 2)
+        own = self.scalar("trial") * torch.exp(-gap.abs() / self.scalar("trial_length"))
+        of_params = self.scalar("params") * matern
+        of_time = (self.scalar("params_time") * matern + self.scalar("time")) * gauss
+        same = (left.trial[:, None] == right.trial[None]) & (left.trial[:, None] >= 0)
+        return of_params + of_time + torch.where(same, own, 0.0)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is thought of the hyperparameters before any data: normal in their logarithms.
+
+    Attributes:
+        mean: [3 D + 7]
+        sd: [3 D + 7]
+        ordered: [D]
+    """
+
+    mean: Tensor
+    sd: Tensor
+    ordered: Tensor
+
+    @classmethod
+    def about(cls, ordered: Sequence[bool], exponents: Sequence[float]) -> Belief:
+        """Returns the usual belief.
+
+        Args:
+            ordered: For each feature, whether it is a number's coordinate.
+            exponents: For each feature, where the first exponent of its warping is expected.
+        """
+        n = len(ordered)
+        # In many dimensions points lie farther apart.
+        length = _LENGTH * max(1.0, math.sqrt(n / 8.0))
+        mean = [math.log(length)] * n + [math.log(a) for a in exponents] + [0.0] * n
+        mean += [math.log(value) for value in _SCALAR_MEANS]
+        sd = [_LENGTH_SD] * n + [_WARP_SD] * (2 * n) + [_SCALAR_SD] * len(SCALARS)
+        return cls(_tensor(mean), _tensor(sd), torch.tensor(ordered, dtype=torch.bool))
+
+    def surprise(self, log_hyper: Tensor) -> Tensor:
+        """Returns the negative logarithm of the density, up to a constant."""
+        return 0.5 * (((log_hyper - self.mean) / self.sd) ** 2).sum()
+
+    def within(self, log_hyper: Tensor) -> Tensor:
+        """Returns the hyperparameters, moved into the range where they mean something."""
+        return log_hyper.clamp(_LOWEST, _HIGHEST)
+
+
+def _tensor(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

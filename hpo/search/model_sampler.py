@@ -1,0 +1,128 @@
+"""The model of freeze-thaw behind Optuna's interfaces: for objectives, and for Optuna itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial
+
+from hpo.search.decisions import Ask, Note
+from hpo.search.distributions import distribution
+from hpo.search.encoding import Encoder
+from hpo.search.freeze_thaw import FreezeThaw, Settings
+from hpo.search.reading import curves_of, searched
+from hpo.spec.space import SearchSpace
+
+_ANY_SEED = 2**31
+
+
+class ModelSampler(BaseSampler):
+    """Proposes params by a Gaussian process over params and steps.
+
+    Args:
+        seed: What its random numbers follow from, with the number of the trial; None for chance.
+        space: The parameters and their conditions, where they are known beforehand. Else those
+            that all complete trials have are modelled, and the others drawn at random.
+        settings: How to search, but for the seed.
+    """
+
+    def __init__(
+        self,
+        seed: int | None = None,
+        space: SearchSpace | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._space = space
+        self._settings = settings or Settings()
+        self._independent = RandomSampler(seed=seed)
+        self._seed = _by_chance() if seed is None else seed
+        self._memory: Note = {}
+
+    def reseed_rng(self) -> None:
+        """Takes another seed, by chance."""
+        self._independent.reseed_rng()
+        self._seed = _by_chance()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns the parameters that are modelled."""
+        if self._space is None:
+            return searched(study)
+        kinds = {name: distribution(self._space[name]) for name in self._space.order()}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Returns the modelled parameters that apply.
+
+        Raises:
+            ValueError: The study has several objectives.
+        """
+        self._raise_error_if_multi_objective(study)
+        if not search_space:
+            return {}
+        encoder = _encoder(self._space, search_space)
+        model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
+        curves, _ = curves_of(study, encoder)
+        ask = Ask(1, memory=self._memory)
+        (points, self._memory) = model.propose(curves, [trial.number], ask)
+        return dict(points[0]) if points and points[0] is not None else {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Returns a random value for a parameter that is not modelled yet.
+
+        Raises:
+            ValueError: The study has several objectives.
+        """
+        self._raise_error_if_multi_objective(study)
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+class ModelPruner(BasePruner):
+    """Stops a trial that will hardly become the best one, by the same model.
+
+    Args:
+        space: The parameters and their conditions, where they are known beforehand.
+        settings: How to search.
+    """
+
+    def __init__(self, space: SearchSpace | None = None, settings: Settings | None = None) -> None:
+        self._space = space
+        self._settings = settings or Settings()
+        self._memory: Note = {}
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Tells whether to stop a trial after what it has reported."""
+        kinds = searched(study)
+        if trial.last_step is None or not (kinds or self._space):
+            return False
+        encoder = _encoder(self._space, kinds)
+        curves, epochs = curves_of(study, encoder)
+        if trial.last_step not in epochs:
+            return False
+        model = FreezeThaw(encoder, self._settings)
+        hopeless, self._memory = model.hopeless(curves, [trial.number], self._memory)
+        return hopeless[0]
+
+
+def _encoder(space: SearchSpace | None, kinds: Mapping[str, BaseDistribution]) -> Encoder:
+    return Encoder.of_distributions(kinds) if space is None else Encoder.of_space(space)
+
+
+def _by_chance() -> int:
+    return int(np.random.default_rng().integers(_ANY_SEED))

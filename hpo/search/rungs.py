@@ -1,0 +1,66 @@
+"""The epochs at which trials are compared: how early the first one may be."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from hpo.search.curves import Curves, Floats
+
+# Without any curves: a ninth of a full training. The first epochs mislead.
+_USUAL, _EARLIEST, _LATEST = 9, 27, 3
+_N_ENOUGH = 8
+# Rank correlations with what comes later: above the first an earlier look would have told the
+# same, below the second the look tells too little.
+_SAME, _MISLEADING = 0.85, 0.3
+
+
+def lowest_rung(curves: Curves) -> int:
+    """Returns the first epoch at which trials are compared, as their own curves advise.
+
+    It begins at a ninth of the horizon. Where the trials were ranked alike at half that epoch, it
+    moves there; where the ranks of those that went on to twice the epoch changed, it doubles.
+    """
+    horizon = curves.horizon
+    rung = max(1, round(horizon / _USUAL))
+    earliest, latest = max(1, round(horizon / _EARLIEST)), max(1, horizon // _LATEST)
+    while rung // 2 >= earliest and agreement(curves, rung // 2, rung) > _SAME:
+        rung //= 2
+    while rung * 2 <= latest and agreement(curves, rung, 2 * rung) < _MISLEADING:
+        rung *= 2
+    return rung
+
+
+def agreement(curves: Curves, early: int, late: int) -> float:
+    """Returns the rank correlation of the values after two epochs.
+
+    Returns:
+        Spearman's, or 0.5 while fewer than eight trials have reached the later one.
+    """
+    first, second = curves.at(early), curves.at(late)
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.sum() < _N_ENOUGH:
+        return 0.5
+    return _spearman(first[both], second[both])
+
+
+def ladder(lowest: int, horizon: int, factor: float) -> tuple[int, ...]:
+    """Returns the epochs at which trials pause, about ``factor`` apart, the horizon last."""
+    if lowest >= horizon:
+        return (horizon,)
+    n_steps = max(1, round(np.log(horizon / lowest) / np.log(factor)))
+    rungs = np.geomspace(lowest, horizon, n_steps + 1).round().astype(int)
+    return tuple(int(rung) for rung in np.unique(rungs))
+
+
+def next_rung(rungs: tuple[int, ...], epoch: int) -> int:
+    """Returns the first rung worth going to from an epoch, which is below the last one."""
+    # The ladder may have changed since the trial paused: steps of an epoch or two tell nothing.
+    return next((rung for rung in rungs if rung >= 1.25 * epoch and rung > epoch), rungs[-1])
+
+
+def _spearman(first: Floats, second: Floats) -> float:
+    ranks = np.stack([rankdata(first), rankdata(second)])
+    if (ranks.std(axis=1) == 0.0).any():
+        return 0.5
+    return float(np.corrcoef(ranks)[0, 1])

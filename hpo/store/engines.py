@@ -1,0 +1,140 @@
+"""SQLAlchemy's engines: the settings that each kind of database needs, and its connections."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from hpo.store import faults
+
+logger = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+PING_AFTER_S = 1.0
+"""Seconds after which an idle connection is asked whether it still lives before it is used."""
+READ_ONLY = "hpo_read_only"
+"""Execution option of a connection on which SQLite need not take the lock for writing."""
+_USED_AT = "hpo_used_at"
+
+# A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the
+# study's row for ever; the server ends such a session instead.
+_POSTGRESQL_SETTINGS = (
+    f"SET SESSION lock_timeout = '{BUSY_TIMEOUT_S}s'",
+    f"SET SESSION idle_in_transaction_session_timeout = '{BUSY_TIMEOUT_S}s'",
+)
+_MYSQL_SETTINGS = (f"SET SESSION innodb_lock_wait_timeout = {BUSY_TIMEOUT_S}",)
+_MARIADB_SETTINGS = (f"SET SESSION idle_transaction_timeout = {BUSY_TIMEOUT_S}",)
+
+_CONNECT_ARGS: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": BUSY_TIMEOUT_S},
+    "postgresql": {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "hpo",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 1000 * BUSY_TIMEOUT_S,
+    },
+    "mysql": {
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": 4 * BUSY_TIMEOUT_S,
+        "write_timeout": 4 * BUSY_TIMEOUT_S,
+    },
+}
+
+
+def create(url: sa.URL) -> sa.Engine:
+    """Returns an engine with the settings that its kind of database needs; connects to nothing.
+
+    Raises:
+        StoreError: The driver is not installed.
+    """
+    backend = url.get_backend_name()
+    options: dict[str, Any] = {"connect_args": dict(_CONNECT_ARGS[backend])}
+    if backend != "sqlite":
+        options |= {"isolation_level": "READ COMMITTED"}
+    try:
+        engine = sa.create_engine(url, **options)
+    except ImportError as error:
+        raise faults.missing_driver(url) from error
+    sa.event.listen(engine, "connect", _ON_CONNECT[backend])
+    if backend == "sqlite":
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    else:
+        _ping_idle(engine)
+    return engine
+
+
+def _ping_idle(engine: sa.Engine) -> None:
+    """Replaces connections that died while they were idle, as SQLAlchemy's own ping would.
+
+    That one pings each time, which costs a round trip for every transaction.
+    """
+
+    def note(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    def ping(connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any) -> None:
+        used_at = record.info.get(_USED_AT, -math.inf)
+        if time.monotonic() - used_at < PING_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            # The pool then opens another one.
+            raise sa.exc.DisconnectionError from error
+
+    for name, listener in (("connect", note), ("checkin", note), ("checkout", ping)):
+        sa.event.listen(engine, name, listener)
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions of its own accord: _begin_sqlite does.
+    # Source: SQLAlchemy's SQLite dialect, "Enabling Non-Legacy SQLite Transactional Modes".
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # Somebody else is at it, or the file cannot be written: the next connection tries
+            # again, and everything is right without it, only slower.
+            logger.debug("no write-ahead log yet: %s", error)
+
+
+def _begin_sqlite(conn: sa.Connection) -> None:
+    reads = conn.get_execution_options().get(READ_ONLY, False)
+    conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    _execute_all(connection, _POSTGRESQL_SETTINGS)
+
+
+def _set_up_mysql(connection: Any, _record: Any) -> None:
+    is_mariadb = "mariadb" in connection.get_server_info().lower()
+    _execute_all(connection, _MYSQL_SETTINGS + (_MARIADB_SETTINGS if is_mariadb else ()))
+
+
+def _execute_all(connection: Any, statements: tuple[str, ...]) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    # A session setting made in a transaction that is rolled back would be undone.
+    connection.commit()
+
+
+_ON_CONNECT = {
+    "sqlite": _set_up_sqlite,
+    "postgresql": _set_up_postgresql,
+    "mysql": _set_up_mysql,
+}

@@ -1,0 +1,96 @@
+"""Tasks of classes from measurements: three data sets of scikit-learn, and one that is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks.ready import ReadyMade
+from hpo.train import datasets
+from hpo.train.data import Data
+from hpo.train.metrics import metrics_of
+from hpo.train.synthetic import two_classes
+
+
+class _Measurements(ReadyMade):
+    """Few rows and columns, so that every metric is cheap."""
+
+    reports = metrics_of("classification")
+    metric = "val_auroc"
+    direction = "maximize"
+    space: ClassVar[Mapping[str, Any]] = {
+        "optimizer": Fixed("adam"),
+        "learning_rate": Float(1e-4, 1e-1, log=True),
+        "batch_size": Categorical([16, 32, 64]),
+        "weight_decay": Float(1e-6, 1e-1, log=True),
+        "depth": Int(1, 3),
+        "width": Categorical([16, 32, 64]),
+        "dropout": Float(0.0, 0.5),
+        "normalization": Categorical(["none", "batch", "layer"]),
+    }
+
+
+class BreastCancer(_Measurements):
+    """569 tumours with 30 measurements: malignant or benign."""
+
+    in_shape = (30,)
+    n_outputs = 2
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return datasets.breast_cancer()
+
+
+class Wine(_Measurements):
+    """178 wines with 13 measurements, of 3 growers."""
+
+    in_shape = (13,)
+    n_outputs = 3
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return datasets.wine()
+
+
+class Iris(_Measurements):
+    """150 flowers with 4 measurements, of 3 species."""
+
+    in_shape = (4,)
+    n_outputs = 3
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return datasets.iris()
+
+
+class TwoClasses(_Measurements):
+    """Made points around a curved boundary; see ``hpo.data.two_classes``.
+
+    Args:
+        n: Number of points.
+        n_features: Features of each.
+        positive: Share of the second class.
+        noise: How far the classes overlap.
+        seed: Of the points.
+    """
+
+    n_outputs = 2
+
+    def __init__(
+        self,
+        *,
+        n: int = 1000,
+        n_features: int = 10,
+        positive: float = 0.5,
+        noise: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        self.in_shape = (n_features,)
+        self._data = two_classes(
+            n, n_features=n_features, positive=positive, noise=noise, seed=seed
+        )
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return self._data

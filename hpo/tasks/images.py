@@ -1,0 +1,91 @@
+"""Tasks of images: three that are downloaded, and a folder of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from hpo.errors import TaskError
+from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks.ready import ReadyMade
+from hpo.tasks.tables import wrong
+from hpo.train import remote
+from hpo.train.data import Data
+from hpo.train.folders import image_folder
+
+
+class _Images(ReadyMade):
+    """Images of one size, by default for a convolutional network."""
+
+    n_outputs = 10
+    defaults: ClassVar[Mapping[str, Any]] = {"model": "cnn"}
+    space: ClassVar[Mapping[str, Any]] = {
+        "optimizer": Fixed("adam"),
+        "learning_rate": Float(1e-4, 1e-2, log=True),
+        "batch_size": Categorical([64, 128, 256]),
+        "weight_decay": Float(1e-6, 1e-2, log=True),
+        "depth": Int(2, 4),
+        "width": Categorical([16, 32]),
+        "dropout": Float(0.0, 0.5),
+    }
+    metric = "val_accuracy"
+    direction = "maximize"
+
+
+class MNIST(_Images):
+    """70,000 handwritten digits of 28x28 pixels. Downloaded once."""
+
+    in_shape = (1, 28, 28)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return remote.mnist()
+
+
+class FashionMNIST(_Images):
+    """70,000 pieces of clothing of 28x28 pixels. Downloaded once."""
+
+    in_shape = (1, 28, 28)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return remote.fashion_mnist()
+
+
+class CIFAR10(_Images):
+    """60,000 photographs of 32x32 pixels. Downloaded once."""
+
+    in_shape = (3, 32, 32)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return remote.cifar10()
+
+
+class ImageFolder(_Images):
+    """A folder of images, whose folders are the classes.
+
+    Args:
+        data: The folder.
+        size: Height and width in pixels that all images are brought to.
+        grayscale: Whether colours are left out.
+
+    Raises:
+        SpecError: There is no such folder, or it holds no images.
+    """
+
+    path_options: ClassVar[tuple[str, ...]] = ("data",)
+
+    def __init__(self, *, data: str, size: int = 32, grayscale: bool = False) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise wrong("size", f"must be a whole number from 1; found {size!r}")
+        try:
+            self._data = image_folder(data, size=size, grayscale=grayscale)
+        except TaskError as error:
+            raise wrong("data", str(error)) from error
+        self.in_shape = (1 if grayscale else 3, size, size)
+        self.n_outputs = len(self._data.classes)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return self._data

@@ -1,0 +1,99 @@
+"""Tasks of numbers: a line, and two data sets in standard units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks.ready import ReadyMade
+from hpo.tasks.units import StandardUnits, metrics_in_units
+from hpo.train import datasets, remote
+from hpo.train.data import Data
+from hpo.train.metrics import metrics_of
+from hpo.train.synthetic import line
+
+
+class LinearRegression(ReadyMade):
+    """Points of a line with noise; the linear model learns its slope and intercept.
+
+    Args:
+        n: Number of points.
+        slope: Of the line.
+        intercept: Of the line.
+        noise: Standard deviation of what is added.
+        seed: Of the points.
+    """
+
+    in_shape = (1,)
+    n_outputs = 1
+    reports = metrics_of("regression")
+    defaults: ClassVar[Mapping[str, Any]] = {"model": "linear"}
+    space: ClassVar[Mapping[str, Any]] = {
+        "optimizer": Fixed("sgd"),
+        "learning_rate": Float(1e-3, 1.0, log=True),
+        "batch_size": Categorical([1, 10, "full"]),
+    }
+    metric = "val_mse"
+    direction = "minimize"
+
+    def __init__(
+        self,
+        *,
+        n: int = 100,
+        slope: float = 2.0,
+        intercept: float = 1.0,
+        noise: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self._data = line(n, slope=slope, intercept=intercept, noise=noise, seed=seed)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return self._data
+
+
+class _InUnits(ReadyMade):
+    """A regression that is learnt in standard units, and measured in those of the data."""
+
+    n_outputs = 1
+    metric = "val_r2"
+    direction = "maximize"
+    space: ClassVar[Mapping[str, Any]] = {
+        "optimizer": Fixed("adam"),
+        "learning_rate": Float(1e-4, 1e-1, log=True),
+        "batch_size": Categorical([16, 32, 64, 128]),
+        "weight_decay": Float(1e-6, 1e-1, log=True),
+        "depth": Int(1, 3),
+        "width": Categorical([16, 32, 64, 128]),
+        "dropout": Float(0.0, 0.5),
+    }
+
+    def __init__(self) -> None:
+        self._units = StandardUnits()
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float | Tensor]:
+        """See ``Task``."""
+        return metrics_in_units(outputs, targets, self._units.target_scale)
+
+
+class Diabetes(_InUnits):
+    """442 patients with 10 measurements: how far the disease has come a year later."""
+
+    in_shape = (10,)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return datasets.diabetes(preprocess=self._units)
+
+
+class CaliforniaHousing(_InUnits):
+    """20,640 districts with 8 measurements: the median value of a house. Downloaded once."""
+
+    in_shape = (8,)
+
+    def data(self) -> Data:
+        """See ``Task``."""
+        return remote.california_housing(preprocess=self._units)

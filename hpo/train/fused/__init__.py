@@ -1,0 +1,1 @@
+"""The stacked engine: many trials train as one."""

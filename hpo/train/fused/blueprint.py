@@ -1,0 +1,52 @@
+"""What all members of a stack have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from hpo.spec.params import Params
+from hpo.train.fused.layout import Layout
+from hpo.train.fused.loss import LaneLoss
+from hpo.train.fused.networks import Network
+from hpo.train.scoring import Score
+from hpo.train.task import Task
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What all members of a stack have in common.
+
+    Attributes:
+        task: The task.
+        splits: Its data, on the device.
+        score: What trials are compared by.
+        model: The first member's, lifted, on the device: a stand-in for all.
+        network: Its forward and backward pass.
+        layout: Of its parameters.
+        loss: From the members' params.
+        optimizer: Its name.
+        batch_size: Samples a step.
+    """
+
+    task: Task
+    splits: Splits
+    score: Score
+    model: nn.Module
+    network: Network
+    layout: Layout
+    loss: Callable[[Sequence[Params]], LaneLoss]
+    optimizer: str
+    batch_size: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.splits.train.y.device

@@ -1,0 +1,284 @@
+"""The fused engine: trials of one signature are lanes of one stacked model."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from hpo.spec.params import Params
+from hpo.train.boundary import attempt, is_out_of_memory
+from hpo.train.checkpoint import Checkpoint
+from hpo.train.engine import EpochReport, Failure, Lane
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.member import Member, dropping_of, fresh_state, load_state
+from hpo.train.fused.planning import plan
+from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.stack import Stack
+from hpo.train.hyperparameters import n_per_batch
+from hpo.train.noise import Noise
+from hpo.train.resuming import resume
+from hpo.train.scoring import Score
+from hpo.train.signature import Signature, signature_of
+from hpo.train.solo import SoloEngine
+from hpo.train.task import Task
+from hpo.train.training import draw
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hpo.train.data import Splits
+
+logger = logging.getLogger(__name__)
+
+_N_KEPT: Final = 16
+
+
+class FusedEngine:
+    """Trains lanes in stacks, and alone those that cannot be stacked; see ``Engine``.
+
+    Args:
+        task: The task; its ``setup`` was called.
+        splits: Its data, moved to the device once.
+        metric: What the best epoch is best in: ``val_accuracy``.
+        direction: ``maximize`` or ``minimize``.
+        device: As PyTorch names it: ``cpu``, ``cuda:0``.
+        sizes: How many lanes a stack takes; measured where it does not know.
+
+    Attributes:
+        alone: By signature, why its trials are not stacked.
+    """
+
+    name = "fused"
+
+    def __init__(
+        self,
+        task: Task,
+        splits: Splits,
+        metric: str,
+        direction: str,
+        device: str = "cpu",
+        sizes: Sizes | None = None,
+    ) -> None:
+        self._task = task
+        self._device = torch.device(device)
+        self._splits = splits.to(self._device)
+        self._score = Score(metric, direction)
+        self._sizes = sizes or Sizes(self._device)
+        self._stacks: dict[Signature, list[Stack]] = {}
+        self._blueprints: dict[Signature, Blueprint] = {}
+        self._homes: dict[int, Stack | SoloEngine] = {}
+        self._turns: list[Stack | SoloEngine] = []
+        self._wanted = 1
+        self.alone: dict[Signature, str] = {}
+
+    @property
+    def capacity(self) -> int:
+        """How many lanes it wants at present: what the latest lane's signature can use."""
+        return max(self._wanted, len(self._homes))
+
+    @property
+    def lanes(self) -> list[int]:
+        """How many lanes train in each stack, 1 for those that train alone."""
+        return [getattr(home, "n_training", 1) for home in self._turns]
+
+    def add(self, lane: Lane) -> Failure | None:
+        """See ``Engine``."""
+        if lane.key in self._homes or len(self._homes) >= self.capacity:
+            raise ValueError(f"the engine has no place for lane {lane.key}")
+        drawn = attempt(lambda: self._draw(lane))
+        if isinstance(drawn, Failure):
+            return drawn
+        params, model, noise, signature = drawn
+        blueprint = self._blueprint(params, model, noise, signature)
+        if blueprint is None:
+            return self._add_alone(lane)
+        member, state = self._member(lane, params, model, blueprint)
+        n_lanes = attempt(lambda: self._sizes.of(signature, blueprint, member, state))
+        if isinstance(n_lanes, Failure) or n_lanes == 1:
+            slow = "more lanes would not be faster"
+            self._refuse(signature, n_lanes if isinstance(n_lanes, Failure) else slow)
+            return self._add_alone(lane)
+        stack = self._stack(signature, n_lanes)
+        if isinstance(attempt(lambda: stack.join(member, state)), Failure):
+            # There is no memory for another row, but it may yet do for a model alone.
+            return self._add_alone(lane)
+        self._wanted = n_lanes
+        self._homes[lane.key] = stack
+        return None
+
+    def advance(self) -> list[EpochReport]:
+        """See ``Engine``; stacks and lanes that train alone take turns."""
+        if not self._turns:
+            return []
+        home = self._turns.pop(0)
+        self._turns.append(home)
+        if isinstance(home, SoloEngine):
+            return home.advance()
+        try:
+            return home.advance()
+        except Exception as error:  # noqa: BLE001 - alone each lane shows whether it was its fault
+            # What the step had computed must not take the memory that is needed now.
+            traceback.clear_frames(error.__traceback__)
+            if is_out_of_memory(error) and home.n_training > 1:
+                self._halve(home)
+                return self.advance()
+            return self._dissolve(home, error) or self.advance()
+
+    def epoch(self, key: int) -> int:
+        """See ``Engine``."""
+        return self._homes[key].epoch(key)
+
+    def save(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        self._homes[key].save(key, path)
+
+    def test(self, key: int) -> dict[str, float]:
+        """See ``Engine``."""
+        return self._homes[key].test(key)
+
+    def best(self, key: int) -> tuple[int, dict[str, float]]:
+        """See ``Engine``."""
+        return self._homes[key].best(key)
+
+    def export(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        self._homes[key].export(key, path)
+
+    def remove(self, key: int) -> None:
+        """See ``Engine``."""
+        home = self._homes.pop(key, None)
+        if home is None:
+            return
+        if isinstance(home, SoloEngine):
+            home.remove(key)
+            self._turns.remove(home)
+        else:
+            home.leave(key)
+            if not home.members:
+                self._drop(home)
+
+    def _draw(self, lane: Lane) -> tuple[Params, nn.Module, Noise, Signature]:
+        params, model, noise = draw(self._task, self._splits, lane.params, lane.seed, self._device)
+        batch_size = n_per_batch(params["batch_size"], len(self._splits.train))
+        return params, model, noise, signature_of(model, params, batch_size)
+
+    def _blueprint(
+        self, params: Params, model: nn.Module, noise: Noise, signature: Signature
+    ) -> Blueprint | None:
+        """Returns what a stack of a signature consists of; None for lanes that train alone."""
+        if signature in self.alone:
+            return None
+        if signature not in self._blueprints:
+            planned = attempt(
+                lambda: plan(self._task, self._splits, self._score, params, model, noise)
+            )
+            if not isinstance(planned, Blueprint):
+                self._refuse(signature, planned)
+                return None
+            self._blueprints[signature] = planned
+            # A study may have any number of signatures, and each blueprint holds a model.
+            idle = [other for other in self._blueprints if not self._stacks.get(other)]
+            for other in idle[:-_N_KEPT]:
+                del self._blueprints[other]
+        return self._blueprints[signature]
+
+    def _refuse(self, signature: Signature, why: str | Failure) -> None:
+        text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
+        logger.info("%s trains lane by lane: %s", signature.digest(), text)
+        self.alone[signature] = text
+
+    def _member(
+        self, lane: Lane, params: Params, model: nn.Module, blueprint: Blueprint
+    ) -> tuple[Member, dict[str, Tensor]]:
+        """Returns a lane as a member, and its state: its checkpoint's, or its initial weights."""
+        fresh = Member(lane, params, lane.horizon or lane.epoch_stop, dropping_of(model))
+        state = fresh_state(model, blueprint.layout)
+
+        def load(saved: Checkpoint) -> tuple[Member, dict[str, Tensor]]:
+            found = load_state(blueprint.layout, saved, params)
+            best = saved.best
+            member = replace(
+                fresh,
+                horizon=saved.horizon,
+                epoch=saved.epoch,
+                best_epoch=best.epoch,
+                best_metrics=best.metrics,
+                last=saved.last,
+            )
+            return member, {**state, **found}
+
+        return resume(lane, load) or (fresh, state)
+
+    def _stack(self, signature: Signature, n_lanes: int) -> Stack:
+        """Returns a stack with a free place."""
+        stacks = self._stacks.setdefault(signature, [])
+        for stack in stacks:
+            if len(stack.members) < n_lanes:
+                return stack
+        stacks.append(Stack(self._blueprints[signature]))
+        self._turns.append(stacks[-1])
+        return stacks[-1]
+
+    def _add_alone(self, lane: Lane) -> Failure | None:
+        solo = SoloEngine(
+            self._task, self._splits, self._score.metric, self._score.direction, str(self._device)
+        )
+        failure = solo.add(lane)
+        if failure is None:
+            self._wanted = 1
+            self._homes[lane.key] = solo
+            self._turns.append(solo)
+        return failure
+
+    def _halve(self, stack: Stack) -> None:
+        """Makes two stacks of one that is out of memory; both are where it was before."""
+        training = [key for key, member in stack.members.items() if member.row is not None]
+        keys = training[: len(training) // 2]
+        signature = self._signature(stack)
+        logger.warning("out of memory with %d lanes; %d from now on", len(training), len(keys))
+        self._sizes.limit(signature, len(keys))
+        other = Stack(stack.blueprint)
+        for key in keys:
+            member, state = stack.members[key], stack.state(key)
+            kept = {name: tensor.clone() for name, tensor in state.items()}
+            stack.leave(key)
+            other.join(member, kept)
+            self._homes[key] = other
+        self._stacks[signature].append(other)
+        self._turns.append(other)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _dissolve(self, stack: Stack, error: Exception) -> list[EpochReport]:
+        """Lets the lanes of a stack that raises go on alone; reports those that cannot."""
+        self._refuse(self._signature(stack), f"the stack raised {type(error).__name__}: {error}")
+        reports = []
+        # Those that have nothing left to train stay.
+        training = [member for member in stack.members.values() if member.row is not None]
+        with tempfile.TemporaryDirectory() as folder:
+            for member in training:
+                key, path = member.lane.key, Path(folder) / f"{member.lane.key}.pt"
+                stack.checkpoint(key).save(path)
+                failure = self._add_alone(replace(member.lane, checkpoint=path))
+                if failure is None:
+                    stack.leave(key)
+                    continue
+                reports.append(EpochReport(key, member.epoch + 1, {}, 0.0, 0.0, 0.0, failure))
+                member.is_failed = True
+                stack.park([member])
+        if not stack.members:
+            self._drop(stack)
+        return reports
+
+    def _signature(self, stack: Stack) -> Signature:
+        return next(found for found, stacks in self._stacks.items() if stack in stacks)
+
+    def _drop(self, stack: Stack) -> None:
+        self._stacks[self._signature(stack)].remove(stack)
+        self._turns.remove(stack)

@@ -1,0 +1,241 @@
+"""From a trial's model to the stack that it can join, or to the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, nn
+
+from hpo.spec.params import Params
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.calling import Call
+from hpo.train.fused.draws import Draws
+from hpo.train.fused.layout import Layout, fixed_tensors, own_names
+from hpo.train.fused.loss import CrossEntropy, LaneLoss, MappedLoss
+from hpo.train.fused.member import dropping_of
+from hpo.train.fused.networks import Network, networks_of, set_active
+from hpo.train.hyperparameters import n_per_batch
+from hpo.train.noise import Noise, step_keys
+from hpo.train.scoring import Score
+from hpo.train.seeds import seeded
+from hpo.train.signature import changed, describe, kept_params
+from hpo.train.task import Task
+from hpo.train.training import loss_for, smooths, trainable
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+# Two lanes show what one would hide. Their gradients may differ from autograd's by rounding only.
+_N_LANES: Final = 2
+_RELATIVE: Final = 1e-3
+_ABSOLUTE: Final = 1e-5
+_KEY: Final = int(step_keys(1, 1)[0])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A step on a few samples, to be taken alone and stacked.
+
+    Attributes:
+        model: Lifted, on the device; its own tensors stay as they are.
+        noise: What its dropout draws from.
+        layout: Of its parameters.
+        x: Inputs [B, ...].
+        y: Targets [B, ...].
+    """
+
+    model: nn.Module
+    noise: Noise
+    layout: Layout
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step of one model comes to.
+
+    Attributes:
+        gradients: The loss, then a row of gradients: [1 + P].
+        buffers: After it.
+    """
+
+    gradients: Tensor
+    buffers: Mapping[str, Tensor]
+
+
+def plan(
+    task: Task, splits: Splits, score: Score, params: Params, model: nn.Module, noise: Noise
+) -> Blueprint | str:
+    """Finds out by one step on a few samples how a model can be stacked.
+
+    Args:
+        task: The task.
+        splits: Its data, on the device.
+        score: What trials are compared by.
+        params: With defaults filled in.
+        model: Lifted, on the device.
+        noise: What its dropout draws from.
+
+    Returns:
+        What a stack needs, or in words why such trials train alone.
+
+    Raises:
+        Exception: Whatever the task raises with one model alone.
+    """
+    reason = _obstacle(task, model)
+    if reason:
+        return reason
+    batch_size = n_per_batch(params["batch_size"], len(splits.train))
+    x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
+    trial = _Trial(model, noise, Layout(model), x, y)
+    kept = _renew_params(model)
+    expected = _alone(trial, loss_for(task, splits, params))
+    if isinstance(expected, str):
+        return expected
+    make_loss = _loss_maker(task, splits)
+    for network in networks_of(model, noise):
+        reason = _differs(trial, network, make_loss([params] * _N_LANES), expected)
+        read = sorted(name for values in kept for name in values.read)
+        if read:
+            return f"its forward pass reads the param {read[0]}; its constructor should keep it"
+        if not reason:
+            return Blueprint(
+                task=task,
+                splits=splits,
+                score=score,
+                model=model,
+                network=network,
+                layout=trial.layout,
+                loss=make_loss,
+                optimizer=params["optimizer"],
+                batch_size=batch_size,
+            )
+    return reason
+
+
+def _obstacle(task: Task, model: nn.Module) -> str:
+    """Returns why trials cannot be stacked whatever the model computes, or nothing."""
+    if task.has_own("optimizer"):
+        return "the task brings its own optimizer"
+    kinds = {parameter.dtype for parameter in trainable(model)}
+    if kinds != {torch.float32}:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        return f"its parameters are {names}; stacks are of float32"
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return f"a hook sees the gradient of its parameter {name}"
+    for name in set(model.state_dict()) - set(own_names(model)):
+        return f"its state dict has {name}, which is no parameter or buffer"
+    return ""
+
+
+def _renew_params(model: nn.Module) -> list[Params]:
+    """Gives a model's modules params of which nothing was read yet, for those that they keep."""
+    kept = list(kept_params(model))
+    found = [Params(params.asdict()) for _, _, params in kept]
+    for (module, name, _), fresh in zip(kept, found, strict=True):
+        setattr(module, name, fresh)
+    return found
+
+
+def _alone(trial: _Trial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Step | str:
+    """Returns a step of one model, or an obstacle."""
+    model, device = trial.model.train(), trial.y.device
+    leaves = {
+        name: p.detach().clone().requires_grad_(p.requires_grad)
+        for name, p in model.named_parameters()
+    }
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    trained = [leaves[slot.name] for slot in trial.layout.slots]
+    before = describe(model)
+    with seeded(0, device):
+        draws = Draws(device)
+        trial.noise.begin(_KEY)
+        value = loss(Call(model)({**leaves, **buffers}, trial.x.clone()), trial.y)
+        found = torch.autograd.grad(value, trained, allow_unused=True)
+        if draws.any:
+            return f"it draws random numbers beside those of nn.Dropout{_who_draws(model)}"
+    what = changed(before, describe(model))
+    if what is not None:
+        return f"its forward pass changes {what}"
+    grads: dict[str, Tensor | None]
+    grads = {slot.name: grad for slot, grad in zip(trial.layout.slots, found, strict=True)}
+    for name, grad in grads.items():
+        if grad is None:
+            return f"it does not use its parameter {name}"
+    row = trial.layout.flatten({name: grad for name, grad in grads.items() if grad is not None})
+    return _Step(torch.cat([value.detach().view(1), row]), buffers)
+
+
+def _who_draws(model: nn.Module) -> str:
+    for name, module in model.named_modules():
+        # As attention and recurrent layers have it.
+        rate = vars(module).get("dropout")
+        if isinstance(rate, float) and rate > 0:
+            return f": {name or 'it'} has dropout={rate} of its own"
+    return ""
+
+
+def _differs(trial: _Trial, network: Network, loss: LaneLoss, expected: _Step) -> str:
+    """Returns what is wrong with a stacked step, or nothing."""
+    layout, model = trial.layout, trial.model
+    grads = torch.zeros(_N_LANES, layout.size, device=trial.y.device)
+    network.bind(layout.views(grads))
+    dropping = dropping_of(model)
+    set_active(model, dropping.__contains__)
+    parameters = dict(model.named_parameters())
+    own = _repeated({slot.name: parameters[slot.name] for slot in layout.slots})
+    fixed = _repeated(fixed_tensors(model))
+    keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=trial.y.device)
+    try:
+        losses = network.train(own, fixed, *_both(trial), keys, loss)
+        network.predict(own, _repeated(fixed_tensors(model)), trial.x)
+    except Exception as error:  # noqa: BLE001 - whatever it is, one model alone does not raise it
+        # What follows the first sentence is advice for those who call vmap themselves.
+        said = str(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
+        return f"it cannot be stacked: {type(error).__name__}: {said}"
+    found = torch.cat([losses.view(-1, 1), grads], dim=1)
+    if not _are_close(found, expected.gradients):
+        return "stacked it computes other gradients than alone"
+    for name, buffer in expected.buffers.items():
+        if not _are_close(fixed[name].double(), buffer.double()):
+            return f"stacked its buffer {name} gets other values than alone"
+    return ""
+
+
+def _are_close(found: Tensor, expected: Tensor) -> bool:
+    """Tells whether all lanes of ``found`` [K, ...] are as expected [...]."""
+    if not expected.numel():
+        return True
+    # A lane whose first step diverges says nothing against its stack.
+    scale = 1 + float(expected.nan_to_num(0, 0, 0).abs().max())
+    expected = expected.expand_as(found)
+    return torch.allclose(found, expected, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
+
+
+def _loss_maker(task: Task, splits: Splits) -> Callable[[Sequence[Params]], LaneLoss]:
+    if not smooths(task, splits):
+        return lambda params: MappedLoss(task.loss)
+    device = splits.train.y.device
+
+    def make(params: Sequence[Params]) -> LaneLoss:
+        rates = [float(p["label_smoothing"]) for p in params]
+        return CrossEntropy(torch.tensor(rates, device=device).unsqueeze(1) if any(rates) else None)
+
+    return make
+
+
+def _repeated(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: t.detach().unsqueeze(0).repeat(_N_LANES, *[1] * t.dim()) for name, t in values.items()
+    }
+
+
+def _both(trial: _Trial) -> tuple[Tensor, Tensor]:
+    """Returns inputs and targets for all lanes."""
+    shared = _repeated({"x": trial.x, "y": trial.y})
+    return shared["x"], shared["y"]

@@ -1,0 +1,136 @@
+"""How many lanes a stack takes: measured for each signature and device, then remembered."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from hpo.train.boundary import is_out_of_memory
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.member import Member
+from hpo.train.fused.stack import Stack
+from hpo.train.signature import Signature
+
+logger = logging.getLogger(__name__)
+
+MAX_LANES: Final = 1024
+_GAIN: Final = 1.1
+_N_TIMED: Final = 3
+# Of the device's free memory; the rest is for evaluation and for what fragments.
+_SHARE: Final = 0.7
+
+
+class Sizes:
+    """Lanes a stack, by signature.
+
+    Args:
+        device: Where stacks train.
+        known: What earlier measurements on such a device found, by digest of the signature.
+        tell: Called with digest and lanes of each new measurement.
+        fixed: Takes so many whatever is faster, until memory runs out.
+        least: Takes at least so many.
+        most: Takes at most so many.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        known: Mapping[str, int] | None = None,
+        tell: Callable[[str, int], None] = lambda digest, n_lanes: None,
+        fixed: int | None = None,
+        least: int = 1,
+        most: int = MAX_LANES,
+    ) -> None:
+        self._device = device
+        self._known = dict(known or {})
+        self._tell = tell
+        self._fixed = fixed
+        self._least, self._most_wanted = least, most
+
+    def of(
+        self, signature: Signature, blueprint: Blueprint, member: Member, state: dict[str, Tensor]
+    ) -> int:
+        """Returns how many lanes a stack of a signature takes.
+
+        Args:
+            signature: Of the stack.
+            blueprint: What it consists of.
+            member: One of its members; it stays as it is.
+            state: The member's tensors; they stay as they are.
+        """
+        digest = signature.digest()
+        if digest not in self._known and self._fixed:
+            self._known[digest] = self._fixed
+        if digest not in self._known:
+            began_at = time.perf_counter()
+            self._known[digest] = self._measure(blueprint, member, state)
+            seconds = time.perf_counter() - began_at
+            logger.info("%s: %d lanes (measured in %.2f s)", digest, self._known[digest], seconds)
+            self._tell(digest, self._known[digest])
+        return max(self._least, min(self._most_wanted, self._known[digest]))
+
+    def limit(self, signature: Signature, n_lanes: int) -> None:
+        """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
+        self._known[signature.digest()] = max(1, n_lanes)
+        self._tell(signature.digest(), max(1, n_lanes))
+
+    def _measure(self, blueprint: Blueprint, member: Member, state: dict[str, Tensor]) -> int:
+        """Doubles the lanes until two doublings gained less than a tenth.
+
+        One may show little because something else ran at that moment.
+        """
+        rates = {1: self._rate(blueprint, member, state, 1)}
+        n_lanes, most = 1, self._most(blueprint)
+        while 2 * n_lanes <= min(self._most_wanted, most(n_lanes)):
+            n_lanes *= 2
+            rates[n_lanes] = self._rate(blueprint, member, state, n_lanes)
+            if rates[n_lanes] < _GAIN * rates.get(n_lanes // 4, 0):
+                break
+        # The fewest that come close to the best: more in flight would only learn less.
+        return min(n for n, rate in rates.items() if _GAIN * rate >= max(rates.values()))
+
+    def _rate(
+        self, blueprint: Blueprint, member: Member, state: dict[str, Tensor], n_lanes: int
+    ) -> float:
+        """Returns steps of lanes per second; 0 when there is no memory for so many."""
+        try:
+            stack = Stack(blueprint)
+            for key in range(n_lanes):
+                lane = replace(member.lane, key=key)
+                # Without a last epoch it is not through, though its checkpoint may be.
+                stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
+            course = stack.course(1)
+            # The first step allocates memory and chooses kernels.
+            seconds = [self._time(course.step) for _ in range(1 + _N_TIMED)]
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return 0.0
+            raise
+        return n_lanes / min(seconds[1:])
+
+    def _time(self, step: Callable[[int], Tensor]) -> float:
+        began_at = time.perf_counter()
+        # Fetching the losses waits for the device.
+        step(0).sum().item()
+        return time.perf_counter() - began_at
+
+    def _most(self, blueprint: Blueprint) -> Callable[[int], float]:
+        """Returns a function that tells how many lanes fit, from what one measured size took."""
+        if self._device.type != "cuda":
+            return lambda n_lanes: math.inf
+
+        def most(n_lanes: int) -> float:
+            taken = torch.cuda.max_memory_allocated(self._device) / n_lanes
+            free, _ = torch.cuda.mem_get_info(self._device)
+            reserved = torch.cuda.memory_reserved(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return _SHARE * (free + reserved) / max(taken, 1)
+
+        return most

@@ -1,0 +1,286 @@
+"""A stack: lanes of one signature that train in one set of kernels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hpo.train.boundary import user_code
+from hpo.train.checkpoint import Best, Checkpoint, Last, export, plain
+from hpo.train.engine import EpochReport, Failure
+from hpo.train.evaluation import evaluate
+from hpo.train.fused.assessment import Assessment
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.course import Course, keys_of, orders_of
+from hpo.train.fused.member import (
+    BEST,
+    FIXED,
+    WEIGHTS,
+    Member,
+    best_names,
+    model_state,
+    optimizer_state,
+    row_shapes,
+)
+from hpo.train.fused.networks import set_active
+from hpo.train.fused.rows import Rows
+from hpo.train.fused.updates import RULES, Columns, names_of
+from hpo.train.seeds import batch_bounds, derive, seeded
+
+
+class Stack:
+    """Members that train together, epoch by epoch.
+
+    Args:
+        blueprint: What they have in common.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._assessment = Assessment(blueprint.task)
+        self._rows = Rows(row_shapes(blueprint.layout, blueprint.optimizer), blueprint.device)
+        self._grads = torch.empty(0)
+        self.members: dict[int, Member] = {}
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """What the members have in common."""
+        return self._blueprint
+
+    @property
+    def n_training(self) -> int:
+        """Number of members that have a row."""
+        return len(self._rows)
+
+    def join(self, member: Member, state: dict[str, Tensor]) -> None:
+        """Takes a member in; one that has nothing to train is only kept."""
+        if member.is_through or member.is_failed:
+            member.parked = {name: tensor.clone() for name, tensor in state.items()}
+        else:
+            member.row, member.parked = self._rows.push(state), None
+        self.members[member.lane.key] = member
+
+    def leave(self, key: int) -> None:
+        """Forgets a member."""
+        member = self.members.pop(key)
+        if member.row is not None:
+            self._free(member)
+
+    def state(self, key: int) -> dict[str, Tensor]:
+        """Returns a member's tensors by name; views where it is training."""
+        member = self.members[key]
+        if member.row is None:
+            assert member.parked is not None
+            return member.parked
+        return self._rows.row(member.row)
+
+    def checkpoint(self, key: int) -> Checkpoint:
+        """Returns all that a member needs to go on, in this engine or another."""
+        member, state, blueprint = self.members[key], self.state(key), self._blueprint
+        names = list(blueprint.model.state_dict())
+        weights = model_state(state, blueprint.layout, names, BEST) if member.best_epoch else {}
+        last = member.last
+        rate = last.learning_rate if last else float(member.params["learning_rate"])
+        return Checkpoint(
+            seed=member.lane.seed,
+            params=plain(member.lane.params.asdict()),
+            epoch=member.epoch,
+            horizon=member.horizon,
+            model=model_state(state, blueprint.layout, names),
+            optimizer=optimizer_state(state, blueprint.layout, member, rate),
+            best=Best(member.best_epoch, member.best_metrics, weights),
+            last=last,
+        )
+
+    def epoch(self, key: int) -> int:
+        """See ``Engine``."""
+        return self.members[key].epoch
+
+    def best(self, key: int) -> tuple[int, dict[str, float]]:
+        """See ``Engine``."""
+        member = self.members[key]
+        return member.best_epoch, dict(member.best_metrics)
+
+    def save(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        self.checkpoint(key).save(path)
+
+    def export(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        export(self.checkpoint(key).best, self.members[key].params.asdict(), path)
+
+    def test(self, key: int) -> dict[str, float]:
+        """See ``Engine``."""
+        member, blueprint = self.members[key], self._blueprint
+        if blueprint.splits.test is None or not member.best_epoch:
+            return {}
+        seed = derive(member.lane.seed, "noise", member.epoch)
+        with user_code("the task"), seeded(seed, blueprint.device):
+            return evaluate(blueprint.task, self._best_model(key), blueprint.splits.test, "test")
+
+    def _best_model(self, key: int) -> nn.Module:
+        """Returns the stand-in as a member's model with the weights of its best epoch.
+
+        The stack computes with its rows; what the stand-in holds is nobody's.
+        """
+        model, state = self._blueprint.model, self.state(key)
+        weights = self.checkpoint(key).best.weights
+        for name, buffer in model.named_buffers():
+            # What is in no state dict is as it is now.
+            if name not in weights:
+                buffer.copy_(state[FIXED + name])
+        model.load_state_dict(weights)
+        return model
+
+    def advance(self) -> list[EpochReport]:
+        """Trains and evaluates every member for one epoch; see ``Engine.advance``.
+
+        Members that fail or reach their stop are parked: they cost no further computation.
+
+        Raises:
+            Exception: Whatever the task raises; the members are where they were before.
+        """
+        reports = [
+            EpochReport(key, member.epoch, **asdict(member.last))
+            for key, member in self.members.items()
+            if member.row is None and member.last and not member.is_failed
+        ]
+        training = self._training()
+        if not training:
+            return reports
+        before = self._rows.copy((WEIGHTS, "step", *self._state_names, *self._fixed_names))
+        try:
+            return reports + self._epoch(training)
+        except Exception:
+            self._rows.restore(before)
+            raise
+
+    def _epoch(self, training: list[Member]) -> list[EpochReport]:
+        began_at = time.perf_counter()
+        losses = self.course().run()
+        network, weights = self._blueprint.network, self._weights()
+        measured = self._assessment.evaluate(
+            lambda x: network.predict(weights, self._fixed(), x),
+            self._blueprint.splits.val,
+            "val",
+            [(member.lane.seed, member.epoch) for member in training],
+        )
+        seconds = time.perf_counter() - began_at
+        metrics = [
+            {"train_loss": loss, **(found if math.isfinite(loss) else {})}
+            for loss, found in zip(losses, measured, strict=True)
+        ]
+        # For all before anything is noted: it raises where the study's metric is missing.
+        failures = [
+            self._blueprint.score.judge(one, member.epoch + 1)
+            for member, one in zip(training, metrics, strict=True)
+        ]
+        found = [
+            self._close(member, one, failure, seconds)
+            for member, one, failure in zip(training, metrics, failures, strict=True)
+        ]
+        self._keep_best([member for member in training if member.best_epoch == member.epoch])
+        self.park([member for member in training if member.is_failed or member.is_through])
+        return found
+
+    def course(self, n_steps: int | None = None) -> Course:
+        """Returns the members' next epoch, ready to run.
+
+        Args:
+            n_steps: Leaves it at so many steps; None for all.
+        """
+        blueprint, training = self._blueprint, self._training()
+        part, n = blueprint.splits.train, len(blueprint.splits.train)
+        seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
+        shape = (len(training), blueprint.layout.size)
+        if self._grads.shape != shape:
+            self._grads = torch.empty(shape, device=blueprint.device)
+        # The gaps between parameters too, where a lane that failed leaves NaN.
+        self._grads.zero_()
+        blueprint.network.bind(blueprint.layout.views(self._grads))
+        set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
+        return Course(
+            part=part,
+            orders=orders_of(n, seeds, epochs).to(blueprint.device),
+            keys=keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device),
+            bounds=batch_bounds(n, blueprint.batch_size)[:n_steps],
+            weights=self._rows[WEIGHTS],
+            named=self._weights(),
+            grads=self._grads,
+            fixed=self._fixed(),
+            state={name: self._rows[name] for name in (*self._state_names, "step")},
+            columns=self._columns(training),
+            network=blueprint.network,
+            loss=blueprint.loss([m.params for m in training]),
+            optimizer=blueprint.optimizer,
+        )
+
+    def _close(
+        self, member: Member, metrics: dict[str, float], failure: Failure | None, seconds: float
+    ) -> EpochReport:
+        """Notes what an epoch came to."""
+        blueprint = self._blueprint
+        n_per_s = len(blueprint.splits.train) / seconds
+        last = Last(metrics, member.learning_rate, seconds, n_per_s)
+        member.epoch += 1
+        if failure is None:
+            member.last = last
+            if blueprint.score.is_better(metrics, member.best_metrics):
+                member.best_epoch, member.best_metrics = member.epoch, metrics
+        member.is_failed = failure is not None
+        return EpochReport(member.lane.key, member.epoch, **asdict(last), failure=failure)
+
+    def _keep_best(self, members: list[Member]) -> None:
+        if not members:
+            return
+        index = torch.tensor([member.row for member in members], device=self._blueprint.device)
+        for name in best_names(self._blueprint.layout):
+            best = self._rows[BEST + name]
+            best.index_copy_(0, index, self._rows[name].index_select(0, index))
+
+    def park(self, members: Iterable[Member]) -> None:
+        """Frees the rows of members that train no more, and keeps what they hold."""
+        for member in members:
+            assert member.row is not None
+            state = self._rows.row(member.row)
+            member.parked = {name: tensor.clone() for name, tensor in state.items()}
+            self._free(member)
+
+    def _free(self, member: Member) -> None:
+        assert member.row is not None
+        self._rows.free(member.row)
+        for other in self.members.values():
+            if other.row == len(self._rows):
+                other.row = member.row
+        member.row = None
+
+    def _training(self) -> list[Member]:
+        """Returns the members that have rows, in the order of the rows."""
+        found = [member for member in self.members.values() if member.row is not None]
+        return sorted(found, key=lambda member: member.row or 0)
+
+    def _columns(self, training: list[Member]) -> Columns:
+        names = names_of(self._blueprint.optimizer)
+        columns = Columns([m.params for m in training], names, self._blueprint.device)
+        columns.set("learning_rate", [member.learning_rate for member in training])
+        return columns
+
+    @property
+    def _state_names(self) -> tuple[str, ...]:
+        return RULES[self._blueprint.optimizer].state
+
+    @property
+    def _fixed_names(self) -> tuple[str, ...]:
+        return tuple(FIXED + name for name in self._blueprint.layout.fixed)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self._blueprint.layout.views(self._rows[WEIGHTS])
+
+    def _fixed(self) -> dict[str, Tensor]:
+        return {name: self._rows[FIXED + name] for name in self._blueprint.layout.fixed}

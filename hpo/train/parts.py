@@ -1,0 +1,72 @@
+"""Samples in splits: what engines train with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpo.train.arrays import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the samples.
+
+    Attributes:
+        x: Features of shape [N, ...], float32, or int64 for indices such as tokens.
+        y: Classes of shape [N, ...], int64, or numbers of shape [N] or [N, T], float32.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device | str) -> Part:
+        """Returns the samples in a device's memory."""
+        return Part(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Data ready to train with.
+
+    Attributes:
+        train: What models are fitted on.
+        val: What trials are compared on.
+        test: What only the best trial sees, if there is a test split.
+        kind: What is to be learnt.
+        classes: Name of each class; empty for a regression.
+    """
+
+    train: Part
+    val: Part
+    test: Part | None
+    kind: Kind
+    classes: tuple[str, ...] = ()
+
+    @property
+    def n_classes(self) -> int | None:
+        """Number of classes; None for a regression."""
+        return len(self.classes) or None
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of the features of one sample."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def n_features(self) -> int:
+        """How many numbers the features of one sample are."""
+        return math.prod(self.in_shape)
+
+    def to(self, device: torch.device | str) -> Splits:
+        """Returns the data in a device's memory."""
+        test = self.test.to(device) if self.test else None
+        return Splits(
+            self.train.to(device), self.val.to(device), test, self.kind, classes=self.classes
+        )

@@ -1,0 +1,42 @@
+"""What an epoch's metrics mean for a trial: whether it has diverged, whether it is its best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpo.train.engine import Failure
+from hpo.train.metrics import check_metric
+
+
+@dataclass(frozen=True)
+class Score:
+    """What trials are compared by.
+
+    Attributes:
+        metric: As it is reported: ``val_accuracy``.
+        direction: ``maximize`` or ``minimize``.
+    """
+
+    metric: str
+    direction: str
+
+    def judge(self, metrics: Mapping[str, float], epoch: int) -> Failure | None:
+        """Says whether a trial has diverged.
+
+        Raises:
+            TaskError: The metric is not among those of an epoch that did not diverge.
+        """
+        for name in ("train_loss", "val_loss", self.metric):
+            if name in metrics and not math.isfinite(metrics[name]):
+                return Failure("nan", f"{name} is {metrics[name]} after epoch {epoch}")
+        check_metric(self.metric, metrics)
+        return None
+
+    def is_better(self, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
+        """Tells whether an epoch is better than the best before; anything is better than none."""
+        sign = 1.0 if self.direction == "maximize" else -1.0
+        gain = sign * (metrics[self.metric] - best.get(self.metric, math.nan))
+        # Not `gain > 0`: the first epoch is compared with NaN.
+        return not gain <= 0

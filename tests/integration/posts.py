@@ -1,0 +1,33 @@
+"""A worker's place in a study, as its process takes it, for tests of what runs there."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from hpo.run.artifacts import Artifacts
+from hpo.run.line import Line
+from hpo.run.post import Post
+from hpo.search.search import Search
+from hpo.store import studies, workers
+from hpo.store.database import Database
+from hpo.store.ledger import Ledger
+from hpo.store.storage import Storage
+
+
+def post_at(db: Database, name: str, folder: Path) -> Post:
+    """Registers this process as a worker of a study, with its files in a folder."""
+    study = studies.load(db, name)
+    ledger = Ledger(db)
+    worker_id = workers.register(db, study.study_id, "cpu")
+    line = Line(db, ledger, study.study_id, worker_id, (stop := threading.Event()))
+    return Post(
+        db=db,
+        study=study,
+        ledger=ledger,
+        search=Search(study.spec, Storage(db)),
+        worker_id=worker_id,
+        artifacts=Artifacts(folder),
+        line=line,
+        stop=stop,
+    )
