@@ -80,7 +80,7 @@ class Board:
         rng: np.random.Generator,
     ) -> None:
         self._encoder = encoder
-        self._fitted = fitted
+        self.fitted = fitted
         self._curves = fitted.terrain.curves
         self._ladder = ladder
         self._structures = structures
@@ -109,14 +109,6 @@ class Board:
             picks.append(pick)
             self._count_as_pending(pick, list(guesses.values()))
         return picks
-
-    def chances(self) -> Floats:
-        """Returns how likely each paused trial is to beat the best at the end, [len(paused)]."""
-        horizon = self._curves.horizon
-        guess = self._fitted.posterior.guess(
-            self._fitted.terrain.points(self._paused, np.full(len(self._paused), horizon))
-        )
-        return np.asarray(torch.special.ndtr((guess.mean - self._fitted.incumbent) / guess.sd))
 
     @property
     def has_new(self) -> bool:
@@ -172,12 +164,12 @@ class Board:
 
     def _guess(self, horizon: int) -> Guess:
         """Returns what to expect of all paused trials and of the pool, some epochs later."""
-        terrain, last = self._fitted.terrain, self._curves.horizon
+        terrain, last = self.fitted.terrain, self._curves.horizon
         epochs = np.minimum(self._curves.epochs[self._paused] + horizon, last)
         points = terrain.points(self._paused, epochs)
         features = self._encoder.features(self._pool)
         new = terrain.new_points(features, np.full(len(features), min(horizon, last)))
-        return self._fitted.posterior.guess(points.joined(new))
+        return self.fitted.posterior.guess(points.joined(new))
 
     def _pick(self, aim: _Aim, guess: Guess, may_start: bool, n: int) -> Pick | None:
         n_paused = len(self._paused)
@@ -201,7 +193,7 @@ class Board:
         self, aim: _Aim, scores: Floats, note: Mapping[str, Any], n_climbs: int
     ) -> Pick | None:
         """Returns the best of the pool, improved by looking around the best few again."""
-        rows, terrain = self._pool, self._fitted.terrain
+        rows, terrain = self._pool, self.fitted.terrain
         epoch = min(aim.horizon, self._curves.horizon)
         expected: dict[str, float] = {}
         for _ in range(n_climbs):
@@ -211,20 +203,20 @@ class Board:
             if not len(rows):
                 return None
             new = terrain.new_points(self._encoder.features(rows), np.full(len(rows), epoch))
-            guess = self._fitted.posterior.guess(new)
+            guess = self.fitted.posterior.guess(new)
             scores = self._scores(guess, aim)
             expected = _expected(guess, int(scores.argmax()))
         return self._new(rows[int(scores.argmax())], {**note, **expected})
 
     def _scores(self, guess: Guess, aim: _Aim) -> Floats:
-        wanted = self._fitted.incumbent + aim.gain
+        wanted = self.fitted.incumbent + aim.gain
         return np.asarray(((guess.mean - wanted) / guess.sd).numpy())
 
     def _new(self, point: Floats, note: Mapping[str, Any]) -> Pick:
         return Pick(None, point, self._ladder[0], note)
 
     def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
-        terrain, stop = self._fitted.terrain, np.array([pick.epoch_stop])
+        terrain, stop = self.fitted.terrain, np.array([pick.epoch_stop])
         if pick.row is not None:
             self._is_open[: len(self._paused)] &= self._paused != pick.row
             points = terrain.points(np.array([pick.row]), stop)
@@ -238,7 +230,14 @@ class Board:
             fits = self._structures.allow(self._pool)
             self._is_open[len(self._paused) :] &= is_new & fits
             points = terrain.new_points(self._encoder.features(row), stop)
-        self._fitted.posterior.assume(points, *guesses)
+        self.fitted.posterior.assume(points, *guesses)
+
+
+def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
+    """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
+    last = np.full(len(rows), fitted.terrain.curves.horizon)
+    guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
+    return np.asarray(torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd))
 
 
 def _expected(guess: Guess, index: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from cmaes import CMA
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -65,8 +65,7 @@ class CmaSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the numbers among the parameters that all complete trials have."""
-        encoder = Encoder.of_distributions(searched(study))
-        return {one.name: one.distribution for one in encoder.columns if not one.n_choices}
+        return _numbers(searched(study))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -81,9 +80,8 @@ class CmaSampler(BaseSampler):
         points, losses = self._seen(study, numbers)
         if not len(numbers) or len(points) < self._n_startup:
             return {}
-        strategy = self._replayed(points, losses)
-        rng = np.random.default_rng(mix(self._seed, trial.number))
-        return numbers.decode(numbers.snap(_draw(strategy, rng)[None]))[0]
+        strategy = self._replayed(points, losses, mix(self._seed, trial.number))
+        return numbers.decode(numbers.snap(strategy.ask()[None]))[0]
 
     def sample_independent(
         self,
@@ -110,7 +108,7 @@ class CmaSampler(BaseSampler):
         known = ~np.isnan(points).any(axis=1) & np.isfinite(losses)
         return points[known], losses[known]
 
-    def _replayed(self, points: Floats, losses: Floats) -> CMA:
+    def _replayed(self, points: Floats, losses: Floats, seed: int) -> CMA:
         n_columns = points.shape[1]
         bounds = np.tile([0.0, 1.0], (n_columns, 1))
         strategy = CMA(
@@ -118,7 +116,7 @@ class CmaSampler(BaseSampler):
             sigma=self._sigma,
             bounds=bounds,
             n_max_resampling=10 * n_columns,
-            seed=0,
+            seed=seed,
             population_size=self._popsize,
         )
         size = strategy.population_size
@@ -126,3 +124,13 @@ class CmaSampler(BaseSampler):
             part = slice(begin, begin + size)
             strategy.tell(list(zip(points[part], losses[part].tolist(), strict=True)))
         return strategy
+
+
+def _numbers(kinds: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    return {
+        name: kind for name, kind in kinds.items() if not isinstance(kind, CategoricalDistribution)
+    }
+
+
+def _by_chance() -> int:
+    return int(np.random.default_rng().integers(_ANY_SEED))

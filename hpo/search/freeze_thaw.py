@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.search.candidates import startup_point
-from hpo.search.choice import Board, Pick
+from hpo.search.choice import Board, Pick, chances_to_win
 from hpo.search.curves import Curves, Floats, State
-from hpo.search.decisions import Advance, Ask, Plan, Start, Verdict
+from hpo.search.decisions import Advance, Ask, Note, Plan, Start, Verdict
 from hpo.search.encoding import Encoder, Point
+from hpo.search.evidence import usable
 from hpo.search.fitting import Fitted, fit
 from hpo.search.judging import at_targets, is_free, is_over, is_pending
 from hpo.search.kernel import Belief
@@ -27,6 +28,7 @@ from hpo.search.structures import Structures
 
 _FACTOR = 2.1
 _WORTH_IT = 0.05
+_HOPELESS = 0.02
 _WIDE_EXPONENT = 0.4
 _FEWEST_STARTUP, _MOST_STARTUP = 8, 16
 
@@ -39,6 +41,7 @@ class Settings:
         seed: The study's.
         n_startup: Trials that begin before the model is asked.
         first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
+        pauses: Whether trials can be put aside; if not, hopeless ones are stopped.
         proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
     """
 
@@ -46,6 +49,7 @@ class Settings:
     n_startup: int = 0
     first: Floats | None = None
     proposes: bool = True
+    pauses: bool = True
 
 
 class FreezeThaw:
@@ -58,11 +62,12 @@ class FreezeThaw:
 
     name = "freeze-thaw"
     version = "1"
-    pauses = True
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
+        self.pauses = settings.pauses
+        self._memory: Note = {}
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
@@ -77,7 +82,7 @@ class FreezeThaw:
         seed = mix(self._settings.seed, curves.next_number, curves.n_epochs)
         note = {"method": self.name, "version": self.version, "seed": seed}
         n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
-        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        stops = self._stops(curves)
         n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
         fitted = self._fit(curves, ask) if n_blind < ask.n else None
         if fitted is None:
@@ -95,12 +100,12 @@ class FreezeThaw:
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, whatever a plan had in mind."""
         early = [number for number in numbers if number < self._n_startup]
-        points: list[Point | None] = self._startup(early, ask)
+        points: list[Point | None] = [*self._startup(early, ask)]
         rest = list(numbers)[len(points) :]
         fitted = self._fit(curves, ask) if rest else None
         if fitted is None:
             return Proposal([*points, *self._startup(rest, ask)], ask.memory)
-        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        stops = self._stops(curves)
         seed = mix(self._settings.seed, rest[0], curves.n_epochs)
         board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
         picks = board.choose(len(rest), len(rest))
@@ -110,7 +115,43 @@ class FreezeThaw:
 
     def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
         """Returns what becomes of running trials after an epoch."""
-        return at_targets(curves, numbers)
+        verdicts = at_targets(curves, numbers)
+        if not self.pauses:
+            going = [n for n, verdict in zip(numbers, verdicts, strict=True) if not verdict]
+            hopeless, self._memory = self.hopeless(curves, going, self._memory)
+            stopped = {n for n, is_hopeless in zip(going, hopeless, strict=True) if is_hopeless}
+            pairs = zip(numbers, verdicts, strict=True)
+            verdicts = [Verdict.STOP if n in stopped else verdict for n, verdict in pairs]
+        return verdicts
+
+    def hopeless(
+        self, curves: Curves, numbers: Sequence[int], memory: Note
+    ) -> tuple[list[bool], Note]:
+        """Tells which trials will hardly become the best one. They are judged at rungs only.
+
+        Args:
+            curves: All trials.
+            numbers: Running ones.
+            memory: As ``Ask.memory``.
+
+        Returns:
+            An answer for each, and the memory for the next time.
+        """
+        rows = curves.rows_of(numbers)
+        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        is_judged = np.isin(curves.epochs[rows], stops[:-1])
+        if not is_judged.any() or len(usable(curves)) <= self._n_startup:
+            return [False] * len(rows), memory
+        fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)
+        if fitted is None:
+            return [False] * len(rows), memory
+        chances = chances_to_win(fitted, rows)
+        return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
+
+    def _stops(self, curves: Curves) -> tuple[int, ...]:
+        if not self.pauses:
+            return (curves.horizon,)
+        return ladder(lowest_rung(curves), curves.horizon, _FACTOR)
 
     def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
@@ -181,7 +222,7 @@ class FreezeThaw:
 
 def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:
     """Chooses paused trials when no new ones may begin: those that may yet be the best."""
-    chances = board.chances()
+    chances = chances_to_win(board.fitted, board.paused)
     order = np.argsort(-chances, kind="stable")[:n]
     picks = [
         board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})
