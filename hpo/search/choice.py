@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from hpo.search.encoding import Encoder
 from hpo.search.evidence import usable
 from hpo.search.fitting import Fitted
 from hpo.search.gp import Guess
+from hpo.search.kernel import Points
 from hpo.search.rungs import next_rung
 from hpo.search.structures import Structures
 
@@ -63,7 +65,8 @@ class Board:
 
     Args:
         encoder: The searched parameters.
-        fitted: The model, with pending trials assumed.
+        fitted: The model.
+        pending: Where running trials will report next.
         paused: Rows of the trials that can go on.
         ladder: The epochs at which trials pause.
         structures: Which combinations of structural values new points may have.
@@ -74,6 +77,7 @@ class Board:
         self,
         encoder: Encoder,
         fitted: Fitted,
+        pending: Points,
         paused: Ints,
         ladder: tuple[int, ...],
         structures: Structures,
@@ -81,6 +85,10 @@ class Board:
     ) -> None:
         self._encoder = encoder
         self.fitted = fitted
+        # What runs tells as much as it would have done by itself: it makes new points near it
+        # less telling, but is no reason to give up a trial that has begun.
+        self._posterior = copy.copy(fitted.posterior)
+        self._posterior.assume(pending)
         self._curves = fitted.terrain.curves
         self._ladder = ladder
         self._structures = structures
@@ -93,21 +101,30 @@ class Board:
         self._pool = self._fresh(self._drawn())
         self._is_open = np.ones(len(self._paused) + len(self._pool), dtype=bool)
 
-    def choose(self, n: int, n_new: int) -> list[Pick]:
-        """Chooses at most ``n``, of them at most ``n_new`` new points, the first one first.
+    def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Pick]:
+        """Chooses trials to go on with and new points, the first one first.
 
         Each choice counts what was chosen before it as pending.
+
+        Args:
+            n: Most choices.
+            n_new: Most new points among them.
+            epochs_left: How far the budget lets a trial go; None for any number of epochs.
         """
-        aims = self._aims(n)
-        guesses = {horizon: self._guess(horizon) for horizon in {aim.horizon for aim in aims}}
+        horizon = self._curves.horizon
+        farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
+        aims = self._aims(n, farthest)
+        horizons = {aim.horizon for aim in aims}
+        old = {horizon: self._guess_paused(horizon) for horizon in horizons}
+        new = {horizon: self._guess_new(self._pool, horizon) for horizon in horizons}
         picks: list[Pick] = []
         for aim in aims:
             may_start = sum(pick.row is None for pick in picks) < n_new
-            pick = self._pick(aim, guesses[aim.horizon], may_start, n)
+            pick = self._pick(aim, (old[aim.horizon], new[aim.horizon]), may_start, n)
             if pick is None:
                 continue
             picks.append(pick)
-            self._count_as_pending(pick, list(guesses.values()))
+            self._count_as_pending(pick, list(new.values()))
         return picks
 
     @property
@@ -150,28 +167,31 @@ class Board:
         rows = self._structures.fitted(rows, self._rng)
         return rows[new_rows(self._encoder, rows, self._seen)]
 
-    def _aims(self, n: int) -> list[_Aim]:
+    def _aims(self, n: int, farthest: int) -> list[_Aim]:
         """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
-        horizon = self._curves.horizon
         gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
         if n <= _N_HORIZONS:
-            horizons = self._rng.integers(1, horizon + 1, n)
+            horizons = self._rng.integers(1, farthest + 1, n)
         else:
             strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
-            few = np.maximum(1, np.ceil(strata * horizon)).astype(int)
+            few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
             horizons = self._rng.permutation(np.resize(few, n))
         return [_Aim(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
 
-    def _guess(self, horizon: int) -> Guess:
-        """Returns what to expect of all paused trials and of the pool, some epochs later."""
-        terrain, last = self.fitted.terrain, self._curves.horizon
-        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, last)
-        points = terrain.points(self._paused, epochs)
-        features = self._encoder.features(self._pool)
-        new = terrain.new_points(features, np.full(len(features), min(horizon, last)))
-        return self.fitted.posterior.guess(points.joined(new))
+    def _guess_paused(self, horizon: int) -> Guess:
+        """Returns what to expect of all paused trials some epochs later."""
+        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, self._curves.horizon)
+        return self.fitted.posterior.guess(self.fitted.terrain.points(self._paused, epochs))
 
-    def _pick(self, aim: _Aim, guess: Guess, may_start: bool, n: int) -> Pick | None:
+    def _guess_new(self, rows: Floats, horizon: int) -> Guess:
+        """Returns what to expect of new points after some epochs."""
+        epochs = np.full(len(rows), min(horizon, self._curves.horizon))
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
+        return self._posterior.guess(points)
+
+    def _pick(
+        self, aim: _Aim, guesses: tuple[Guess, Guess], may_start: bool, n: int
+    ) -> Pick | None:
         n_paused = len(self._paused)
         is_open = self._is_open.copy()
         is_open[n_paused:] &= may_start
@@ -180,12 +200,13 @@ class Board:
             return self._new(self._pool[index - n_paused], {"by": "chance"})
         if not is_open.any():
             return None
-        scores = np.where(is_open, self._scores(guess, aim), -np.inf)
+        scores = np.concatenate([self._scores(guess, aim) for guess in guesses])
+        scores = np.where(is_open, scores, -np.inf)
         index = int(scores.argmax())
         note = {"by": "model", "horizon": aim.horizon, "gain": round(aim.gain, 4)}
         if index < n_paused:
             row = int(self._paused[index])
-            return self.advance(row, {**note, **_expected(guess, index)})
+            return self.advance(row, {**note, **_expected(guesses[0], index)})
         n_climbs = _N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH
         return self._climb(aim, scores[n_paused:], note, n_climbs)
 
@@ -193,8 +214,7 @@ class Board:
         self, aim: _Aim, scores: Floats, note: Mapping[str, Any], n_climbs: int
     ) -> Pick | None:
         """Returns the best of the pool, improved by looking around the best few again."""
-        rows, terrain = self._pool, self.fitted.terrain
-        epoch = min(aim.horizon, self._curves.horizon)
+        rows = self._pool
         expected: dict[str, float] = {}
         for _ in range(n_climbs):
             tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
@@ -202,8 +222,7 @@ class Board:
             rows = self._fresh(np.concatenate([tops, around]))
             if not len(rows):
                 return None
-            new = terrain.new_points(self._encoder.features(rows), np.full(len(rows), epoch))
-            guess = self.fitted.posterior.guess(new)
+            guess = self._guess_new(rows, aim.horizon)
             scores = self._scores(guess, aim)
             expected = _expected(guess, int(scores.argmax()))
         return self._new(rows[int(scores.argmax())], {**note, **expected})
@@ -230,7 +249,7 @@ class Board:
             fits = self._structures.allow(self._pool)
             self._is_open[len(self._paused) :] &= is_new & fits
             points = terrain.new_points(self._encoder.features(row), stop)
-        self.fitted.posterior.assume(points, *guesses)
+        self._posterior.assume(points, *guesses)
 
 
 def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:

@@ -27,6 +27,7 @@ from hpo.search.seeds import mix
 from hpo.search.structures import Structures
 
 _FACTOR = 2.1
+_FIRST_SHARE = 3
 _WORTH_IT = 0.05
 _HOPELESS = 0.02
 _WIDE_EXPONENT = 0.4
@@ -91,7 +92,7 @@ class FreezeThaw:
         blind = self._blindly(curves, ask, n_blind, stops[0])
         board = self._board(curves, fitted, stops, ask, seed)
         if n_new and board.has_new:
-            picks = board.choose(ask.n - n_blind, n_new - n_blind)
+            picks = board.choose(ask.n - n_blind, n_new - n_blind, ask.epochs_left)
         else:
             picks = _closing(curves, board, ask.n)
         assignments = (*blind, *self._assigned(curves, picks, n_blind))
@@ -166,14 +167,12 @@ class FreezeThaw:
         with_paused: bool = True,
     ) -> Board:
         pending = np.flatnonzero(is_pending(curves) & curves.has_point)
-        if len(pending):
-            epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
-            epochs = np.where(epochs > 0, epochs, stops[0])
-            fitted.posterior.assume(fitted.terrain.points(pending, epochs))
+        epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
+        coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
         paused = np.flatnonzero(is_free(curves) & with_paused)
         structures = Structures(self._encoder, ask.structural, ask.structure, ask.n)
         rng = np.random.default_rng(seed)
-        return Board(self._encoder, fitted, paused, stops, structures, rng)
+        return Board(self._encoder, fitted, coming, paused, stops, structures, rng)
 
     def _startup(self, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
@@ -195,8 +194,14 @@ class FreezeThaw:
     def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
         numbers = range(curves.next_number, curves.next_number + n)
         points = self._startup(numbers, ask)
+        first = self._settings.first
+        n_first = 0 if first is None else len(first)
+        # First points are few and good: it pays to see more of their curves.
+        first_stop = max(epoch_stop, round(curves.horizon / _FIRST_SHARE))
         return tuple(
-            Start(number, self._params(point), epoch_stop, {"by": "startup"})
+            Start(number, self._params(point), first_stop, {"by": "knowledge"})
+            if number < n_first
+            else Start(number, self._params(point), epoch_stop, {"by": "startup"})
             for number, point in zip(numbers, points, strict=True)
         )
 
