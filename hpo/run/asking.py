@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
 from hpo.run.post import Post
 from hpo.spec.params import Params
 from hpo.spec.space import Categorical, Fixed, Int, SearchSpace
-from hpo.store.ledger import Lease
+from hpo.store.ledger import Claim, Lease, Wishes
 from hpo.train.signature import structural
 from hpo.train.task import Task
 
@@ -20,7 +20,13 @@ _MOST_COUNTED: Final = 1000
 
 
 class Asking(Protocol):
-    """Gives trials their params."""
+    """Says which trials to take, and gives them their params.
+
+    Attributes:
+        pauses: Whether trials are put aside on the way, to go on later or never.
+    """
+
+    pauses: bool
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """Returns how many trials to claim next.
@@ -30,8 +36,37 @@ class Asking(Protocol):
             n_held: How many there are.
         """
 
+    def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
+        """Takes trials.
+
+        Args:
+            n: How many, those that are at their stop and shall go on included.
+            held: Ids of the trials that the worker has.
+            at_stop: Those of them that have come as far as they should.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """Returns the params of trials that were claimed, and draws those that they lack."""
+
+    def pausing(self, values: Mapping[int, tuple[Lease, float]]) -> set[int]:
+        """Returns which of the trials that have come as far as they should are not complete.
+
+        Args:
+            values: By trial_id the lease, and the objective after its ``epoch_stop``.
+        """
+
+
+def claim(post: Post, n: int, held: Collection[int], wishes: Wishes | None = None) -> Claim:
+    """Takes trials; see ``Ledger.claim``.
+
+    Raises:
+        Stopped: The worker was told to leave, and the database is away.
+    """
+    study_id, worker_id = post.study.study_id, post.worker_id
+    return post.patiently(lambda: post.ledger.claim(study_id, worker_id, n, held, wishes))
 
 
 class Plainly:
@@ -41,12 +76,22 @@ class Plainly:
         post: The study and its search.
     """
 
+    pauses = False
+
     def __init__(self, post: Post) -> None:
         self._post = post
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """See ``Asking``."""
         return n_free
+
+    def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
+        """See ``Asking``."""
+        return claim(self._post, n, held)
+
+    def pausing(self, values: Mapping[int, tuple[Lease, float]]) -> set[int]:
+        """See ``Asking``."""
+        return set()
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """See ``Asking``."""
@@ -55,7 +100,7 @@ class Plainly:
         return [Params(p) for p in post.patiently(lambda: [post.search.params(i) for i in ids])]
 
 
-class StructureFirst:
+class StructureFirst(Plainly):
     """Draws the parameters that decide a model's structure once for several trials.
 
     Trials of one structure can be lanes of one stack. A structure is drawn as the sampler wants
@@ -69,7 +114,8 @@ class StructureFirst:
     """
 
     def __init__(self, post: Post, task: Task, n_train: int, most: int) -> None:
-        self._post, self._task, self._n_train = post, task, n_train
+        super().__init__(post)
+        self._task, self._n_train = task, n_train
         self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
         self._pinned: dict[str, Any] = {}
         self._n_left = 0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from hpo.run.asking import StructureFirst
+from hpo.run.asking import StructureFirst, run_length
+from hpo.run.planning import Stacking, planning
 from hpo.run.post import Post
 from hpo.run.task_executor import TaskExecutor
 from hpo.train.fused.engine import FusedEngine
@@ -47,4 +48,9 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
     most = most_lanes(post.study.budget.trials, device)
     sizes = Sizes(torch.device(device), least=2 if spec.engine == "fused" else 1, most=most)
     engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes)
-    return TaskExecutor(post, engine, StructureFirst(post, task, len(splits.train), most))
+    n_train = len(splits.train)
+    stacking = Stacking(
+        task, n_train, spec.space, run_length(spec.space, post.study.budget.trials, most)
+    )
+    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
+    return TaskExecutor(post, engine, asking)

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import optuna
 from optuna.trial import TrialState
 
+from hpo.run.asking import claim
 from hpo.run.outage import Stopped
 from hpo.run.post import Post, put_down, timed_out
 from hpo.run.watch import overtime
-from hpo.store.leases import Lease, Outcome, OutcomeState
+from hpo.store.leases import Claim, Lease, Outcome, OutcomeState
 
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
 
@@ -85,6 +86,17 @@ class ObjectiveExecutor:
     def wanted(self) -> int:
         """Whether there is room for a trial: for one at a time."""
         return int(self._lease is None)
+
+    def claim(self) -> Claim:
+        """Takes a trial.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+        return claim(self._post, self.wanted, self.held)
+
+    def go_on(self) -> None:
+        """Nothing: an objective runs to its end."""
 
     def begin(self, leases: Sequence[Lease]) -> None:
         """Takes a trial on; ``work`` runs it."""

@@ -12,7 +12,7 @@ from hpo.run.line import Line
 from hpo.run.watch import Watch
 from hpo.search.search import Search
 from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger, Outcome
+from hpo.store.ledger import Claim, Lease, Ledger, Outcome
 from hpo.store.studies import StudyRecord
 
 T = TypeVar("T")
@@ -91,8 +91,18 @@ class Executor(Protocol):
     def held(self) -> frozenset[int]:
         """Ids of the trials that it runs now."""
 
+    def claim(self) -> Claim:
+        """Takes as many trials as it has room for, and decides which that it has shall go on.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+
+    def go_on(self) -> None:
+        """Goes on with what it has, for nobody can be asked now."""
+
     def begin(self, leases: Sequence[Lease]) -> None:
-        """Takes trials on.
+        """Takes trials on that ``claim`` has brought, and puts aside what shall not go on.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away; those that are not

@@ -237,6 +237,7 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
 
 def _task_executor(order: WorkerOrder, post: Any, task: Any, splits: Any) -> Any:
     from hpo.run.lanes import fused_engine
+    from hpo.run.planning import planning
     from hpo.run.task_executor import TaskExecutor
     from hpo.train.solo import SoloEngine
 
@@ -244,7 +245,7 @@ def _task_executor(order: WorkerOrder, post: Any, task: Any, splits: Any) -> Any
     if spec.engine != "solo" and order.device != "mps":
         return fused_engine(post, task, splits, order.device)
     engine = SoloEngine(task, splits, spec.metrics[0], spec.directions[0], order.device)
-    return TaskExecutor(post, engine)
+    return TaskExecutor(post, engine, planning(post))
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

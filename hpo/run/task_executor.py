@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,9 +16,9 @@ from hpo.run.post import Post, put_down
 from hpo.run.saving import Pace
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
-from hpo.search.samplers import mix
+from hpo.search.seeds import mix
 from hpo.spec.params import Params
-from hpo.store.ledger import EpochRow, Lease, Outcome
+from hpo.store.ledger import Claim, EpochRow, Lease, Outcome
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class TaskExecutor:
         self._engine = engine
         self._asking = asking or Plainly(post)
         self._leases: dict[int, Lease] = {}
+        self._at_stop: set[int] = set()
         self._trained_s: dict[int, float] = {}
         self._unsaved_s: dict[int, float] = {}
         self._saving_s = 0.0
@@ -93,36 +94,91 @@ class TaskExecutor:
 
     @property
     def wanted(self) -> int:
-        """How many more trials it has room for now."""
-        n_held = len(self._leases)
-        return self._asking.wanted(self._engine.capacity - n_held, n_held)
+        """How many trials to claim now: those at their stop may be among them."""
+        n_going = len(self._leases) - len(self._at_stop)
+        n_free = self._engine.capacity - n_going
+        # Whatever is at its stop waits for an answer.
+        return max(self._asking.wanted(n_free, n_going), len(self._at_stop))
+
+    def claim(self) -> Claim:
+        """Takes as many trials as it has room for.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+        at_stop = [self._leases[key] for key in sorted(self._at_stop)]
+        return self._asking.claim(self.wanted, self.held, at_stop)
+
+    def go_on(self) -> None:
+        """Trains what is at its stop a bit further, where no budget of epochs forbids it."""
+        budget = self._post.study.spec.budget
+        if budget.total_epochs is not None:
+            self._pause(self._at_stop)
+        for key in self._at_stop:
+            lease = self._leases[key]
+            epoch_stop = max(lease.epoch_stop + 1, min(2 * lease.epoch_stop, budget.epochs))
+            self._leases[key] = replace(lease, epoch_stop=epoch_stop)
+        self._at_stop.clear()
 
     def begin(self, leases: Sequence[Lease]) -> None:
-        """Makes trials lanes: from their checkpoints where there are any, else from their seeds."""
-        found = self._asking.params(leases)
+        """Makes trials lanes: from their checkpoints where there are any, else from their seeds.
+
+        Lanes that are at their stop go on if they are among the trials, else they are put aside.
+        """
+        for lease in leases:
+            if lease.trial_id in self._leases:
+                self._leases[lease.trial_id] = lease
+                self._at_stop.discard(lease.trial_id)
+        self._pause(self._at_stop)
+        self._begin([lease for lease in leases if lease.trial_id not in self._leases])
+
+    def _begin(self, leases: Sequence[Lease]) -> None:
+        found = self._asking.params(leases) if leases else []
         self._tidy()
-        ends = []
+        ends, surplus = [], []
         for lease, params in zip(leases, found, strict=True):
+            if len(self._leases) >= self._engine.capacity:
+                # A trial of another structure has taken the place of many.
+                surplus.append(replace(put_down(lease, lease.epoch), reason=""))
+                continue
             self._leases[lease.trial_id] = lease
             self._trained_s[lease.trial_id] = lease.seconds
             with self._post.watch.over([lease]):
                 failure = self._add(self._lane(lease, params))
             if failure:
                 ends.append(End(lease.trial_id, lease.epoch, _failed(failure)))
+        self._post.line.settle(surplus)
         self._settle(ends)
         for end in ends:
             self._forget(end.key)
 
+    def _pause(self, keys: Iterable[int]) -> None:
+        """Puts lanes aside; somebody may go on with them later."""
+        outcomes = []
+        for key in list(keys):
+            self._save(key)
+            if key in self._leases:
+                lease, epoch = self._leases[key], self._engine.epoch(key)
+                path = str(self._post.artifacts.checkpoint(lease.number))
+                outcomes.append(Outcome(key, lease.token, "paused", checkpoint=path, epoch=epoch))
+        if outcomes:
+            self._post.line.settle(outcomes)
+        for outcome in outcomes:
+            self._forget(outcome.trial_id)
+
     def _lane(self, lease: Lease, params: Params) -> Lane:
         post = self._post
+        epochs = post.study.spec.budget.epochs
         return Lane(
             key=lease.trial_id,
             params=params,
             seed=mix(post.study.spec.seed, lease.number),
             epoch=lease.epoch,
-            epoch_stop=lease.epoch_stop,
+            # A lane that may go on at once keeps its place in the stack: only here it is told that
+            # it has come as far as it should.
+            epoch_stop=max(lease.epoch_stop, epochs) if self._asking.pauses else lease.epoch_stop,
             checkpoint=post.artifacts.latest_checkpoint(lease.number),
-            horizon=post.study.spec.budget.epochs,
+            horizon=epochs,
         )
 
     def _add(self, lane: Lane) -> Failure | None:
@@ -157,6 +213,8 @@ class TaskExecutor:
     def release(self) -> None:
         """Saves every lane and hands its trial back for somebody to go on with."""
         self._report()
+        # The study may have ended, and its paused trials with it.
+        self._is_untidy |= self._asking.pauses
         for key, lease in list(self._leases.items()):
             self._save(key)
             checkpoint = str(self._post.artifacts.checkpoint(lease.number))
@@ -179,7 +237,7 @@ class TaskExecutor:
         return any(
             report.failure
             or report.epoch >= self._leases[report.key].epoch_stop
-            or self._post.search.decides_at(report.epoch)
+            or self._decides_at(report.epoch)
             for report in reports
         )
 
@@ -207,9 +265,10 @@ class TaskExecutor:
     def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
         """Returns how trials end, by key; those that go on have no verdict."""
         post = self._post
+        self._note_stops(reports)
         verdicts = {r.key: found for r in reports if (found := self._own_end(r)) is not None}
         others = [report for report in reports if report.key not in verdicts]
-        keys = [report.key for report in others if post.search.decides_at(report.epoch)]
+        keys = [report.key for report in others if self._decides_at(report.epoch)]
         pruned: set[int] = set()
         if keys and not post.ending:
             pruned = post.line.ask(lambda: post.search.to_prune(keys), pruned)
@@ -217,13 +276,30 @@ class TaskExecutor:
             if post.ending or report.key in pruned:
                 reason = post.ending or "pruned"
                 verdicts[report.key] = Verdict("pruned", reason, self._last_values(report))
+        self._at_stop -= verdicts.keys()
         return verdicts
+
+    def _decides_at(self, epoch: int) -> bool:
+        return not self._asking.pauses and self._post.search.decides_at(epoch)
+
+    def _note_stops(self, reports: list[EpochReport]) -> None:
+        """Finds the lanes that have come as far as they should, and are not complete."""
+        metric = self._post.study.spec.metrics[0]
+        values = {
+            report.key: (lease, report.metrics[metric])
+            for report in reports
+            if report.failure is None
+            and report.epoch >= (lease := self._leases[report.key]).epoch_stop
+        }
+        if values:
+            self._at_stop |= self._asking.pausing(values)
 
     def _own_end(self, report: EpochReport) -> Verdict | None:
         """Returns how a trial ends whatever the others do."""
         if report.failure:
             return _failed(report.failure)
-        if report.epoch >= self._leases[report.key].epoch_stop:
+        stop = self._leases[report.key].epoch_stop
+        if report.epoch >= stop and report.key not in self._at_stop:
             _, best = self._engine.best(report.key)
             metrics = self._post.study.spec.metrics
             return Verdict("complete", "", tuple(best[name] for name in metrics))
@@ -297,6 +373,7 @@ class TaskExecutor:
 
     def _forget(self, key: int) -> None:
         self._engine.remove(key)
+        self._at_stop.discard(key)
         self._unsaved_s.pop(key, None)
         del self._trained_s[key]
         del self._leases[key]

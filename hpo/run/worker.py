@@ -80,11 +80,10 @@ class Worker:
         if held and post.line.is_down:
             # What is held trains on. A claim must wait until all outcomes are written: it would
             # hand the trials that have ended here out again.
+            self._executor.go_on()
             return Claim(leases=(), exhausted=False, reason="away")
         post.line.adopt()
-        claim = post.patiently(
-            lambda: post.ledger.claim(post.study.study_id, post.worker_id, n_free, held)
-        )
+        claim = self._executor.claim()
         if claim.leases:
             # Only an active study gives trials out: what the last heartbeat told is over.
             post.ending, post.paused = "", False

@@ -8,10 +8,10 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.asking import Batch, draw
-from hpo.search.distributions import complete
+from hpo.search.distributions import complete, distribution
 from hpo.search.pruners import decides_at, make_pruner
 from hpo.search.samplers import sampler_factory
 from hpo.spec.study import StudySpec
@@ -60,6 +60,21 @@ class Search:
     def params(self, trial_id: int) -> dict[str, Any]:
         """Returns a trial's params, and draws and stores those that it does not have yet."""
         return self.known(trial_id) or self.ask([trial_id])[0]
+
+    def trials(self) -> list[FrozenTrial]:
+        """Returns all trials, for reading only."""
+        study_id = self._storage.get_study_id_from_name(self._study_name)
+        return self._storage.get_all_trials(study_id, deepcopy=False)
+
+    def give(self, points: Mapping[int, Mapping[str, Any]]) -> None:
+        """Stores params that a scheduler has proposed, by trial, in one transaction."""
+        batch = Batch(self._storage)
+        for trial_id, point in points.items():
+            for name, value in point.items():
+                found = distribution(self._spec.space[name])
+                if found is not None:
+                    batch.set_trial_param(trial_id, name, found.to_internal_repr(value), found)
+        batch.deliver()
 
     def decides_at(self, epoch: int) -> bool:
         """Tells whether the pruner may stop a trial after an epoch, by all that were reported."""

@@ -87,7 +87,7 @@ PRUNERS: Final[Mapping[str, Options]] = {
 }
 
 METHODS: Final[Mapping[str, Mapping[str, Options]]] = {"sampler": SAMPLERS, "pruner": PRUNERS}
-DEFAULT_METHOD: Final = {"sampler": "tpe", "pruner": "asha"}
+DEFAULT_METHOD: Final = {"sampler": "auto", "pruner": "auto"}
 
 
 def read_method(role: str, value: Any, findings: Findings) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class SamplerSpec(_Method):
 
     role = "sampler"
 
-    name: str = "tpe"
+    name: str = "auto"
 
     # Type checkers would otherwise allow only the fields, and no options by their names.
     def __init__(self, **values: Any) -> None:
@@ -97,7 +97,7 @@ class PrunerSpec(_Method):
 
     role = "pruner"
 
-    name: str = "asha"
+    name: str = "auto"
 
     # Type checkers would otherwise allow only the fields, and no options by their names.
     def __init__(self, **values: Any) -> None:

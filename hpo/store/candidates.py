@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpo.store import sql
+from hpo.store.budgets import UNBOUNDED_EPOCHS
+from hpo.store.leases import Wish, Wishes
 from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_epoch, hpo_lease
 from hpo.store.turn import Turn
 
+Kind: TypeAlias = Literal["mislaid", "free", "held", "waiting", "new"]
+
 
 @dataclass(frozen=True)
 class Request:
-    """What a worker asks for: ``n`` trials beside those it holds."""
+    """What a worker asks for: ``n`` trials beside those it holds.
+
+    Of a study whose trials pause it says which. Those it holds and wishes to go on with are among
+    the ``n``.
+    """
 
     worker_id: int
     n: int
     held: frozenset[int]
+    wishes: Wishes | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A trial that could be handed out; a new one has no ``trial_id`` yet."""
 
-    kind: Literal["mislaid", "free", "waiting", "new"]
+    kind: Kind
     trial_id: int = 0
     number: int = -1
     attempt: int = 1
@@ -34,6 +45,7 @@ class Candidate:
     epoch_stop: int = 0
     checkpoint: str | None = None
     seconds: float = 0.0
+    token: int = 0
 
 
 def mislaid(turn: Turn, request: Request) -> list[Candidate]:
@@ -43,8 +55,48 @@ def mislaid(turn: Turn, request: Request) -> list[Candidate]:
     return [trial for trial in owned if trial.trial_id not in request.held][: request.n]
 
 
+def orphans(turn: Turn, limit: int, *, may_pause: bool) -> list[Candidate]:
+    """Returns the trials that nobody has and that somebody should go on with, without a wish.
+
+    Args:
+        turn: The study.
+        limit: At most so many.
+        may_pause: Those that have reached their ``epoch_stop`` are paused.
+    """
+    lease = hpo_lease.c
+    which: sa.ColumnElement[bool] = lease.worker_id.is_(None)
+    if may_pause:
+        # One that has all its epochs still has to be settled by somebody.
+        epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
+        which = sa.and_(which, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
+    return unfinished(turn, "free", which, limit)
+
+
+def wished(turn: Turn, request: Request) -> list[Candidate]:
+    """Returns the wishes that can be had, in their order: the trials still are where they were."""
+    wishes = request.wishes.ordered if request.wishes else ()
+    lease = hpo_lease.c
+    found: dict[int, Candidate] = {}
+    for part in sql.chunks(sorted(wish.trial_id for wish in wishes if wish.trial_id is not None)):
+        is_free, is_own = lease.worker_id.is_(None), lease.worker_id == request.worker_id
+        named = lease.trial_id.in_(part)
+        found |= {x.trial_id: x for x in unfinished(turn, "free", named & is_free, len(part))}
+        own = unfinished(turn, "held", named & is_own, len(part))
+        found |= {x.trial_id: x for x in own if x.trial_id in request.held}
+    return [trial for wish in wishes if (trial := _granted(wish, found)) is not None]
+
+
+def _granted(wish: Wish, found: Mapping[int, Candidate]) -> Candidate | None:
+    if wish.trial_id is None:
+        return Candidate("new", epoch_stop=wish.epoch_stop)
+    trial = found.get(wish.trial_id)
+    if trial is None or trial.epoch != wish.epoch:
+        return None
+    return replace(trial, epoch_stop=wish.epoch_stop)
+
+
 def unfinished(
-    turn: Turn, kind: Literal["mislaid", "free"], which: sa.ColumnElement[bool], limit: int
+    turn: Turn, kind: Kind, which: sa.ColumnElement[bool], limit: int
 ) -> list[Candidate]:
     """Returns RUNNING trials whose lease meets a condition, locked, oldest first."""
     if limit <= 0:
@@ -60,6 +112,7 @@ def unfinished(
             lease.epoch_stop,
             lease.checkpoint,
             sa.func.coalesce(seconds.scalar_subquery(), 0.0),
+            lease.token,
         )
         .join(trials, trials.c.trial_id == lease.trial_id)
         .where(lease.study_id == turn.study_id, which, trials.c.state == TrialState.RUNNING)

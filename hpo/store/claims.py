@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,7 +15,7 @@ from hpo.store import budgets, candidates, reaping, sql, trial_rows
 from hpo.store.budgets import UNBOUNDED_EPOCHS
 from hpo.store.candidates import Candidate, Request
 from hpo.store.database import Database
-from hpo.store.leases import Claim, Lease
+from hpo.store.leases import Claim, Lease, Wishes
 from hpo.store.optuna_tables import trials
 from hpo.store.reaping import Patience
 from hpo.store.tables import hpo_lease, hpo_worker
@@ -83,26 +84,44 @@ def _refusal(turn: Turn) -> Claim | None:
 
 def _grant(turn: Turn, request: Request) -> Claim:
     """Hands out what is mislaid, free, waiting and new, in this order."""
+    wishes = request.wishes
     mislaid = candidates.mislaid(turn, request)
     n = request.n - len(mislaid)
-    free = candidates.unfinished(turn, "free", hpo_lease.c.worker_id.is_(None), n)
+    free = candidates.orphans(turn, n, may_pause=wishes is not None)
     n -= len(free)
     may_start = budgets.n_startable(turn.limits.n_trials, candidates.n_started(turn), n)
     waiting = candidates.waiting(turn, may_start)
-    new = [Candidate("new")] * (may_start - len(waiting))
-    chosen = _funded(turn, [*free, *waiting, *new])
-    going_on = [*mislaid, *(trial for trial in chosen if trial.kind == "free")]
-    starting = _start(turn, [trial for trial in chosen if trial.kind != "free"])
+    n, may_start = n - len(waiting), may_start - len(waiting)
+    if wishes is None:
+        wanted = [*free, *waiting, *[Candidate("new")] * may_start]
+        n_missed = 0
+    else:
+        waiting = [replace(trial, epoch_stop=wishes.first_stop) for trial in waiting]
+        possible = candidates.wished(turn, request)
+        n_missed = len(wishes.ordered) - len(possible)
+        wanted = [*free, *waiting, *_within(possible, n, may_start)]
+    chosen = _funded(turn, wanted, may_pause=wishes is not None)
+    going_on = [*mislaid, *(trial for trial in chosen if trial.kind in ("free", "held"))]
+    starting = _start(turn, [trial for trial in chosen if trial.kind in ("waiting", "new")])
     if going_on or starting:
         leases = _hand_out(turn, request.worker_id, going_on, starting)
-        return Claim(leases, exhausted=False, reason="")
-    return _nothing_left(turn)
+        return Claim(leases, exhausted=False, reason="", n_missed=n_missed)
+    return replace(_nothing_left(turn, wishes), n_missed=n_missed)
 
 
-def _funded(turn: Turn, wanted: Sequence[Candidate]) -> list[Candidate]:
+def _within(wanted: Sequence[Candidate], n: int, n_new: int) -> list[Candidate]:
+    """Returns the first ``n`` of them, with at most ``n_new`` new trials."""
+    new = itertools.islice((trial for trial in wanted if trial.kind == "new"), n_new)
+    may_start = {id(trial) for trial in new}
+    left = [trial for trial in wanted if trial.kind != "new" or id(trial) in may_start]
+    return left[: max(0, n)]
+
+
+def _funded(turn: Turn, wanted: Sequence[Candidate], *, may_pause: bool) -> list[Candidate]:
     """Returns the candidates that the budget of epochs allows, each with its ``epoch_stop``."""
     epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
-    wants = [max(0, epochs - trial.epoch) for trial in wanted]
+    goals = [min(epochs, trial.epoch_stop) if may_pause else epochs for trial in wanted]
+    wants = [max(0, goal - trial.epoch) for goal, trial in zip(goals, wanted, strict=True)]
     given = budgets.shares(wants, candidates.epochs_left(turn) if wanted else None)
     return [
         replace(trial, epoch_stop=trial.epoch + share)
@@ -139,7 +158,10 @@ def _hand_out(
 ) -> tuple[Lease, ...]:
     """Grants the leases, each with a token of its own: two statements for any number."""
     given = [*going_on, *starting]
-    tokens = turn.next_tokens(len(given))
+    kept = sum(trial.kind == "held" for trial in given)
+    fresh = iter(turn.next_tokens(len(given) - kept))
+    # Whoever goes on with a trial that it has shall not lose what it is just writing.
+    tokens = [trial.token if trial.kind == "held" else next(fresh) for trial in given]
     leases = [
         Lease(
             study_id=turn.study_id,
@@ -152,6 +174,7 @@ def _hand_out(
             epoch_stop=trial.epoch_stop,
             checkpoint=trial.checkpoint,
             seconds=trial.seconds,
+            is_new=trial.kind == "new",
         )
         for trial, token in zip(given, tokens, strict=True)
     ]
@@ -181,12 +204,17 @@ def _regrant(leases: Sequence[Lease], turn: Turn) -> sa.Update:
 
 def _lease_row(lease: Lease, turn: Turn) -> dict[str, Any]:
     row = asdict(lease) | {"updated_at": turn.now}
-    del row["number"], row["seconds"]
+    for name in ("number", "seconds", "is_new"):
+        del row[name]
     return row
 
 
-def _nothing_left(turn: Turn) -> Claim:
-    """Tells waiting for others from a budget that is used up, and ends the study if it is."""
+def _nothing_left(turn: Turn, wishes: Wishes | None) -> Claim:
+    """Tells waiting for others from a budget that is used up, and ends the study if it is.
+
+    A study whose trials pause ends when its epochs are spent, or when somebody has found that
+    nothing is worth doing and nothing was granted since.
+    """
     lease = hpo_lease.c
     owned = sa.select(lease.trial_id).where(
         lease.study_id == turn.study_id, lease.worker_id.is_not(None)
@@ -194,6 +222,10 @@ def _nothing_left(turn: Turn) -> Claim:
     if turn.conn.execute(owned.limit(1)).scalar() is not None:
         # They may die and leave their trials, or stop early and give epochs back.
         return Claim((), exhausted=False, reason="waiting")
+    if wishes is not None and wishes.finished_at != turn.last_token:
+        left = candidates.epochs_left(turn)
+        if left is None or left > 0:
+            return Claim((), exhausted=False, reason="waiting")
     turn.finish_study("budget")
     turn.end_free_trials()
     return Claim((), exhausted=True, reason="budget")

@@ -26,6 +26,7 @@ class Lease:
             died between its last report and its settlement.
         checkpoint: Where to go on from, as its last owner said.
         seconds: What its epochs reported so far took.
+        is_new: The trial begins with this lease, and was not enqueued: it has no params.
     """
 
     study_id: int
@@ -38,6 +39,73 @@ class Lease:
     epoch_stop: int
     checkpoint: str | None
     seconds: float = 0.0
+    is_new: bool = False
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An assignment that a worker would like to have.
+
+    Attributes:
+        trial_id: A paused trial, or one of the worker's own that is at its ``epoch_stop``; None
+            for a new trial.
+        epoch: Where it stands, as the worker knows; 0 for a new one.
+        epoch_stop: How far to train it.
+    """
+
+    trial_id: int | None
+    epoch: int
+    epoch_stop: int
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the search of a study whose trials pause would do next.
+
+    Attributes:
+        ordered: The most wanted first.
+        first_stop: How far to train trials that somebody has enqueued.
+        finished_at: ``Standing.last_token`` of the standing by which nothing is worth doing any
+            more and nobody works; None where that is not so.
+    """
+
+    ordered: tuple[Wish, ...] = ()
+    first_stop: int = 1
+    finished_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial that has not ended stands.
+
+    Attributes:
+        is_held: A worker has it now.
+        epoch: Epochs reported.
+        epoch_stop: Up to which its present or last assignment goes.
+    """
+
+    is_held: bool
+    epoch: int
+    epoch_stop: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a study may still spend, and where its unfinished trials stand.
+
+    Attributes:
+        last_token: Grows with every lease that is granted.
+        epochs: Most epochs of one trial; None without a limit.
+        n_new: Trials that may still begin; None for any number.
+        epochs_left: Epochs that are neither spent nor promised; None for any number.
+        places: By trial_id.
+    """
+
+    last_token: int
+    epochs: int | None
+    n_new: int | None
+    epochs_left: int | None
+    places: Mapping[int, Place]
 
 
 @dataclass(frozen=True)
@@ -45,15 +113,18 @@ class Claim:
     """The answer to a claim.
 
     Attributes:
-        leases: At most as many as were asked for.
+        leases: At most as many as were asked for. One of a trial that the worker holds has the
+            token that it had, and a later ``epoch_stop``.
         exhausted: Nothing will ever come again unless budgets or the study's state change.
         reason: Why there are no leases. With ``exhausted``: budget, target, deadline, stopped
             or done; without: waiting (for others' trials to end) or paused.
+        n_missed: Wishes that were not granted, for others had been faster.
     """
 
     leases: tuple[Lease, ...]
     exhausted: bool
     reason: str
+    n_missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +160,8 @@ class Outcome:
         trial_id: The trial.
         token: Of the lease.
         state: complete, pruned and failed end the trial; paused and released keep it for
-            continuation, by whichever worker.
+            continuation, by whichever worker. One that has reached its ``epoch_stop`` waits until
+            somebody wishes to go on with it.
         values: One an objective; None for none.
         reason: The kind of the event that is recorded, such as pruned, nan, oom, user_code,
             interrupted; empty for no event.

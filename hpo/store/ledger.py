@@ -12,15 +12,46 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from hpo.store import budgets, claims, optuna_tables, reaping, settlement, sql, targets, workers
+from hpo.store import (
+    budgets,
+    candidates,
+    claims,
+    optuna_tables,
+    reaping,
+    settlement,
+    sql,
+    targets,
+    workers,
+)
 from hpo.store.candidates import Request
 from hpo.store.database import Database
-from hpo.store.leases import Claim, EpochRow, Lease, Outcome, Renewal
+from hpo.store.leases import (
+    Claim,
+    EpochRow,
+    Lease,
+    Outcome,
+    Place,
+    Renewal,
+    Standing,
+    Wish,
+    Wishes,
+)
 from hpo.store.reaping import Patience
 from hpo.store.tables import hpo_lease, hpo_study, hpo_worker
 from hpo.store.turn import Turn
 
-__all__ = ["Claim", "EpochRow", "Lease", "Ledger", "Outcome", "Renewal"]
+__all__ = [
+    "Claim",
+    "EpochRow",
+    "Lease",
+    "Ledger",
+    "Outcome",
+    "Place",
+    "Renewal",
+    "Standing",
+    "Wish",
+    "Wishes",
+]
 
 _GONE = Renewal(state="gone", ending="gone", held=frozenset())
 
@@ -51,7 +82,14 @@ class Ledger:
         """Silence after which a worker is taken for dead, in seconds."""
         return self._patience.grace_s
 
-    def claim(self, study_id: int, worker_id: int, n: int, held: Collection[int] = ()) -> Claim:
+    def claim(
+        self,
+        study_id: int,
+        worker_id: int,
+        n: int,
+        held: Collection[int] = (),
+        wishes: Wishes | None = None,
+    ) -> Claim:
         """Takes up to ``n`` trials: lost ones first, then enqueued ones, then new ones.
 
         In this order: what this worker owns without knowing (the answer to its last claim was
@@ -64,11 +102,16 @@ class Ledger:
             worker_id: As `workers.register` gave it.
             n: How many trials, beside those it holds.
             held: The trial_ids that the worker works on now.
+            wishes: For a study whose trials pause: after the lost and the enqueued ones these are
+                granted, in their order, as far as budgets go and the trials still are where the
+                worker believes. Trials that it holds and wishes to go on with count among the
+                ``n``, and keep their token. Without wishes every trial is to be trained to its
+                last epoch.
 
         Raises:
             StoreError: The study or the worker is not known.
         """
-        request = Request(worker_id, n, frozenset(held))
+        request = Request(worker_id, n, frozenset(held), wishes)
         return claims.claim(self._db, study_id, request, self._patience)
 
     def renew(self, worker_id: int, checkpoints: Mapping[int, str] | None = None) -> Renewal:
@@ -108,6 +151,31 @@ class Ledger:
             return Renewal(row.state, ending, frozenset(held), budgets.trial_s(row.trial_hours))
 
         return self._db.transaction(work)
+
+    def standing(self, study_id: int) -> Standing:
+        """Returns what a study may still spend, and where its unfinished trials stand.
+
+        Raises:
+            StoreError: There is no such study.
+        """
+        with self._db.read() as conn:
+            # The token is read first: if it is the same later, nothing was granted since.
+            turn = Turn.glance(self._db, conn, study_id)
+            lease, limits = hpo_lease.c, turn.limits
+            n_new = None
+            if limits.n_trials is not None:
+                n_new = max(0, limits.n_trials - candidates.n_started(turn))
+            rows = conn.execute(
+                sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop).where(
+                    lease.study_id == study_id
+                )
+            )
+            places = {
+                row.trial_id: Place(row.worker_id is not None, row.epoch, row.epoch_stop)
+                for row in rows
+            }
+            left = candidates.epochs_left(turn)
+        return Standing(turn.last_token, limits.epochs, n_new, left, places)
 
     def open_numbers(self, study_id: int) -> set[int]:
         """Returns the numbers of the trials that are leased or free to be continued."""

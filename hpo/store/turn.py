@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
@@ -53,10 +55,23 @@ class Turn:
         Raises:
             StoreError: There is no such study; somebody may have deleted it.
         """
+        return cls._of(db, conn, study_id, is_locked=True)
+
+    @classmethod
+    def glance(cls, db: Database, conn: sa.Connection, study_id: int) -> Turn:
+        """Reads the study without a lock, for who changes nothing.
+
+        Raises:
+            StoreError: There is no such study; somebody may have deleted it.
+        """
+        return cls._of(db, conn, study_id, is_locked=False)
+
+    @classmethod
+    def _of(cls, db: Database, conn: sa.Connection, study_id: int, *, is_locked: bool) -> Turn:
         study = hpo_study.c
-        statement = sa.select(hpo_study).where(study.study_id == study_id).with_for_update()
-        row = conn.execute(statement).one_or_none()
-        if row is None or not trial_rows.lock_study(conn, study_id):
+        statement = sa.select(hpo_study).where(study.study_id == study_id)
+        row = conn.execute(statement.with_for_update() if is_locked else statement).one_or_none()
+        if row is None or (is_locked and not trial_rows.lock_study(conn, study_id)):
             raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
         return cls(
             conn=conn,
@@ -106,12 +121,14 @@ class Turn:
     def end_free_trials(self) -> list[int]:
         """Prunes the trials that nobody works on: the study is done, nobody ever will.
 
+        Their value is the last one that they reported, as Optuna's pruned trials have it.
+
         Returns:
             Their ids.
         """
         lease = hpo_lease.c
         statement = (
-            sa.select(lease.trial_id, lease.epoch, lease.token)
+            sa.select(lease.trial_id, lease.epoch, lease.token, lease.epoch_stop)
             .where(lease.study_id == self.study_id, lease.worker_id.is_(None))
             .order_by(lease.trial_id)
             .with_for_update()
@@ -120,9 +137,17 @@ class Turn:
         if not found:
             return []
         pairs = [(row.trial_id, row.token) for row in found]
+        trial_rows.write_rows(self.conn, trial_rows.VALUES, _last_values(self.conn, sql.ids(found)))
         self.end_trials({row.trial_id: row.epoch for row in found}, TrialState.PRUNED, pairs)
         kind, text = self.reason or "done", f"the study ended: {self.reason or 'done'}"
-        self.record([Event(self.study_id, kind, text, row.trial_id) for row in found])
+        # One that had come to where it should is a loser of the search, as others are.
+        kinds = ["pruned" if 0 < row.epoch_stop <= row.epoch else kind for row in found]
+        self.record(
+            [
+                Event(self.study_id, kind, text, row.trial_id)
+                for kind, row in zip(kinds, found, strict=True)
+            ]
+        )
         return sql.ids(found)
 
     def update_study(self, **values: object) -> None:
@@ -130,6 +155,27 @@ class Turn:
         self.conn.execute(
             sa.update(hpo_study).where(hpo_study.c.study_id == self.study_id).values(**values)
         )
+
+
+def _last_values(conn: sa.Connection, trial_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Returns rows of ``trial_values`` with the last finite value that each trial reported."""
+    column = optuna_tables.trial_intermediate_values.c
+    rows: list[dict[str, Any]] = []
+    for part in sql.chunks(trial_ids):
+        last = (
+            sa.select(column.trial_id, sa.func.max(column.step).label("step"))
+            .where(column.trial_id.in_(part))
+            .group_by(column.trial_id)
+            .subquery()
+        )
+        statement = sa.select(
+            column.trial_id, column.intermediate_value, column.intermediate_value_type
+        ).join(last, sa.and_(column.trial_id == last.c.trial_id, column.step == last.c.step))
+        for trial_id, number, kind in conn.execute(statement):
+            value = optuna_tables.row_to_intermediate(number, kind)
+            if math.isfinite(value):
+                rows += trial_rows.value_rows(trial_id, [value])
+    return rows
 
 
 def _end_statement(state: TrialState, now: datetime, trial_ids: sa.Select[tuple[int]]) -> sa.Update:

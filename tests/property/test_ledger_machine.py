@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from hpo.spec.study import Budget
 from hpo.store import studies, workers
 from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger
+from hpo.store.ledger import Lease, Ledger, Wish, Wishes
 from tests.integration import ledger_kit as kit
 
 EPOCHS = 3
@@ -85,6 +85,42 @@ class LedgerMachine(RuleBasedStateMachine):
         self.n_started = n_started
         return multiple(*claim.leases)
 
+    @rule(
+        target=leases,
+        worker_id=crew,
+        n=st.integers(1, 3),
+        stop=st.integers(1, EPOCHS),
+        is_over=st.booleans(),
+    )
+    def claim_by_wishes(self, worker_id: int, n: int, stop: int, is_over: bool) -> object:
+        held = {row.trial_id: row for row in self.rows() if row.worker_id == worker_id}
+        standing = self.ledger.standing(self.study_id)
+        idle = not any(place.is_held for place in standing.places.values())
+        ordered = [
+            Wish(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
+            for trial_id, place in standing.places.items()
+            if place.epoch >= place.epoch_stop and (trial_id in held or not place.is_held)
+        ]
+        ordered += [Wish(None, 0, stop)] * n
+        token = standing.last_token if idle and is_over else None
+        wishes = Wishes(() if is_over else tuple(ordered), stop, token)
+        claim = self.ledger.claim(self.study_id, worker_id, n, held, wishes)
+        assert len(claim.leases) <= n
+        fresh = []
+        for lease in claim.leases:
+            assert lease.epoch <= lease.epoch_stop <= EPOCHS
+            if lease.trial_id in held:
+                assert lease.token == held[lease.trial_id].token, "its reports would be lost"
+                assert lease.epoch_stop > held[lease.trial_id].epoch_stop
+                continue
+            assert lease.token not in self.tokens, "a token was granted twice"
+            self.tokens.add(lease.token)
+            fresh.append(lease)
+        n_started = len(kit.states(self.db, self.study_id))
+        assert n_started <= max(self.n_started, self.n_trials), "above the budget of trials"
+        self.n_started = n_started
+        return multiple(*fresh)
+
     @rule(worker_id=crew)
     def renew(self, worker_id: int) -> None:
         renewal = self.ledger.renew(worker_id)
@@ -93,11 +129,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(lease=leases)
     def report(self, lease: Lease) -> None:
         row, before = self.row(lease.trial_id), kit.epochs_of(self.db, lease.trial_id)
+        is_owner = row is not None and row.token == lease.token
         epoch = len(before) + 1
-        if epoch > lease.epoch_stop:
+        # Its owner may have been told to train it further.
+        if epoch > (row.epoch_stop if is_owner else lease.epoch_stop):
             return
         lost = self.ledger.report([kit.epoch_row(lease, epoch)])
-        is_owner = row is not None and row.token == lease.token
         assert lost == (set() if is_owner else {lease.trial_id})
         after = [*before, epoch] if is_owner else before
         assert kit.epochs_of(self.db, lease.trial_id) == after
@@ -152,6 +189,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
         states = kit.states(self.db, self.study_id)
+        if studies.load(self.db, "s").state == "done":
+            assert all(row.worker_id for row in self.rows()), "a study that is done has paused ones"
         for number, state in enumerate(states):
             if state != "RUNNING":
                 assert self.ended.setdefault(number, state) == state
@@ -186,9 +225,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert self.ledger.settle([kit.outcome(lease)]) == set()
         raise AssertionError("the study does not end")
 
+    def rows(self) -> list[kit.Any]:
+        return kit.lease_rows(self.db, self.study_id)
+
     def row(self, trial_id: int) -> kit.Any:
-        rows = kit.lease_rows(self.db, self.study_id)
-        return next((row for row in rows if row.trial_id == trial_id), None)
+        return next((row for row in self.rows() if row.trial_id == trial_id), None)
 
     def held_by(self, worker_id: int) -> set[int]:
         rows = kit.lease_rows(self.db, self.study_id)

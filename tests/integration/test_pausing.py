@@ -1,0 +1,250 @@
+"""Trials that pause: who goes on with them, what they cost, and what becomes of them."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from hpo.spec.study import Budget
+from hpo.store import control, optuna_tables, queueing, studies
+from hpo.store.database import Database
+from hpo.store.ledger import Claim, Lease, Ledger, Wish, Wishes
+from tests.integration import ledger_kit as kit
+
+NEW = Wish(None, 0, 1)
+
+
+def claim(
+    ledger: Ledger, study_id: int, worker_id: int, *wishes: Wish, held: tuple[int, ...] = ()
+) -> Claim:
+    return ledger.claim(study_id, worker_id, len(wishes), held, Wishes(wishes))
+
+
+def train(ledger: Ledger, lease: Lease, value: float = 0.5) -> None:
+    epochs = range(lease.epoch + 1, lease.epoch_stop + 1)
+    assert ledger.report([kit.epoch_row(lease, epoch, value) for epoch in epochs]) == set()
+
+
+def pause(ledger: Ledger, lease: Lease, value: float = 0.5) -> None:
+    train(ledger, lease, value)
+    paused = kit.outcome(lease, "paused", epoch=lease.epoch_stop, checkpoint="here")
+    assert ledger.settle([paused]) == set()
+
+
+@pytest.fixture
+def study_id(db: Database) -> int:
+    return kit.new_study(db)
+
+
+@pytest.fixture
+def worker_id(db: Database, study_id: int) -> int:
+    return kit.new_worker(db, study_id)
+
+
+def test_a_paused_trial_waits_for_a_wish(db: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert (lease.epoch, lease.epoch_stop, lease.is_new) == (0, 1, True)
+    pause(ledger, lease)
+    (other,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert other.number == 1
+    assert ledger.standing(study_id).places[lease.trial_id].is_held is False
+
+
+def test_an_advance_keeps_number_epochs_and_checkpoint(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    assert (again.trial_id, again.number) == (lease.trial_id, lease.number)
+    assert (again.epoch, again.epoch_stop, again.checkpoint) == (1, 3, "here")
+    assert again.token != lease.token
+    assert not again.is_new
+
+
+def test_of_two_that_want_a_paused_trial_one_gets_it(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger, other_id = Ledger(db), kit.new_worker(db, study_id)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    wish = Wish(lease.trial_id, 1, 3)
+    assert len(claim(ledger, study_id, worker_id, wish).leases) == 1
+    late = claim(ledger, study_id, other_id, wish)
+    assert (late.leases, late.n_missed, late.exhausted) == ((), 1, False)
+
+
+def test_a_trial_that_has_moved_on_is_not_granted(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 2)).leases
+    pause(ledger, again)
+    assert claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 2)).n_missed == 1
+
+
+def test_own_lanes_go_on_with_the_token_that_they_have(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    train(ledger, lease)
+    wish = Wish(lease.trial_id, 1, 3)
+    (raised,) = claim(ledger, study_id, worker_id, wish, held=(lease.trial_id,)).leases
+    assert (raised.token, raised.epoch, raised.epoch_stop) == (lease.token, 1, 3)
+    train(ledger, raised)
+    assert kit.epochs_of(db, lease.trial_id) == [1, 2, 3]
+
+
+def test_interrupted_trials_come_before_wishes(db: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    ledger.report([kit.epoch_row(lease, 1)])
+    ledger.settle([kit.outcome(lease, "released", epoch=1)])
+    (again,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert (again.number, again.epoch, again.epoch_stop) == (0, 1, 2)
+
+
+def test_a_trial_with_all_its_epochs_needs_no_wish(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 3)).leases
+    train(ledger, lease)
+    ledger.settle([kit.outcome(lease, "released", epoch=3)])
+    (again,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert (again.number, again.epoch, again.epoch_stop) == (0, 3, 3)
+
+
+def test_paused_trials_count_as_begun(db: Database, worker_id: int, study_id: int) -> None:
+    studies.set_budget(db, study_id, Budget(trials=2, epochs=3))
+    ledger = Ledger(db)
+    leases = claim(ledger, study_id, worker_id, NEW, NEW, NEW).leases
+    assert len(leases) == 2
+    for lease in leases:
+        pause(ledger, lease)
+    answer = claim(ledger, study_id, worker_id, NEW)
+    assert (answer.leases, answer.exhausted, answer.reason) == ((), False, "waiting")
+    assert ledger.standing(study_id).n_new == 0
+
+
+def test_epochs_are_promised_to_the_stop_only(db: Database) -> None:
+    study_id = kit.new_study(db, total_epochs=5)
+    worker_id, ledger = kit.new_worker(db, study_id), Ledger(db)
+    first, second = claim(ledger, study_id, worker_id, NEW, NEW).leases
+    assert ledger.standing(study_id).epochs_left == 3
+    pause(ledger, first)
+    pause(ledger, second)
+    assert ledger.standing(study_id).epochs_left == 3
+    wish = Wish(first.trial_id, 1, 3)
+    leases = claim(ledger, study_id, worker_id, wish, Wish(second.trial_id, 1, 3)).leases
+    assert [lease.epoch_stop for lease in leases] == [3, 2]
+
+
+def finished(ledger: Ledger, study_id: int, worker_id: int) -> Claim:
+    token = ledger.standing(study_id).last_token
+    return ledger.claim(study_id, worker_id, 1, (), Wishes((), 1, token))
+
+
+def test_what_is_paused_at_the_end_is_pruned_with_its_last_value(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (first,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    pause(ledger, first, 0.25)
+    answer = finished(ledger, study_id, worker_id)
+    assert (answer.exhausted, answer.reason) == (True, "budget")
+    assert kit.states(db, study_id) == ["PRUNED"]
+    assert kit.values_of(db, first.trial_id) == [0.25]
+    assert studies.load(db, "s").state == "done"
+
+
+def test_a_study_does_not_end_on_an_old_look(db: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(db)
+    old = ledger.standing(study_id).last_token
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    answer = ledger.claim(study_id, worker_id, 1, (), Wishes((), 1, old))
+    assert (answer.exhausted, answer.reason) == (False, "waiting")
+
+
+def test_a_study_does_not_end_while_somebody_works(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger, other_id = Ledger(db), kit.new_worker(db, study_id)
+    claim(ledger, study_id, other_id, NEW)
+    assert not finished(ledger, study_id, worker_id).exhausted
+
+
+def test_a_study_ends_when_its_epochs_are_spent(db: Database) -> None:
+    study_id = kit.new_study(db, total_epochs=1)
+    worker_id, ledger = kit.new_worker(db, study_id), Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    assert claim(ledger, study_id, worker_id, NEW).exhausted
+
+
+def test_reaping_leaves_paused_trials_alone(db: Database, study_id: int) -> None:
+    ledger, gone_id = Ledger(db, grace_s=60.0), kit.new_worker(db, study_id, remote=True)
+    witness = kit.new_worker(db, study_id, remote=True)
+    paused, running = claim(ledger, study_id, gone_id, NEW, NEW).leases
+    pause(ledger, paused)
+    kit.pass_time(db, 70, [witness])
+    assert ledger.reap(study_id) == [running.trial_id]
+    attempts = {row.trial_id: row.attempt for row in kit.lease_rows(db, study_id)}
+    assert attempts == {paused.trial_id: 1, running.trial_id: 2}
+
+
+def test_enqueued_trials_are_trained_to_the_first_stop(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    queueing.enqueue(db, study_id, {"learning_rate": 0.5})
+    wishes = Wishes((NEW,), 2)
+    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), wishes).leases
+    assert (lease.epoch_stop, lease.is_new) == (2, False)
+
+
+def test_a_paused_trial_can_be_cancelled(db: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    assert control.cancel(db, study_id, [0]) == [0]
+    assert claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).n_missed == 1
+
+
+def test_paused_studies_keep_their_paused_trials(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    for verb in ("pause", "resume", "stop", "resume"):
+        control.steer(db, study_id, verb)  # type: ignore[arg-type]
+    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    assert again.epoch == 1
+
+
+def test_fewer_epochs_complete_what_has_paused_beyond_them(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    pause(ledger, lease)
+    studies.set_budget(db, study_id, Budget(trials=5, epochs=2))
+    (again,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert (again.trial_id, again.epoch, again.epoch_stop) == (lease.trial_id, 2, 2)
+
+
+def test_deleting_a_study_deletes_its_paused_trials(
+    db: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(db)
+    pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
+    assert studies.delete(db, study_id)
+    with db.read() as conn:
+        n = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trials))
+    assert n == 0
