@@ -117,6 +117,8 @@ def plain(view: View) -> str:
     parts = [_trials(view)]
     if counts.pruned:
         parts.append(f"{text.count(counts.pruned)} stopped early")
+    if counts.paused:
+        parts.append(f"{text.count(counts.paused)} paused")
     if counts.failed:
         parts.append(f"{text.count(counts.failed)} failed")
     if best is not None:
@@ -179,6 +181,8 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
         found.append(("starting", "dim"))
     if counts.pruned:
         found.append((f"{text.count(counts.pruned)} stopped early", ""))
+    if counts.paused:
+        found.append((f"{text.count(counts.paused)} paused", ""))
     if counts.failed:
         found.append((f"{text.count(counts.failed)} failed", "red"))
     if is_in_epochs(view.subject):

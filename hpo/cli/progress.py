@@ -59,7 +59,7 @@ class Tracker:
             now_s, began_s = self._clock(), now_s
             self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
             counts = self._snapshot.counts
-            if not counts.running and counts.finished == self.n_finished_before:
+            if not (counts.running or counts.paused) and counts.finished == self.n_finished_before:
                 # The workers are still starting: that says nothing about their pace.
                 self._moments.clear()
             self._moments.append(Moment(now_s, counts.finished))

@@ -123,6 +123,12 @@ def _method(spec: StudySpec) -> dict[str, str]:
     options = [f"{name} = {value}" for name, value in spec.task_options.items()]
     if options:
         what["task options"] = ", ".join(options)
+    # Brings NumPy and Optuna, which few pages need.
+    from hpo.search.auto import choose
+
+    choice = choose(spec, can_pause=spec.objective is None)
+    if choice.reason:
+        what["auto"] = f"{choice.scheduler} with {choice.sampler}: {choice.reason}"
     return {
         **{name: str(value) for name, value in what.items()},
         "sampler": _named(spec.sampler.name, spec.sampler.options),

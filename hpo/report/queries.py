@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.errors import SpecError, StoreError, nearest
+from hpo.report.paused import count_paused
 from hpo.store import roster
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
@@ -72,13 +73,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many trials are in each of Optuna's states."""
+    """How many trials are in each of Optuna's states; paused ones are RUNNING to Optuna."""
 
     complete: int = 0
     pruned: int = 0
     failed: int = 0
     running: int = 0
     waiting: int = 0
+    paused: int = 0
 
     @property
     def finished(self) -> int:
@@ -139,7 +141,7 @@ def list_studies(
 ) -> tuple[list[StudyRow], datetime.datetime]:
     """Returns every study of the database, oldest first, and the database's time now (UTC).
 
-    Six queries, however many studies and trials there are.
+    Seven queries, however many studies and trials there are.
     """
     n_workers = Counter(row.study_id for row in roster.live(db, None, grace_s))
     with db.read() as conn:
@@ -173,6 +175,8 @@ def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Cou
     for owner, state, n in conn.execute(query):
         key = "failed" if state == "FAIL" else state.lower()
         found.setdefault(owner, {})[key] = n
+    for owner, n in count_paused(conn, study_id).items():
+        found[owner] |= {"paused": n, "running": max(0, found[owner].get("running", 0) - n)}
     return {owner: Counts(**by_state) for owner, by_state in found.items()}
 
 

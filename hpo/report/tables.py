@@ -33,6 +33,7 @@ STATE_STYLES = {
     "done": "green",
     "stopped": "yellow",
     "paused": "yellow",
+    "PAUSED": "yellow",
 }
 
 

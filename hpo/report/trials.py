@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from hpo.report import values
 from hpo.report.pareto import pareto_front
+from hpo.report.paused import is_paused
 from hpo.report.queries import Subject
 from hpo.spec.points import complete
 from hpo.store.database import Database
@@ -29,7 +30,7 @@ from hpo.store.optuna_tables import (
     trial_values,
     trials,
 )
-from hpo.store.tables import hpo_epoch, hpo_event
+from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
 
 SORTS = ("best", "number", "duration")
 CHUNK = 500
@@ -41,7 +42,7 @@ class TrialRow:
     """A trial as reports show it.
 
     Attributes:
-        state: Optuna's.
+        state: Optuna's, and PAUSED for those that wait for the search to go on with them.
         values: Value of each objective; None while there is none.
         n_epochs: Steps that were reported.
         best_epoch: The step whose intermediate value is best; None without any.
@@ -170,12 +171,13 @@ def _details(
         attrs = _user_attrs(conn, ids)
         steps = _steps(conn, ids, subject.direction)
         reasons = _reasons(conn, ids)
+        paused = _paused(conn, ids)
         for row in rows:
             n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
             yield TrialRow(
                 trial_id=row.trial_id,
                 number=row.number,
-                state=row.state,
+                state="PAUSED" if row.trial_id in paused and row.state == "RUNNING" else row.state,
                 values=of_values.get(row.trial_id),
                 n_epochs=n_epochs,
                 best_epoch=best_epoch,
@@ -250,6 +252,12 @@ def _steps(
         real = [point for point in points if not math.isnan(point[0])]
         found[trial_id] = (len(points), min(real)[1] if real else None)
     return found
+
+
+def _paused(conn: Connection, ids: Sequence[int]) -> set[int]:
+    lease = hpo_lease.c
+    query = sa.select(lease.trial_id).where(lease.trial_id.in_(ids), is_paused())
+    return set(conn.scalars(query))
 
 
 def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:

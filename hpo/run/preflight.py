@@ -232,5 +232,5 @@ def _durations(
         return (hours[0], hours[0]) if hours else (None, None)
     upper_s = min([min(bounds) * seconds_per_epoch / n_workers, *hours])
     # Halving lets a third of the trials pass each of its rungs.
-    share = 0.4 if spec.pruner.name in ("asha", "hyperband") else 1.0
+    share = 0.4 if spec.pruner.name in ("auto", "asha", "hyperband", "bohb", "freeze-thaw") else 1.0
     return upper_s, upper_s * share

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
-
-from optuna.trial import TrialState
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from hpo.run.asking import Asking, Plainly
+from hpo.run.ending import STATES, End, Verdict, failed
 from hpo.run.post import Post, put_down
 from hpo.run.saving import Pace
 from hpo.run.sweeping import sweep
@@ -24,42 +22,6 @@ from hpo.train.engine import Engine, EpochReport, Failure, Lane
 logger = logging.getLogger(__name__)
 REPORT_S = 0.25
 """How long epochs may wait to be written, for others to be written along with them."""
-
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a trial ends."""
-
-    state: Literal["complete", "pruned", "failed"]
-    reason: str
-    values: tuple[float, ...] | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class End:
-    """A trial that ends after an epoch."""
-
-    key: int
-    epoch: int
-    verdict: Verdict
-    user_attrs: Mapping[str, float] = field(default_factory=dict)
-
-    def outcome(self, lease: Lease) -> Outcome:
-        """Returns what the ledger is told."""
-        verdict = self.verdict
-        return Outcome(
-            trial_id=lease.trial_id,
-            token=lease.token,
-            state=verdict.state,
-            values=verdict.values,
-            reason=verdict.reason,
-            message=verdict.message,
-            user_attrs=self.user_attrs,
-            epoch=self.epoch,
-        )
 
 
 class TaskExecutor:
@@ -146,7 +108,7 @@ class TaskExecutor:
             with self._post.watch.over([lease]):
                 failure = self._add(self._lane(lease, params))
             if failure:
-                ends.append(End(lease.trial_id, lease.epoch, _failed(failure)))
+                ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
         self._post.line.settle(surplus)
         self._settle(ends)
         for end in ends:
@@ -297,7 +259,7 @@ class TaskExecutor:
     def _own_end(self, report: EpochReport) -> Verdict | None:
         """Returns how a trial ends whatever the others do."""
         if report.failure:
-            return _failed(report.failure)
+            return failed(report.failure)
         stop = self._leases[report.key].epoch_stop
         if report.epoch >= stop and report.key not in self._at_stop:
             _, best = self._engine.best(report.key)
@@ -377,11 +339,3 @@ class TaskExecutor:
         self._unsaved_s.pop(key, None)
         del self._trained_s[key]
         del self._leases[key]
-
-
-def _failed(failure: Failure) -> Verdict:
-    # A diverged trial says something about its params: samplers learn from pruned trials, and
-    # leave failed ones out.
-    if failure.reason == "nan":
-        return Verdict("pruned", failure.reason, None, failure.message)
-    return Verdict("failed", failure.reason, None, failure.message)

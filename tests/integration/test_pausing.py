@@ -32,17 +32,17 @@ def pause(ledger: Ledger, lease: Lease, value: float = 0.5) -> None:
 
 
 @pytest.fixture
-def study_id(db: Database) -> int:
-    return kit.new_study(db)
+def study_id(database: Database) -> int:
+    return kit.new_study(database)
 
 
 @pytest.fixture
-def worker_id(db: Database, study_id: int) -> int:
-    return kit.new_worker(db, study_id)
+def worker_id(database: Database, study_id: int) -> int:
+    return kit.new_worker(database, study_id)
 
 
-def test_a_paused_trial_waits_for_a_wish(db: Database, study_id: int, worker_id: int) -> None:
-    ledger = Ledger(db)
+def test_a_paused_trial_waits_for_a_wish(database: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (lease.epoch, lease.epoch_stop, lease.is_new) == (0, 1, True)
     pause(ledger, lease)
@@ -52,9 +52,9 @@ def test_a_paused_trial_waits_for_a_wish(db: Database, study_id: int, worker_id:
 
 
 def test_an_advance_keeps_number_epochs_and_checkpoint(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
@@ -65,9 +65,9 @@ def test_an_advance_keeps_number_epochs_and_checkpoint(
 
 
 def test_of_two_that_want_a_paused_trial_one_gets_it(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger, other_id = Ledger(db), kit.new_worker(db, study_id)
+    ledger, other_id = Ledger(database), kit.new_worker(database, study_id)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     wish = Wish(lease.trial_id, 1, 3)
@@ -77,9 +77,9 @@ def test_of_two_that_want_a_paused_trial_one_gets_it(
 
 
 def test_a_trial_that_has_moved_on_is_not_granted(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 2)).leases
@@ -88,20 +88,22 @@ def test_a_trial_that_has_moved_on_is_not_granted(
 
 
 def test_own_lanes_go_on_with_the_token_that_they_have(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     train(ledger, lease)
     wish = Wish(lease.trial_id, 1, 3)
     (raised,) = claim(ledger, study_id, worker_id, wish, held=(lease.trial_id,)).leases
     assert (raised.token, raised.epoch, raised.epoch_stop) == (lease.token, 1, 3)
     train(ledger, raised)
-    assert kit.epochs_of(db, lease.trial_id) == [1, 2, 3]
+    assert kit.epochs_of(database, lease.trial_id) == [1, 2, 3]
 
 
-def test_interrupted_trials_come_before_wishes(db: Database, study_id: int, worker_id: int) -> None:
-    ledger = Ledger(db)
+def test_interrupted_trials_come_before_wishes(
+    database: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
     ledger.report([kit.epoch_row(lease, 1)])
     ledger.settle([kit.outcome(lease, "released", epoch=1)])
@@ -110,9 +112,9 @@ def test_interrupted_trials_come_before_wishes(db: Database, study_id: int, work
 
 
 def test_a_trial_with_all_its_epochs_needs_no_wish(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 3)).leases
     train(ledger, lease)
     ledger.settle([kit.outcome(lease, "released", epoch=3)])
@@ -120,9 +122,9 @@ def test_a_trial_with_all_its_epochs_needs_no_wish(
     assert (again.number, again.epoch, again.epoch_stop) == (0, 3, 3)
 
 
-def test_paused_trials_count_as_begun(db: Database, worker_id: int, study_id: int) -> None:
-    studies.set_budget(db, study_id, Budget(trials=2, epochs=3))
-    ledger = Ledger(db)
+def test_paused_trials_count_as_begun(database: Database, worker_id: int, study_id: int) -> None:
+    studies.set_budget(database, study_id, Budget(trials=2, epochs=3))
+    ledger = Ledger(database)
     leases = claim(ledger, study_id, worker_id, NEW, NEW, NEW).leases
     assert len(leases) == 2
     for lease in leases:
@@ -132,9 +134,9 @@ def test_paused_trials_count_as_begun(db: Database, worker_id: int, study_id: in
     assert ledger.standing(study_id).n_new == 0
 
 
-def test_epochs_are_promised_to_the_stop_only(db: Database) -> None:
-    study_id = kit.new_study(db, total_epochs=5)
-    worker_id, ledger = kit.new_worker(db, study_id), Ledger(db)
+def test_epochs_are_promised_to_the_stop_only(database: Database) -> None:
+    study_id = kit.new_study(database, total_epochs=5)
+    worker_id, ledger = kit.new_worker(database, study_id), Ledger(database)
     first, second = claim(ledger, study_id, worker_id, NEW, NEW).leases
     assert ledger.standing(study_id).epochs_left == 3
     pause(ledger, first)
@@ -151,20 +153,22 @@ def finished(ledger: Ledger, study_id: int, worker_id: int) -> Claim:
 
 
 def test_what_is_paused_at_the_end_is_pruned_with_its_last_value(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (first,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
     pause(ledger, first, 0.25)
     answer = finished(ledger, study_id, worker_id)
     assert (answer.exhausted, answer.reason) == (True, "budget")
-    assert kit.states(db, study_id) == ["PRUNED"]
-    assert kit.values_of(db, first.trial_id) == [0.25]
-    assert studies.load(db, "s").state == "done"
+    assert kit.states(database, study_id) == ["PRUNED"]
+    assert kit.values_of(database, first.trial_id) == [0.25]
+    assert studies.load(database, "s").state == "done"
 
 
-def test_a_study_does_not_end_on_an_old_look(db: Database, study_id: int, worker_id: int) -> None:
-    ledger = Ledger(db)
+def test_a_study_does_not_end_on_an_old_look(
+    database: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(database)
     old = ledger.standing(study_id).last_token
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
@@ -173,78 +177,81 @@ def test_a_study_does_not_end_on_an_old_look(db: Database, study_id: int, worker
 
 
 def test_a_study_does_not_end_while_somebody_works(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger, other_id = Ledger(db), kit.new_worker(db, study_id)
+    ledger, other_id = Ledger(database), kit.new_worker(database, study_id)
     claim(ledger, study_id, other_id, NEW)
     assert not finished(ledger, study_id, worker_id).exhausted
 
 
-def test_a_study_ends_when_its_epochs_are_spent(db: Database) -> None:
-    study_id = kit.new_study(db, total_epochs=1)
-    worker_id, ledger = kit.new_worker(db, study_id), Ledger(db)
+def test_a_study_ends_when_its_epochs_are_spent(database: Database) -> None:
+    study_id = kit.new_study(database, total_epochs=1)
+    worker_id, ledger = kit.new_worker(database, study_id), Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     assert claim(ledger, study_id, worker_id, NEW).exhausted
 
 
-def test_reaping_leaves_paused_trials_alone(db: Database, study_id: int) -> None:
-    ledger, gone_id = Ledger(db, grace_s=60.0), kit.new_worker(db, study_id, remote=True)
-    witness = kit.new_worker(db, study_id, remote=True)
+def test_reaping_leaves_paused_trials_alone(database: Database, study_id: int) -> None:
+    ledger, gone_id = (
+        Ledger(database, grace_s=60.0),
+        kit.new_worker(database, study_id, remote=True),
+    )
+    witness = kit.new_worker(database, study_id, remote=True)
     paused, running = claim(ledger, study_id, gone_id, NEW, NEW).leases
     pause(ledger, paused)
-    kit.pass_time(db, 70, [witness])
+    kit.pass_time(database, 70, [witness])
     assert ledger.reap(study_id) == [running.trial_id]
-    attempts = {row.trial_id: row.attempt for row in kit.lease_rows(db, study_id)}
+    attempts = {row.trial_id: row.attempt for row in kit.lease_rows(database, study_id)}
     assert attempts == {paused.trial_id: 1, running.trial_id: 2}
 
 
 def test_enqueued_trials_are_trained_to_the_first_stop(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    queueing.enqueue(db, study_id, {"learning_rate": 0.5})
+    queueing.enqueue(database, study_id, {"learning_rate": 0.5})
     wishes = Wishes((NEW,), 2)
-    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), wishes).leases
+    (lease,) = Ledger(database).claim(study_id, worker_id, 1, (), wishes).leases
     assert (lease.epoch_stop, lease.is_new) == (2, False)
 
 
-def test_a_paused_trial_can_be_cancelled(db: Database, study_id: int, worker_id: int) -> None:
-    ledger = Ledger(db)
+def test_a_paused_trial_can_be_cancelled(database: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    assert control.cancel(db, study_id, [0]) == [0]
+    assert control.cancel(database, study_id, [0]) == [0]
     assert claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).n_missed == 1
 
 
 def test_paused_studies_keep_their_paused_trials(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     for verb in ("pause", "resume", "stop", "resume"):
-        control.steer(db, study_id, verb)  # type: ignore[arg-type]
+        control.steer(database, study_id, verb)  # type: ignore[arg-type]
     (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
     assert again.epoch == 1
 
 
 def test_fewer_epochs_complete_what_has_paused_beyond_them(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
     pause(ledger, lease)
-    studies.set_budget(db, study_id, Budget(trials=5, epochs=2))
+    studies.set_budget(database, study_id, Budget(trials=5, epochs=2))
     (again,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (again.trial_id, again.epoch, again.epoch_stop) == (lease.trial_id, 2, 2)
 
 
 def test_deleting_a_study_deletes_its_paused_trials(
-    db: Database, study_id: int, worker_id: int
+    database: Database, study_id: int, worker_id: int
 ) -> None:
-    ledger = Ledger(db)
+    ledger = Ledger(database)
     pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
-    assert studies.delete(db, study_id)
-    with db.read() as conn:
+    assert studies.delete(database, study_id)
+    with database.read() as conn:
         n = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trials))
     assert n == 0

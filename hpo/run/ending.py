@@ -1,0 +1,57 @@
+"""How trials of a task end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from optuna.trial import TrialState
+
+from hpo.store.ledger import Lease, Outcome
+from hpo.train.engine import Failure
+
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial ends."""
+
+    state: Literal["complete", "pruned", "failed"]
+    reason: str
+    values: tuple[float, ...] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """A trial that ends after an epoch."""
+
+    key: int
+    epoch: int
+    verdict: Verdict
+    user_attrs: Mapping[str, float] = field(default_factory=dict)
+
+    def outcome(self, lease: Lease) -> Outcome:
+        """Returns what the ledger is told."""
+        verdict = self.verdict
+        return Outcome(
+            trial_id=lease.trial_id,
+            token=lease.token,
+            state=verdict.state,
+            values=verdict.values,
+            reason=verdict.reason,
+            message=verdict.message,
+            user_attrs=self.user_attrs,
+            epoch=self.epoch,
+        )
+
+
+def failed(failure: Failure) -> Verdict:
+    """Returns how a trial ends that cannot go on."""
+    # A diverged trial says something about its params: samplers learn from pruned trials, and
+    # leave failed ones out.
+    if failure.reason == "nan":
+        return Verdict("pruned", failure.reason, None, failure.message)
+    return Verdict("failed", failure.reason, None, failure.message)
