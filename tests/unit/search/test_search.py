@@ -106,7 +106,7 @@ def test_mix_separates_neighbours() -> None:
 
 
 def test_asha_stops_the_worse_of_many_at_a_rung_and_not_before() -> None:
-    spec = _spec()
+    spec = _spec(pruner="asha")
     search, storage, study_id = _history(spec)
     rung = lowest_rung(27, 3)
     assert rung == 3

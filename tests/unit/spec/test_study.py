@@ -21,8 +21,8 @@ MINIMAL: dict[str, Any] = {"name": "x", "task": "digits-mlp", "budget": {"trials
 def test_everything_but_task_and_budget_has_a_default() -> None:
     spec = StudySpec(**MINIMAL)
     assert spec.budget == Budget(trials=10, epochs=27)
-    assert spec.sampler == SamplerSpec(name="tpe")
-    assert spec.pruner == PrunerSpec(name="asha")
+    assert spec.sampler == SamplerSpec(name="auto")
+    assert spec.pruner == PrunerSpec(name="auto")
     assert spec.validation == ValidationSpec(val_fraction=0.2, test_fraction=0.2, seed=0)
     assert spec.space == SearchSpace()
     assert (spec.metric, spec.direction, spec.engine, spec.seed) == ((), (), "auto", 0)
@@ -122,7 +122,7 @@ def test_the_digest_is_that_of_everything_but_the_budget() -> None:
             {"space": {"a": Float(0, 1)}},
             {"space": {"a": Int(0, 1)}},
             {"sampler": "random"},
-            {"sampler": {"n_startup_trials": 3}},
+            {"sampler": {"name": "tpe", "n_startup_trials": 3}},
             {"pruner": "none"},
             {"task_options": {"n": 1}},
             {"validation": {"seed": 1}},

@@ -62,7 +62,7 @@ def test_text_and_spec_are_each_others_mirror() -> None:
 
 
 def test_a_minimal_study_stays_minimal() -> None:
-    spec = StudySpec(name="x", task="t", budget=Budget(hours=2), sampler="tpe", pruner="asha")
+    spec = StudySpec(name="x", task="t", budget=Budget(hours=2), sampler="auto", pruner="auto")
     assert toml.dumps(spec) == 'name = "x"\ntask = "t"\n\n[budget]\nhours = 2.0\n'
 
 
