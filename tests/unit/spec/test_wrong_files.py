@@ -300,7 +300,7 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     "options of a sampler": (
-        {"sampler": "[sampler]\nname = "tpe"\nn_startup_trial = 20\nmultivariate = 1"},
+        {"sampler": "[sampler]\nname = 'tpe'\nn_startup_trial = 20\nmultivariate = 1"},
         [
             "sampler.n_startup_trial: unknown option of tpe; did you mean n_startup_trials?",
             "sampler.multivariate: must be true or false; found 1",
