@@ -182,7 +182,13 @@ def test_a_second_machine_joins_by_name(shell: Shell) -> None:
     _study(shell, trials=40, epochs=20)
     process = shell.start("run", "small.toml", "--workers", "1")
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch"), "an epoch")
-    output = shell.hpo("worker", "small", "--workers", "1")
+    # Else it may have ended before another process has started.
+    shell.hpo("pause", "small")
+    other = shell.start("worker", "small", "--workers", "1")
+    n_workers = "SELECT count(*) FROM hpo_worker"
+    shell.until(lambda: shell.query(n_workers) == [(2,)], "the second worker")
+    shell.hpo("resume", "small")
+    output, _ = other.communicate(timeout=180)
     assert "Traceback" not in output
     process.communicate(timeout=180)
     assert process.returncode == 0
