@@ -169,6 +169,9 @@ def _details(
         of_params = _params(conn, ids)
         attrs = _user_attrs(conn, ids)
         steps = _steps(conn, ids, subject.direction)
+        if len(subject.directions) > 1:
+            # With several objectives there are no intermediate values.
+            steps |= _epochs(conn, ids)
         reasons = _reasons(conn, ids)
         for row in rows:
             n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
@@ -250,6 +253,17 @@ def _steps(
         real = [point for point in points if not math.isnan(point[0])]
         found[trial_id] = (len(points), min(real)[1] if real else None)
     return found
+
+
+def _epochs(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None]]:
+    """Returns by trial how many epochs it trained; there is no single best one."""
+    epoch = hpo_epoch.c
+    query = (
+        sa.select(epoch.trial_id, sa.func.count())
+        .where(epoch.trial_id.in_(ids))
+        .group_by(epoch.trial_id)
+    )
+    return {trial_id: (n, None) for trial_id, n in conn.execute(query)}
 
 
 def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -13,6 +13,7 @@ from hpo.run.watch import Watch
 from hpo.search.search import Search
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger, Outcome
+from hpo.store.stacks import Usage
 from hpo.store.studies import StudyRecord
 
 T = TypeVar("T")
@@ -82,6 +83,10 @@ def timed_out(lease: Lease, epoch: int, message: str) -> Outcome:
 
 class Executor(Protocol):
     """Runs trials that were claimed: a task's on an engine, or an Optuna objective."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """How full its stacks are, and were; None where there are none."""
 
     @property
     def wanted(self) -> int:

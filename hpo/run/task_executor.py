@@ -16,9 +16,10 @@ from hpo.run.post import Post, put_down
 from hpo.run.saving import Pace
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
-from hpo.search.samplers import mix
+from hpo.search.seeds import mix
 from hpo.spec.params import Params
 from hpo.store.ledger import EpochRow, Lease, Outcome
+from hpo.store.stacks import Usage
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,12 @@ class TaskExecutor:
     def held(self) -> frozenset[int]:
         """Ids of the trials that are lanes now."""
         return frozenset(self._leases)
+
+    @property
+    def usage(self) -> Usage:
+        """How full its stacks are, and were."""
+        engine = self._engine
+        return Usage(len(self._leases), engine.lane_epochs, engine.stack_epochs)
 
     @property
     def wanted(self) -> int:
@@ -177,9 +184,7 @@ class TaskExecutor:
         if time.monotonic() - self._first_noted_at > REPORT_S or self._post.ending:
             return True
         return any(
-            report.failure
-            or report.epoch >= self._leases[report.key].epoch_stop
-            or self._post.search.decides_at(report.epoch)
+            self._own_end(report) or self._post.search.decides_at(report.epoch)
             for report in reports
         )
 

@@ -11,6 +11,7 @@ from hpo.errors import StoreError
 from hpo.run.outage import PARTING_S, Stopped
 from hpo.run.post import Executor, Post, put_down, timed_out
 from hpo.run.watch import hung
+from hpo.store import stacks
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
@@ -82,14 +83,24 @@ class Worker:
             # hand the trials that have ended here out again.
             return Claim(leases=(), exhausted=False, reason="away")
         post.line.adopt()
-        claim = post.patiently(
-            lambda: post.ledger.claim(post.study.study_id, post.worker_id, n_free, held)
-        )
+        claim = self._claim(n_free, held)
         if claim.leases:
             # Only an active study gives trials out: what the last heartbeat told is over.
             post.ending, post.paused = "", False
         self._begin(claim)
         return claim
+
+    def _claim(self, n: int, held: frozenset[int]) -> Claim:
+        post = self._post
+
+        def call() -> Claim:
+            return post.ledger.claim(post.study.study_id, post.worker_id, n, held)
+
+        if not held:
+            return post.patiently(call)
+        # What is held trains on while the database is away. Whatever such a claim has been
+        # given, unheard, the next one is given again.
+        return post.line.ask(call, Claim(leases=(), exhausted=False, reason="away"))
 
     def _begin(self, claim: Claim) -> None:
         # Nobody has them any longer: older leases of these trials may have been lost.
@@ -100,6 +111,13 @@ class Worker:
             waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
             self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
             raise
+
+
+def note_usage(post: Post, executor: Executor) -> None:
+    """Writes down how full a worker's stacks are; it is no harm where that fails."""
+    usage = executor.usage
+    if usage is not None:
+        post.line.ask(lambda: stacks.note(post.db, post.worker_id, usage), None)
 
 
 class Heartbeat(threading.Thread):
@@ -150,6 +168,7 @@ class Heartbeat(threading.Thread):
         self._post.paused = renewal.state == "paused"
         if renewal.state != "gone":
             self._post.trial_s = renewal.trial_s
+            note_usage(self._post, self._executor)
         self._end_hung()
 
     def _end_hung(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from hpo.search.encoding import Encoder
 from hpo.search.evidence import usable
 from hpo.search.fitting import Fitted
 from hpo.search.gp import Guess
+from hpo.search.kernel import Points
 from hpo.search.rungs import next_rung
 from hpo.search.structures import Structures
 
@@ -23,6 +25,7 @@ _N_TOPS, _N_BEST_PAUSED, _N_OTHER_PAUSED = 6, 60, 20
 _N_HORIZONS = 8
 _LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
 _EXPLORING = 0.03
+_NEW = 0.5
 _N_CLIMBERS, _N_CLIMBED = 5, 150
 _N_CLIMBS, _N_CLIMBS_IN_BATCH = 4, 2
 _BATCH = 8
@@ -63,7 +66,8 @@ class Board:
 
     Args:
         encoder: The searched parameters.
-        fitted: The model, with pending trials assumed.
+        fitted: The model.
+        pending: Where running trials will report next.
         paused: Rows of the trials that can go on.
         ladder: The epochs at which trials pause.
         structures: Which combinations of structural values new points may have.
@@ -74,13 +78,18 @@ class Board:
         self,
         encoder: Encoder,
         fitted: Fitted,
+        pending: Points,
         paused: Ints,
         ladder: tuple[int, ...],
         structures: Structures,
         rng: np.random.Generator,
     ) -> None:
         self._encoder = encoder
-        self._fitted = fitted
+        self.fitted = fitted
+        # What runs tells as much as it would have done by itself: it makes new points near it
+        # less telling, but is no reason to give up a trial that has begun.
+        self._posterior = copy.copy(fitted.posterior)
+        self._posterior.assume(pending)
         self._curves = fitted.terrain.curves
         self._ladder = ladder
         self._structures = structures
@@ -93,35 +102,36 @@ class Board:
         self._pool = self._fresh(self._drawn())
         self._is_open = np.ones(len(self._paused) + len(self._pool), dtype=bool)
 
-    def choose(self, n: int, n_new: int) -> list[Pick]:
-        """Chooses at most ``n``, of them at most ``n_new`` new points, the first one first.
+    def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Pick]:
+        """Chooses trials to go on with and new points, the first one first.
 
         Each choice counts what was chosen before it as pending.
+
+        Args:
+            n: Most choices.
+            n_new: Most new points among them.
+            epochs_left: How far the budget lets a trial go; None for any number of epochs.
         """
-        aims = self._aims(n)
-        guesses = {horizon: self._guess(horizon) for horizon in {aim.horizon for aim in aims}}
+        horizon = self._curves.horizon
+        farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
+        aims = self._aims(n, farthest)
+        horizons = {aim.horizon for aim in aims}
+        old = {horizon: self._guess_paused(horizon) for horizon in horizons}
+        new = {horizon: self._guess_new(self._pool, horizon) for horizon in horizons}
         picks: list[Pick] = []
         for aim in aims:
             may_start = sum(pick.row is None for pick in picks) < n_new
-            pick = self._pick(aim, guesses[aim.horizon], may_start, n)
+            pick = self._pick(aim, (old[aim.horizon], new[aim.horizon]), may_start, n)
             if pick is None:
                 continue
             picks.append(pick)
-            self._count_as_pending(pick, list(guesses.values()))
+            self._count_as_pending(pick, list(new.values()))
         return picks
-
-    def chances(self) -> Floats:
-        """Returns how likely each paused trial is to beat the best at the end, [len(paused)]."""
-        horizon = self._curves.horizon
-        guess = self._fitted.posterior.guess(
-            self._fitted.terrain.points(self._paused, np.full(len(self._paused), horizon))
-        )
-        return np.asarray(torch.special.ndtr((guess.mean - self._fitted.incumbent) / guess.sd))
 
     @property
     def has_new(self) -> bool:
         """Whether there are points that nobody has tried."""
-        return len(self._pool) > 0
+        return bool(self._is_open[len(self._paused) :].any())
 
     @property
     def paused(self) -> Ints:
@@ -158,42 +168,53 @@ class Board:
         rows = self._structures.fitted(rows, self._rng)
         return rows[new_rows(self._encoder, rows, self._seen)]
 
-    def _aims(self, n: int) -> list[_Aim]:
+    def _aims(self, n: int, farthest: int) -> list[_Aim]:
         """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
-        horizon = self._curves.horizon
         gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
         if n <= _N_HORIZONS:
-            horizons = self._rng.integers(1, horizon + 1, n)
+            horizons = self._rng.integers(1, farthest + 1, n)
         else:
             strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
-            few = np.maximum(1, np.ceil(strata * horizon)).astype(int)
+            few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
             horizons = self._rng.permutation(np.resize(few, n))
         return [_Aim(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
 
-    def _guess(self, horizon: int) -> Guess:
-        """Returns what to expect of all paused trials and of the pool, some epochs later."""
-        terrain, last = self._fitted.terrain, self._curves.horizon
-        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, last)
-        points = terrain.points(self._paused, epochs)
-        features = self._encoder.features(self._pool)
-        new = terrain.new_points(features, np.full(len(features), min(horizon, last)))
-        return self._fitted.posterior.guess(points.joined(new))
+    def _guess_paused(self, horizon: int) -> Guess:
+        """Returns what to expect of all paused trials some epochs later."""
+        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, self._curves.horizon)
+        return self.fitted.posterior.guess(self.fitted.terrain.points(self._paused, epochs))
 
-    def _pick(self, aim: _Aim, guess: Guess, may_start: bool, n: int) -> Pick | None:
+    def _guess_new(self, rows: Floats, horizon: int) -> Guess:
+        """Returns what to expect of new points after some epochs."""
+        epochs = np.full(len(rows), min(horizon, self._curves.horizon))
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
+        return self._posterior.guess(points)
+
+    def _pick(
+        self, aim: _Aim, guesses: tuple[Guess, Guess], may_start: bool, n: int
+    ) -> Pick | None:
         n_paused = len(self._paused)
         is_open = self._is_open.copy()
+        # With many places the best paused trials already run, and new points would take all.
+        may_start &= not is_open[:n_paused].any() or self._rng.random() < _NEW
         is_open[n_paused:] &= may_start
         if may_start and is_open[n_paused:].any() and self._rng.random() < _EXPLORING:
             index = n_paused + int(self._rng.choice(np.flatnonzero(is_open[n_paused:])))
             return self._new(self._pool[index - n_paused], {"by": "chance"})
         if not is_open.any():
             return None
-        scores = np.where(is_open, self._scores(guess, aim), -np.inf)
+        scores = np.concatenate([self._scores(guess, aim) for guess in guesses])
+        scores = np.where(is_open, scores, -np.inf)
         index = int(scores.argmax())
-        note = {"by": "model", "horizon": aim.horizon, "gain": round(aim.gain, 4)}
+        note = {
+            "by": "model",
+            "horizon": aim.horizon,
+            "gain": round(aim.gain, 4),
+            "incumbent": round(self.fitted.incumbent, 4),
+        }
         if index < n_paused:
             row = int(self._paused[index])
-            return self.advance(row, {**note, **_expected(guess, index)})
+            return self.advance(row, {**note, **_expected(guesses[0], index)})
         n_climbs = _N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH
         return self._climb(aim, scores[n_paused:], note, n_climbs)
 
@@ -201,8 +222,7 @@ class Board:
         self, aim: _Aim, scores: Floats, note: Mapping[str, Any], n_climbs: int
     ) -> Pick | None:
         """Returns the best of the pool, improved by looking around the best few again."""
-        rows, terrain = self._pool, self._fitted.terrain
-        epoch = min(aim.horizon, self._curves.horizon)
+        rows = self._pool
         expected: dict[str, float] = {}
         for _ in range(n_climbs):
             tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
@@ -210,35 +230,45 @@ class Board:
             rows = self._fresh(np.concatenate([tops, around]))
             if not len(rows):
                 return None
-            new = terrain.new_points(self._encoder.features(rows), np.full(len(rows), epoch))
-            guess = self._fitted.posterior.guess(new)
+            guess = self._guess_new(rows, aim.horizon)
             scores = self._scores(guess, aim)
             expected = _expected(guess, int(scores.argmax()))
         return self._new(rows[int(scores.argmax())], {**note, **expected})
 
     def _scores(self, guess: Guess, aim: _Aim) -> Floats:
-        wanted = self._fitted.incumbent + aim.gain
+        wanted = self.fitted.incumbent + aim.gain
         return np.asarray(((guess.mean - wanted) / guess.sd).numpy())
 
     def _new(self, point: Floats, note: Mapping[str, Any]) -> Pick:
         return Pick(None, point, self._ladder[0], note)
 
     def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
-        terrain, stop = self._fitted.terrain, np.array([pick.epoch_stop])
-        if pick.row is not None:
-            self._is_open[: len(self._paused)] &= self._paused != pick.row
-            points = terrain.points(np.array([pick.row]), stop)
+        if pick.point is not None:
+            self.take(pick.point[None], pick.epoch_stop, guesses)
         else:
-            assert pick.point is not None
-            row = pick.point[None]
-            self._structures.count(row)
-            self._seen.update(self._encoder.keys(row))
-            keys = self._encoder.keys(self._pool)
-            is_new = np.array([key not in self._seen for key in keys], dtype=bool)
-            fits = self._structures.allow(self._pool)
-            self._is_open[len(self._paused) :] &= is_new & fits
-            points = terrain.new_points(self._encoder.features(row), stop)
-        self._fitted.posterior.assume(points, *guesses)
+            self._is_open[: len(self._paused)] &= self._paused != pick.row
+            rows, stops = np.array([pick.row]), np.array([pick.epoch_stop])
+            self._posterior.assume(self.fitted.terrain.points(rows, stops), *guesses)
+
+    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Guess] = ()) -> None:
+        """Counts new points as chosen, [K, P]: they are pending, and not to be chosen again."""
+        for row in rows:
+            self._structures.count(row[None])
+        self._seen.update(self._encoder.keys(rows))
+        keys = self._encoder.keys(self._pool)
+        is_new = np.array([key not in self._seen for key in keys], dtype=bool)
+        fits = self._structures.allow(self._pool)
+        self._is_open[len(self._paused) :] &= is_new & fits
+        stops = np.full(len(rows), epoch_stop)
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), stops)
+        self._posterior.assume(points, *guesses)
+
+
+def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
+    """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
+    last = np.full(len(rows), fitted.terrain.curves.horizon)
+    guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
+    return np.asarray(torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd))
 
 
 def _expected(guess: Guess, index: int) -> dict[str, float]:

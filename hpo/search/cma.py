@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from cmaes import CMA
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -64,26 +64,29 @@ class CmaSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Returns the numbers among the parameters that all complete trials have."""
-        encoder = Encoder.of_distributions(searched(study))
-        return {one.name: one.distribution for one in encoder.columns if not one.n_choices}
+        """Returns the parameters that all complete trials have."""
+        return searched(study)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns a point of the present generation.
+        """Returns a point of the present generation, its categorical parameters random.
 
         Raises:
             ValueError: The study has several objectives.
         """
         self._raise_error_if_multi_objective(study)
-        numbers = Encoder.of_distributions(_numbers(search_space))
+        numbers, choices = _split(search_space)
         points, losses = self._seen(study, numbers)
-        if not len(numbers) or len(points) < self._n_startup:
+        if len(points) < self._n_startup:
             return {}
-        strategy = self._replayed(points, losses)
-        rng = np.random.default_rng(mix(self._seed, trial.number))
-        return numbers.decode(numbers.snap(_draw(strategy, rng)[None]))[0]
+        seed = mix(self._seed, trial.number)
+        units = np.random.default_rng(seed).random((1, len(choices)))
+        drawn = choices.decode(choices.snap(units * choices.n_choices))[0]
+        if len(numbers):
+            row = self._replayed(points, losses, seed).ask()[None]
+            drawn |= numbers.decode(numbers.snap(row))[0]
+        return drawn
 
     def sample_independent(
         self,
@@ -110,7 +113,7 @@ class CmaSampler(BaseSampler):
         known = ~np.isnan(points).any(axis=1) & np.isfinite(losses)
         return points[known], losses[known]
 
-    def _replayed(self, points: Floats, losses: Floats) -> CMA:
+    def _replayed(self, points: Floats, losses: Floats, seed: int) -> CMA:
         n_columns = points.shape[1]
         bounds = np.tile([0.0, 1.0], (n_columns, 1))
         strategy = CMA(
@@ -118,7 +121,7 @@ class CmaSampler(BaseSampler):
             sigma=self._sigma,
             bounds=bounds,
             n_max_resampling=10 * n_columns,
-            seed=0,
+            seed=seed,
             population_size=self._popsize,
         )
         size = strategy.population_size
@@ -126,3 +129,14 @@ class CmaSampler(BaseSampler):
             part = slice(begin, begin + size)
             strategy.tell(list(zip(points[part], losses[part].tolist(), strict=True)))
         return strategy
+
+
+def _split(kinds: Mapping[str, BaseDistribution]) -> tuple[Encoder, Encoder]:
+    """Returns the encoders of the numbers and of the categorical parameters."""
+    chosen = {n: k for n, k in kinds.items() if isinstance(k, CategoricalDistribution)}
+    numbers = {name: kind for name, kind in kinds.items() if name not in chosen}
+    return Encoder.of_distributions(numbers), Encoder.of_distributions(chosen)
+
+
+def _by_chance() -> int:
+    return int(np.random.default_rng().integers(_ANY_SEED))

@@ -12,21 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpo.search.candidates import startup_point
-from hpo.search.choice import Board, Pick
+from hpo.search.candidates import new_rows
+from hpo.search.choice import Board, Pick, chances_to_win
 from hpo.search.curves import Curves, Floats, State
-from hpo.search.decisions import Advance, Ask, Plan, Start, Verdict
+from hpo.search.decisions import Advance, Ask, Note, Plan, Start, Verdict
 from hpo.search.encoding import Encoder, Point
+from hpo.search.evidence import usable
 from hpo.search.fitting import Fitted, fit
-from hpo.search.judging import at_targets, is_free, is_over, is_pending
+from hpo.search.judging import at_targets, is_ahead, is_free, is_over, is_pending
 from hpo.search.kernel import Belief
 from hpo.search.proposing import Proposal
 from hpo.search.rungs import ladder, lowest_rung
 from hpo.search.seeds import mix
+from hpo.search.startup import Startup
 from hpo.search.structures import Structures
 
 _FACTOR = 2.1
+_FIRST_SHARE = 3
 _WORTH_IT = 0.05
+_HOPELESS = 0.02
 _WIDE_EXPONENT = 0.4
 _FEWEST_STARTUP, _MOST_STARTUP = 8, 16
 
@@ -39,6 +43,7 @@ class Settings:
         seed: The study's.
         n_startup: Trials that begin before the model is asked.
         first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
+        pauses: Whether trials can be put aside; if not, hopeless ones are stopped.
         proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
     """
 
@@ -46,6 +51,7 @@ class Settings:
     n_startup: int = 0
     first: Floats | None = None
     proposes: bool = True
+    pauses: bool = True
 
 
 class FreezeThaw:
@@ -58,11 +64,13 @@ class FreezeThaw:
 
     name = "freeze-thaw"
     version = "1"
-    pauses = True
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
+        self.pauses = settings.pauses
+        self._memory: Note = {}
+        self._startup = Startup(encoder, settings.seed, settings.first)
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
@@ -77,40 +85,80 @@ class FreezeThaw:
         seed = mix(self._settings.seed, curves.next_number, curves.n_epochs)
         note = {"method": self.name, "version": self.version, "seed": seed}
         n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
-        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        stops = self._stops(curves)
         n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
-        fitted = self._fit(curves, ask) if n_blind < ask.n else None
+        blind = self._blindly(curves, ask, n_blind, stops[0])
+        fitted = self._fit(curves, ask) if len(blind) < ask.n else None
         if fitted is None:
             starts = self._blindly(curves, ask, n_new, stops[0])
             return Plan(starts, not starts and is_over(curves), note, ask.memory)
-        blind = self._blindly(curves, ask, n_blind, stops[0])
         board = self._board(curves, fitted, stops, ask, seed)
+        board.take(self._encoder.encode([start.params or {} for start in blind]), stops[0])
         if n_new and board.has_new:
-            picks = board.choose(ask.n - n_blind, n_new - n_blind)
+            picks = board.choose(ask.n - len(blind), n_new - len(blind), ask.epochs_left)
         else:
             picks = _closing(curves, board, ask.n)
-        assignments = (*blind, *self._assigned(curves, picks, n_blind))
+        assignments = (*blind, *self._assigned(curves, picks, len(blind)))
         return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, whatever a plan had in mind."""
         early = [number for number in numbers if number < self._n_startup]
-        points: list[Point | None] = self._startup(early, ask)
-        rest = list(numbers)[len(points) :]
+        begun = self._first(curves, early, ask)
+        rest = list(numbers)[len(early) :]
         fitted = self._fit(curves, ask) if rest else None
         if fitted is None:
-            return Proposal([*points, *self._startup(rest, ask)], ask.memory)
-        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+            return Proposal([*begun, *self._first(curves, rest, ask)], ask.memory)
+        stops = self._stops(curves)
         seed = mix(self._settings.seed, rest[0], curves.n_epochs)
         board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
+        board.take(self._encoder.encode(begun), stops[0])
         picks = board.choose(len(rest), len(rest))
         rows = [pick.point for pick in picks if pick.point is not None]
-        points += self._encoder.decode(np.array(rows)) if rows else []
-        return Proposal(points, fitted.memory)
+        chosen = self._encoder.decode(np.array(rows)) if rows else []
+        return Proposal([*begun, *chosen], fitted.memory)
 
     def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
         """Returns what becomes of running trials after an epoch."""
-        return at_targets(curves, numbers)
+        verdicts = at_targets(curves, numbers)
+        if not self.pauses:
+            going = [n for n, verdict in zip(numbers, verdicts, strict=True) if not verdict]
+            hopeless, self._memory = self.hopeless(curves, going, self._memory)
+            stopped = {n for n, is_hopeless in zip(going, hopeless, strict=True) if is_hopeless}
+            pairs = zip(numbers, verdicts, strict=True)
+            verdicts = [Verdict.STOP if n in stopped else verdict for n, verdict in pairs]
+        return verdicts
+
+    def hopeless(
+        self, curves: Curves, numbers: Sequence[int], memory: Note
+    ) -> tuple[list[bool], Note]:
+        """Tells which trials will hardly become the best one. They are judged at rungs only.
+
+        Args:
+            curves: All trials.
+            numbers: Running ones.
+            memory: As ``Ask.memory``.
+
+        Returns:
+            An answer for each, and the memory for the next time.
+        """
+        rows = curves.rows_of(numbers)
+        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        is_judged = np.isin(curves.epochs[rows], stops[:-1])
+        if not is_judged.any() or len(usable(curves)) <= self._n_startup:
+            return [False] * len(rows), memory
+        fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)
+        if fitted is None:
+            return [False] * len(rows), memory
+        # A model may be wrong about how curves go on: who is ahead now is never given up.
+        is_judged &= ~is_ahead(curves, rows)
+        chances = chances_to_win(fitted, rows)
+        return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
+
+    def _stops(self, curves: Curves) -> tuple[int, ...]:
+        if not self.pauses:
+            return (curves.horizon,)
+        return ladder(lowest_rung(curves), curves.horizon, _FACTOR)
 
     def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
@@ -125,38 +173,35 @@ class FreezeThaw:
         with_paused: bool = True,
     ) -> Board:
         pending = np.flatnonzero(is_pending(curves) & curves.has_point)
-        if len(pending):
-            epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
-            epochs = np.where(epochs > 0, epochs, stops[0])
-            fitted.posterior.assume(fitted.terrain.points(pending, epochs))
+        epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
+        coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
         paused = np.flatnonzero(is_free(curves) & with_paused)
         structures = Structures(self._encoder, ask.structural, ask.structure, ask.n)
         rng = np.random.default_rng(seed)
-        return Board(self._encoder, fitted, paused, stops, structures, rng)
+        return Board(self._encoder, fitted, coming, paused, stops, structures, rng)
 
-    def _startup(self, numbers: Sequence[int], ask: Ask) -> list[Point]:
+    def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
-        encoder, first, seed = self._encoder, self._settings.first, self._settings.seed
-        n_first = 0 if first is None else len(first)
-        rows = [
-            first[number]
-            if first is not None and number < n_first
-            # The sequence begins where the first points end, which took some of its values.
-            else startup_point(encoder, seed, number)[0]
-            for number in numbers
-        ]
+        rows = [row for n in numbers if (row := self._startup.row(n)) is not None]
         if not rows:
             return []
-        structures = Structures(encoder, ask.structural, ask.structure, len(rows))
-        rng = np.random.default_rng(mix(seed, numbers[0]))
-        return encoder.decode(structures.fitted(np.stack(rows), rng))
+        structures = Structures(self._encoder, ask.structural, ask.structure, len(rows))
+        rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
+        fitted = structures.fitted(np.stack(rows), rng)
+        seen = set(self._encoder.keys(curves.points))
+        return self._encoder.decode(fitted[new_rows(self._encoder, fitted, seen)])
 
     def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
         numbers = range(curves.next_number, curves.next_number + n)
-        points = self._startup(numbers, ask)
+        points = self._first(curves, numbers, ask)
+        n_first = self._startup.n_first
+        # First points are few and good: it pays to see more of their curves.
+        first_stop = max(epoch_stop, round(curves.horizon / _FIRST_SHARE))
         return tuple(
-            Start(number, self._params(point), epoch_stop, {"by": "startup"})
-            for number, point in zip(numbers, points, strict=True)
+            Start(number, self._params(point), first_stop, {"by": "knowledge"})
+            if number < n_first
+            else Start(number, self._params(point), epoch_stop, {"by": "startup"})
+            for number, point in zip(numbers, points, strict=False)
         )
 
     def _params(self, point: Point) -> Point | None:
@@ -181,7 +226,7 @@ class FreezeThaw:
 
 def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:
     """Chooses paused trials when no new ones may begin: those that may yet be the best."""
-    chances = board.chances()
+    chances = chances_to_win(board.fitted, board.paused)
     order = np.argsort(-chances, kind="stable")[:n]
     picks = [
         board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.candidates import startup_point
 from hpo.search.columns import Column, Floats
 from hpo.search.encoding import Encoder, Point
+from hpo.search.startup import even_point
 
 FILE: Final = "portfolio.toml"
 OPTIMIZER: Final = "optimizer"
@@ -83,9 +83,7 @@ def first_points(
     if "learning_rate" not in columns or len(known & columns.keys()) < _FEWEST_KNOWN:
         return None
     settled = {portfolio.usual_name(name): value for name, value in fixed.items()}
-    spread = (
-        encoder.decode(startup_point(encoder, seed, i))[0] for i in range(len(portfolio.points))
-    )
+    spread = (encoder.decode(even_point(encoder, seed, i))[0] for i in range(len(portfolio.points)))
     placed = [
         point
         for entry, around in zip(portfolio.points, spread, strict=True)

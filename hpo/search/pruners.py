@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from optuna.pruners import (
@@ -17,10 +17,12 @@ from optuna.pruners import (
     WilcoxonPruner,
 )
 
+from hpo.search.auto import choose
+from hpo.search.halving_pruner import HalvingPruner
 from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
 
-Factory: TypeAlias = Callable[[Mapping[str, Any], int], BasePruner]
+Factory: TypeAlias = Callable[[StudySpec], BasePruner]
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
@@ -28,7 +30,7 @@ def make_pruner(spec: StudySpec) -> BasePruner:
     if len(spec.directions) > 1:
         return NopPruner()
     with quietly():
-        return PRUNERS[spec.pruner.name](spec.pruner.options, spec.budget.epochs)
+        return PRUNERS[spec.pruner.name](spec)
 
 
 def decides_at(spec: StudySpec, epoch: int) -> bool:
@@ -53,19 +55,47 @@ def lowest_rung(epochs: int, reduction_factor: int) -> int:
     return max(1, epochs // reduction_factor**2)
 
 
-def _asha(options: Mapping[str, Any], epochs: int) -> BasePruner:
+def _auto(spec: StudySpec) -> BasePruner:
+    return PRUNERS[choose(spec, can_pause=False).scheduler](spec)
+
+
+def _model(spec: StudySpec) -> BasePruner:
+    # Brings torch, which other pruners do without.
+    from hpo.search.model_sampler import ModelPruner
+    from hpo.search.settings import settings_of
+
+    return ModelPruner(spec.space, settings_of(spec, can_pause=False))
+
+
+def _asha(spec: StudySpec) -> BasePruner:
+    options = spec.pruner.options
     factor = int(options.get("reduction_factor", 3))
-    defaults = {"reduction_factor": factor, "min_resource": lowest_rung(epochs, factor)}
-    return SuccessiveHalvingPruner(**{**defaults, **options})
+    lowest = options.get("min_resource", lowest_rung(spec.budget.epochs, factor))
+    if set(options) <= {"reduction_factor", "min_resource"} and lowest != "auto":
+        return HalvingPruner(int(lowest), factor)
+    return SuccessiveHalvingPruner(
+        **{"reduction_factor": factor, "min_resource": lowest, **options}
+    )
+
+
+def _hyperband(spec: StudySpec) -> BasePruner:
+    return HyperbandPruner(**{"max_resource": spec.budget.epochs, **spec.pruner.options})
+
+
+def _plain(pruner: Callable[..., BasePruner], **defaults: Any) -> Factory:
+    return lambda spec: pruner(**{**defaults, **spec.pruner.options})
 
 
 PRUNERS: dict[str, Factory] = {
-    "none": lambda options, epochs: NopPruner(),
-    "median": lambda options, epochs: MedianPruner(**options),
-    "percentile": lambda options, epochs: PercentilePruner(**{"percentile": 25.0, **options}),
-    "threshold": lambda options, epochs: ThresholdPruner(**options),
-    "patient": lambda options, epochs: PatientPruner(None, **{"patience": 3, **options}),
-    "wilcoxon": lambda options, epochs: WilcoxonPruner(**options),
+    "auto": _auto,
+    "none": _plain(NopPruner),
+    "median": _plain(MedianPruner),
+    "percentile": _plain(PercentilePruner, percentile=25.0),
+    "threshold": _plain(ThresholdPruner),
+    "patient": _plain(PatientPruner, wrapped_pruner=None, patience=3),
+    "wilcoxon": _plain(WilcoxonPruner),
     "asha": _asha,
-    "hyperband": lambda options, epochs: HyperbandPruner(**{"max_resource": epochs, **options}),
+    "hyperband": _hyperband,
+    "bohb": _hyperband,
+    "freeze-thaw": _model,
 }

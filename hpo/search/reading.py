@@ -47,8 +47,8 @@ def curves_of(study: Study, encoder: Encoder) -> tuple[Curves, Mapping[int, int]
     curves = history.curves()
     if not encoder.has_conditions:
         # Ranges have changed in between: a point with a value outside of them is none of these.
-        partly = np.isnan(curves.points).any(axis=1)
-        curves = replace(curves, points=np.where(partly[:, None], np.nan, curves.points))
+        partly = np.isnan(curves.points).any(axis=1, keepdims=True)
+        curves = replace(curves, points=np.where(partly, np.nan, curves.points))
     return curves, epochs
 
 

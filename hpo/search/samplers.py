@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
@@ -16,8 +15,11 @@ from optuna.samplers import (
     TPESampler,
 )
 
+from hpo.search.auto import AUTO, choose
+from hpo.search.cma import CmaSampler
 from hpo.search.grid import GridSampler
 from hpo.search.quiet import quietly
+from hpo.search.seeds import mix
 from hpo.spec.study import StudySpec
 
 SamplerOf: TypeAlias = Callable[[int], BaseSampler]
@@ -39,11 +41,6 @@ def sampler_factory(spec: StudySpec) -> SamplerOf:
     return sampler_of
 
 
-def mix(*parts: int) -> int:
-    """Returns one 32-bit seed made of several numbers, unrelated for neighbouring ones."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
 def _grid(spec: StudySpec) -> SamplerOf:
     sampler = GridSampler(spec.space)
     return lambda seed: sampler
@@ -55,6 +52,24 @@ def _qmc(spec: StudySpec) -> SamplerOf:
     return lambda seed: QMCSampler(**options)
 
 
+def _auto(spec: StudySpec) -> SamplerOf:
+    chosen = choose(spec, can_pause=False).sampler
+    if chosen != AUTO:
+        return SAMPLERS[chosen](spec)
+    # Brings torch, which other samplers do without.
+    from hpo.search.model_sampler import ModelSampler
+    from hpo.search.settings import settings_of
+
+    # It seeds itself by the trial's number, and remembers what it has learnt.
+    sampler = ModelSampler(seed=spec.seed, space=spec.space, settings=settings_of(spec))
+    return lambda seed: sampler
+
+
+def _cmaes(spec: StudySpec) -> SamplerOf:
+    sampler = CmaSampler(seed=spec.seed, **spec.sampler.options)
+    return lambda seed: sampler
+
+
 def _seeded(cls: type[BaseSampler], **defaults: Any) -> Callable[[StudySpec], SamplerOf]:
     def factory(spec: StudySpec) -> SamplerOf:
         options = {**defaults, **spec.sampler.options}
@@ -64,11 +79,13 @@ def _seeded(cls: type[BaseSampler], **defaults: Any) -> Callable[[StudySpec], Sa
 
 
 SAMPLERS: dict[str, Callable[[StudySpec], SamplerOf]] = {
+    "auto": _auto,
     "random": _seeded(RandomSampler),
     "grid": _grid,
     "qmc": _qmc,
     "tpe": _seeded(TPESampler),
     "gp": _seeded(GPSampler, warn_independent_sampling=False),
+    "cmaes": _cmaes,
     "nsga2": _seeded(NSGAIISampler),
     "nsga3": _seeded(NSGAIIISampler),
 }

@@ -11,12 +11,12 @@ from hpo.search.curves import Curves
 from hpo.search.decisions import Ask, Plan, Verdict
 from hpo.search.density import Density
 from hpo.search.encoding import Encoder
-from hpo.search.freeze_thaw import FreezeThaw, Settings
+from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.halving import Halving, Rules
-from hpo.search.portfolio import Portfolio, first_points, shipped
+from hpo.search.portfolio import Portfolio
 from hpo.search.proposing import Elsewhere, Proposal, Proposer
+from hpo.search.settings import settings_of
 from hpo.search.stopping import RULES, Stopping
-from hpo.spec.space import Fixed
 from hpo.spec.study import StudySpec
 
 
@@ -79,9 +79,7 @@ def make_scheduler(
     """
     choice = choose(spec, can_pause=can_pause)
     encoder = Encoder.of_space(spec.space)
-    fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
-    first = first_points(portfolio or shipped(), encoder, fixed, spec.seed)
-    settings = Settings(seed=spec.seed, first=first, proposes=choice.sampler == AUTO)
+    settings = settings_of(spec, can_pause=can_pause, portfolio=portfolio)
     parts = _Parts(spec, choice, encoder, FreezeThaw(encoder, settings))
     return SCHEDULERS[choice.scheduler](parts)
 

@@ -75,6 +75,8 @@ class Structures:
         is_chosen = np.zeros(len(rows), dtype=bool)
         for values in self._chosen:
             # -1 stands for not applying, which is no coordinate.
-            apart = np.nan_to_num(rows[:, self._columns], nan=-1.0) - np.nan_to_num(values, nan=-1.0)
+            apart = np.nan_to_num(rows[:, self._columns], nan=-1.0) - np.nan_to_num(
+                values, nan=-1.0
+            )
             is_chosen |= (np.abs(apart) < SAME).all(axis=1)
         return is_chosen

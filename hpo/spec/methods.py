@@ -37,7 +37,15 @@ _GENETIC: Final[Options] = {
     "swapping_prob": _PROBABILITY,
 }
 
+_BRACKETS: Final[Options] = {
+    "min_resource": _FROM_1,
+    "max_resource": WordOrWhole("auto", _FROM_1),
+    "reduction_factor": _FROM_2,
+    "bootstrap_count": _FROM_0,
+}
+
 SAMPLERS: Final[Mapping[str, Options]] = {
+    "auto": {},
     "random": {},
     "grid": {},
     "qmc": {"qmc_type": Word(("sobol", "halton")), "scramble": Flag()},
@@ -49,11 +57,18 @@ SAMPLERS: Final[Mapping[str, Options]] = {
         "constant_liar": Flag(),
     },
     "gp": {"n_startup_trials": _FROM_0, "deterministic_objective": Flag()},
+    "cmaes": {
+        "n_startup_trials": _FROM_0,
+        "sigma0": Number(0),
+        "popsize": _FROM_2,
+        "consider_pruned_trials": Flag(),
+    },
     "nsga2": _GENETIC,
     "nsga3": {**_GENETIC, "dividing_parameter": _FROM_1},
 }
 
 PRUNERS: Final[Mapping[str, Options]] = {
+    "auto": {},
     "none": {},
     "median": _RANKED,
     "percentile": {"percentile": Number(0, 100), **_RANKED},
@@ -66,21 +81,13 @@ PRUNERS: Final[Mapping[str, Options]] = {
         "min_early_stopping_rate": _FROM_0,
         "bootstrap_count": _FROM_0,
     },
-    "hyperband": {
-        "min_resource": _FROM_1,
-        "max_resource": WordOrWhole("auto", _FROM_1),
-        "reduction_factor": _FROM_2,
-        "bootstrap_count": _FROM_0,
-    },
+    "hyperband": _BRACKETS,
+    "bohb": _BRACKETS,
+    "freeze-thaw": {},
 }
 
 METHODS: Final[Mapping[str, Mapping[str, Options]]] = {"sampler": SAMPLERS, "pruner": PRUNERS}
 DEFAULT_METHOD: Final = {"sampler": "tpe", "pruner": "asha"}
-# Whoever can write to a shared database could run code on every worker.
-REFUSED: Final[Mapping[str, str]] = {
-    "cmaes": "Optuna's cmaes is not offered: it loads pickled state from the database; "
-    "use gp or tpe"
-}
 
 
 def read_method(role: str, value: Any, findings: Findings) -> dict[str, Any]:
@@ -112,9 +119,6 @@ def _named(
     role: str, name: Any, options: Mapping[str, Any], at_name: Findings, findings: Findings
 ) -> dict[str, Any]:
     allowed = METHODS[role]
-    if isinstance(name, str) and name in REFUSED:
-        at_name.add(REFUSED[name])
-        return {}
     if not isinstance(name, str) or name not in allowed:
         hint = did_you_mean(name, allowed) if isinstance(name, str) else ""
         at_name.add(f"no {role} is called {show(name)}{hint or '; allowed: ' + ', '.join(allowed)}")
@@ -135,13 +139,21 @@ def _check_together(name: str, options: Mapping[str, Any], findings: Findings) -
     match name, options:
         case "tpe", {"group": True, "multivariate": False}:
             findings.add("group = true needs multivariate = true")
+        case "cmaes", {"sigma0": size} if size <= 0:
+            findings.add(f"sigma0 must be above 0; found {show(size)}")
         case "threshold", {"lower": low, "upper": high} if low > high:
             findings.add(f"lower must not be above upper; found {show(low)} and {show(high)}")
         case "threshold", _ if "lower" not in options and "upper" not in options:
             findings.add("threshold needs lower, upper or both")
         case "asha", {"min_resource": "auto", "bootstrap_count": int(n)} if n > 0:
             findings.add('bootstrap_count needs a min_resource other than "auto"')
-        case "hyperband", {"max_resource": "auto", "bootstrap_count": int(n)} if n > 0:
+        case "hyperband" | "bohb", {"max_resource": "auto", "bootstrap_count": int(n)} if n > 0:
             findings.add('bootstrap_count needs a max_resource other than "auto"')
-        case "hyperband", {"min_resource": int(low), "max_resource": int(high)} if low > high:
+        case (
+            ("hyperband" | "bohb"),
+            {
+                "min_resource": int(low),
+                "max_resource": int(high),
+            },
+        ) if low > high:
             findings.add(f"min_resource must not be above max_resource; found {low} and {high}")

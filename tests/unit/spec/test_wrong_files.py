@@ -281,7 +281,7 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "unknown engine": (
         {"metric": 'engine = "turbo"'},
-        ['engine: must be "auto" or "solo"; found "turbo"'],
+        ['engine: must be "auto", "solo" or "fused"; found "turbo"'],
     ),
     "negative seed": ({"metric": "seed = -1"}, ["seed: must be at least 0; found -1"]),
     "large seed": (
@@ -295,8 +295,8 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     "unknown pruner": (
         {"pruner": '[pruner]\nname = "scissors"'},
         [
-            'pruner.name: no pruner is called "scissors"; allowed: none, median, percentile, '
-            "threshold, patient, wilcoxon, asha, hyperband"
+            'pruner.name: no pruner is called "scissors"; allowed: auto, none, median, '
+            "percentile, threshold, patient, wilcoxon, asha, hyperband, bohb, freeze-thaw"
         ],
     ),
     "options of a sampler": (
@@ -338,12 +338,9 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
         },
         ['space.momentum: sampler = "grid" needs a step; it is continuous'],
     ),
-    "sampler that unpickles": (
-        {"sampler": 'sampler = "cmaes"'},
-        [
-            "sampler: Optuna's cmaes is not offered: it loads pickled state from the database; "
-            "use gp or tpe"
-        ],
+    "first step of no size": (
+        {"sampler": 'sampler = { name = "cmaes", sigma0 = 0.0 }'},
+        ["sampler: sigma0 must be above 0; found 0.0"],
     ),
     "nothing left to train on": (
         {"validation": "[validation]\nval_fraction = 0.5\ntest_fraction = 0.5"},

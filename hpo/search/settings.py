@@ -1,0 +1,27 @@
+"""How our own model searches a study."""
+
+from __future__ import annotations
+
+from hpo.search.auto import AUTO, choose
+from hpo.search.encoding import Encoder
+from hpo.search.freeze_thaw import Settings
+from hpo.search.portfolio import Portfolio, first_points, shipped
+from hpo.spec.space import Fixed
+from hpo.spec.study import StudySpec
+
+
+def settings_of(
+    spec: StudySpec, *, can_pause: bool = True, portfolio: Portfolio | None = None
+) -> Settings:
+    """Returns the settings for a study.
+
+    Args:
+        spec: The study.
+        can_pause: Whether trials can be put aside and continued.
+        portfolio: First points; those that come with the package by default.
+    """
+    fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
+    encoder = Encoder.of_space(spec.space)
+    first = first_points(portfolio or shipped(), encoder, fixed, spec.seed)
+    proposes = choose(spec, can_pause=can_pause).sampler == AUTO
+    return Settings(seed=spec.seed, first=first, proposes=proposes, pauses=can_pause)
