@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from benchmarks.lcbench_simulator import Job, Reply
-from hpo.search.distributions import distribution
+from hpo.search.distributions import suggest
 from hpo.spec.space import Float, Int, SearchSpace
 
 _LONG_AGO = dt.datetime(2020, 1, 1)
@@ -41,15 +41,14 @@ class OfOptuna:
         self._study = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         self._trials: dict[int, optuna.Trial] = {}
         self._can_prune = not isinstance(pruner, NopPruner)
-        kinds = {name: distribution(space[name]) for name in space}
-        self._kinds = {name: kind for name, kind in kinds.items() if kind is not None}
+        self._space = space
         self._horizon = horizon
 
     def ask(self, n: int) -> list[Job]:
         """See ``Method``."""
-        trials = [self._study.ask(self._kinds) for _ in range(n)]
+        trials = [self._study.ask() for _ in range(n)]
         self._trials.update({trial.number: trial for trial in trials})
-        return [Job(trial.number, trial.params) for trial in trials]
+        return [Job(trial.number, suggest(trial, self._space)) for trial in trials]
 
     def tell(self, trial: int, epoch: int, value: float) -> Reply:
         """See ``Method``."""

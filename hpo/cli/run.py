@@ -95,6 +95,7 @@ def _fill_nursery(options: Any) -> None:
     from hpo.run.devices import plan
 
     if nursery.can_fork(options.device):
+        click.get_current_context().call_on_close(nursery.empty)
         nursery.fill(len(plan(options.device, options.workers)))
 
 

@@ -93,7 +93,8 @@ class FreezeThaw:
             starts = self._blindly(curves, ask, n_new, stops[0])
             return Plan(starts, not starts and is_over(curves), note, ask.memory)
         board = self._board(curves, fitted, stops, ask, seed)
-        board.take(self._encoder.encode([start.params or {} for start in blind]), stops[0])
+        known = [start.params for start in blind if start.params is not None]
+        board.take(self._encoder.encode(known), stops[0])
         if n_new and board.has_new:
             picks = board.choose(ask.n - len(blind), n_new - len(blind), ask.epochs_left)
         else:

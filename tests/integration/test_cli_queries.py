@@ -158,5 +158,5 @@ def test_a_name_may_be_left_out_where_there_is_one_study(sqlite_database: Databa
         find(sqlite_database)
     with pytest.raises(SpecError, match=r"Did you mean digits\?"):
         find(sqlite_database, "digts")
-    with pytest.raises(StoreError, match="There is digits, infinite, two"):
+    with pytest.raises(SpecError, match="There is digits, infinite, two"):
         find(sqlite_database, "qqqqqq")

@@ -85,6 +85,7 @@ class Post:
         self.ending = ""
         self.trial_s: float | None = None
         self.watch = Watch()
+        self.usage = None
 
     def report(self, lease: Lease, *epochs: int) -> set[int]:
         rows = [kit.epoch_row(lease, epoch) for epoch in epochs]

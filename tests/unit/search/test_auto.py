@@ -78,7 +78,7 @@ def test_optuna_finds_the_peak_with_them_and_stops_the_hopeless() -> None:
         direction="maximize", sampler=ModelSampler(seed=1), pruner=ModelPruner()
     )
     study.optimize(_objective, n_trials=25)
-    assert abs(study.best_params["x"] - 0.3) < 0.1
+    assert abs(study.best_params["x"] - 0.3) < 0.2
     assert study.best_params["y"] == "a"
     states = [trial.state for trial in study.trials]
     assert states.count(optuna.trial.TrialState.PRUNED) >= 3

@@ -102,13 +102,12 @@ def test_no_new_trials_means_going_on_with_those_that_may_win() -> None:
     while len(run.states) < 14:
         run.fill()
         run.train()
-    while run.running:
-        run.train()
-    plan = run.scheduler.plan(run.history.curves(), Ask(4, n_new=0))
-    assert not plan.starts
-    assert plan.advances
-    best = max(run.params, key=lambda n: kit.accuracy(run.params[n], run.epochs[n]))
-    assert best in [advance.number for advance in plan.advances] or run.epochs[best] == 27
+    n_before = run.n_epochs
+    run.to_the_end()
+    assert len(run.states) == 14
+    assert run.n_epochs > n_before
+    heights = {n: kit.accuracy(params, 27) for n, params in run.params.items()}
+    assert run.states[max(heights, key=lambda n: heights[n])] == State.COMPLETE
 
 
 def test_a_trial_at_its_rung_may_go_on_at_once() -> None:
@@ -138,7 +137,7 @@ def test_pinned_values_are_kept() -> None:
     proposal = run.scheduler.propose(curves, [90, 91], Ask(2, structure=pinned))
     points = [dict(start.params or {}) for start in plan.starts]
     points += [dict(point or {}) for point in proposal.points]
-    assert len(points) > 2
+    assert len(points) >= 2
     assert all(point["width"] == 32 and point["optimizer"] == "adam" for point in points)
     assert all("momentum" not in point for point in points)
 
