@@ -35,6 +35,8 @@ def test_every_plan_of_a_study_can_be_made_again() -> None:
         texts.append(Record.of(curves, before, ask, plan).to_json())
         plans.append(plan)
         before = curves
+        if plan.finished:
+            break
         run.train()
     assert any(plan.advances for plan in plans)
     records = [Record.from_json(text) for text in texts]
