@@ -20,7 +20,7 @@ import numpy.typing as npt
 from hpo.spec.space import Float, Int, SearchSpace
 
 EPOCHS = 52
-_TIME, _ACCURACY = 0, 1
+_ACCURACY = 1
 SPACE = SearchSpace(
     {
         "batch_size": Int(16, 512, log=True),
@@ -42,13 +42,11 @@ class Known:
         best: The best validation accuracy that anybody has found, in percent.
         best_params: Its params.
         median: Median over random full trainings of the best accuracy at any epoch.
-        seconds: Mean predicted time of a full training.
     """
 
     best: float
     best_params: Mapping[str, Any]
     median: float
-    seconds: float
 
     def regret(self, value: float) -> float:
         """Returns how far a value is from the best: 0 the best, 1 the median training."""
@@ -60,7 +58,7 @@ class Surrogate:
 
     Args:
         folder: With model.onnx, encoding.json and config_space.json as YAHPO Gym has them, and
-            best.json: for each task its ``best``, ``best_config``, ``median`` and ``full_time``.
+            best.json: for each task its ``best``, ``best_config`` and ``median``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,8 +82,7 @@ class Surrogate:
             assert there["log"] == parameter.log, name
         best = json.loads((folder / "best.json").read_text())
         self.known = {
-            task: Known(b["best"], b["best_config"], b["median"], b["full_time"])
-            for task, b in best.items()
+            task: Known(b["best"], b["best_config"], b["median"]) for task, b in best.items()
         }
 
     @property
@@ -98,21 +95,22 @@ class Surrogate:
         """The tasks for the final judgement only."""
         return [task for task in self.tasks if task not in self.development]
 
-    def curves(
-        self, points: Sequence[Mapping[str, Any]], task: str
+    def curve(
+        self, point: Mapping[str, Any], task: str
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Returns whole curves.
+        """Returns validation accuracy, in percent, and cost of each epoch: both [52].
 
-        Returns:
-            Validation accuracy in percent, and seconds from the start, after each epoch: both
-            [N, 52].
+        Every epoch costs one.
         """
+        return self.curves([point], task)[0], np.ones(EPOCHS)
+
+    def curves(self, points: Sequence[Mapping[str, Any]], task: str) -> npt.NDArray[np.float64]:
+        """Returns whole curves: validation accuracy in percent after each epoch, [N, 52]."""
         rows = np.array([[float(point[name]) for name in SPACE] for point in points])
         epochs = np.tile(np.arange(1, EPOCHS + 1), len(rows))[:, None]
         inputs = {
             "x_cont": np.hstack([epochs, np.repeat(rows, EPOCHS, 0)]).astype(np.float32),
             "x_cat": np.full((len(epochs), 1), self._codes[task], np.int32),
         }
-        found = self._session.run(None, inputs)[0].reshape(len(rows), EPOCHS, -1).astype(float)
-        seconds = np.maximum.accumulate(np.maximum(found[:, :, _TIME], 1e-3), axis=1)
-        return found[:, :, _ACCURACY], seconds
+        found = self._session.run(None, inputs)[0].reshape(len(rows), EPOCHS, -1)
+        return np.asarray(found[:, :, _ACCURACY], dtype=np.float64)

@@ -47,12 +47,14 @@ class Outcome:
         trace: Share of the budget that was spent at each improvement, and the value.
         n_trials: Trials begun.
         n_full: Trials trained to the end.
+        n_epochs: Epochs trained of all trials.
         ask_s: Seconds of each question for jobs.
     """
 
     trace: list[tuple[float, float]] = field(default_factory=list)
     n_trials: int = 0
     n_full: int = 0
+    n_epochs: int = 0
     ask_s: list[float] = field(default_factory=list)
 
     def best(self, fraction: float) -> float:
@@ -63,8 +65,8 @@ class Outcome:
 
 @dataclass
 class _Trial:
-    values: np.ndarray
-    costs: np.ndarray
+    values: Sequence[float]
+    costs: Sequence[float]
     n_epochs: int = 0
 
 
@@ -86,7 +88,7 @@ class Simulation:
     def __init__(
         self,
         method: Method,
-        curve: Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray]],
+        curve: Callable[[Mapping[str, Any]], tuple[Sequence[float], Sequence[float]]],
         horizon: int,
         n_workers: int,
         is_stack: bool = False,
@@ -127,6 +129,7 @@ class Simulation:
                     break
             n_idle = self._assign(n_free, outcome) if n_free > n_idle else n_free
         outcome.n_trials = len(self._trials)
+        outcome.n_epochs = sum(one.n_epochs for one in self._trials.values())
         outcome.n_full = sum(one.n_epochs == self._horizon for one in self._trials.values())
         return outcome
 

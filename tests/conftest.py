@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,39 @@ _SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
 GetServer = Callable[[str], Server]
 
 
-@pytest.fixture(scope="session")
-def server_of() -> Iterator[GetServer]:
-    """The server of a dialect, started once for all tests and stopped after the last.
+def start_server(dialect: str, **options: Any) -> Server:
+    """Starts a server of a dialect; the caller removes it.
 
     Where its programs are missing the test is skipped, and fails in CI.
     """
+    try:
+        return _SERVERS[dialect](**options)
+    except MissingServer as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"{error}; CI must have it", pytrace=False)
+        pytest.skip(str(error))
+
+
+@contextmanager
+def servers() -> Iterator[GetServer]:
+    """Gives the server of a dialect, started when it is first asked for, and removes them all."""
     running: dict[str, Server] = {}
 
     def get(dialect: str) -> Server:
         if dialect not in running:
-            try:
-                running[dialect] = _SERVERS[dialect]()
-            except MissingServer as error:
-                if os.environ.get("CI"):
-                    pytest.fail(f"{error}; CI must have it", pytrace=False)
-                pytest.skip(str(error))
+            running[dialect] = start_server(dialect)
         return running[dialect]
 
     yield get
     for server in running.values():
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def server_of() -> Iterator[GetServer]:
+    """The server of a dialect, started once for all tests and stopped after the last."""
+    with servers() as get:
+        yield get
 
 
 @pytest.fixture(params=DIALECTS)

@@ -171,7 +171,8 @@ def _trials(view: View) -> str:
     done = text.count(n_finished)
     if n_trials is None:
         return f"{done} trial{'s' * (n_finished != 1)}"
-    return f"{done}/{text.count(n_trials)} trials"
+    beyond = text.beyond(n_finished, n_trials)
+    return f"{done}/{text.count(max(n_trials, n_finished))} trials{beyond}"
 
 
 def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
@@ -187,6 +188,9 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
         found.append((f"{text.count(counts.failed)} failed", "red"))
     if is_in_epochs(view.subject):
         found.append((_epochs(view), ""))
+    mean = view.snapshot.usage.mean
+    if mean >= 1.05:
+        found.append((f"{mean:.1f} lanes a stack", ""))
     per_s = view.overall_per_s if ended else view.trials_per_s
     if per_s:
         found.append((text.rate(per_s), ""))
@@ -198,22 +202,24 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
 
 
 def _epochs(view: View) -> str:
-    full = _full_epochs(view.subject)
+    full = _full_epochs(view)
     n_epochs = text.count(view.snapshot.n_epochs)
     return f"{n_epochs} epochs" if full is None else f"{n_epochs} of {text.count(full)} epochs"
 
 
-def _full_epochs(subject: Subject) -> int | None:
+def _full_epochs(view: View) -> int | None:
+    subject, n_finished = view.subject, view.snapshot.counts.finished
     assert subject.spec is not None
     budget = subject.spec.budget
-    by_trials = None if subject.n_trials is None else subject.n_trials * budget.epochs
+    n_trials = None if subject.n_trials is None else max(subject.n_trials, n_finished)
+    by_trials = None if n_trials is None else n_trials * budget.epochs
     known = [n for n in (by_trials, budget.total_epochs) if n is not None]
     return min(known) if known else None
 
 
 def _share(view: View) -> float:
     if view.subject.n_trials:
-        return view.snapshot.counts.finished / view.subject.n_trials
+        return min(1.0, view.snapshot.counts.finished / view.subject.n_trials)
     if view.left_s is not None:
         return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9)
     return 0.0

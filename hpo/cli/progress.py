@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hpo.cli import frame
-from hpo.errors import StoreError
+from hpo.errors import SpecError, StoreError
 from hpo.report import text
 from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_left_s, trials_per_s
 from hpo.report.queries import Subject, find
@@ -70,7 +70,7 @@ class Tracker:
     def _read(self) -> Snapshot:
         try:
             # Its budget and state may have changed: `hpo update`, `hpo pause`.
-            self.subject = find(self.session.db, self.session.study.name)
+            self.subject = self._find()
             return snapshot(
                 self.session.db,
                 self.subject,
@@ -82,6 +82,13 @@ class Tracker:
             if not self.session.db.is_outage(error):
                 raise
             return self._snapshot
+
+    def _find(self) -> Subject:
+        try:
+            return find(self.session.db, self.session.study.name)
+        except SpecError as error:
+            # Nobody has mistyped it: it was there a moment ago.
+            raise StoreError(f"{error}; was it deleted?") from error
 
     def _view(self, now_s: float) -> frame.View:
         last = self._moments[-1]
@@ -214,11 +221,7 @@ def follow(session: Session, console: Console, storage: str | None) -> RunEnd:
 def heading(session: Session) -> list[str]:
     """Returns who works where: the study, its database, the workers, the engine."""
     workers = f"{session.n_workers} worker{'s' * (session.n_workers > 1)} on {session.device}"
-    engine = session.engine
-    if session.study.spec.objective:
-        engine = session.study.spec.objective
-    elif session.capacity > 1:
-        engine = f"{engine}, up to {session.capacity} lanes"
+    engine = session.study.spec.objective or f"engine {session.engine}"
     return [session.study.name, session.db.masked_url, workers, engine]
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpo.cli.messages import complain
 from hpo.cli.options import Command, NearestChoice, machine_options, storage_option
 from hpo.errors import SpecError
+from hpo.report.text import limit
 from hpo.spec.methods import METHODS
+
+if TYPE_CHECKING:
+    from hpo.spec.study import Budget
+    from hpo.store.studies import StudyRecord
 
 BUDGET = "Instead of the study file's"
 
@@ -57,7 +62,9 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     _fill_nursery(options)
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
-    _follow(start(prepared.spec, prepared.base_dir, options), options.storage)
+    session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
+    _tell_kept_budget(prepared.spec.budget, session.study)
+    _follow(session, options.storage)
 
 
 @click.command(cls=Command)
@@ -88,6 +95,7 @@ def _fill_nursery(options: Any) -> None:
     from hpo.run.devices import plan
 
     if nursery.can_fork(options.device):
+        click.get_current_context().call_on_close(nursery.empty)
         nursery.fill(len(plan(options.device, options.workers)))
 
 
@@ -100,6 +108,17 @@ def _follow(session: Any, storage: str | None) -> None:
         complain(end.message, end.hint)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)
+
+
+def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
+    """Says that the budget is not what this command gives: somebody has updated it since."""
+    kept = [
+        f"{name.replace('_', ' ')} {limit(held)} (not {limit(asked)})"
+        for name, held in study.budget
+        if held != (asked := getattr(given, name))
+    ]
+    if kept:
+        click.echo(f"{study.name} keeps the budget that `hpo update` gave it: {', '.join(kept)}")
 
 
 def _options(given: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from hpo.report import text
 from hpo.report.overview import Ending, EventRow, Overview, describe
 from hpo.report.tables import STATE_STYLES
 from hpo.spec.study import StudySpec
+from hpo.store.stacks import Usage
 
 _REASONS = {
     "oom": "out of memory",
@@ -40,6 +41,8 @@ def sheet(page: Overview, where: str) -> list[Text]:
         found = [ending for ending in page.endings if ending.state == state]
         if found:
             lines += _section(title, {_REASONS.get(e.kind, e.kind): _example(e) for e in found})
+    if page.alone:
+        lines += _section("alone", {str(i): why for i, why in enumerate(page.alone, 1)})
     if page.workers:
         lines += _section(
             "workers",
@@ -73,6 +76,7 @@ def record(page: Overview) -> dict[str, Any]:
         if page.best is None
         else {"number": page.best.number, "value": page.best.value},
         "endings": [vars(ending) for ending in page.endings],
+        "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
         "workers": [dataclasses.asdict(worker) for worker in page.workers],
         "events": [vars(event) for event in page.events],
         "created_at": subject.created_at,
@@ -96,11 +100,15 @@ def _facts(page: Overview) -> dict[str, str]:
     facts: dict[str, str] = {}
     if subject.spec is not None:
         facts |= _method(subject.spec)
+        if subject.spec.task is not None:
+            facts["engine"] = engine(subject.spec.engine, page.usage)
     facts["optimises"] = ", ".join(
         f"{direction} {metric}"
         for metric, direction in zip(subject.metrics, subject.directions, strict=True)
     )
     of_budget = "" if subject.n_trials is None else f" of {text.count(subject.n_trials)}"
+    if beyond := text.beyond(counts.finished, subject.n_trials):
+        of_budget = beyond
     states = [f"{text.count(n)} {name}" for name, n in vars(counts).items() if n]
     facts["trials"] = f"{text.count(counts.finished)}{of_budget}" + (
         f": {', '.join(states)}" if states else ""
@@ -133,8 +141,15 @@ def _method(spec: StudySpec) -> dict[str, str]:
         **{name: str(value) for name, value in what.items()},
         "sampler": _named(spec.sampler.name, spec.sampler.options),
         "pruner": _named(spec.pruner.name, spec.pruner.options),
-        "engine": spec.engine,
     }
+
+
+def engine(name: str, usage: Usage) -> str:
+    """Returns which engine trains, how many lanes, and how full its stacks were."""
+    if not usage.stack_epochs:
+        return name
+    now = f"{text.count(usage.lanes)} lane{'s' * (usage.lanes != 1)} now, " if usage.lanes else ""
+    return f"{name}: {now}{usage.mean:.1f} lanes a stack on average"
 
 
 def _named(name: str, options: dict[str, Any]) -> str:

@@ -80,11 +80,12 @@ def _record(row: StudyRow) -> dict[str, Any]:
 
 def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
     subject = row.subject
-    budget = "" if subject.n_trials is None else f"/{subject.n_trials}"
+    n = row.counts.finished
+    budget = "" if subject.n_trials is None else f"/{max(n, subject.n_trials)}"
     return {
         "name": subject.name,
         "state": subject.state,
-        "trials": f"{row.counts.finished}{budget}",
+        "trials": f"{n}{budget}{text.beyond(n, subject.n_trials)}",
         "best": row.best,
         "metric": subject.metric,
         "workers": row.n_workers,

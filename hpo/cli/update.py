@@ -14,12 +14,12 @@ from hpo.cli.control import open_study
 from hpo.cli.options import Command, F, storage_option
 from hpo.errors import SpecError
 from hpo.report import text
+from hpo.report.text import NO_LIMIT
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import studies, workers
 from hpo.store.database import Database
 from hpo.store.studies import StudyRecord
 
-NO_LIMIT = "none"
 ENDS = ("trials", "total_epochs", "hours", "target")
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _HOUR = datetime.timedelta(hours=1)
@@ -147,20 +147,14 @@ def _hours(db: Database, record: StudyRecord, deadline: str) -> float | str:
 def _told(before: StudyRecord, after: StudyRecord) -> str:
     old, new = before.budget, after.budget
     changes = [
-        f"{name.replace('_', ' ')} {_shown(getattr(old, name))} -> {_shown(getattr(new, name))}"
-        for name in Budget.model_fields
-        if getattr(old, name) != getattr(new, name)
+        f"{name.replace('_', ' ')} {text.limit(held)} -> {text.limit(holds)}"
+        for name, held in old
+        if held != (holds := getattr(new, name))
     ]
     until = ""
     if after.deadline_at != before.deadline_at and after.deadline_at is not None:
         until = f" (until {after.deadline_at:%Y-%m-%d %H:%M} UTC)"
     return ", ".join(changes) + until if changes else "its budget is this already"
-
-
-def _shown(value: float | None) -> str:
-    if value is None:
-        return NO_LIMIT
-    return f"{value:g}" if isinstance(value, float) else text.count(value)
 
 
 def _outcome(db: Database, before: StudyRecord, after: StudyRecord) -> str:

@@ -13,10 +13,11 @@ from hpo.report.progress import epochs_spent
 from hpo.report.queries import GRACE_S, Counts, Subject, count_states
 from hpo.report.trials import TrialRow, best_trial
 from hpo.spec.space import Categorical, Fixed, Parameter
-from hpo.store import roster
+from hpo.store import roster, stacks
 from hpo.store.database import Database
 from hpo.store.optuna_tables import name_of, trials
 from hpo.store.roster import WorkerRow
+from hpo.store.stacks import Usage
 from hpo.store.tables import hpo_event
 
 N_EVENTS = 8
@@ -56,6 +57,8 @@ class Overview:
     """A study on one page.
 
     Attributes:
+        usage: How full the stacks of all its workers were.
+        alone: Why some trials train one by one.
         endings: How trials ended PRUNED or FAIL, the most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
@@ -66,6 +69,8 @@ class Overview:
     n_epochs: int
     best: TrialRow | None
     workers: tuple[WorkerRow, ...]
+    usage: Usage
+    alone: tuple[str, ...]
     endings: tuple[Ending, ...]
     events: tuple[EventRow, ...]
     now: datetime.datetime
@@ -81,6 +86,8 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             n_epochs=epochs_spent(conn, subject.study_id),
             best=best_trial(conn, subject),
             workers=live,
+            usage=stacks.usage(conn, subject.study_id),
+            alone=_alone(conn, subject.study_id),
             endings=_endings(conn, subject.study_id),
             events=_events(conn, subject.study_id),
             now=db.now(conn),
@@ -121,6 +128,12 @@ def _endings(conn: Connection, study_id: int) -> tuple[Ending, ...]:
         Ending(state, kind or state, n, number, message or "")
         for state, kind, n, number, message in conn.execute(query)
     )
+
+
+def _alone(conn: Connection, study_id: int) -> tuple[str, ...]:
+    event = hpo_event.c
+    statement = sa.select(event.message).where(event.study_id == study_id, event.kind == "alone")
+    return tuple(conn.scalars(statement.distinct().order_by(event.message)))
 
 
 def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:

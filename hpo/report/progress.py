@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.queries import Counts, Subject, count_states
 from hpo.report.trials import TrialRow, best_trial
+from hpo.store import stacks
 from hpo.store.database import Database
 from hpo.store.optuna_tables import trials
+from hpo.store.stacks import Usage
 from hpo.store.tables import hpo_event, hpo_lease, hpo_study
+
+NO_USAGE: Final = Usage(lanes=0, lane_epochs=0, stack_epochs=0)
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,14 @@ class Snapshot:
         n_epochs: Epochs spent by all trials, running ones included.
         best: The best complete trial; None while there is none, and for several objectives.
         failure: The first trial that failed after the event that was asked for.
+        usage: How full the stacks of its workers were.
     """
 
     counts: Counts
     n_epochs: int
     best: TrialRow | None
     failure: Failure | None
+    usage: Usage = NO_USAGE
 
 
 def snapshot(
@@ -58,6 +65,7 @@ def snapshot(
             n_epochs=epochs_spent(conn, subject.study_id),
             best=best_trial(conn, subject, known=best) if counts.complete else None,
             failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
+            usage=stacks.usage(conn, subject.study_id),
         )
 
 

@@ -108,8 +108,8 @@ def find(db: Database, name: str | None = None) -> Subject:
     """Finds a study; without a name, the only one that the database holds.
 
     Raises:
-        StoreError: There is none of this name, or none at all.
-        SpecError: No name was given, and the database holds several.
+        StoreError: There is none at all.
+        SpecError: There is none of this name; or no name was given, and there are several.
     """
     with db.read() as conn:
         names = list(conn.scalars(sa.select(studies.c.study_name).order_by(studies.c.study_id)))
@@ -127,7 +127,7 @@ def _choose(name: str | None, names: list[str], where: str) -> str:
     if name not in names:
         match = nearest(name, names)
         advice = f"Did you mean {match}?" if match else f"There is {_listed(names)}."
-        raise StoreError(f"{where} holds no study {name!r}. {advice}")
+        raise SpecError(f"{where} holds no study {name!r}. {advice}")
     return name
 
 

@@ -6,6 +6,7 @@ import datetime
 import math
 from typing import Any
 
+NO_LIMIT = "none"
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0))
 
 
@@ -34,6 +35,21 @@ def param(value: Any, digits: int = 3) -> str:
 def count(value: int) -> str:
     """Writes a count with thousands separators: ``1,620``."""
     return f"{value:,}"
+
+
+def limit(value: float | None) -> str:
+    """Writes a limit of a budget: ``1,000``, ``0.5``, `NO_LIMIT`."""
+    if value is None:
+        return NO_LIMIT
+    return f"{value:g}" if isinstance(value, float) else count(value)
+
+
+def beyond(n_trials: int, budget: int | None) -> str:
+    """Writes the budget of trials behind a number of them that is above it; else nothing.
+
+    It was lowered when more had ended.
+    """
+    return "" if budget is None or n_trials <= budget else f" (budget {count(budget)})"
 
 
 def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:

@@ -170,6 +170,9 @@ def _details(
         of_params = _params(conn, ids)
         attrs = _user_attrs(conn, ids)
         steps = _steps(conn, ids, subject.direction)
+        if len(subject.directions) > 1:
+            # With several objectives there are no intermediate values.
+            steps |= _epochs(conn, ids)
         reasons = _reasons(conn, ids)
         paused = _paused(conn, ids)
         for row in rows:
@@ -258,6 +261,17 @@ def _paused(conn: Connection, ids: Sequence[int]) -> set[int]:
     lease = hpo_lease.c
     query = sa.select(lease.trial_id).where(lease.trial_id.in_(ids), is_paused())
     return set(conn.scalars(query))
+
+
+def _epochs(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None]]:
+    """Returns by trial how many epochs it trained; there is no single best one."""
+    epoch = hpo_epoch.c
+    query = (
+        sa.select(epoch.trial_id, sa.func.count())
+        .where(epoch.trial_id.in_(ids))
+        .group_by(epoch.trial_id)
+    )
+    return {trial_id: (n, None) for trial_id, n in conn.execute(query)}
 
 
 def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -18,6 +18,8 @@ from hpo.train.task import Task
 _N_STRUCTURES: Final = 8
 _MOST_COUNTED: Final = 1000
 
+AWAY: Final = Claim(leases=(), exhausted=False, reason="away")
+
 
 class Asking(Protocol):
     """Says which trials to take, and gives them their params.
@@ -62,11 +64,18 @@ class Asking(Protocol):
 def claim(post: Post, n: int, held: Collection[int], wishes: Wishes | None = None) -> Claim:
     """Takes trials; see ``Ledger.claim``.
 
+    What is held trains on while the database is away. Whatever such a claim has been given,
+    unheard, the next one is given again.
+
     Raises:
         Stopped: The worker was told to leave, and the database is away.
     """
     study_id, worker_id = post.study.study_id, post.worker_id
-    return post.patiently(lambda: post.ledger.claim(study_id, worker_id, n, held, wishes))
+
+    def call() -> Claim:
+        return post.ledger.claim(study_id, worker_id, n, held, wishes)
+
+    return post.soon(call, AWAY, waits=not held)
 
 
 class Plainly:

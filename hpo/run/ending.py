@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from optuna.trial import TrialState
 
 from hpo.store.ledger import Lease, Outcome
-from hpo.train.engine import Failure
+from hpo.train.engine import EpochReport, Failure
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -55,3 +56,9 @@ def failed(failure: Failure) -> Verdict:
     if failure.reason == "nan":
         return Verdict("pruned", failure.reason, None, failure.message)
     return Verdict("failed", failure.reason, None, failure.message)
+
+
+def last_values(report: EpochReport, metrics: Sequence[str]) -> tuple[float, ...] | None:
+    """Returns the values of a trial that is stopped after an epoch, as Optuna gives them."""
+    values = tuple(report.metrics[name] for name in metrics)
+    return values if all(map(math.isfinite, values)) else None

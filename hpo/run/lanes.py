@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -10,6 +14,8 @@ from hpo.run.asking import StructureFirst, run_length
 from hpo.run.planning import Stacking, planning
 from hpo.run.post import Post
 from hpo.run.task_executor import TaskExecutor
+from hpo.store import events, stacks
+from hpo.store.events import Event
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sizing import MAX_LANES, Sizes
 from hpo.train.task import Task
@@ -46,11 +52,42 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
     """
     spec = post.study.spec
     most = most_lanes(post.study.budget.trials, device)
-    sizes = Sizes(torch.device(device), least=2 if spec.engine == "fused" else 1, most=most)
-    engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes)
-    n_train = len(splits.train)
-    stacking = Stacking(
-        task, n_train, spec.space, run_length(spec.space, post.study.budget.trials, most)
+    here, line = hardware(device), post.line
+
+    def remember(digest: str, n_lanes: int) -> None:
+        line.ask(lambda: stacks.remember(post.db, here, digest, n_lanes), None)
+
+    def tell(reason: str) -> None:
+        text = f"trials of one structure train one by one: {reason}"
+        event = Event(post.study.study_id, "alone", text, worker_id=post.worker_id)
+        write = partial(post.db.transaction, lambda c: events.record(c, [event], post.db.now(c)))
+        line.ask(write, None)
+
+    sizes = Sizes(
+        torch.device(device),
+        known=line.ask(lambda: stacks.known(post.db, here), {}),
+        tell=remember,
+        least=2 if spec.engine == "fused" else 1,
+        most=most,
     )
+    engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes, tell)
+    n_train = len(splits.train)
+    run = run_length(spec.space, post.study.budget.trials, most)
+    stacking = Stacking(task, n_train, spec.space, run)
     asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
     return TaskExecutor(post, engine, asking)
+
+
+def hardware(device: str) -> str:
+    """Returns the name under which measurements on a device are kept: those of its like count."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "CPU"

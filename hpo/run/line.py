@@ -271,12 +271,13 @@ class Line:
                 return False
             self._not_on_disk.clear()
             self._spool.remove()
+            # Before anybody goes on, who might end this process.
+            logger.info(
+                "the database is back after %.1f s; wrote %d records that were kept",
+                outage.seconds,
+                outage.n_replayed,
+            )
             self._outage = None
             self._up.set()
             self._tell_of("")
-        logger.info(
-            "the database is back after %.1f s; wrote %d records that were kept",
-            outage.seconds,
-            outage.n_replayed,
-        )
         return True

@@ -26,11 +26,13 @@ class Prepared:
         spec: The study, with the task's own choices where it makes none.
         base_dir: Folder that its relative paths refer to.
         allow: References that may run because the person at this machine named them.
+        by_name: The study was named, and is in the database.
     """
 
     spec: StudySpec
     base_dir: Path
     allow: tuple[str, ...] = ()
+    by_name: bool = False
 
 
 def prepare(
@@ -103,7 +105,7 @@ def run(
     options = RunOptions(storage, workers, device, artifacts, allow)
     prepared = prepare(source, overrides=overrides, options=options)
     options = replace(options, allow=(*allow, *prepared.allow))
-    session = start(prepared.spec, prepared.base_dir, options)
+    session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
     end = session.wait()
     if end.reason == "interrupted":
         raise KeyboardInterrupt
@@ -162,7 +164,8 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
     _raise_if_any(parsed, ())
     assert parsed.spec is not None
     # What was allowed here is looked for here, not where the database says.
-    return Prepared(parsed.spec, Path.cwd() if options.allow else Path(record.base_dir or "."))
+    base_dir = Path.cwd() if options.allow else Path(record.base_dir or ".")
+    return Prepared(parsed.spec, base_dir, by_name=True)
 
 
 def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Prepared:

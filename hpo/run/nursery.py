@@ -45,6 +45,12 @@ class Forked:
         """Sends a signal."""
         os.kill(self.pid, number)
 
+    def dismiss(self) -> None:
+        """Lets it end without work, and waits until it has."""
+        os.close(self._orders)
+        os.close(self.channel)
+        os.waitpid(self.pid, 0)
+
     def order(self, order: str, log: Path, environment: Mapping[str, str]) -> None:
         """Says what to work on, as `WorkerOrder.to_json` has it, and where its output goes.
 
@@ -70,6 +76,12 @@ def fill(n: int) -> None:
     _load()
     while len(_waiting) < n:
         _waiting.append(_fork())
+
+
+def empty() -> None:
+    """Sends home those that nobody has taken."""
+    while _waiting:
+        _waiting.pop().dismiss()
 
 
 def take() -> Forked | None:
@@ -120,17 +132,21 @@ def _fork() -> Forked:
         # Ctrl-C is for the supervisor, which passes on what it means.
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for number in (writing_orders, reading, *_inherited()):
-            os.close(number)
+        # What else the parent has open is not for its children: a pipe whose other end waits for
+        # the last writer to close it would wait for ever.
+        _close_all_but(0, 1, 2, reading_orders, writing)
         code = _serve(reading_orders, writing)
     finally:
         # Not sys.exit: what the parent has set up to happen at its end is the parent's.
         os._exit(code)
 
 
-def _inherited() -> list[int]:
-    """Returns the parent's ends of its other children's pipes."""
-    return [number for other in _waiting for number in (other._orders, other.channel)]
+def _close_all_but(*kept: int) -> None:
+    begin = 0
+    for number in sorted(kept):
+        os.closerange(begin, number)
+        begin = number + 1
+    os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
 def _serve(orders: int, channel: int) -> int:

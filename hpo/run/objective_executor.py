@@ -83,6 +83,10 @@ class ObjectiveExecutor:
         return frozenset(() if self._lease is None else (self._lease.trial_id,))
 
     @property
+    def usage(self) -> None:
+        """Nothing: what an objective does inside is its own."""
+
+    @property
     def wanted(self) -> int:
         """Whether there is room for a trial: for one at a time."""
         return int(self._lease is None)
@@ -100,7 +104,8 @@ class ObjectiveExecutor:
 
     def begin(self, leases: Sequence[Lease]) -> None:
         """Takes a trial on; ``work`` runs it."""
-        (self._lease,) = leases
+        if leases:
+            (self._lease,) = leases
 
     def work(self) -> None:
         """Calls the objective to its end and settles the trial."""

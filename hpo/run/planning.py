@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
-from hpo.run.asking import claim
+from hpo.run.asking import AWAY, claim
 from hpo.run.post import Post
 from hpo.search.auto import AUTO, choose
 from hpo.search.curves import Curves, State
@@ -106,8 +107,11 @@ class Planning:
         post = self._post
         found = Claim((), exhausted=False, reason="waiting")
         for _ in range(_N_TRIES):
-            standing = post.patiently(lambda: post.ledger.standing(post.study.study_id))
-            self._refresh(standing)
+            seen = post.soon(self._look, None, waits=not held)
+            if seen is None:
+                return AWAY
+            standing, trials = seen
+            self._refresh(standing, trials)
             if not self._scheduler.pauses:
                 return claim(post, n, held)
             wishes = self._wishes(n, at_stop, standing)
@@ -144,12 +148,16 @@ class Planning:
         pairs = zip(values, verdicts, strict=True)
         return {trial_id for trial_id, verdict in pairs if verdict == Verdict.PAUSE}
 
-    def _refresh(self, standing: Standing) -> None:
-        """Reads what has changed; the standing must have been read before."""
+    def _look(self) -> tuple[Standing, list[FrozenTrial]]:
+        # In this order: what is planned must not have moved on since the trials were read.
+        standing = self._post.ledger.standing(self._post.study.study_id)
+        return standing, self._post.search.trials()
+
+    def _refresh(self, standing: Standing, trials: Sequence[FrozenTrial]) -> None:
         if standing.epochs not in (None, self._spec.budget.epochs):
             spec = self._spec.with_budget(epochs=standing.epochs)
             self._take_up(spec, make_scheduler(spec))
-        for trial in self._post.patiently(self._post.search.trials):
+        for trial in trials:
             if trial.number in self._ended:
                 continue
             place = standing.places.get(trial._trial_id)

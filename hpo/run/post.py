@@ -13,9 +13,11 @@ from hpo.run.watch import Watch
 from hpo.search.search import Search
 from hpo.store.database import Database
 from hpo.store.ledger import Claim, Lease, Ledger, Outcome
+from hpo.store.stacks import Usage
 from hpo.store.studies import StudyRecord
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 @dataclass
@@ -55,6 +57,16 @@ class Post:
         """Makes a call to the database, waiting out an outage; see `Line.patiently`."""
         return self.line.patiently(call)
 
+    def soon(self, call: Callable[[], T], otherwise: D, *, waits: bool) -> T | D:
+        """Makes a call for whoever may have something better to do than to wait out an outage.
+
+        Args:
+            call: Safe to repeat.
+            otherwise: The answer while the database is away.
+            waits: Whether to wait for it all the same.
+        """
+        return self.patiently(call) if waits else self.line.ask(call, otherwise)
+
 
 def put_down(lease: Lease, epoch: int, checkpoint: str | None = None) -> Outcome:
     """Returns the outcome of a trial that somebody shall go on with."""
@@ -82,6 +94,10 @@ def timed_out(lease: Lease, epoch: int, message: str) -> Outcome:
 
 class Executor(Protocol):
     """Runs trials that were claimed: a task's on an engine, or an Optuna objective."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """How full its stacks are, and were; None where there are none."""
 
     @property
     def wanted(self) -> int:

@@ -94,6 +94,8 @@ def serve(order: WorkerOrder, channel: TextIO) -> int:
         stream=sys.stderr,
         force=True,
     )
+    # A forked worker has what the command line wanted to hear.
+    logging.getLogger("hpo").setLevel(logging.NOTSET)
     try:
         end = work(order, wire, stop)
     except HpoError as error:
@@ -118,7 +120,7 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
     # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
     from hpo.run.outage import Stopped
-    from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker
+    from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
 
     warnings.simplefilter("ignore")
     try:
@@ -138,6 +140,8 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
         raise
     finally:
         heartbeat.end()
+    with contextlib.suppress(StoreError):
+        note_usage(post, executor)
     # Not after a crash: the supervisor tells of that, so that the trial counts an attempt.
     _leave(post)
     return end

@@ -98,8 +98,7 @@ class Session:
         self._places = plan(options.device, options.workers)
         self.n_workers = len(self._places)
         self.device = describe(self._places)
-        self.engine = "objective" if study.spec.objective else "solo"
-        self.capacity = 1
+        self.engine = "objective" if study.spec.objective else study.spec.engine
         self.artifacts = Artifacts.of(study.name, db.url, options.artifacts)
         self.notice = ""
         self.trouble = ""
@@ -192,8 +191,16 @@ class Session:
         )
 
 
-def start(spec: StudySpec, base_dir: Path | None, options: RunOptions) -> Session:
+def start(
+    spec: StudySpec, base_dir: Path | None, options: RunOptions, *, by_name: bool = False
+) -> Session:
     """Opens or creates the study of a spec; one that was stopped goes on.
+
+    Args:
+        spec: The study.
+        base_dir: Folder that its relative paths refer to.
+        options: How this machine takes part.
+        by_name: The spec was read from the database.
 
     Raises:
         HpoError: The study stopped itself, for its trials failed.
@@ -203,7 +210,7 @@ def start(spec: StudySpec, base_dir: Path | None, options: RunOptions) -> Sessio
     """
     db = Database.open(options.storage, create=True)
     folder = str(base_dir.absolute()) if base_dir else None
-    study, created = studies.create_or_join(db, spec, folder)
+    study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
     if created and spec.metric:
         _name_metrics(db, spec)
     if study.state == "stopped":

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hpo.run.asking import Asking, Plainly
-from hpo.run.ending import STATES, End, Verdict, failed
+from hpo.run.ending import STATES, End, Verdict, failed, last_values
 from hpo.run.post import Post, put_down
-from hpo.run.saving import Pace
+from hpo.run.reporting import Reporting
+from hpo.run.saving import Saver
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
 from hpo.search.seeds import mix
 from hpo.spec.params import Params
-from hpo.store.ledger import Claim, EpochRow, Lease, Outcome
+from hpo.store.ledger import Claim, Lease, Outcome
+from hpo.store.stacks import Usage
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 
 logger = logging.getLogger(__name__)
-REPORT_S = 0.25
-"""How long epochs may wait to be written, for others to be written along with them."""
 
 
 class TaskExecutor:
@@ -43,16 +41,20 @@ class TaskExecutor:
         self._leases: dict[int, Lease] = {}
         self._at_stop: set[int] = set()
         self._trained_s: dict[int, float] = {}
-        self._unsaved_s: dict[int, float] = {}
-        self._saving_s = 0.0
+        self._saver = Saver(engine, post.artifacts)
         self._is_untidy = True
-        self._rows: list[EpochRow] = []
-        self._first_noted_at = 0.0
+        self._reporting = Reporting(post)
 
     @property
     def held(self) -> frozenset[int]:
         """Ids of the trials that are lanes now."""
         return frozenset(self._leases)
+
+    @property
+    def usage(self) -> Usage:
+        """How full its stacks are, and were."""
+        engine = self._engine
+        return Usage(len(self._leases), engine.lane_epochs, engine.stack_epochs)
 
     @property
     def wanted(self) -> int:
@@ -157,7 +159,7 @@ class TaskExecutor:
         """Trains lanes for one epoch, reports all at once, and ends those that are through."""
         with self._post.watch.over(self._leases.values()):
             reports = self._engine.advance()
-        self._note(reports)
+        self._reporting.note(reports, self._leases)
         self._drop(self._post.lost & self._leases.keys())
         reports = [report for report in reports if report.key in self._leases]
         for report in reports:
@@ -168,8 +170,10 @@ class TaskExecutor:
         verdicts = self._judge(reports)
         self._end([End(r.key, r.epoch, verdicts[r.key]) for r in reports if r.key in verdicts])
         for report in reports:
-            if report.key not in verdicts and report.key in self._leases:
-                self._save_if_due(report, report.seconds / len(reports))
+            goes_on = report.key not in verdicts and report.key in self._leases
+            # Of a stack's seconds each lane has its share.
+            if goes_on and self._saver.is_due(report.key, report.seconds / len(reports)):
+                self._save(report.key)
         self._tidy()
 
     def release(self) -> None:
@@ -184,45 +188,17 @@ class TaskExecutor:
             self._forget(key)
         self._tidy()
 
-    def _note(self, reports: list[EpochReport]) -> None:
-        if not self._rows:
-            self._first_noted_at = time.monotonic()
-        self._rows += [self._row(report) for report in reports if report.failure is None]
-
     def _is_due(self, reports: list[EpochReport]) -> bool:
-        """Tells whether the epochs that were noted must be written now.
-
-        Short ones are written together: a stack of small models has dozens a second.
-        """
-        if time.monotonic() - self._first_noted_at > REPORT_S or self._post.ending:
-            return True
-        return any(
-            report.failure
-            or report.epoch >= self._leases[report.key].epoch_stop
-            or self._decides_at(report.epoch)
-            for report in reports
+        """Tells whether the epochs that were noted must be written now."""
+        return (
+            self._reporting.is_due
+            or bool(self._post.ending)
+            or any(self._own_end(report) or self._decides_at(report.epoch) for report in reports)
         )
 
     def _report(self) -> None:
         """Writes the epochs that were noted, and drops the lanes whose lease is lost."""
-        rows = [row for row in self._rows if row.trial_id in self._leases]
-        self._rows = []
-        if rows:
-            self._drop(self._post.line.report(rows) & self._leases.keys())
-
-    def _row(self, report: EpochReport) -> EpochRow:
-        metrics = self._post.study.spec.metrics
-        single = len(metrics) == 1
-        return EpochRow(
-            trial_id=report.key,
-            token=self._leases[report.key].token,
-            epoch=report.epoch,
-            metrics=report.metrics,
-            objective=report.metrics[metrics[0]] if single else None,
-            learning_rate=report.learning_rate,
-            seconds=report.seconds,
-            samples_per_s=report.samples_per_s,
-        )
+        self._drop(self._reporting.write(self._leases.keys()) & self._leases.keys())
 
     def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
         """Returns how trials end, by key; those that go on have no verdict."""
@@ -236,8 +212,8 @@ class TaskExecutor:
             pruned = post.line.ask(lambda: post.search.to_prune(keys), pruned)
         for report in others:
             if post.ending or report.key in pruned:
-                reason = post.ending or "pruned"
-                verdicts[report.key] = Verdict("pruned", reason, self._last_values(report))
+                values = last_values(report, post.study.spec.metrics)
+                verdicts[report.key] = Verdict("pruned", post.ending or "pruned", values)
         self._at_stop -= verdicts.keys()
         return verdicts
 
@@ -267,11 +243,6 @@ class TaskExecutor:
             return Verdict("complete", "", tuple(best[name] for name in metrics))
         late = overtime(self._trained_s[report.key], report.epoch, self._post.trial_s)
         return Verdict("failed", "timeout", None, late) if late else None
-
-    def _last_values(self, report: EpochReport) -> tuple[float, ...] | None:
-        # Optuna gives a pruned trial its last intermediate value.
-        values = tuple(report.metrics[name] for name in self._post.study.spec.metrics)
-        return values if all(map(math.isfinite, values)) else None
 
     def _end(self, ends: list[End]) -> None:
         post = self._post
@@ -308,24 +279,11 @@ class TaskExecutor:
         if self._is_untidy:
             self._is_untidy = not sweep(self._post)
 
-    def _save_if_due(self, report: EpochReport, share_s: float) -> None:
-        """Saves a lane at its pace; of a stack's seconds each lane has its share."""
-        trained_s = self._unsaved_s.get(report.key, 0.0) + share_s
-        self._unsaved_s[report.key] = trained_s
-        if Pace(trained_s, share_s, self._saving_s).is_due:
-            self._save(report.key)
-
     def _save(self, key: int) -> None:
         # No checkpoint may be ahead of what was reported: the curve would have a hole.
         self._report()
-        if key not in self._leases:
-            return
-        began_s = time.perf_counter()
-        path = self._post.artifacts.checkpoint(self._leases[key].number)
-        self._engine.save(key, path)
-        self._post.artifacts.share(path)
-        self._saving_s = time.perf_counter() - began_s
-        self._unsaved_s[key] = 0.0
+        if key in self._leases:
+            self._saver.save(key, self._leases[key].number)
 
     def _drop(self, keys: set[int]) -> None:
         for key in keys:
@@ -336,6 +294,6 @@ class TaskExecutor:
     def _forget(self, key: int) -> None:
         self._engine.remove(key)
         self._at_stop.discard(key)
-        self._unsaved_s.pop(key, None)
+        self._saver.forget(key)
         del self._trained_s[key]
         del self._leases[key]

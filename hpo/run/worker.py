@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
+from hpo.run.asking import AWAY
 from hpo.run.outage import PARTING_S, Stopped
 from hpo.run.post import Executor, Post, put_down, timed_out
 from hpo.run.watch import hung
+from hpo.store import stacks
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
@@ -81,9 +83,12 @@ class Worker:
             # What is held trains on. A claim must wait until all outcomes are written: it would
             # hand the trials that have ended here out again.
             self._executor.go_on()
-            return Claim(leases=(), exhausted=False, reason="away")
+            return AWAY
         post.line.adopt()
         claim = self._executor.claim()
+        if claim is AWAY:
+            self._executor.go_on()
+            return claim
         if claim.leases:
             # Only an active study gives trials out: what the last heartbeat told is over.
             post.ending, post.paused = "", False
@@ -99,6 +104,13 @@ class Worker:
             waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
             self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
             raise
+
+
+def note_usage(post: Post, executor: Executor) -> None:
+    """Writes down how full a worker's stacks are; it is no harm where that fails."""
+    usage = executor.usage
+    if usage is not None:
+        post.line.ask(lambda: stacks.note(post.db, post.worker_id, usage), None)
 
 
 class Heartbeat(threading.Thread):
@@ -149,6 +161,7 @@ class Heartbeat(threading.Thread):
         self._post.paused = renewal.state == "paused"
         if renewal.state != "gone":
             self._post.trial_s = renewal.trial_s
+            note_usage(self._post, self._executor)
         self._end_hung()
 
     def _end_hung(self) -> None:

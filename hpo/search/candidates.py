@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from hpo.search.curves import Bools, Floats, Ints
 from hpo.search.encoding import Encoder
@@ -14,22 +13,6 @@ _NEAREST_END = -3.0
 _SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3
 _SHARE_MOVED = (0.2, 0.6, 1.0)
 _SHARE_SCALED = 0.3
-_N_SEQUENCE = 1 << 12
-
-
-def startup_point(encoder: Encoder, seed: int, number: int) -> Floats:
-    """Returns the point of a trial that begins before anything is known, [1, P] and snapped.
-
-    Trials in order cover the space evenly: a scrambled Sobol sequence.
-    """
-    n_columns = max(1, len(encoder))
-    if n_columns <= torch.quasirandom.SobolEngine.MAXDIM and number < _N_SEQUENCE:
-        engine = torch.quasirandom.SobolEngine(n_columns, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-        engine.fast_forward(number)  # type: ignore[no-untyped-call]
-        row = engine.draw(1, dtype=torch.float64).numpy()
-    else:
-        row = np.random.default_rng([seed, number]).random((1, n_columns))
-    return encoder.snap(_scaled(encoder, row[:, : len(encoder)]))
 
 
 class Candidates:
@@ -89,7 +72,7 @@ class Candidates:
         return np.where(np.isnan(rows), self._scale(self._rng.random(rows.shape)), rows)
 
     def _scale(self, units: Floats) -> Floats:
-        return _scaled(self._encoder, units)
+        return self._encoder.stretched(units)
 
     def _to_ends(self, rows: Floats, share: float) -> Floats:
         rng = self._rng
@@ -115,16 +98,3 @@ def new_rows(encoder: Encoder, rows: Floats, seen: set[bytes]) -> Ints:
             met.add(key)
             fresh.append(i)
     return np.array(fresh, dtype=np.int64)
-
-
-def _scaled(encoder: Encoder, units: Floats) -> Floats:
-    """Stretches [0, 1) to each column's range; a wide linear one is drawn half by logarithm."""
-    rows = np.empty_like(units)
-    for j, column in enumerate(encoder.columns):
-        unit = units[:, j]
-        if column.n_choices:
-            unit = unit * column.n_choices
-        elif column.is_wide:
-            unit = unit**3
-        rows[:, j] = unit
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ _N_ANYWHERE, _N_NEAR, _N_JUMPS = 150, 130, 20
 _N_TOPS, _N_BEST_PAUSED, _N_OTHER_PAUSED = 6, 60, 20
 _N_HORIZONS = 8
 _LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
-_EXPLORING = 0.03
+_EXPLORING = 0.06
+_NEW = 0.5
 _N_CLIMBERS, _N_CLIMBED = 5, 150
 _N_CLIMBS, _N_CLIMBS_IN_BATCH = 4, 2
 _BATCH = 8
@@ -116,13 +117,19 @@ class Board:
         aims = self._aims(n, farthest)
         horizons = {aim.horizon for aim in aims}
         old = {horizon: self._guess_paused(horizon) for horizon in horizons}
-        new = {horizon: self._guess_new(self._pool, horizon) for horizon in horizons}
+        new = {horizon: self._guess_new(self._pool, horizon) for horizon in horizons | {farthest}}
         picks: list[Pick] = []
         for aim in aims:
-            may_start = sum(pick.row is None for pick in picks) < n_new
-            pick = self._pick(aim, (old[aim.horizon], new[aim.horizon]), may_start, n)
-            if pick is None:
-                continue
+            may_start = self.has_new and sum(pick.row is None for pick in picks) < n_new
+            index = self._going_on(aim, old[aim.horizon], new[aim.horizon], may_start)
+            if index is not None:
+                note = {**self._note(aim), **_expected(old[aim.horizon], index)}
+                pick = self.advance(int(self._paused[index]), note)
+            elif may_start:
+                # Which new point it is depends on where it will be in the end.
+                pick = self._begun(_Aim(farthest, aim.gain), new[farthest], n)
+            else:
+                break
             picks.append(pick)
             self._count_as_pending(pick, list(new.values()))
         return picks
@@ -130,7 +137,7 @@ class Board:
     @property
     def has_new(self) -> bool:
         """Whether there are points that nobody has tried."""
-        return len(self._pool) > 0
+        return bool(self._is_open[len(self._paused) :].any())
 
     @property
     def paused(self) -> Ints:
@@ -189,66 +196,68 @@ class Board:
         points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
         return self._posterior.guess(points)
 
-    def _pick(
-        self, aim: _Aim, guesses: tuple[Guess, Guess], may_start: bool, n: int
-    ) -> Pick | None:
-        n_paused = len(self._paused)
-        is_open = self._is_open.copy()
-        is_open[n_paused:] &= may_start
-        if may_start and is_open[n_paused:].any() and self._rng.random() < _EXPLORING:
-            index = n_paused + int(self._rng.choice(np.flatnonzero(is_open[n_paused:])))
-            return self._new(self._pool[index - n_paused], {"by": "chance"})
+    def _going_on(self, aim: _Aim, old: Guess, new: Guess, may_start: bool) -> int | None:
+        """Returns which paused trial to go on with, by its index; None to begin a new one."""
+        is_open = self._is_open[: len(self._paused)]
         if not is_open.any():
             return None
-        scores = np.concatenate([self._scores(guess, aim) for guess in guesses])
-        scores = np.where(is_open, scores, -np.inf)
-        index = int(scores.argmax())
-        note = {"by": "model", "horizon": aim.horizon, "gain": round(aim.gain, 4)}
-        if index < n_paused:
-            row = int(self._paused[index])
-            return self.advance(row, {**note, **_expected(guesses[0], index)})
-        n_climbs = _N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH
-        return self._climb(aim, scores[n_paused:], note, n_climbs)
+        scores = np.where(is_open, self._scores(old, aim), -np.inf)
+        best = int(scores.argmax())
+        # With many places the best paused trials run already, and new points would take them all.
+        if not may_start or self._rng.random() >= _NEW:
+            return best
+        rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
+        return best if scores[best] >= rivals.max() else None
 
-    def _climb(
-        self, aim: _Aim, scores: Floats, note: Mapping[str, Any], n_climbs: int
-    ) -> Pick | None:
+    def _begun(self, aim: _Aim, guess: Guess, n: int) -> Pick:
         """Returns the best of the pool, improved by looking around the best few again."""
-        rows = self._pool
+        is_open = self._is_open[len(self._paused) :]
+        if self._rng.random() < _EXPLORING:
+            row = self._pool[int(self._rng.choice(np.flatnonzero(is_open)))]
+            return Pick(None, row, self._ladder[0], {"by": "chance"})
+        rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
         expected: dict[str, float] = {}
-        for _ in range(n_climbs):
+        for _ in range(_N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH):
             tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
-            around = self._drawer.near(tops, _N_CLIMBED)
-            rows = self._fresh(np.concatenate([tops, around]))
-            if not len(rows):
-                return None
+            around = self._fresh(np.concatenate([tops, self._drawer.near(tops, _N_CLIMBED)]))
+            rows = around if len(around) else tops
             guess = self._guess_new(rows, aim.horizon)
             scores = self._scores(guess, aim)
             expected = _expected(guess, int(scores.argmax()))
-        return self._new(rows[int(scores.argmax())], {**note, **expected})
+        note = {**self._note(aim), **expected}
+        return Pick(None, rows[int(scores.argmax())], self._ladder[0], note)
+
+    def _note(self, aim: _Aim) -> dict[str, Any]:
+        return {
+            "by": "model",
+            "horizon": aim.horizon,
+            "gain": round(aim.gain, 4),
+            "incumbent": round(self.fitted.incumbent, 4),
+        }
 
     def _scores(self, guess: Guess, aim: _Aim) -> Floats:
         wanted = self.fitted.incumbent + aim.gain
         return np.asarray(((guess.mean - wanted) / guess.sd).numpy())
 
-    def _new(self, point: Floats, note: Mapping[str, Any]) -> Pick:
-        return Pick(None, point, self._ladder[0], note)
-
     def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
-        terrain, stop = self.fitted.terrain, np.array([pick.epoch_stop])
-        if pick.row is not None:
-            self._is_open[: len(self._paused)] &= self._paused != pick.row
-            points = terrain.points(np.array([pick.row]), stop)
+        if pick.point is not None:
+            self.take(pick.point[None], pick.epoch_stop, guesses)
         else:
-            assert pick.point is not None
-            row = pick.point[None]
-            self._structures.count(row)
-            self._seen.update(self._encoder.keys(row))
-            keys = self._encoder.keys(self._pool)
-            is_new = np.array([key not in self._seen for key in keys], dtype=bool)
-            fits = self._structures.allow(self._pool)
-            self._is_open[len(self._paused) :] &= is_new & fits
-            points = terrain.new_points(self._encoder.features(row), stop)
+            self._is_open[: len(self._paused)] &= self._paused != pick.row
+            rows, stops = np.array([pick.row]), np.array([pick.epoch_stop])
+            self._posterior.assume(self.fitted.terrain.points(rows, stops), *guesses)
+
+    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Guess] = ()) -> None:
+        """Counts new points as chosen, [K, P]: they are pending, and not to be chosen again."""
+        for row in rows:
+            self._structures.count(row[None])
+        self._seen.update(self._encoder.keys(rows))
+        keys = self._encoder.keys(self._pool)
+        is_new = np.array([key not in self._seen for key in keys], dtype=bool)
+        fits = self._structures.allow(self._pool)
+        self._is_open[len(self._paused) :] &= is_new & fits
+        stops = np.full(len(rows), epoch_stop)
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), stops)
         self._posterior.assume(points, *guesses)
 
 

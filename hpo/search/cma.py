@@ -64,24 +64,29 @@ class CmaSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Returns the numbers among the parameters that all complete trials have."""
-        return _numbers(searched(study))
+        """Returns the parameters that all complete trials have."""
+        return searched(study)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns a point of the present generation.
+        """Returns a point of the present generation, its categorical parameters random.
 
         Raises:
             ValueError: The study has several objectives.
         """
         self._raise_error_if_multi_objective(study)
-        numbers = Encoder.of_distributions(_numbers(search_space))
+        numbers, choices = _split(search_space)
         points, losses = self._seen(study, numbers)
-        if not len(numbers) or len(points) < self._n_startup:
+        if len(points) < self._n_startup:
             return {}
-        strategy = self._replayed(points, losses, mix(self._seed, trial.number))
-        return numbers.decode(numbers.snap(strategy.ask()[None]))[0]
+        seed = mix(self._seed, trial.number)
+        units = np.random.default_rng(seed).random((1, len(choices)))
+        drawn = choices.decode(choices.snap(units * choices.n_choices))[0]
+        if len(numbers):
+            row = self._replayed(points, losses, seed).ask()[None]
+            drawn |= numbers.decode(numbers.snap(row))[0]
+        return drawn
 
     def sample_independent(
         self,
@@ -126,10 +131,11 @@ class CmaSampler(BaseSampler):
         return strategy
 
 
-def _numbers(kinds: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    return {
-        name: kind for name, kind in kinds.items() if not isinstance(kind, CategoricalDistribution)
-    }
+def _split(kinds: Mapping[str, BaseDistribution]) -> tuple[Encoder, Encoder]:
+    """Returns the encoders of the numbers and of the categorical parameters."""
+    chosen = {n: k for n, k in kinds.items() if isinstance(k, CategoricalDistribution)}
+    numbers = {name: kind for name, kind in kinds.items() if name not in chosen}
+    return Encoder.of_distributions(numbers), Encoder.of_distributions(chosen)
 
 
 def _by_chance() -> int:

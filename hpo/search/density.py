@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.search.candidates import Candidates, new_rows, startup_point
+from hpo.search.candidates import Candidates, new_rows
 from hpo.search.curves import Curves, Floats, Ints
 from hpo.search.decisions import Ask
 from hpo.search.encoding import Encoder, Point
@@ -18,6 +18,7 @@ from hpo.search.evidence import usable
 from hpo.search.judging import is_pending
 from hpo.search.proposing import Proposal
 from hpo.search.seeds import mix
+from hpo.search.startup import Startup
 from hpo.search.structures import Structures
 
 _GOOD, _FEWEST_GOOD, _MOST_GOOD, _MOST_OTHERS = 0.15, 8, 64, 256
@@ -40,6 +41,7 @@ class Density:
     def __init__(self, encoder: Encoder, seed: int) -> None:
         self._encoder = encoder
         self._seed = seed
+        self._startup = Startup(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """See ``Proposer``. The whole batch is drawn from one comparison."""
@@ -48,7 +50,8 @@ class Density:
         rng = np.random.default_rng(mix(self._seed, numbers[0], curves.n_epochs))
         ranked = self._ranked(curves)
         if len(ranked) < 2 * _FEWEST_GOOD:
-            return Proposal([self._startup(number) for number in numbers], ask.memory)
+            first = [row for n in numbers if (row := self._startup.row(n)) is not None]
+            return Proposal([*self._encoder.decode(np.array(first))], ask.memory)
         n_good = int(np.clip(_GOOD * len(ranked), _FEWEST_GOOD, _MOST_GOOD))
         rest = ranked[n_good:]
         others = rest[np.linspace(0, len(rest) - 1, min(len(rest), _MOST_OTHERS)).astype(int)]
@@ -61,9 +64,6 @@ class Density:
         rows = [row for _ in numbers if (row := batch.draw(structures, seen)) is not None]
         drawn: list[Point | None] = list(self._encoder.decode(np.array(rows))) if rows else []
         return Proposal(drawn, ask.memory)
-
-    def _startup(self, number: int) -> Point:
-        return self._encoder.decode(startup_point(self._encoder, self._seed, number))[0]
 
     def _ranked(self, curves: Curves) -> Ints:
         """Returns rows by their values at the last epoch that enough trials have reached."""

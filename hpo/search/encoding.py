@@ -98,6 +98,20 @@ class Encoder:
                     row[j] = column.encode(point[column.name])
         return rows
 
+    def stretched(self, units: Floats) -> Floats:
+        """Returns coordinates for numbers between 0 and 1, evenly spread as a user expects it.
+
+        Args:
+            units: [N, P]
+
+        Returns:
+            [N, P]; a linear range of several powers of ten is covered more densely below.
+        """
+        rows = np.empty_like(units)
+        for j, column in enumerate(self.columns):
+            rows[:, j] = units[:, j] ** 3 if column.is_wide else units[:, j]
+        return rows * np.maximum(self.n_choices, 1)
+
     def snap(self, rows: Floats) -> Floats:
         """Returns the coordinates of the values that rows stand for; NaN where inactive.
 

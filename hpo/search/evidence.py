@@ -17,18 +17,62 @@ EPSILON = 0.2
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Warps values so that those near the top are spread out, to mean 0 and deviation 1.
+
+    Attributes:
+        top: The best value.
+        worst: The worst one; trials that diverged are as bad.
+        usual: Median distance of the better half to the top.
+        mean: Of the warped values.
+        sd: Of the warped values.
+    """
+
+    top: float
+    worst: float
+    usual: float
+    mean: float = 0.0
+    sd: float = 1.0
+
+    @classmethod
+    def fitting(cls, values: Floats, top: float) -> Scale:
+        """Returns the scale for some values, [N], minus infinity for trials that diverged."""
+        finite = values[np.isfinite(values)]
+        worst = float(finite.min()) if len(finite) else top
+        gaps = top - np.maximum(values, worst)
+        usual = float(np.median(np.sort(gaps)[: max(8, len(gaps) // 2)])) + 1e-12
+        z = cls(top, worst, usual).of(values)
+        return cls(top, worst, usual, float(z.mean()), float(z.std()) + 1e-9)
+
+    def of(self, values: Floats) -> Floats:
+        """Returns values on this scale."""
+        gaps = np.maximum(self.top - np.maximum(values, self.worst), 0.0)
+        return np.asarray((-np.log(gaps / self.usual + EPSILON) - self.mean) / self.sd)
+
+    def back(self, z: Floats) -> Floats:
+        """Returns what values on this scale stand for; beyond the top it goes on a little."""
+        gaps = self.usual * (np.exp(-(z * self.sd + self.mean)) - EPSILON)
+        return np.asarray(self.top - gaps)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Values that a model is fitted to. N of them.
 
     Attributes:
         points: Where they were seen.
         z: [N] The values, warped and standardised.
-        top: The best value of the study, likewise.
+        scale: How they were.
     """
 
     points: Points
     z: Tensor
-    top: float
+    scale: Scale
+
+    @property
+    def top(self) -> float:
+        """The best value of the study, on the scale of ``z``."""
+        return float(self.scale.of(np.array([self.scale.top]))[0])
 
 
 class Terrain:
@@ -94,27 +138,8 @@ def gather(terrain: Terrain, n_max: int) -> Evidence | None:
     points = terrain.points(
         np.concatenate([kept, early_rows]), np.concatenate([last_epochs, early_epochs])
     )
-    z, top = standardised(values, float(np.nanmax(curves.best[rows])))
-    return Evidence(points, torch.from_numpy(z), top)
-
-
-def standardised(values: Floats, top: float) -> tuple[Floats, float]:
-    """Warps values so that those near the top are spread out, to mean 0 and deviation 1.
-
-    Args:
-        values: [N] Minus infinity for trials that diverged: as bad as the worst.
-        top: The best value.
-
-    Returns:
-        The values, and the top, on the new scale.
-    """
-    finite = np.isfinite(values)
-    worst = values[finite].min() if finite.any() else top
-    gaps = top - np.where(finite, values, worst)
-    usual = float(np.median(np.sort(gaps)[: max(8, len(gaps) // 2)])) + 1e-12
-    z = -np.log(np.maximum(gaps, 0.0) / usual + EPSILON)
-    mean, sd = float(z.mean()), float(z.std()) + 1e-9
-    return (z - mean) / sd, (-math.log(EPSILON) - mean) / sd
+    scale = Scale.fitting(values, float(np.nanmax(curves.best[rows])))
+    return Evidence(points, torch.from_numpy(scale.of(values)), scale)
 
 
 def _ranked(curves: Curves, rows: Ints) -> Ints:

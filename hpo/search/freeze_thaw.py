@@ -12,18 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpo.search.candidates import startup_point
+from hpo.search.candidates import new_rows
 from hpo.search.choice import Board, Pick, chances_to_win
 from hpo.search.curves import Curves, Floats, State
 from hpo.search.decisions import Advance, Ask, Note, Plan, Start, Verdict
 from hpo.search.encoding import Encoder, Point
 from hpo.search.evidence import usable
 from hpo.search.fitting import Fitted, fit
-from hpo.search.judging import at_targets, is_free, is_over, is_pending
+from hpo.search.judging import at_targets, is_ahead, is_free, is_over, is_pending
 from hpo.search.kernel import Belief
 from hpo.search.proposing import Proposal
 from hpo.search.rungs import ladder, lowest_rung
 from hpo.search.seeds import mix
+from hpo.search.startup import Startup
 from hpo.search.structures import Structures
 
 _FACTOR = 2.1
@@ -69,6 +70,7 @@ class FreezeThaw:
         self._settings = settings
         self.pauses = settings.pauses
         self._memory: Note = {}
+        self._startup = Startup(encoder, settings.seed, settings.first)
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
@@ -85,34 +87,37 @@ class FreezeThaw:
         n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
         stops = self._stops(curves)
         n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
-        fitted = self._fit(curves, ask) if n_blind < ask.n else None
+        blind = self._blindly(curves, ask, n_blind, stops[0])
+        fitted = self._fit(curves, ask) if len(blind) < ask.n else None
         if fitted is None:
             starts = self._blindly(curves, ask, n_new, stops[0])
             return Plan(starts, not starts and is_over(curves), note, ask.memory)
-        blind = self._blindly(curves, ask, n_blind, stops[0])
         board = self._board(curves, fitted, stops, ask, seed)
+        known = [start.params for start in blind if start.params is not None]
+        board.take(self._encoder.encode(known), stops[0])
         if n_new and board.has_new:
-            picks = board.choose(ask.n - n_blind, n_new - n_blind, ask.epochs_left)
+            picks = board.choose(ask.n - len(blind), n_new - len(blind), ask.epochs_left)
         else:
             picks = _closing(curves, board, ask.n)
-        assignments = (*blind, *self._assigned(curves, picks, n_blind))
+        assignments = (*blind, *self._assigned(curves, picks, len(blind)))
         return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, whatever a plan had in mind."""
         early = [number for number in numbers if number < self._n_startup]
-        points: list[Point | None] = [*self._startup(early, ask)]
-        rest = list(numbers)[len(points) :]
+        begun = self._first(curves, early, ask)
+        rest = list(numbers)[len(early) :]
         fitted = self._fit(curves, ask) if rest else None
         if fitted is None:
-            return Proposal([*points, *self._startup(rest, ask)], ask.memory)
+            return Proposal([*begun, *self._first(curves, rest, ask)], ask.memory)
         stops = self._stops(curves)
         seed = mix(self._settings.seed, rest[0], curves.n_epochs)
         board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
+        board.take(self._encoder.encode(begun), stops[0])
         picks = board.choose(len(rest), len(rest))
         rows = [pick.point for pick in picks if pick.point is not None]
-        points += self._encoder.decode(np.array(rows)) if rows else []
-        return Proposal(points, fitted.memory)
+        chosen = self._encoder.decode(np.array(rows)) if rows else []
+        return Proposal([*begun, *chosen], fitted.memory)
 
     def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
         """Returns what becomes of running trials after an epoch."""
@@ -146,6 +151,8 @@ class FreezeThaw:
         fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)
         if fitted is None:
             return [False] * len(rows), memory
+        # A model may be wrong about how curves go on: who is ahead now is never given up.
+        is_judged &= ~is_ahead(curves, rows)
         chances = chances_to_win(fitted, rows)
         return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
 
@@ -174,35 +181,28 @@ class FreezeThaw:
         rng = np.random.default_rng(seed)
         return Board(self._encoder, fitted, coming, paused, stops, structures, rng)
 
-    def _startup(self, numbers: Sequence[int], ask: Ask) -> list[Point]:
+    def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
-        encoder, first, seed = self._encoder, self._settings.first, self._settings.seed
-        n_first = 0 if first is None else len(first)
-        rows = [
-            first[number]
-            if first is not None and number < n_first
-            # The sequence begins where the first points end, which took some of its values.
-            else startup_point(encoder, seed, number)[0]
-            for number in numbers
-        ]
+        rows = [row for n in numbers if (row := self._startup.row(n)) is not None]
         if not rows:
             return []
-        structures = Structures(encoder, ask.structural, ask.structure, len(rows))
-        rng = np.random.default_rng(mix(seed, numbers[0]))
-        return encoder.decode(structures.fitted(np.stack(rows), rng))
+        structures = Structures(self._encoder, ask.structural, ask.structure, len(rows))
+        rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
+        fitted = structures.fitted(np.stack(rows), rng)
+        seen = set(self._encoder.keys(curves.points))
+        return self._encoder.decode(fitted[new_rows(self._encoder, fitted, seen)])
 
     def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
         numbers = range(curves.next_number, curves.next_number + n)
-        points = self._startup(numbers, ask)
-        first = self._settings.first
-        n_first = 0 if first is None else len(first)
+        points = self._first(curves, numbers, ask)
+        n_first = self._startup.n_first
         # First points are few and good: it pays to see more of their curves.
         first_stop = max(epoch_stop, round(curves.horizon / _FIRST_SHARE))
         return tuple(
             Start(number, self._params(point), first_stop, {"by": "knowledge"})
             if number < n_first
             else Start(number, self._params(point), epoch_stop, {"by": "startup"})
-            for number, point in zip(numbers, points, strict=True)
+            for number, point in zip(numbers, points, strict=False)
         )
 
     def _params(self, point: Point) -> Point | None:

@@ -107,6 +107,21 @@ class Posterior:
         variance = self._kernel.variance - (half * half).sum(0)
         return Guess(warped, half.T @ self._weights, variance, half)
 
+    def draws(self, points: Points, normal: Tensor) -> Tensor:
+        """Returns joint draws of the values at points, before noise.
+
+        Args:
+            points: M points.
+            normal: [M, S] Independent standard normal numbers.
+
+        Returns:
+            [M, S]
+        """
+        guess = self.guess(points)
+        joint = self._kernel.between(guess.points, guess.points) - guess.half.T @ guess.half
+        joint.diagonal().add_(_SMALLEST)
+        return guess.mean[:, None] + _factor(joint) @ normal
+
     def assume(self, points: Points, *guesses: Guess) -> None:
         """Takes pending points for observed, each with the value expected there.
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.search.curves import Bools, Curves, State
+from hpo.search.curves import Bools, Curves, Ints, State
 from hpo.search.decisions import Verdict
+
+_BEST_SHARE = 3
 
 
 def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
@@ -36,3 +38,14 @@ def is_free(curves: Curves) -> Bools:
 def is_over(curves: Curves) -> bool:
     """Tells whether nothing more comes by itself."""
     return not bool(is_pending(curves).any())
+
+
+def is_ahead(curves: Curves, rows: Ints) -> Bools:
+    """Tells which trials, by their rows, are among the best third at their last epoch: [K]."""
+    ahead = np.zeros(len(rows), dtype=bool)
+    for i, row in enumerate(rows):
+        epoch = int(curves.epochs[row])
+        there = curves.at(epoch) if epoch else np.full(len(curves), np.nan)
+        n_better = int((there > curves.last[row]).sum())
+        ahead[i] = n_better < -(-int(np.isfinite(there).sum()) // _BEST_SHARE)
+    return ahead

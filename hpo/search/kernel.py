@@ -107,12 +107,16 @@ class Kernel:
         square = (squares - 2.0 * left.x @ right.x.T).clamp(min=1e-12)
         distance = SQRT5 * square.sqrt()
         matern = (1.0 + distance + square * (5.0 / 3.0)) * torch.exp(-distance)
-        gap = left.time[:, None] - right.time[None]
+        # Candidates mostly share one time: a column of gaps is enough for them.
+        times = right.time[:1] if _is_constant(right.time) else right.time
+        gap = left.time[:, None] - times[None]
         gauss = torch.exp(-0.5 * (gap / self.scalar("time_length")) ** 2)
-        own = self.scalar("trial") * torch.exp(-gap.abs() / self.scalar("trial_length"))
         of_params = self.scalar("params") * matern
         of_time = (self.scalar("params_time") * matern + self.scalar("time")) * gauss
         same = (left.trial[:, None] == right.trial[None]) & (left.trial[:, None] >= 0)
+        if not same.any():
+            return of_params + of_time
+        own = self.scalar("trial") * torch.exp(-gap.abs() / self.scalar("trial_length"))
         return of_params + of_time + torch.where(same, own, 0.0)
 
 
@@ -157,3 +161,7 @@ class Belief:
 
 def _tensor(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+def _is_constant(values: Tensor) -> bool:
+    return len(values) > 1 and bool((values == values[0]).all())

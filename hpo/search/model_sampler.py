@@ -75,7 +75,11 @@ class ModelSampler(BaseSampler):
         curves, _ = curves_of(study, encoder)
         ask = Ask(1, memory=self._memory)
         (points, self._memory) = model.propose(curves, [trial.number], ask)
-        return dict(points[0]) if points and points[0] is not None else {}
+        if points and points[0] is not None:
+            return dict(points[0])
+        # Every point of a finite space was proposed: any may come again.
+        draw = self._independent.sample_independent
+        return {name: draw(study, trial, name, kind) for name, kind in search_space.items()}
 
     def sample_independent(
         self,

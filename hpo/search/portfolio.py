@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.candidates import startup_point
 from hpo.search.columns import Column, Floats
 from hpo.search.encoding import Encoder, Point
+from hpo.search.startup import even_point
 
 FILE: Final = "portfolio.toml"
 OPTIMIZER: Final = "optimizer"
@@ -80,12 +80,12 @@ def first_points(
     """
     columns = {portfolio.usual_name(column.name): column for column in encoder.columns}
     known = {name for point in portfolio.points for name in point} - {OPTIMIZER}
-    if "learning_rate" not in columns or len(known & columns.keys()) < _FEWEST_KNOWN:
+    n_known = len(known & columns.keys())
+    is_ours = "learning_rate" in columns or 2 * n_known >= len(columns)
+    if n_known < _FEWEST_KNOWN or not is_ours:
         return None
     settled = {portfolio.usual_name(name): value for name, value in fixed.items()}
-    spread = (
-        encoder.decode(startup_point(encoder, seed, i))[0] for i in range(len(portfolio.points))
-    )
+    spread = (encoder.decode(even_point(encoder, seed, i))[0] for i in range(len(portfolio.points)))
     placed = [
         point
         for entry, around in zip(portfolio.points, spread, strict=True)
@@ -144,9 +144,11 @@ def _in(allowed: Sequence[str], found: Iterable[Any]) -> str | None:
     return next((name for name in allowed if name in choices), None)
 
 
-def nearest(column: Column, value: float) -> Any:
+def nearest(column: Column, value: Any) -> Any:
     """Returns the value of a parameter that comes closest to another, None if it is too far."""
     kind = column.distribution
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if not math.isnan(column.encode(value)) else None
     if isinstance(kind, CategoricalDistribution):
         numbers = [one for one in kind.choices if isinstance(one, int | float)]
         numbers = [one for one in numbers if not isinstance(one, bool)]

@@ -18,6 +18,7 @@ from optuna.pruners import (
 )
 
 from hpo.search.auto import choose
+from hpo.search.halving_pruner import HalvingPruner
 from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
 
@@ -69,9 +70,12 @@ def _model(spec: StudySpec) -> BasePruner:
 def _asha(spec: StudySpec) -> BasePruner:
     options = spec.pruner.options
     factor = int(options.get("reduction_factor", 3))
-    lowest = lowest_rung(spec.budget.epochs, factor)
-    defaults = {"reduction_factor": factor, "min_resource": lowest}
-    return SuccessiveHalvingPruner(**{**defaults, **options})
+    lowest = options.get("min_resource", lowest_rung(spec.budget.epochs, factor))
+    if set(options) <= {"reduction_factor", "min_resource"} and lowest != "auto":
+        return HalvingPruner(int(lowest), factor)
+    return SuccessiveHalvingPruner(
+        **{"reduction_factor": factor, "min_resource": lowest, **options}
+    )
 
 
 def _hyperband(spec: StudySpec) -> BasePruner:

@@ -13,21 +13,26 @@ _N_ENOUGH = 8
 # Rank correlations with what comes later: above the first an earlier look would have told the
 # same, below the second the look tells too little.
 _SAME, _MISLEADING = 0.85, 0.3
+_UNKNOWN = 0.5
 
 
 def lowest_rung(curves: Curves) -> int:
     """Returns the first epoch at which trials are compared, as their own curves advise.
 
-    It begins at a ninth of the horizon. Where the trials were ranked alike at half that epoch, it
-    moves there; where the ranks of those that went on to twice the epoch changed, it doubles.
+    It begins at a ninth of the horizon. Where the ranks of the trials that went on to twice the
+    epoch changed, it doubles. Where they did not, and trials were ranked alike at half the epoch
+    already, it moves there.
     """
     horizon = curves.horizon
     rung = max(1, round(horizon / _USUAL))
     earliest, latest = max(1, round(horizon / _EARLIEST)), max(1, horizon // _LATEST)
-    while rung // 2 >= earliest and agreement(curves, rung // 2, rung) > _SAME:
-        rung //= 2
+    begin = rung
     while rung * 2 <= latest and agreement(curves, rung, 2 * rung) < _MISLEADING:
         rung *= 2
+    if rung > begin or agreement(curves, rung, 2 * rung) <= _UNKNOWN:
+        return rung
+    while rung // 2 >= earliest and agreement(curves, rung // 2, rung) > _SAME:
+        rung //= 2
     return rung
 
 
@@ -40,7 +45,7 @@ def agreement(curves: Curves, early: int, late: int) -> float:
     first, second = curves.at(early), curves.at(late)
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < _N_ENOUGH:
-        return 0.5
+        return _UNKNOWN
     return _spearman(first[both], second[both])
 
 
@@ -62,5 +67,5 @@ def next_rung(rungs: tuple[int, ...], epoch: int) -> int:
 def _spearman(first: Floats, second: Floats) -> float:
     ranks = np.stack([rankdata(first), rankdata(second)])
     if (ranks.std(axis=1) == 0.0).any():
-        return 0.5
+        return _UNKNOWN
     return float(np.corrcoef(ranks)[0, 1])

@@ -116,7 +116,8 @@ def _wilcoxon(curves: Curves, rows: Ints, options: Mapping[str, Any]) -> Bools:
     done = np.flatnonzero(curves.states == State.COMPLETE)
     if not len(done):
         return stop
-    best = curves.values[done[np.nanargmax(curves.best[done])]]
+    finals = np.where(np.isnan(curves.finals), curves.best, curves.finals)[done]
+    best = curves.values[done[int(np.nan_to_num(finals, nan=-np.inf).argmax())]]
     for i, row in enumerate(rows):
         stop[i] = _is_worse(curves.values[row], best, options)
     return stop

@@ -16,6 +16,7 @@ from hpo.spec.kinds import (
     Flag,
     Kind,
     Number,
+    Text,
     Whole,
     Word,
     WordOrWhole,
@@ -45,7 +46,7 @@ _BRACKETS: Final[Options] = {
 }
 
 SAMPLERS: Final[Mapping[str, Options]] = {
-    "auto": {},
+    "auto": {"learn_from": Text()},
     "random": {},
     "grid": {},
     "qmc": {"qmc_type": Word(("sobol", "halton")), "scramble": Flag()},

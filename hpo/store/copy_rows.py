@@ -105,7 +105,7 @@ OF_STUDY = (
 WORKERS = _kind(tables.hpo_worker)
 EVENTS = _kind(tables.hpo_event)
 STUDY = _kind(tables.hpo_study)
-NOT_COPIED = frozenset({"studies", "version_info"})
+NOT_COPIED = frozenset({"studies", "version_info", "hpo_stack"})
 """Tables without a row of a study, but for its name."""
 
 

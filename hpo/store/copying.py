@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hpo.errors import StoreError, did_you_mean
+from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.store import copy_check, copy_rows, migrations, optuna_schema, schema, study_rows, workers
 from hpo.store.copy_rows import MARKER, Side
 from hpo.store.database import Database
@@ -102,7 +102,8 @@ def choose(source: Database, names: Sequence[str]) -> list[str]:
     """Returns the names of the studies to copy: those asked for, or all.
 
     Raises:
-        StoreError: The source has none, or none of such a name.
+        SpecError: The source has none of such a name.
+        StoreError: It has none at all.
     """
     with source.read() as conn:
         # A copy that another `db copy` has not completed is no study yet.
@@ -113,9 +114,7 @@ def choose(source: Database, names: Sequence[str]) -> list[str]:
         ]
     for name in names:
         if name not in known:
-            raise StoreError(
-                f"{source.masked_url} has no study {name!r}{did_you_mean(name, known)}"
-            )
+            raise SpecError(f"{source.masked_url} has no study {name!r}{did_you_mean(name, known)}")
     if not known:
         raise StoreError(f"{source.masked_url} holds no study")
     return list(dict.fromkeys(names)) or known

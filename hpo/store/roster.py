@@ -23,6 +23,9 @@ class WorkerRow:
         versions: Of Python and of the packages that matter, by name.
         heard_since: Since when its heartbeats have come without a gap.
         ended_at: When it left or was found dead; None while it may live.
+        lanes: Trials that it trains now; None where it does not say.
+        lane_epochs: Epochs of its trials so far.
+        stack_epochs: Epochs of its stacks so far; trials that train alone count as one each.
     """
 
     worker_id: int
@@ -37,6 +40,9 @@ class WorkerRow:
     heartbeat_at: datetime
     heard_since: datetime
     ended_at: datetime | None
+    lanes: int | None
+    lane_epochs: int | None
+    stack_epochs: int | None
 
 
 def live(db: Database, study_id: int | None = None, grace_s: float = 60.0) -> list[WorkerRow]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hpo.store.database import Database
 
 VERSION_TABLE = "hpo_alembic_version"
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 OPTUNA_HEAD = "v3.2.0.a"
 
@@ -45,6 +45,10 @@ def ensure(db: Database, *, create: bool) -> None:
     from hpo.store.migrations import current
 
     revision = current(db)
+    if create and revision in REVISIONS[:-1]:
+        # MySQL shows tables while they are made: perhaps somebody is at it. This waits for them.
+        create_schema(db)
+        revision = current(db)
     if revision is None:
         if not create:
             raise StoreError(

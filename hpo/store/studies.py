@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets, optuna_tables, spending, study_rows, targets
+from hpo.store import budgets, given_budget, optuna_tables, spending, study_rows, targets
 from hpo.store.budgets import Limits
 from hpo.store.database import Database
 from hpo.store.events import Event
@@ -52,11 +52,19 @@ class StudyRecord:
     reason: str | None
 
 
-def create_or_join(db: Database, spec: StudySpec, base_dir: str | None) -> tuple[StudyRecord, bool]:
+def create_or_join(
+    db: Database, spec: StudySpec, base_dir: str | None, *, by_name: bool = False
+) -> tuple[StudyRecord, bool]:
     """Creates the study of a spec, or joins the one that is there, in one transaction.
 
-    A study of the same name is joined when it differs in nothing but the budget, which is then
-    updated.
+    A study of the same name is joined when it differs in nothing but the budget. That is then
+    updated, unless it is what was given the last time: `hpo update` has changed it since.
+
+    Args:
+        db: The database.
+        spec: The study.
+        base_dir: Folder that its relative paths refer to.
+        by_name: The spec is that of the study itself: its budget is given by nobody.
 
     Returns:
         The study, and whether it was created now.
@@ -72,12 +80,15 @@ def create_or_join(db: Database, spec: StudySpec, base_dir: str | None) -> tuple
             study_id = _insert_optuna(conn, spec)
             if study_id is not None:
                 _insert_ours(db, conn, study_id, spec, base_dir)
+                given_budget.note(conn, study_id, spec.budget)
                 return _record(conn, spec.name, db), True
         record = _record(conn, spec.name, db)
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
-        if record.budget != spec.budget:
-            turn = Turn.take(db, conn, record.study_id)
+        # First, for it locks the study, which the note then does not have to.
+        turn = None if record.budget == spec.budget else Turn.take(db, conn, record.study_id)
+        is_new = by_name or given_budget.note(conn, record.study_id, spec.budget)
+        if turn is not None and is_new:
             _update_budget(turn, _record(conn, spec.name, db), spec.budget)
             record = _record(conn, spec.name, db)
         return record, False
@@ -89,7 +100,8 @@ def load(db: Database, name: str) -> StudyRecord:
     """Returns the study of this name.
 
     Raises:
-        StoreError: There is none, or hpo did not create it.
+        SpecError: There is none.
+        StoreError: hpo did not create it.
     """
     with db.read() as conn:
         return _record(conn, name, db)
@@ -243,7 +255,7 @@ def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
-        raise StoreError(
+        raise SpecError(
             f"there is no study called {name} in {db.masked_url}{did_you_mean(name, _names(conn))}"
         )
     if row.study_id is None:

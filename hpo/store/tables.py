@@ -75,6 +75,10 @@ hpo_worker = _table(
     # Since when its heartbeats have come without a gap: it can tell of others' silence since then.
     sa.Column("heard_since", _DateTime, nullable=False),
     sa.Column("ended_at", _DateTime),
+    # Lanes that train now; and how full stacks were: epochs of lanes by epochs of stacks.
+    sa.Column("lanes", sa.Integer),
+    sa.Column("lane_epochs", sa.BigInteger),
+    sa.Column("stack_epochs", sa.BigInteger),
     sa.Index("ix_hpo_worker_study_id", "study_id"),
 )
 
@@ -118,4 +122,14 @@ hpo_event = _table(
     sa.Column("message", _Text, nullable=False),
     sa.Index("ix_hpo_event_study_id", "study_id"),
     sa.Index("ix_hpo_event_trial_id", "trial_id"),
+)
+
+# How many lanes a stack takes, by the digest of its signature and the device's name. Of no study:
+# what was measured for one serves the next.
+hpo_stack = _table(
+    "hpo_stack",
+    sa.Column("signature", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(128), primary_key=True),
+    sa.Column("lanes", sa.Integer, nullable=False),
+    sa.Column("measured_at", _DateTime, nullable=False),
 )

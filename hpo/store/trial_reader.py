@@ -8,7 +8,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,10 +18,13 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store import optuna_tables as schema
+from hpo.store import trial_queries
 from hpo.store.stored_trial import StoredTrial
 
 CHUNK = 500
 """Most trials whose rows one statement asks for; bounds its parameters and its answer."""
+_IN_LISTS = ("mysql",)
+"""Kinds of databases whose driver is plain Python, and takes long for each row."""
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def read_heads(
     if len(also) > CHUNK:
         # Too many for a list of parameters: read everything from the oldest of them on.
         floor, also = min(floor, *also), ()
-    statement = _HEADS.where(t.study_id == study_id)
+    statement = trial_queries.HEADS.where(t.study_id == study_id)
     if also:
         statement = statement.where(sa.or_(t.trial_id >= floor, t.trial_id.in_(also)))
     else:
@@ -81,13 +84,15 @@ def read_heads(
 
 def read_head(connection: sa.Connection, trial_id: int) -> Head | None:
     """Returns one trial's row, or None where there is no such trial."""
-    row = connection.execute(_HEAD, {"trial": trial_id}).one_or_none()
+    row = connection.execute(trial_queries.HEAD, {"trial": trial_id}).one_or_none()
     return None if row is None else Head(*row)
 
 
 def read_param(connection: sa.Connection, trial_id: int, name: str) -> float | None:
     """Returns a parameter in Optuna's internal representation, or None where it is not set."""
-    row = connection.execute(_ONE_PARAM, {"trial": trial_id, "name": name}).one_or_none()
+    row = connection.execute(
+        trial_queries.ONE_PARAM, {"trial": trial_id, "name": name}
+    ).one_or_none()
     return None if row is None else float(row[0])
 
 
@@ -101,11 +106,8 @@ def read_trials(
         heads: Just read from the same database.
         intermediate: False leaves the intermediate values empty, for the caller to defer.
     """
-    statement = _rows_statement(intermediate)
     for chunk in _chunks(heads):
-        ids = [head.trial_id for head in chunk]
-        # All at once: a chunk fits into memory, and row by row takes twice the time.
-        found = _collect(connection.execute(statement, {"ids": ids}).all())
+        found = _read_rows(connection, [head.trial_id for head in chunk], intermediate)
         for head in chunk:
             yield _build(head, found[head.trial_id])
 
@@ -116,9 +118,33 @@ def read_intermediate(
     """Returns step -> intermediate value for each trial, `CHUNK` of them in one statement."""
     result: dict[int, dict[int, float]] = {trial_id: {} for trial_id in trial_ids}
     for chunk in _chunks(trial_ids):
-        for trial_id, step, number, text in connection.execute(_STEPS, {"ids": chunk}).all():
-            result[trial_id][step] = number if text is None else _special(text)
+        result |= _read_steps(connection, chunk)
     return {trial_id: _by_step(values) for trial_id, values in result.items()}
+
+
+def _read_rows(
+    connection: sa.Connection, trial_ids: Sequence[int], intermediate: bool
+) -> defaultdict[int, TrialRows]:
+    ids = {"ids": trial_ids}
+    # All at once: a chunk fits into memory, and row by row takes twice the time.
+    if connection.dialect.name in _IN_LISTS:
+        with suppress(json.JSONDecodeError):  # The server cut a list that was too long for it.
+            statement = trial_queries.rows(intermediate=intermediate, in_lists=True)
+            return _collect(connection.execute(statement, ids).all())
+    statement = trial_queries.rows(intermediate=intermediate, in_lists=False)
+    return _collect(connection.execute(statement, ids).all())
+
+
+def _read_steps(connection: sa.Connection, trial_ids: Sequence[int]) -> dict[int, dict[int, float]]:
+    ids = {"ids": trial_ids}
+    if connection.dialect.name in _IN_LISTS:
+        with suppress(json.JSONDecodeError):  # As above.
+            lists = _collect(connection.execute(trial_queries.STEP_LISTS, ids).all())
+            return {trial_id: rows.intermediate for trial_id, rows in lists.items()}
+    found: defaultdict[int, dict[int, float]] = defaultdict(dict)
+    for trial_id, step, number, text in connection.execute(trial_queries.STEPS, ids).all():
+        found[trial_id][step] = number if text is None else _special(text)
+    return found
 
 
 def _by_step(values: dict[int, float]) -> dict[int, float]:
@@ -133,18 +159,23 @@ def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _collect(rows: Iterable[Any]) -> defaultdict[int, TrialRows]:
-    """Sorts the rows of `_rows_statement` by trial; see there for the columns."""
+    """Sorts the rows of `trial_queries.rows` by trial; see there for the columns."""
     found: defaultdict[int, TrialRows] = defaultdict(TrialRows)
     for kind, trial_id, index, name, number, text in rows:
         trial = found[trial_id]
-        if kind == _INTERMEDIATE:
+        if kind == trial_queries.INTERMEDIATE:
             value = number if text is None else _special(text)
             trial.intermediate[index] = value
-        elif kind == _PARAM:
+        elif kind == trial_queries.PARAM:
             trial.params.append((index, name, number, text))
-        elif kind == _VALUE:
+        elif kind == trial_queries.VALUE:
             trial.values.append((index, number if text is None else _special(text)))
-        elif kind == _USER_ATTR:
+        elif kind == trial_queries.PARAM_LIST:
+            trial.params += map(tuple, json.loads(f"[{text}]"))
+        elif kind == trial_queries.STEP_LIST:
+            for step, stored, special in json.loads(f"[{text}]"):
+                trial.intermediate[step] = _special(special) if special else float(stored)
+        elif kind == trial_queries.USER_ATTR:
             trial.user_attrs[name] = json.loads(text)
         else:
             trial.system_attrs[name] = json.loads(text)
@@ -183,74 +214,3 @@ def _build(head: Head, rows: TrialRows) -> FrozenTrial:
 def parse_distribution(text: str) -> BaseDistribution:
     """Returns the distribution for its JSON; trials share one object, which nobody changes."""
     return json_to_distribution(text)
-
-
-_PARAM, _INTERMEDIATE, _VALUE, _USER_ATTR, _SYSTEM_ATTR = range(5)
-
-
-@lru_cache(maxsize=2)
-def _rows_statement(intermediate: bool) -> sa.CompoundSelect[Any]:
-    """Returns all that hangs on some trials: kind, trial_id, index, name, number, text."""
-    p, v = schema.trial_params.c, schema.trial_values.c
-    parts = [
-        _part(_PARAM, p.trial_id, p.param_id, p.param_name, p.param_value, p.distribution_json),
-        _part(_VALUE, v.trial_id, v.objective, None, v.value, _unless_finite(v.value_type)),
-    ]
-    for kind, table in (
-        (_USER_ATTR, schema.trial_user_attributes.c),
-        (_SYSTEM_ATTR, schema.trial_system_attributes.c),
-    ):
-        parts.append(_part(kind, table.trial_id, None, table.key, None, table.value_json))
-    if intermediate:
-        parts.append(_steps())
-    return sa.union_all(*parts)
-
-
-def _steps() -> sa.Select[Any]:
-    i = schema.trial_intermediate_values.c
-    text = _unless_finite(i.intermediate_value_type)
-    return _part(_INTERMEDIATE, i.trial_id, i.step, None, i.intermediate_value, text)
-
-
-def _part(
-    kind: int,
-    trial_id: sa.ColumnElement[int],
-    index: sa.ColumnElement[int] | None,
-    name: sa.ColumnElement[str] | None,
-    number: sa.ColumnElement[float] | None,
-    text: sa.ColumnElement[str],
-) -> sa.Select[Any]:
-    # PostgreSQL wants the same type in every part, also where a part has nothing to say.
-    return sa.select(
-        sa.literal_column(str(kind)).label("kind"),
-        trial_id.label("trial_id"),
-        (sa.literal_column("0") if index is None else index).label("index_"),
-        (sa.cast(sa.null(), sa.String(1)) if name is None else name).label("name"),
-        (sa.cast(sa.null(), sa.Double) if number is None else number).label("number"),
-        text.label("text_"),
-    ).where(trial_id.in_(sa.bindparam("ids", expanding=True)))
-
-
-def _unless_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """Returns the name of the value's type, NULL for the usual one: less to send and to parse."""
-    return sa.case((column != "FINITE", sa.cast(column, sa.String(16))))
-
-
-_HEADS = sa.select(*(schema.trials.c[name] for name in Head._fields)).order_by(
-    schema.trials.c.trial_id
-)
-_HEAD = sa.select(*(schema.trials.c[name] for name in Head._fields)).where(
-    schema.trials.c.trial_id == sa.bindparam("trial")
-)
-_OF_STEPS = schema.trial_intermediate_values.c
-# These are the most rows by far, so they have no column that says nothing.
-_STEPS = sa.select(
-    _OF_STEPS.trial_id,
-    _OF_STEPS.step,
-    _OF_STEPS.intermediate_value,
-    _unless_finite(_OF_STEPS.intermediate_value_type),
-).where(_OF_STEPS.trial_id.in_(sa.bindparam("ids", expanding=True)))
-_ONE_PARAM = sa.select(schema.trial_params.c.param_value).where(
-    schema.trial_params.c.trial_id == sa.bindparam("trial"),
-    schema.trial_params.c.param_name == sa.bindparam("name"),
-)

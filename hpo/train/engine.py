@@ -85,6 +85,14 @@ class Engine(Protocol):
     name: str
 
     @property
+    def lane_epochs(self) -> int:
+        """Epochs that lanes have trained so far."""
+
+    @property
+    def stack_epochs(self) -> int:
+        """Epochs that groups of lanes have trained together so far."""
+
+    @property
     def capacity(self) -> int:
         """How many lanes it takes at present; it may learn to take more."""
 

@@ -58,6 +58,12 @@ class SoloEngine:
         self._splits = splits.to(self._device)
         self._score = Score(metric, direction)
         self._lanes: dict[int, _Solo] = {}
+        self.lane_epochs = 0
+
+    @property
+    def stack_epochs(self) -> int:
+        """As many as of lanes."""
+        return self.lane_epochs
 
     def add(self, lane: Lane) -> Failure | None:
         """See ``Engine``."""
@@ -71,7 +77,9 @@ class SoloEngine:
 
     def advance(self) -> list[EpochReport]:
         """See ``Engine``."""
-        return [self._advance(solo) for solo in self._lanes.values() if not solo.is_failed]
+        reports = [self._advance(solo) for solo in self._lanes.values() if not solo.is_failed]
+        self.lane_epochs += len(reports)
+        return reports
 
     def epoch(self, key: int) -> int:
         """See ``Engine``."""

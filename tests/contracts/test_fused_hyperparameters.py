@@ -28,6 +28,7 @@ from tests.unit.train.stacks import (
     assert_same_state,
     fused,
     saved,
+    sizes_of,
     solo,
 )
 from tests.unit.train.toy import blobs, lane
@@ -105,7 +106,7 @@ def test_a_lane_is_its_trial_alone(optimizer: str, tmp_path: Path) -> None:
     engine, lanes = fused(Rich()), lanes_of(optimizer)
     add(engine, lanes)
     reports = advance(engine, 4)
-    assert (engine.lanes, engine.alone) == ([5], {})
+    assert (sizes_of(engine), engine.alone) == ([5], {})
     assert_as_alone(engine, lanes, reports, lambda: solo(Rich()), tmp_path)
 
 

@@ -26,6 +26,8 @@ class FormulaEngine:
 
     name = "formula"
     capacity = 2
+    lane_epochs = 0
+    stack_epochs = 0
 
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}

@@ -11,20 +11,19 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.search.samplers import mix
+from hpo.search.seeds import mix
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import studies
 from hpo.store.database import Database
 from hpo.store.optuna_tables import trial_intermediate_values, trial_values, trials
 from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, start_server
 from tests.e2e.chaos import Chaos, disturber
 from tests.e2e.chaos_worker import curve
-from tests.servers import MariaDB, MissingServer, PostgreSQL, Server
+from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
 
-SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
 SEED = 20261122
 N_TRIALS = int(os.environ.get("HPO_SOAK_TRIALS", "100"))
 N_EPOCHS = 12
@@ -39,12 +38,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'hpo.db'}", None
         return
-    try:
-        server = SERVERS[request.param](survives_kill=True)
-    except MissingServer as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
+    server = start_server(request.param, survives_kill=True)
     yield server.create_database("chaos"), server
     server.remove()
 

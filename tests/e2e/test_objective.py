@@ -61,6 +61,23 @@ def test_an_optuna_script_runs_unchanged(shell: Shell) -> None:
     assert all(t.intermediate_values for t in study.trials)
 
 
+def test_a_run_keeps_a_budget_that_was_updated_until_its_file_changes(shell: Shell) -> None:
+    shell.write("one.py", "def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    text = 'name = "one"\nobjective = "one.py:objective"\n[budget]\ntrials = {}\n'
+    shell.write("one.toml", text.format(3))
+    run = ("run", "one.toml", "--workers", "1")
+    assert "3/3 trials" in shell.hpo(*run)
+    shell.hpo("update", "one", "--trials", "5")
+    output = shell.hpo(*run)
+    assert "one keeps the budget that `hpo update` gave it: trials 5 (not 3)" in output
+    assert "5/5 trials" in output
+    shell.write("one.toml", text.format(6))
+    output = shell.hpo(*run)
+    assert "keeps the budget" not in output
+    assert "6/6 trials" in output
+    assert "7/7 trials" in shell.hpo(*run, "--trials", "7")
+
+
 def test_an_objective_that_raises_fails_its_trial_and_not_its_study(shell: Shell) -> None:
     shell.write(
         "half.py",

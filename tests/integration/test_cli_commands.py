@@ -246,7 +246,7 @@ def test_a_wrong_command_line(
 
 def test_a_wrong_name_gets_the_nearest(run: Run, filled: Database) -> None:
     for command in ("show", "trials", "best"):
-        error = run(command, "digts", expect=3).stderr
+        error = run(command, "digts", expect=2).stderr
         assert error == ("error: sqlite:///hpo.db holds no study 'digts'. Did you mean digits?\n")
 
 

@@ -58,7 +58,7 @@ def test_pause_resume_and_stop_say_what_follows(run: Run, filled: Database) -> N
     _let_workers_leave(filled)
     out = run("resume", "digits").stdout
     assert out == "digits is active; nobody works on it: `hpo run digits`\n"
-    result = run("pause", "digit", expect=3)
+    result = run("pause", "digit", expect=2)
     assert "did you mean digits?" in result.stderr
 
 
@@ -82,6 +82,14 @@ def test_update_says_what_changed_and_what_follows(run: Run, filled: Database) -
     assert "say what to update" in run("update", "digits", expect=2).stderr
     both = run("update", "digits", "--hours", "2", "--deadline", "+2h", expect=2)
     assert "not both" in both.stderr
+
+
+def test_a_budget_lowered_below_what_has_ended_is_told_as_such(run: Run, filled: Database) -> None:
+    run("update", "digits", "--trials", "1")
+    assert " 5/5 (budget 1) " in run("ls").stdout
+    assert "5 (budget 1): 3 complete" in run("show", "digits").stdout
+    (record,) = json.loads(run("ls", "-f", "json").stdout)
+    assert (record["n_finished"], record["n_trials"]) == (5, 1)
 
 
 def test_cancel_retry_and_enqueue(run: Run, filled: Database) -> None:
@@ -134,7 +142,7 @@ def test_delete_asks_and_spares_a_study_that_is_worked_on(run: Run, filled: Data
     assert run("delete", "digits", typed="y\n").stdout.startswith("deleted digits: 6 trials")
     assert studies.names(filled) == []
     assert (folder.exists(), other.exists()) == (False, True)
-    run("delete", "digits", expect=3)
+    run("delete", "digits", expect=2)
 
 
 def test_delete_by_force_and_without_the_files(run: Run, filled: Database) -> None:

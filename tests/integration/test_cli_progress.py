@@ -33,7 +33,6 @@ class Session:
     n_workers: int = 2
     device: str = "cpu"
     engine: str = "solo"
-    capacity: int = 1
     notice: str = ""
     trouble: str = ""
 
@@ -77,7 +76,7 @@ def test_plain_lines_into_a_pipe(
     assert lines[3].startswith("best 0.7500 (trial 2, epoch 3)   learning_rate ")
     assert lines[4:] == ["test 0.7500"]
     heading, farewell = stream.getvalue().splitlines()
-    assert heading == f"digits · {sqlite_database.masked_url} · 2 workers on cpu · solo"
+    assert heading == f"digits · {sqlite_database.masked_url} · 2 workers on cpu · engine solo"
     assert farewell == (
         " next: hpo best digits · hpo trials digits · hpo dashboard"
         "  (with --storage sqlite:///x.db)"

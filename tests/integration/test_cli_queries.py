@@ -12,8 +12,12 @@ from hpo.report.overview import overview
 from hpo.report.progress import last_event, snapshot
 from hpo.report.queries import Counts, find, list_studies
 from hpo.report.trials import Page, best_trials, list_trials
+from hpo.spec.study import StudySpec
+from hpo.store import studies, workers
 from hpo.store.database import Database
-from tests.integration.cli_kit import fill, fill_with_optuna
+from hpo.store.ledger import Ledger
+from tests.integration import ledger_kit as kit
+from tests.integration.cli_kit import SPEC, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
@@ -122,6 +126,19 @@ def test_best_of_infinite_values_and_of_two_objectives(database: Database) -> No
     assert [trial.values for trial in front] == [(0.0, 0.0), (0.5, 1.0)]
 
 
+def test_epochs_of_a_study_with_several_metrics(database: Database) -> None:
+    spec = SPEC.to_table() | {"metric": ["a", "b"], "direction": ["minimize", "maximize"]}
+    record, _ = studies.create_or_join(database, StudySpec(**spec), None)
+    worker_id = workers.register(database, record.study_id, "cpu")
+    ledger = Ledger(database)
+    first, second = ledger.claim(record.study_id, worker_id, 2).leases
+    for epoch in (1, 2, 3):
+        ledger.report([kit.epoch_row(first, epoch, objective=None)])
+    rows = list_trials(database, find(database, "digits"))
+    shown = [(row.number, row.n_epochs, row.best_epoch) for row in rows]
+    assert shown == [(first.number, 3, None), (second.number, 0, None)]
+
+
 def test_overview(filled: Database) -> None:
     page = overview(filled, find(filled))
     endings = {(ending.state, ending.kind, ending.n, ending.number) for ending in page.endings}
@@ -139,7 +156,7 @@ def test_a_name_may_be_left_out_where_there_is_one_study(sqlite_database: Databa
     fill_with_optuna(sqlite_database)
     with pytest.raises(SpecError, match="holds 3 studies; say which: digits, infinite, two"):
         find(sqlite_database)
-    with pytest.raises(StoreError, match=r"Did you mean digits\?"):
+    with pytest.raises(SpecError, match=r"Did you mean digits\?"):
         find(sqlite_database, "digts")
-    with pytest.raises(StoreError, match="There is digits, infinite, two"):
+    with pytest.raises(SpecError, match="There is digits, infinite, two"):
         find(sqlite_database, "qqqqqq")

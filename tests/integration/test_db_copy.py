@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.cli.main import hpo
-from hpo.errors import StoreError
+from hpo.errors import SpecError, StoreError
 from hpo.store import copy_rows, copying, optuna_tables, studies, tables, workers
 from hpo.store.copying import Copied, Options
 from hpo.store.database import Database
@@ -164,6 +164,8 @@ def facts(db: Database, name: str) -> dict[str, Any]:
     with db.read() as conn:
         for table in tables.metadata.sorted_tables:
             keys = [c for c in table.columns if c.name in ("study_id", "trial_id")]
+            if table.name in copy_rows.NOT_COPIED:
+                continue
             mine = keys[0].in_([study_id] if keys[0].name == "study_id" else number)
             rows = conn.execute(sa.select(table).where(mine).order_by(*table.primary_key))
             found[table.name] = [
@@ -258,7 +260,7 @@ def test_an_interrupted_copy_goes_on(
     with pytest.raises(InterruptedError):
         copying.copy(source, target, ("digits", "digits"), Options(), break_after(n_batches))
     assert working_name("digits") in facts_names(target)
-    with pytest.raises(StoreError, match="there is no study called digits"):
+    with pytest.raises(SpecError, match="there is no study called digits"):
         studies.load(target, "digits")
     assert copying.choose(source, []) == ["digits"]
     # Meanwhile the running trial ends, and another one begins.
@@ -439,7 +441,7 @@ def test_a_terminal_sees_how_far_it_is(
 def test_wrong_commands(source: Database, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
     add_odd_study(source)
-    told = hpo_db_copy(source.url, url, "--study", "digit", expect=3)
+    told = hpo_db_copy(source.url, url, "--study", "digit", expect=2)
     assert "has no study 'digit'; did you mean digits?" in told
     assert "--rename is for one study" in hpo_db_copy(source.url, url, "--rename", "x", expect=2)
     assert not (tmp_path / "new.db").exists()

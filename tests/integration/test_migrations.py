@@ -43,7 +43,7 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
     migrations.create(fresh)
     assert migrations.current(fresh) == migrations.head()
     assert migrations.check(fresh) == []
-    ours = {"hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event"}
+    ours = {"hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event", "hpo_stack"}
     assert set(tables.metadata.tables) == ours
     assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
 

@@ -26,10 +26,10 @@ from hpo.store import events, spool, workers
 from hpo.store.database import Database
 from hpo.store.leases import Lease
 from hpo.store.ledger import Ledger
-from tests.conftest import GetServer
+from tests.conftest import GetServer, servers
 from tests.integration import ledger_kit as kit
 from tests.integration.outages import Outage, outage_of
-from tests.servers import MariaDB, MissingServer, PostgreSQL, Server
+from tests.servers import Server
 
 pytestmark = pytest.mark.integration
 KINDS = (
@@ -47,21 +47,8 @@ MANY = {f"metric_{i}": i / 7 for i in range(500)}
 @pytest.fixture(scope="module")
 def own_server_of() -> Iterator[GetServer]:
     """Servers that these tests may stop: nobody else uses them."""
-    running: dict[str, Server] = {}
-
-    def get(dialect: str) -> Server:
-        if dialect not in running:
-            try:
-                running[dialect] = {"postgresql": PostgreSQL, "mysql": MariaDB}[dialect]()
-            except MissingServer as error:
-                if os.environ.get("CI"):
-                    pytest.fail(f"{error}; CI must have it", pytrace=False)
-                pytest.skip(str(error))
-        return running[dialect]
-
-    yield get
-    for server in running.values():
-        server.remove()
+    with servers() as get:
+        yield get
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
@@ -98,6 +85,7 @@ class Post:
         self.ending = ""
         self.trial_s: float | None = None
         self.watch = Watch()
+        self.usage = None
 
     def report(self, lease: Lease, *epochs: int) -> set[int]:
         rows = [kit.epoch_row(lease, epoch) for epoch in epochs]
@@ -151,8 +139,6 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     assert kit.epochs_of(post.db, two.trial_id) == [1, 2]
     (message,) = post.events()
     assert message.endswith("wrote 4 records that were kept")
-    # The line is up a moment before the mender has said so.
-    _until(lambda: len(caplog.records) > 1)
     told = [(record.levelname, record.message) for record in caplog.records]
     assert [level for level, _ in told] == ["WARNING", "INFO"]
     assert "is away" in told[0][1]

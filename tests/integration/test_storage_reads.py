@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -343,3 +345,58 @@ def test_threads_share_a_storage(storage: Storage, other: Storage) -> None:
         list(pool.map(work, range(4)))
     assert storage.get_all_trials(study_id) == other.get_all_trials(study_id)
     assert len(storage.get_all_trials(study_id)) == 20
+
+
+def test_numbers_and_names_come_back_exactly(
+    database: Database, storage: Storage, plain_optuna: Callable[[str], Any]
+) -> None:
+    study_id = new_study(storage)
+    numbers = [5e-324, 1.7976931348623157e308, 0.1 + 0.2, -1.5, 1.0, 1e22, 123456789.123456789]
+    everything = FloatDistribution(-1.7976931348623157e308, 1.7976931348623157e308)
+    names = ["x", 'a "quoted" one', "größe\\n,;", "x|y:[1]", "a, b"]
+    (trial_id,) = storage.begin_trials(
+        study_id, [{name: (numbers[i], everything) for i, name in enumerate(names)}]
+    )
+    steps = dict(enumerate([*numbers, float("inf"), float("-inf"), float("nan")]))
+    storage.finish(
+        [(trial_id, TrialState.PRUNED, [0.1 + 0.2])], [(trial_id, *step) for step in steps.items()]
+    )
+    trial = Storage(database).get_trial(trial_id)
+    assert list(trial.params.items()) == [(name, numbers[i]) for i, name in enumerate(names)]
+    # As text, for NaN is not itself.
+    assert repr(trial.intermediate_values) == repr(steps)
+    assert repr(trial.values) == repr([0.1 + 0.2])
+    (theirs,) = plain_optuna("s").trials
+    assert theirs.params == trial.params
+    assert repr(sorted(theirs.intermediate_values.items())) == repr(list(steps.items()))
+    (deferred,) = Storage(database).get_all_trials(study_id)
+    assert repr(deferred.intermediate_values) == repr(steps)
+
+
+def test_lists_that_the_server_has_cut_are_read_row_by_row(
+    database: Database, storage: Storage
+) -> None:
+    if database.dialect != "mysql":
+        pytest.skip("only there do rows come in lists")
+    study_id = new_study(storage)
+    (trial_id,) = storage.begin_trials(study_id, [{f"x{i}": (0.5, UNIT) for i in range(9)}])
+    steps = {step: step / 7 for step in range(50)}
+    storage.finish(
+        [(trial_id, TrialState.COMPLETE, [0.5])], [(trial_id, *step) for step in steps.items()]
+    )
+
+    def shorten(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION group_concat_max_len = 200")
+
+    other = Database(database.url)
+    sa.event.listen(other.engine, "connect", shorten)
+    statements = Statements(other.engine)
+    trial = Storage(other).get_trial(trial_id)
+    assert any("group_concat" in statement for statement in statements.seen)
+    assert "group_concat" not in statements.seen[-1]
+    assert len(trial.params) == 9
+    assert trial.intermediate_values == steps
+    (deferred,) = Storage(other).get_all_trials(study_id)
+    assert deferred.intermediate_values == steps
+    other.dispose()

@@ -55,6 +55,30 @@ def test_another_budget_alone_updates_the_budget(database: Database) -> None:
     assert [event.kind for event in events.recent(database, study_id)] == ["budget"]
 
 
+def test_a_budget_that_was_updated_stays_until_another_is_given(database: Database) -> None:
+    def trials_of(**given: int) -> int | None:
+        record, _ = studies.create_or_join(database, kit.spec(**given), None)
+        return record.budget.trials
+
+    study_id = kit.new_study(database, trials=5)
+    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    assert trials_of(trials=5) == 8
+    assert trials_of(trials=6) == 6
+    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    assert trials_of(trials=6) == 8
+    # Given, though it is what holds: then the one before is another.
+    assert trials_of(trials=8) == 8
+    assert trials_of(trials=6) == 6
+    # Whoever names the study gives no budget, but what was said beside the name.
+    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    record, _ = studies.create_or_join(database, kit.spec(trials=8), None, by_name=True)
+    assert record.budget.trials == 8
+    assert trials_of(trials=6) == 8
+    record, _ = studies.create_or_join(database, kit.spec(trials=9), None, by_name=True)
+    assert record.budget.trials == 9
+    assert trials_of(trials=6) == 9
+
+
 def test_another_spec_is_refused_with_what_differs(database: Database) -> None:
     kit.new_study(database)
     other = kit.spec(direction="minimize", trials=9)
@@ -69,7 +93,7 @@ def test_another_spec_is_refused_with_what_differs(database: Database) -> None:
 def test_a_misspelt_name_is_answered_with_the_nearest(database: Database) -> None:
     kit.new_study(database, "digits-mlp")
     with pytest.raises(
-        StoreError, match=r"no study called digitsmlp in .*; did you mean digits-mlp"
+        SpecError, match=r"no study called digitsmlp in .*; did you mean digits-mlp"
     ):
         studies.load(database, "digitsmlp")
 
@@ -141,6 +165,7 @@ def _counts(database: Database) -> dict[str, int]:
         return {
             name: conn.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             for name, table in tables.metadata.tables.items()
+            if name != "hpo_stack"  # Of no study.
         }
 
 

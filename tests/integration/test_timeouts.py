@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.integration
 class Held:
     """An executor of which only what it holds matters."""
 
-    capacity = 1
+    wanted = 0
+    usage = None
 
     def __init__(self, *leases: Lease) -> None:
         self.held = frozenset(lease.trial_id for lease in leases)
 
-    def begin(self, lease: Lease) -> None: ...
+    def begin(self, leases: Sequence[Lease]) -> None: ...
 
     def work(self) -> None: ...
 

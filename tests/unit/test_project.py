@@ -173,7 +173,7 @@ def test_study_files_page_lists_every_method(role: str) -> None:
     page = (ROOT / "docs/study-files.md").read_text()
     table = page.partition(f"| {role} | ")[2].partition("\n\n")[0]
     listed = {
-        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+        name for row in table.splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])
     }
     built = {"sampler": SAMPLERS, "pruner": PRUNERS}[role]
     assert listed == set(METHODS[role]) == set(built)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hpo.train.fused.layout import own_names
 
@@ -53,6 +55,25 @@ class Call:
             if given[place] is not values[name]:
                 values[name].copy_(given[place].detach())
         return outputs
+
+
+@contextmanager
+def batchable(*, has_lstm: bool) -> Iterator[None]:
+    """Has PyTorch choose kernels for which ``vmap`` has rules; others it runs lane by lane.
+
+    Args:
+        has_lstm: Does without the kernels of oneDNN, of which an LSTM is one.
+    """
+    backends = torch.backends
+    before = bool(backends.mkldnn.enabled), backends.mha.get_fastpath_enabled()
+    try:
+        backends.mkldnn.enabled = before[0] and not has_lstm  # type: ignore[assignment]
+        backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        backends.mkldnn.enabled = before[0]  # type: ignore[assignment]
+        backends.mha.set_fastpath_enabled(before[1])
 
 
 def _places_in(prefix: str, module: nn.Module) -> list[str]:

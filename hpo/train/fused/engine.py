@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,9 +50,12 @@ class FusedEngine:
         direction: ``maximize`` or ``minimize``.
         device: As PyTorch names it: ``cpu``, ``cuda:0``.
         sizes: How many lanes a stack takes; measured where it does not know.
+        tell: Called with the reason when trials of a signature turn out to train alone.
 
     Attributes:
         alone: By signature, why its trials are not stacked.
+        lane_epochs: Epochs that lanes have trained.
+        stack_epochs: Epochs that stacks have trained; a lane alone counts as a stack.
     """
 
     name = "fused"
@@ -64,6 +68,7 @@ class FusedEngine:
         direction: str,
         device: str = "cpu",
         sizes: Sizes | None = None,
+        tell: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._task = task
         self._device = torch.device(device)
@@ -75,17 +80,15 @@ class FusedEngine:
         self._homes: dict[int, Stack | SoloEngine] = {}
         self._turns: list[Stack | SoloEngine] = []
         self._wanted = 1
+        self._tell = tell
         self.alone: dict[Signature, str] = {}
+        self.lane_epochs = 0
+        self.stack_epochs = 0
 
     @property
     def capacity(self) -> int:
         """How many lanes it wants at present: what the latest lane's signature can use."""
         return max(self._wanted, len(self._homes))
-
-    @property
-    def lanes(self) -> list[int]:
-        """How many lanes train in each stack, 1 for those that train alone."""
-        return [getattr(home, "n_training", 1) for home in self._turns]
 
     def add(self, lane: Lane) -> Failure | None:
         """See ``Engine``."""
@@ -114,8 +117,16 @@ class FusedEngine:
 
     def advance(self) -> list[EpochReport]:
         """See ``Engine``; stacks and lanes that train alone take turns."""
-        if not self._turns:
-            return []
+        # One turn may bring nothing: a stack has made two, or its lanes go on alone.
+        for _ in range(len(self._homes) + 1):
+            reports = self._take_turn() if self._turns else []
+            if reports:
+                self.lane_epochs += len(reports)
+                self.stack_epochs += 1
+                return reports
+        return []
+
+    def _take_turn(self) -> list[EpochReport]:
         home = self._turns.pop(0)
         self._turns.append(home)
         if isinstance(home, SoloEngine):
@@ -127,8 +138,8 @@ class FusedEngine:
             traceback.clear_frames(error.__traceback__)
             if is_out_of_memory(error) and home.n_training > 1:
                 self._halve(home)
-                return self.advance()
-            return self._dissolve(home, error) or self.advance()
+                return []
+            return self._dissolve(home, error)
 
     def epoch(self, key: int) -> int:
         """See ``Engine``."""
@@ -192,6 +203,7 @@ class FusedEngine:
         text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
         logger.info("%s trains lane by lane: %s", signature.digest(), text)
         self.alone[signature] = text
+        self._tell(text)
 
     def _member(
         self, lane: Lane, params: Params, model: nn.Module, blueprint: Blueprint
@@ -240,9 +252,11 @@ class FusedEngine:
         """Makes two stacks of one that is out of memory; both are where it was before."""
         training = [key for key, member in stack.members.items() if member.row is not None]
         keys = training[: len(training) // 2]
-        signature = self._signature(stack)
-        logger.warning("out of memory with %d lanes; %d from now on", len(training), len(keys))
-        self._sizes.limit(signature, len(keys))
+        signature, n_left = self._signature(stack), len(training) - len(keys)
+        logger.warning("out of memory with %d lanes; %d from now on", len(training), n_left)
+        self._sizes.limit(signature, n_left)
+        if n_left == 1:
+            self._refuse(signature, "there is no memory for two lanes")
         other = Stack(stack.blueprint)
         for key in keys:
             member, state = stack.members[key], stack.state(key)
@@ -250,6 +264,7 @@ class FusedEngine:
             stack.leave(key)
             other.join(member, kept)
             self._homes[key] = other
+        stack.trim()
         self._stacks[signature].append(other)
         self._turns.append(other)
         if self._device.type == "cuda":
@@ -268,10 +283,10 @@ class FusedEngine:
                 failure = self._add_alone(replace(member.lane, checkpoint=path))
                 if failure is None:
                     stack.leave(key)
-                    continue
-                reports.append(EpochReport(key, member.epoch + 1, {}, 0.0, 0.0, 0.0, failure))
-                member.is_failed = True
-                stack.park([member])
+                else:
+                    reports.append(EpochReport(key, member.epoch + 1, {}, 0.0, 0.0, 0.0, failure))
+                    member.is_failed = True
+                    stack.park([member])
         if not stack.members:
             self._drop(stack)
         return reports

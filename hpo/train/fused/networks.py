@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from hpo.train.fused.calling import Call
+from hpo.train.fused.calling import Call, batchable
 from hpo.train.fused.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.noise import LaneDropout, Noise
@@ -68,7 +68,7 @@ class Layered:
         layers: list[Layer] = []
         if not all(parameter.requires_grad for parameter in model.parameters()):
             return None
-        if not _collect("", model, layers, set()) or not any(map(_is_trained, layers)):
+        if not _collect("", model, layers, {}) or not any(map(_is_trained, layers)):
             return None
         return cls(layers, noise)
 
@@ -113,6 +113,7 @@ class Mapped:
     def __init__(self, model: nn.Module, noise: Noise, *, decomposes: bool = False) -> None:
         self._model, self._noise = model, noise
         self._call = Call(model, decomposes=decomposes)
+        self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
         self._train = vmap(self._forward, in_dims=(0, 0, 0, 0), randomness="different")
         self._predict = vmap(self._forward, in_dims=(0, 0, None, None))
@@ -127,7 +128,7 @@ class Mapped:
         """See ``Network``."""
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), batchable(has_lstm=self._has_lstm):
             losses = loss(self._train(leaves, fixed, x, keys), y)
             # Lanes have nothing in common: the gradient of the sum is each one's own.
             found = torch.autograd.grad(losses.sum(), list(leaves.values()))
@@ -137,7 +138,7 @@ class Mapped:
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
         """See ``Network``."""
         self._model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), batchable(has_lstm=self._has_lstm):
             # A copy, because a layer that works in place would else write into the data.
             outputs: Tensor = self._predict(weights, fixed, x.clone(), None)
         return outputs
@@ -175,7 +176,9 @@ def set_active(model: nn.Module, rates: Callable[[str], bool]) -> None:
             module.is_active = rates(f"{name}." if name else "")
 
 
-def _collect(prefix: str, module: nn.Module, layers: list[Layer], seen: set[nn.Module]) -> bool:
+def _collect(
+    prefix: str, module: nn.Module, layers: list[Layer], seen: dict[nn.Module, str]
+) -> bool:
     """Appends a module's layers; returns False where one is unknown, or trains in two places."""
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return False
@@ -188,10 +191,11 @@ def _collect(prefix: str, module: nn.Module, layers: list[Layer], seen: set[nn.M
             child is not None and _collect(f"{prefix}{name}.", child, layers, seen)
             for name, child in children
         )
-    layer = layer_of(prefix, module)
+    # In a second place its tensors still have the names of the first.
+    layer = layer_of(seen.get(module, prefix), module)
     if layer is None or (module in seen and _is_trained(layer)):
         return False
-    seen.add(module)
+    seen.setdefault(module, prefix)
     layers.append(layer)
     return True
 

@@ -15,7 +15,6 @@ from hpo.train.fused.calling import Call
 from hpo.train.fused.draws import Draws
 from hpo.train.fused.layout import Layout, fixed_tensors, own_names
 from hpo.train.fused.loss import CrossEntropy, LaneLoss, MappedLoss
-from hpo.train.fused.member import dropping_of
 from hpo.train.fused.networks import Network, networks_of, set_active
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise, step_keys
@@ -92,28 +91,36 @@ def plan(
     batch_size = n_per_batch(params["batch_size"], len(splits.train))
     x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
     trial = _Trial(model, noise, Layout(model), x, y)
-    kept = _renew_params(model)
     expected = _alone(trial, loss_for(task, splits, params))
     if isinstance(expected, str):
         return expected
     make_loss = _loss_maker(task, splits)
-    for network in networks_of(model, noise):
-        reason = _differs(trial, network, make_loss([params] * _N_LANES), expected)
+    network = _network(trial, make_loss([params] * _N_LANES), expected)
+    if isinstance(network, str):
+        return network
+    return Blueprint(
+        task=task,
+        splits=splits,
+        score=score,
+        model=model,
+        network=network,
+        layout=trial.layout,
+        loss=make_loss,
+        optimizer=params["optimizer"],
+        batch_size=batch_size,
+    )
+
+
+def _network(trial: _Trial, loss: LaneLoss, expected: _Step) -> Network | str:
+    """Returns the fastest network that comes to the same as one model, or why there is none."""
+    kept, reason = _renew_params(trial.model), ""
+    for network in networks_of(trial.model, trial.noise):
+        reason = _differs(trial, network, loss, expected)
         read = sorted(name for values in kept for name in values.read)
         if read:
             return f"its forward pass reads the param {read[0]}; its constructor should keep it"
         if not reason:
-            return Blueprint(
-                task=task,
-                splits=splits,
-                score=score,
-                model=model,
-                network=network,
-                layout=trial.layout,
-                loss=make_loss,
-                optimizer=params["optimizer"],
-                batch_size=batch_size,
-            )
+            return network
     return reason
 
 
@@ -185,8 +192,8 @@ def _differs(trial: _Trial, network: Network, loss: LaneLoss, expected: _Step) -
     layout, model = trial.layout, trial.model
     grads = torch.zeros(_N_LANES, layout.size, device=trial.y.device)
     network.bind(layout.views(grads))
-    dropping = dropping_of(model)
-    set_active(model, dropping.__contains__)
+    # Other lanes may drop where this one does not; with a rate of 0 it keeps all.
+    set_active(model, lambda name: True)
     parameters = dict(model.named_parameters())
     own = _repeated({slot.name: parameters[slot.name] for slot in layout.slots})
     fixed = _repeated(fixed_tensors(model))

@@ -93,6 +93,11 @@ class Rows:
             new[: self.n].copy_(old[: self.n])
             self._tensors[name] = new
 
+    def trim(self) -> None:
+        """Gives back the memory of rows that are not in use."""
+        for name, old in self._tensors.items():
+            self._tensors[name] = old[: self.n].clone()
+
     def _zeros(self, name: str, n: int) -> Tensor:
         shape, dtype = self._shapes[name]
         return torch.zeros((n, *shape), dtype=dtype, device=self._device)

@@ -51,6 +51,7 @@ class Sizes:
         self._device = device
         self._known = dict(known or {})
         self._tell = tell
+        self._limits: dict[str, int] = {}
         self._fixed = fixed
         self._least, self._most_wanted = least, most
 
@@ -74,12 +75,14 @@ class Sizes:
             seconds = time.perf_counter() - began_at
             logger.info("%s: %d lanes (measured in %.2f s)", digest, self._known[digest], seconds)
             self._tell(digest, self._known[digest])
-        return max(self._least, min(self._most_wanted, self._known[digest]))
+        wanted = max(self._least, min(self._most_wanted, self._known[digest]))
+        return min(wanted, self._limits.get(digest, wanted))
 
     def limit(self, signature: Signature, n_lanes: int) -> None:
         """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
-        self._known[signature.digest()] = max(1, n_lanes)
-        self._tell(signature.digest(), max(1, n_lanes))
+        digest = signature.digest()
+        self._known[digest] = self._limits[digest] = max(1, n_lanes)
+        self._tell(digest, self._known[digest])
 
     def _measure(self, blueprint: Blueprint, member: Member, state: dict[str, Tensor]) -> int:
         """Doubles the lanes until two doublings gained less than a tenth.
@@ -91,7 +94,8 @@ class Sizes:
         while 2 * n_lanes <= min(self._most_wanted, most(n_lanes)):
             n_lanes *= 2
             rates[n_lanes] = self._rate(blueprint, member, state, n_lanes)
-            if rates[n_lanes] < _GAIN * rates.get(n_lanes // 4, 0):
+            # Without memory all are 0.
+            if rates[n_lanes] <= _GAIN * rates.get(n_lanes // 4, 0):
                 break
         # The fewest that come close to the best: more in flight would only learn less.
         return min(n for n, rate in rates.items() if _GAIN * rate >= max(rates.values()))

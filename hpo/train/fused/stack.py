@@ -72,6 +72,11 @@ class Stack:
         if member.row is not None:
             self._free(member)
 
+    def trim(self) -> None:
+        """Gives back the memory of free rows."""
+        self._rows.trim()
+        self._grads = torch.empty(0)
+
     def state(self, key: int) -> dict[str, Tensor]:
         """Returns a member's tensors by name; views where it is training."""
         member = self.members[key]

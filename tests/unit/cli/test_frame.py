@@ -103,6 +103,15 @@ def test_a_study_without_a_budget_of_trials() -> None:
     assert "80 of 500 epochs" in line
 
 
+def test_a_budget_below_what_has_ended_stands_beside_it() -> None:
+    subject = dataclasses.replace(SUBJECT, n_trials=1)
+    view = View(subject, Snapshot(Counts(complete=199, pruned=1), 5400, None, None), elapsed_s=5)
+    (line,) = _drawn(view, 200, ended=True)
+    assert line.startswith(" 200/200 trials (budget 1) " + "━" * 24)
+    assert "5,400 of 5,400 epochs" in line
+    assert plain(view).startswith("200/200 trials (budget 1)")
+
+
 def test_an_objective_has_steps_of_its_own() -> None:
     spec = StudySpec(name="o", objective="train.py:objective", budget={"trials": 2})
     subject = Subject(1, "o", "active", ("minimize",), ("value",), spec, n_trials=2)

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from hpo.search.distributions import complete, distribution
 from hpo.search.pruners import PRUNERS, lowest_rung, make_pruner
-from hpo.search.samplers import SAMPLERS, mix
+from hpo.search.samplers import SAMPLERS
 from hpo.search.search import Search
+from hpo.search.seeds import mix
 from hpo.spec import methods
 from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
 from hpo.spec.study import StudySpec

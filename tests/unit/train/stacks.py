@@ -43,18 +43,21 @@ def solo(
     return SoloEngine(task, splits or blobs(), metric, direction)
 
 
+def sizes_of(engine: FusedEngine) -> list[int]:
+    """How many lanes train in each stack, in the order of their turns; alone it is one."""
+    return [getattr(home, "n_training", 1) for home in engine._turns]
+
+
 def add(engine: FusedEngine | SoloEngine, lanes: Iterable[Lane]) -> None:
     for lane in lanes:
-        assert engine.add(lane) is None
+        assert engine.add(lane) is None, getattr(engine, "alone", "")
 
 
-def advance(
-    engine: FusedEngine | SoloEngine, n_epochs: int = 1
-) -> dict[int, list[EpochReport]]:
+def advance(engine: FusedEngine | SoloEngine, n_epochs: int = 1) -> dict[int, list[EpochReport]]:
     """Trains every lane for some epochs, in whatever stacks they are; returns reports by key."""
     found: dict[int, list[EpochReport]] = {}
     for _ in range(n_epochs):
-        turns = engine.lanes if isinstance(engine, FusedEngine) else [1]
+        turns = sizes_of(engine) if isinstance(engine, FusedEngine) else [1]
         for report in [report for _ in turns for report in engine.advance()]:
             found.setdefault(report.key, []).append(report)
     return found

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
-from hpo.train.probes import corners, scattered, typical
+from hpo.train.probes import corners, nearby, scattered, typical
 
 SPACE = SearchSpace(
     {
@@ -31,6 +31,14 @@ def test_every_choice_is_taken_at_a_corner() -> None:
     assert {p["deep"] for p in points if "deep" in p} == {True, False}
     assert {p["depth"] for p in points} >= {1, 4}
     assert {p["rate"] for p in points} == {1e-4, 1e-2, 1.0}
+
+
+def test_a_point_nearby_has_what_applies_there() -> None:
+    point = typical(SPACE).asdict()
+    assert nearby(SPACE, point, "depth", 4) == {**point, "depth": 4}
+    there = nearby(SPACE, {**point, "depth": 4}, "kind", "b")
+    assert there == {**point, "depth": 4, "kind": "b", "size": 6, "deep": True}
+    assert nearby(SPACE, there, "kind", "c") == {**point, "depth": 4, "kind": "c"}
 
 
 def test_points_are_points_of_the_space() -> None:

@@ -1,0 +1,79 @@
+"""The points of the first trials, which begin before a model can be asked."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from hpo.search.columns import Column
+from hpo.search.curves import Floats
+from hpo.search.encoding import Encoder
+
+# A space of so few points is gone through one by one.
+_FEW = 4096
+_LONGEST_SEQUENCE = 1 << 12
+
+
+class Startup:
+    """A point for each number, so that no two workers begin with the same one.
+
+    First come given points, then a scrambled Sobol sequence, which covers the space evenly. Of a
+    space of few points each has its own number.
+
+    Args:
+        encoder: The searched parameters.
+        seed: The study's.
+        first: [K, P] Given points, snapped.
+    """
+
+    def __init__(self, encoder: Encoder, seed: int, first: Floats | None = None) -> None:
+        self._encoder = encoder
+        self._seed = seed
+        self._first = np.zeros((0, len(encoder))) if first is None else first
+        self._all = self._every_point() if encoder.n_points <= _FEW else None
+
+    @property
+    def n_first(self) -> int:
+        """How many points were given."""
+        return len(self._first)
+
+    def row(self, number: int) -> Floats | None:
+        """Returns the point of a trial, [P] and snapped; None beyond a finite space's last one."""
+        if self._all is not None:
+            row: Floats | None = self._all[number] if number < len(self._all) else None
+            return row
+        if number < len(self._first):
+            rows = self._first[number : number + 1]
+        else:
+            rows = even_point(self._encoder, self._seed, number)
+        return np.asarray(rows[0])
+
+    def _every_point(self) -> Floats:
+        encoder = self._encoder
+        rows = np.array(list(itertools.product(*map(_coordinates, encoder.columns))))
+        rows = encoder.snap(rows.reshape(len(rows), len(encoder)))
+        rows = np.random.default_rng(self._seed).permutation(rows)
+        rows = np.concatenate([self._first, rows])
+        unique = dict(zip(reversed(encoder.keys(rows)), range(len(rows) - 1, -1, -1), strict=True))
+        return np.asarray(rows[sorted(unique.values())])
+
+
+def _coordinates(column: Column) -> list[float]:
+    if column.n_choices:
+        return [float(i) for i in range(column.n_choices)]
+    n = int(column.n_values)
+    return [(i + 0.5) / n for i in range(n)]
+
+
+def even_point(encoder: Encoder, seed: int, number: int) -> Floats:
+    """Returns a point of an evenly spread sequence, [1, P] and snapped."""
+    n_columns = max(1, len(encoder))
+    if n_columns <= torch.quasirandom.SobolEngine.MAXDIM and number < _LONGEST_SEQUENCE:
+        engine = torch.quasirandom.SobolEngine(n_columns, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        engine.fast_forward(number)  # type: ignore[no-untyped-call]
+        units = engine.draw(1, dtype=torch.float64).numpy()
+    else:
+        units = np.random.default_rng([seed, number]).random((1, n_columns))
+    return encoder.snap(encoder.stretched(units[:, : len(encoder)]))

@@ -1,0 +1,30 @@
+"""Our own samplers pass the suite that Optuna has for its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
+
+from hpo.search.cma import CmaSampler
+from hpo.search.freeze_thaw import Settings
+from hpo.search.model_sampler import ModelSampler
+
+
+class TestModelSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        # Few trials at random, so that most of the suite meets the model.
+        return lambda: ModelSampler(seed=0, settings=Settings(n_startup=2))
+
+
+class TestCmaSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: CmaSampler(seed=0)

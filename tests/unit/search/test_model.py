@@ -1,0 +1,108 @@
+"""The Gaussian process: against the textbook's formulas, and what it learns."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from hpo.search.gp import Posterior, learn
+from hpo.search.kernel import JITTER, SCALARS, Belief, Kernel, Points
+
+D = 3
+BELIEF = Belief.about([True, True, False], [1.0, 0.5, 1.0])
+
+
+def _points(n: int, seed: int, *, tried: bool = True) -> Points:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, D, generator=generator, dtype=torch.float64)
+    time = torch.rand(n, generator=generator, dtype=torch.float64)
+    trial = torch.arange(n) // 3 if tried else torch.full((n,), -1)
+    return Points(x, time, trial)
+
+
+def _values(points: Points) -> torch.Tensor:
+    return torch.sin(5.0 * points.x[:, 0]) + points.x[:, 1] * points.time
+
+
+def _noise(log_hyper: torch.Tensor) -> float:
+    return float(log_hyper.exp()[3 * D + SCALARS.index("noise")]) + JITTER
+
+
+def test_guesses_are_those_of_the_formula() -> None:
+    known, asked = _points(12, 0), _points(5, 1, tried=False)
+    z = _values(known)
+    guess = Posterior(known, z, BELIEF.mean, BELIEF).guess(asked)
+    kernel = Kernel(BELIEF.mean, BELIEF.ordered)
+    warped = [Points(kernel.warp(p.x), p.time, p.trial) for p in (known, asked)]
+    noisy = kernel.between(warped[0], warped[0]) + _noise(BELIEF.mean) * torch.eye(12)
+    cross = kernel.between(*warped)
+    assert torch.allclose(guess.mean, cross.T @ torch.linalg.solve(noisy, z))
+    variance = kernel.variance - (cross * torch.linalg.solve(noisy, cross)).sum(0)
+    assert torch.allclose(guess.variance, variance)
+
+
+def test_assuming_the_expected_is_observing_it() -> None:
+    known, pending, asked = _points(12, 0), _points(4, 2, tried=False), _points(5, 1, tried=False)
+    z = _values(known)
+    posterior = Posterior(known, z, BELIEF.mean, BELIEF)
+    believed = posterior.guess(pending).mean
+    guess = posterior.guess(asked)
+    before = copy.copy(posterior)
+    posterior.assume(pending, guess)
+    observed = Posterior(known.joined(pending), torch.cat([z, believed]), BELIEF.mean, BELIEF)
+    for found in (guess, posterior.guess(asked)):
+        assert torch.allclose(found.mean, observed.guess(asked).mean, atol=1e-8)
+        assert torch.allclose(found.variance, observed.guess(asked).variance, atol=1e-8)
+    assert torch.allclose(before.guess(asked).mean, guess.mean)
+    assert (before.guess(asked).variance > guess.variance).all()
+
+
+def test_assuming_nothing_changes_nothing() -> None:
+    known, asked = _points(6, 0), _points(5, 1, tried=False)
+    posterior = Posterior(known, _values(known), BELIEF.mean, BELIEF)
+    before = posterior.guess(asked)
+    posterior.assume(known[torch.zeros(0, dtype=torch.int64)])
+    assert torch.equal(before.variance, posterior.guess(asked).variance)
+
+
+def test_learning_finds_out_which_parameter_matters() -> None:
+    known = _points(60, 3)
+    z = torch.sin(9.0 * known.x[:, 0])
+    found = learn(known, z, BELIEF, BELIEF.mean, 60)
+    lengths = Kernel(found, BELIEF.ordered).lengths
+    assert float(lengths[0]) < 0.5 * float(lengths[1:].min())
+
+
+def test_learning_finds_out_the_noise() -> None:
+    known = _points(80, 4)
+    noise = torch.randn(80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    still = learn(known, _values(known), BELIEF, BELIEF.mean, 60)
+    shaken = learn(known, _values(known) + noise, BELIEF, BELIEF.mean, 60)
+    assert _noise(shaken) > 5.0 * _noise(still)
+
+
+def test_warping_brings_an_end_of_the_range_apart() -> None:
+    belief = Belief.about([True], [0.2])
+    x = torch.tensor([[0.001], [0.01], [0.5], [0.51]], dtype=torch.float64)
+    warped = Kernel(belief.mean, belief.ordered).warp(x)[:, 0]
+    assert float(warped[1] - warped[0]) > 3.0 * float(warped[3] - warped[2])
+
+
+def test_a_trial_shares_its_own_deviation_with_itself_only() -> None:
+    kernel = Kernel(BELIEF.mean, BELIEF.ordered)
+    x, time = torch.full((3, D), 0.4, dtype=torch.float64), torch.full((3,), 0.5).double()
+    points = Points(x, time, torch.tensor([0, 0, 1]))
+    covariance = kernel.between(points, points)
+    own = float(kernel.scalar("trial"))
+    assert float(covariance[0, 1] - covariance[0, 2]) == pytest.approx(own)
+
+
+def test_a_singular_history_is_no_error() -> None:
+    one = _points(1, 5)
+    same = Points(one.x.repeat(30, 1), one.time.repeat(30), one.trial.repeat(30))
+    guess = Posterior(same, torch.zeros(30).double(), BELIEF.mean, BELIEF).guess(one)
+    assert math.isfinite(float(guess.mean[0]))
+    assert torch.isfinite(learn(same, torch.zeros(30).double(), BELIEF, BELIEF.mean, 3)).all()
