@@ -50,9 +50,10 @@ class Scale:
         return np.asarray((-np.log(gaps / self.usual + EPSILON) - self.mean) / self.sd)
 
     def back(self, z: Floats) -> Floats:
-        """Returns what values on this scale stand for; beyond the top it goes on a little."""
-        gaps = self.usual * (np.exp(-(z * self.sd + self.mean)) - EPSILON)
-        return np.asarray(self.top - gaps)
+        """Returns what values on this scale stand for; beyond the top it goes on as a line."""
+        beyond = z * self.sd + self.mean + math.log(EPSILON)
+        gaps = self.usual * (EPSILON * np.exp(-np.minimum(beyond, 0.0)) - EPSILON)
+        return np.asarray(self.top - gaps + self.usual * EPSILON * np.maximum(beyond, 0.0))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from hpo.search.curves import Curves, Floats
 from hpo.search.decisions import Note
+from hpo.search.encoding import Encoder
 from hpo.search.evidence import Evidence, Terrain, gather
 from hpo.search.gp import Posterior, learn
 from hpo.search.kernel import Belief
@@ -16,6 +18,7 @@ N_MAX = 300
 _N_LEARN = 180
 _FIRST_STEPS, _MORE_STEPS = 60, 12
 _DIGITS = 4
+_WIDE_EXPONENT = 0.4
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,16 @@ def fit(curves: Curves, features: Floats, belief: Belief, memory: Note) -> Fitte
     incumbent = min(evidence.top, float(posterior.fitted.max()) + posterior.noise)
     found = {"log_hyper": log_hyper.tolist(), "learned_at": learned_at}
     return Fitted(terrain, evidence, posterior, incumbent, found)
+
+
+def belief_about(encoder: Encoder) -> Belief:
+    """Returns what is thought of a study's hyperparameters beforehand.
+
+    In a linear range of several powers of ten most happens at the lower end.
+    """
+    wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
+    exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
+    return Belief.about(encoder.is_ordered.tolist(), exponents.tolist())
 
 
 def _recalled(memory: Note, belief: Belief) -> tuple[torch.Tensor | None, int]:

@@ -18,9 +18,8 @@ from hpo.search.curves import Curves, Floats, State
 from hpo.search.decisions import Advance, Ask, Note, Plan, Start, Verdict
 from hpo.search.encoding import Encoder, Point
 from hpo.search.evidence import usable
-from hpo.search.fitting import Fitted, fit
+from hpo.search.fitting import Fitted, belief_about, fit
 from hpo.search.judging import at_targets, is_ahead, is_free, is_over, is_pending
-from hpo.search.kernel import Belief
 from hpo.search.proposing import Proposal
 from hpo.search.rungs import ladder, lowest_rung
 from hpo.search.seeds import mix
@@ -31,7 +30,6 @@ _FACTOR = 2.1
 _FIRST_SHARE = 3
 _WORTH_IT = 0.05
 _HOPELESS = 0.02
-_WIDE_EXPONENT = 0.4
 _FEWEST_STARTUP, _MOST_STARTUP = 8, 16
 
 
@@ -75,9 +73,7 @@ class FreezeThaw:
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
             self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
-        wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
-        exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
-        self._belief = Belief.about(encoder.is_ordered.tolist(), exponents.tolist())
+        self._belief = belief_about(encoder)
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
         """Returns what to do with free places."""

@@ -9,9 +9,11 @@ import torch
 
 from hpo.search.candidates import Candidates
 from hpo.search.curves import Curves
+from hpo.search.decisions import Note
 from hpo.search.encoding import Encoder
 from hpo.search.evidence import usable
-from hpo.search.fitting import Fitted
+from hpo.search.fitting import Fitted, belief_about, fit
+from hpo.spec.study import StudySpec
 
 _N_TOPS, _N_NEAR, _N_ANYWHERE, _N_DRAWS = 8, 120, 120, 256
 
@@ -37,14 +39,24 @@ class Outlook:
         )
 
 
-def outlook(fitted: Fitted, encoder: Encoder, seed: int) -> Outlook:
-    """Asks the model of the curves what the best untried points would reach.
+def forecast(spec: StudySpec, curves: Curves, memory: Note | None = None) -> Outlook | None:
+    """Asks a model of a study's curves what the best of many untried points would reach.
 
     Args:
-        fitted: The model.
-        encoder: The searched parameters.
-        seed: Of the points and of the draws.
+        spec: The study.
+        curves: Its trials.
+        memory: The ``memory`` of a plan, which saves time; None to do without.
+
+    Returns:
+        The outlook; None as long as no trial has a value.
     """
+    encoder = Encoder.of_space(spec.space)
+    belief = belief_about(encoder)
+    fitted = fit(curves, encoder.features(curves.points), belief, memory or {})
+    return None if fitted is None else _outlook(fitted, encoder, spec.seed)
+
+
+def _outlook(fitted: Fitted, encoder: Encoder, seed: int) -> Outlook:
     curves, rng = fitted.terrain.curves, np.random.default_rng(seed)
     rows = usable(curves)
     ranked = rows[np.argsort(-np.nan_to_num(curves.best[rows], nan=-np.inf), kind="stable")]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hpo.search.auto import AUTO, choose
 from hpo.search.encoding import Encoder
 from hpo.search.freeze_thaw import Settings
 from hpo.search.portfolio import Portfolio, first_points, shipped
 from hpo.spec.space import Fixed
 from hpo.spec.study import StudySpec
+
+_NOTHING: Final = Portfolio("none", {}, ())
+
+
+def learns_from(spec: StudySpec) -> str:
+    """Returns where a study's first points come from.
+
+    Returns:
+        ``shipped``, ``database``, ``none``, or the name of another study.
+    """
+    return str(spec.sampler.options.get("learn_from", "shipped"))
 
 
 def settings_of(
@@ -22,6 +35,7 @@ def settings_of(
     """
     fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
     encoder = Encoder.of_space(spec.space)
-    first = first_points(portfolio or shipped(), encoder, fixed, spec.seed)
+    known = _NOTHING if learns_from(spec) == "none" else portfolio or shipped()
+    first = first_points(known, encoder, fixed, spec.seed)
     proposes = choose(spec, can_pause=can_pause).sampler == AUTO
     return Settings(seed=spec.seed, first=first, proposes=proposes, pauses=can_pause)

@@ -89,7 +89,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
 
 
 PRINTABLE = st.text(st.characters(categories=["L", "N", "S"]), min_size=1, max_size=20)
-SAMPLERS = st.sampled_from(["tpe", "random", {"n_startup_trials": 3}, {"name": "qmc"}])
+SAMPLERS = st.sampled_from(["tpe", "random", {"learn_from": "none"}, {"name": "qmc"}])
 PRUNERS = st.sampled_from(["asha", "none", {"name": "percentile", "percentile": 30}])
 
 
