@@ -11,6 +11,7 @@ from hpo.cli.output import pairs
 from hpo.report import text
 from hpo.report.overview import Ending, EventRow, Overview, describe
 from hpo.report.tables import STATE_STYLES
+from hpo.search.auto import choose
 from hpo.spec.study import StudySpec
 from hpo.store.stacks import Usage
 
@@ -131,9 +132,6 @@ def _method(spec: StudySpec) -> dict[str, str]:
     options = [f"{name} = {value}" for name, value in spec.task_options.items()]
     if options:
         what["task options"] = ", ".join(options)
-    # Brings NumPy and Optuna, which few pages need.
-    from hpo.search.auto import choose
-
     choice = choose(spec, can_pause=spec.objective is None)
     if choice.reason:
         what["auto"] = f"{choice.scheduler} with {choice.sampler}: {choice.reason}"

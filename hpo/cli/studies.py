@@ -25,7 +25,7 @@ COLUMNS = (
 )
 HEADER = (
     *("name", "state", "n_finished", "n_trials", "complete", "pruned", "failed", "running"),
-    *("waiting", "best", "metric", "direction", "n_workers", "created_at", "updated_at"),
+    *("waiting", "paused", "best", "metric", "direction", "n_workers", "created_at", "updated_at"),
 )
 
 

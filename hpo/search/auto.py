@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hpo.search.encoding import Encoder
+from hpo.spec.space import Categorical, Fixed, SearchSpace
 from hpo.spec.study import StudySpec
 
 AUTO: Final = "auto"
@@ -62,10 +62,19 @@ def _several_objectives(spec: StudySpec) -> Choice:
 
 
 def _sampler(spec: StudySpec) -> tuple[str, str]:
-    n_features = len(Encoder.of_space(spec.space).owners)
+    n_features = _n_features(spec.space)
     if n_features > _MOST_FEATURES:
         return "tpe", f"tpe, as the space has {n_features} dimensions"
     return AUTO, "a Gaussian process over params and epochs"
+
+
+def _n_features(space: SearchSpace) -> int:
+    """Returns the number of coordinates of a point, one for each choice of a parameter.
+
+    Counted here, for an encoder brings NumPy and Optuna, which `hpo show` does without.
+    """
+    searched = [p for p in space.parameters.values() if not isinstance(p, Fixed)]
+    return sum(len(p.choices) if isinstance(p, Categorical) else 1 for p in searched)
 
 
 def _scheduler(spec: StudySpec, sampler: str, can_pause: bool) -> tuple[str, str]:

@@ -76,7 +76,7 @@ def test_progress_takes_few_queries_however_many_trials_there_are(
     )
     snapshot(db, subject, since_event=last_event(db, subject.study_id), best=known)
     queries = [sql for sql in statements if sql.startswith("SELECT")]
-    assert len(queries) <= 7
+    assert len(queries) <= 8
     assert not [sql for sql in queries if "hpo_epoch" in sql or "intermediate" in sql]
 
 
