@@ -144,7 +144,9 @@ def _fork() -> Forked:
 def _close_all_but(*kept: int) -> None:
     begin = 0
     for number in sorted(kept):
-        os.closerange(begin, number)
+        # Of an empty range that begins at 0 Python makes all there are.
+        if begin < number:
+            os.closerange(begin, number)
         begin = number + 1
     os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 

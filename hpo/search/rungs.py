@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from hpo.search.curves import Curves, Floats
 
@@ -65,7 +64,14 @@ def next_rung(rungs: tuple[int, ...], epoch: int) -> int:
 
 
 def _spearman(first: Floats, second: Floats) -> float:
-    ranks = np.stack([rankdata(first), rankdata(second)])
+    ranks = np.stack([_ranks(first), _ranks(second)])
     if (ranks.std(axis=1) == 0.0).any():
         return _UNKNOWN
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    """Returns the ranks of values; equal ones share their mean."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    means = np.cumsum(counts) - (counts - 1) / 2.0
+    return np.asarray(means[places])

@@ -16,7 +16,6 @@ from optuna.samplers import (
 )
 
 from hpo.search.auto import AUTO, choose
-from hpo.search.cma import CmaSampler
 from hpo.search.grid import GridSampler
 from hpo.search.quiet import quietly
 from hpo.search.seeds import mix
@@ -66,6 +65,9 @@ def _auto(spec: StudySpec) -> SamplerOf:
 
 
 def _cmaes(spec: StudySpec) -> SamplerOf:
+    # Brings SciPy, which takes long to load.
+    from hpo.search.cma import CmaSampler
+
     sampler = CmaSampler(seed=spec.seed, **spec.sampler.options)
     return lambda seed: sampler
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from hpo.search.curves import Bools, Curves, Floats, Ints, State
 from hpo.search.decisions import Ask, Plan, Start, Verdict
@@ -127,6 +126,9 @@ def _is_worse(values: Floats, best: Floats, options: Mapping[str, Any]) -> bool:
     both = np.isfinite(values) & np.isfinite(best)
     if both.sum() < max(2, options.get("n_startup_steps", 2)):
         return False
+    # Takes longer to load than everything else that a study needs from here.
+    from scipy.stats import wilcoxon
+
     gaps = values[both] - best[both]
     chance = wilcoxon(gaps, alternative="less", zero_method="zsplit").pvalue
     # Its average so far may be above that of the whole best curve: then it is not given up.

@@ -87,8 +87,12 @@ def insert_fenced(
     """
     for part in chunks(rows):
         columns = tuple(name for name in part[0] if name != "token")
-        statement = _fenced_insert(table, columns, keys, of_lease, (conn.dialect.name, len(part)))
-        values = {f"{name}_{i}": row[name] for i, row in enumerate(part) for name in row}
+        # A few sizes serve all, for making a statement takes longer than running it. What fills
+        # one up has no token: no lease is its.
+        size = 1 << (len(part) - 1).bit_length()
+        filled = [*part, *[{**part[0], "token": None}] * (size - len(part))]
+        statement = _fenced_insert(table, columns, keys, of_lease, (conn.dialect.name, size))
+        values = {f"{name}_{i}": row[name] for i, row in enumerate(filled) for name in row}
         conn.execute(statement, values)
 
 
