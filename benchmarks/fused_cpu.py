@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpo.spec.params import Params
+from hpo.spec.study import StudySpec
 from hpo.tasks.digits import DigitsMLP
 from hpo.train.engine import Engine, Lane
 from hpo.train.fused.engine import FusedEngine
@@ -126,7 +128,9 @@ def optuna_script(folder: Path, n_trials: int, n_epochs: int, n_processes: int) 
 def hpo_run(folder: Path, n_trials: int, n_epochs: int, engine: str) -> Run:
     """Runs the study of the checkout, with another engine where one is named."""
     file = folder / "digits.toml"
-    file.write_text(f'engine = "{engine}"\n{STUDY.read_text(encoding="utf-8")}', encoding="utf-8")
+    study = tomllib.loads(STUDY.read_text(encoding="utf-8"))
+    study |= {"engine": engine, "sampler": "tpe", "pruner": {"name": "asha", "type": "stop"}}
+    file.write_text(toml.dump(StudySpec(**study)), encoding="utf-8")
     options = [f"--trials={n_trials}", f"--epochs={n_epochs}", "--workers=2"]
     where = ["--storage", f"sqlite:///{folder / 'hpo.db'}", "--artifacts", str(folder / "files")]
     command = [str(Path(sys.executable).with_name("hpo")), "run", str(file), *options, *where]

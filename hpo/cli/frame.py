@@ -167,12 +167,12 @@ def _is_fixed(subject: Subject, name: str) -> bool:
 
 
 def _trials(view: View) -> str:
-    n_trials, n_finished = view.subject.n_trials, view.snapshot.counts.finished
-    done = text.count(n_finished)
+    n_trials, n_tried = view.subject.n_trials, view.snapshot.counts.tried
+    done = text.count(n_tried)
     if n_trials is None:
-        return f"{done} trial{'s' * (n_finished != 1)}"
-    beyond = text.beyond(n_finished, n_trials)
-    return f"{done}/{text.count(max(n_trials, n_finished))} trials{beyond}"
+        return f"{done} trial{'s' * (n_tried != 1)}"
+    beyond = text.beyond(n_tried, n_trials)
+    return f"{done}/{text.count(max(n_trials, n_tried))} trials{beyond}"
 
 
 def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
@@ -219,7 +219,7 @@ def _full_epochs(view: View) -> int | None:
 
 def _share(view: View) -> float:
     if view.subject.n_trials:
-        return min(1.0, view.snapshot.counts.finished / view.subject.n_trials)
+        return min(1.0, view.snapshot.counts.tried / view.subject.n_trials)
     if view.left_s is not None:
         return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9)
     return 0.0

@@ -34,6 +34,9 @@ class Tracker:
     Args:
         session: The study that runs.
         clock: Steady seconds.
+
+    Attributes:
+        n_finished_before: Trials that had finished when this process came to the study.
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,14 +45,10 @@ class Tracker:
         self._clock = clock
         self._since_event = last_event(session.db, self.subject.study_id)
         self._snapshot = snapshot(session.db, self.subject, since_event=self._since_event)
-        self._started = Moment(clock(), self._snapshot.counts.finished)
+        self.n_finished_before = self._snapshot.counts.finished
+        self._started = Moment(clock(), self._snapshot.counts.tried)
         self._moments = deque([self._started])
         self._next_read_s = 0.0
-
-    @property
-    def n_finished_before(self) -> int:
-        """Trials that had finished when this process came to the study."""
-        return self._started.n_finished
 
     def look(self, *, force: bool = False) -> frame.View:
         """Returns the study as it is now, or as it was a moment ago."""
@@ -59,10 +58,10 @@ class Tracker:
             now_s, began_s = self._clock(), now_s
             self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
             counts = self._snapshot.counts
-            if not (counts.running or counts.paused) and counts.finished == self.n_finished_before:
+            if not counts.running and counts.tried == self._started.n_finished:
                 # The workers are still starting: that says nothing about their pace.
                 self._moments.clear()
-            self._moments.append(Moment(now_s, counts.finished))
+            self._moments.append(Moment(now_s, counts.tried))
             while self._moments[0].at_s < now_s - RATE_WINDOW_S:
                 self._moments.popleft()
         return self._view(now_s)

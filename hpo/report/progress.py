@@ -101,7 +101,7 @@ def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | Non
 
 @dataclass(frozen=True)
 class Moment:
-    """How many trials had finished at a time, in seconds of any steady clock."""
+    """How many trials had finished or paused at a time, in seconds of any steady clock."""
 
     at_s: float
     n_finished: int

@@ -83,6 +83,11 @@ class Counts:
     paused: int = 0
 
     @property
+    def tried(self) -> int:
+        """Trials that have ended, or wait until the search goes on with them, if it ever does."""
+        return self.finished + self.paused
+
+    @property
     def finished(self) -> int:
         """Trials that will not change any more; these are what a budget of trials counts."""
         return self.complete + self.pruned + self.failed

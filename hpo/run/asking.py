@@ -109,6 +109,34 @@ class Plainly:
         return [Params(p) for p in post.patiently(lambda: [post.search.params(i) for i in ids])]
 
 
+class Layout:
+    """Which parameters decide a model's structure, found out once for each set of active ones.
+
+    A guess where it depends on their values too; what trains as one stack does not follow from it.
+
+    Args:
+        task: Builds the models.
+        n_train: Number of training samples.
+        space: The study's.
+    """
+
+    def __init__(self, task: Task, n_train: int, space: SearchSpace) -> None:
+        self._task, self._n_train, self._space = task, n_train, space
+        self._known: dict[frozenset[str], frozenset[str] | None] = {}
+
+    def names(self, point: Mapping[str, Any]) -> frozenset[str] | None:
+        """Returns the searched parameters that trials of one stack share with a point.
+
+        None where all are structural: trials that share them would be one and the same.
+        """
+        active = frozenset(point)
+        if active not in self._known:
+            searched = {name for name in active if not isinstance(self._space[name], Fixed)}
+            found = structural(self._task, self._space, point, self._n_train)
+            self._known[active] = found & searched if searched - found else None
+        return self._known[active]
+
+
 class StructureFirst(Plainly):
     """Draws the parameters that decide a model's structure once for several trials.
 
@@ -124,7 +152,7 @@ class StructureFirst(Plainly):
 
     def __init__(self, post: Post, task: Task, n_train: int, most: int) -> None:
         super().__init__(post)
-        self._task, self._n_train = task, n_train
+        self._layout = Layout(task, n_train, post.study.spec.space)
         self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
         self._pinned: dict[str, Any] = {}
         self._n_left = 0
@@ -156,12 +184,9 @@ class StructureFirst(Plainly):
         return [Params(found[trial_id] or {}) for trial_id in ids]
 
     def _pin(self, point: dict[str, Any]) -> None:
-        space = self._post.study.spec.space
-        names = structural(self._task, space, point, self._n_train)
-        searched = {name for name in point if not isinstance(space[name], Fixed)}
-        self._pinned = {name: point[name] for name in names & searched}
-        # Where every parameter is structural, trials that share them would all be the same one.
-        self._n_left = self._run - 1 if searched - names else 0
+        names = self._layout.names(point)
+        self._pinned = {name: point[name] for name in names or ()}
+        self._n_left = 0 if names is None else self._run - 1
 
 
 def run_length(space: SearchSpace, n_trials: int | None, most: int) -> int:

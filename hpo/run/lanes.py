@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from hpo.run.asking import StructureFirst, run_length
+from hpo.run.asking import Layout, StructureFirst, run_length
 from hpo.run.planning import Stacking, planning
 from hpo.run.post import Post
 from hpo.run.task_executor import TaskExecutor
@@ -73,7 +73,7 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
     engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes, tell)
     n_train = len(splits.train)
     run = run_length(spec.space, post.study.budget.trials, most)
-    stacking = Stacking(task, n_train, spec.space, run)
+    stacking = Stacking(Layout(task, n_train, spec.space), run)
     asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
     return TaskExecutor(post, engine, asking)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from hpo.run.asking import AWAY, claim
+from hpo.run.asking import AWAY, Layout, claim
 from hpo.run.post import Post
 from hpo.search.auto import AUTO, choose
 from hpo.search.curves import Curves, State
@@ -22,11 +22,8 @@ from hpo.search.judging import is_free, is_pending
 from hpo.search.rungs import lowest_rung
 from hpo.search.schedulers import Scheduler, make_scheduler
 from hpo.spec.params import Params
-from hpo.spec.space import Fixed, SearchSpace
 from hpo.spec.study import StudySpec
 from hpo.store.ledger import Claim, Lease, Standing, Wish, Wishes
-from hpo.train.signature import structural
-from hpo.train.task import Task
 
 _N_TRIES: Final = 3
 # An answer that there is nothing to do is good for so long: others take at least an epoch.
@@ -37,14 +34,12 @@ class Stacking:
     """Lets new trials share their structure, so that they are trained as one stack.
 
     Args:
-        task: Builds the models.
-        n_train: Number of training samples.
-        space: The study's.
+        layout: Tells the structural parameters.
         run: How many trials begin with a structure before another one is looked at.
     """
 
-    def __init__(self, task: Task, n_train: int, space: SearchSpace, run: int) -> None:
-        self._task, self._n_train, self._space, self._run = task, n_train, space, run
+    def __init__(self, layout: Layout, run: int) -> None:
+        self._layout, self._run = layout, run
         self._n_left = 0
         self._pinned: dict[str, Any] = {}
         self.names: tuple[str, ...] = ()
@@ -63,10 +58,7 @@ class Stacking:
         self._n_left -= len(points)
 
     def _pin(self, point: Mapping[str, Any]) -> None:
-        names = structural(self._task, self._space, point, self._n_train)
-        searched = {name for name in point if not isinstance(self._space[name], Fixed)}
-        # Where every parameter is structural, trials that share them would all be the same one.
-        self.names = tuple(sorted(names & searched)) if searched - names else ()
+        self.names = tuple(sorted(self._layout.names(point) or ()))
         self._pinned = {name: point[name] for name in self.names}
         self._n_left = self._run if self.names else 0
 

@@ -37,7 +37,7 @@ def decides_at(spec: StudySpec, epoch: int) -> bool:
     """Tells whether the study's pruner may stop a trial after an epoch."""
     if len(spec.directions) > 1 or spec.pruner.name == "none":
         return False
-    if spec.pruner.name != "asha" or set(spec.pruner.options) - {"reduction_factor"}:
+    if spec.pruner.name != "asha" or set(spec.pruner.options) - {"reduction_factor", "type"}:
         return True
     factor = int(spec.pruner.options.get("reduction_factor", 3))
     rung = lowest_rung(spec.budget.epochs or 1, factor)
@@ -68,7 +68,7 @@ def _model(spec: StudySpec) -> BasePruner:
 
 
 def _asha(spec: StudySpec) -> BasePruner:
-    options = spec.pruner.options
+    options = {name: value for name, value in spec.pruner.options.items() if name != "type"}
     factor = int(options.get("reduction_factor", 3))
     lowest = options.get("min_resource", lowest_rung(spec.budget.epochs, factor))
     if set(options) <= {"reduction_factor", "min_resource"} and lowest != "auto":

@@ -105,9 +105,14 @@ def _halving(name: str, n_brackets: int) -> Build:
     return build
 
 
+def _asha(parts: _Parts) -> Scheduler:
+    stops = parts.options.get("type") == "stop"
+    return (_stopping("asha") if stops else _halving("asha", 1))(parts)
+
+
 SCHEDULERS: Final[Mapping[str, Build]] = {
     **{name: _stopping(name) for name in RULES},
-    "asha": _halving("asha", 1),
+    "asha": _asha,
     "hyperband": _halving("hyperband", 0),
     "bohb": _halving("bohb", 0),
     "freeze-thaw": lambda parts: parts.model,

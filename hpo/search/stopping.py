@@ -109,6 +109,23 @@ def _patient(curves: Curves, rows: Ints, options: Mapping[str, Any]) -> Bools:
     return np.asarray((epochs > patience + 1) & (before - margin > after))
 
 
+def _halving(curves: Curves, rows: Ints, options: Mapping[str, Any]) -> Bools:
+    """Stops trials that are not among the best of those that have come to a rung."""
+    factor = int(options.get("reduction_factor", 3))
+    lowest = options.get("min_resource", "auto")
+    rung = max(1, curves.horizon // factor**2) if lowest == "auto" else int(lowest)
+    epochs = curves.epochs[rows]
+    stop = np.zeros(len(rows), dtype=bool)
+    while rung < curves.horizon:
+        there = curves.at(rung)
+        there = np.sort(there[np.isfinite(there)])[::-1]
+        if len(there):
+            mark = there[max(1, len(there) // factor) - 1]
+            stop |= (epochs == rung) & ~(curves.last[rows] >= mark)
+        rung *= factor
+    return stop
+
+
 def _wilcoxon(curves: Curves, rows: Ints, options: Mapping[str, Any]) -> Bools:
     """Stops trials that a signed-rank test finds worse, epoch by epoch, than the best one."""
     stop = np.zeros(len(rows), dtype=bool)
@@ -154,4 +171,5 @@ RULES: Final[Mapping[str, Rule]] = {
     "threshold": _threshold,
     "patient": _patient,
     "wilcoxon": _wilcoxon,
+    "asha": _halving,
 }

@@ -45,6 +45,8 @@ _BRACKETS: Final[Options] = {
     "bootstrap_count": _FROM_0,
 }
 
+_ONLY_STOPPING: Final = frozenset({"min_early_stopping_rate", "bootstrap_count"})
+
 SAMPLERS: Final[Mapping[str, Options]] = {
     "auto": {"learn_from": Text()},
     "random": {},
@@ -77,6 +79,7 @@ PRUNERS: Final[Mapping[str, Options]] = {
     "patient": {"patience": _FROM_0, "min_delta": Number(0)},
     "wilcoxon": {"p_threshold": _PROBABILITY, "n_startup_steps": _FROM_0},
     "asha": {
+        "type": Word(("promote", "stop")),
         "min_resource": WordOrWhole("auto", _FROM_1),
         "reduction_factor": _FROM_2,
         "min_early_stopping_rate": _FROM_0,
@@ -146,6 +149,9 @@ def _check_together(name: str, options: Mapping[str, Any], findings: Findings) -
             findings.add(f"lower must not be above upper; found {show(low)} and {show(high)}")
         case "threshold", _ if "lower" not in options and "upper" not in options:
             findings.add("threshold needs lower, upper or both")
+        case "asha", _ if options.get("type") != "stop" and _ONLY_STOPPING & set(options):
+            named = " and ".join(sorted(_ONLY_STOPPING & set(options)))
+            findings.add(f'{named} needs type = "stop"')
         case "asha", {"min_resource": "auto", "bootstrap_count": int(n)} if n > 0:
             findings.add('bootstrap_count needs a min_resource other than "auto"')
         case "hyperband" | "bohb", {"max_resource": "auto", "bootstrap_count": int(n)} if n > 0:

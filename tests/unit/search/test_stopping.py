@@ -26,6 +26,8 @@ RULES: list[dict[str, Any]] = [
     {"name": "percentile", "percentile": 70.0, "n_startup_trials": 2, "n_min_trials": 4},
     {"name": "threshold", "lower": 0.3, "upper": 0.8, "n_warmup_steps": 2},
     {"name": "patient", "patience": 2, "min_delta": 0.02},
+    {"name": "asha", "type": "stop"},
+    {"name": "asha", "type": "stop", "min_resource": 2, "reduction_factor": 2},
     {"name": "wilcoxon", "p_threshold": 0.2, "n_startup_steps": 4},
 ]
 

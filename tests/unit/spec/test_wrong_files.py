@@ -313,12 +313,17 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     "options that do not go together": (
         {
             "sampler": '[sampler]\nname = "tpe"\ngroup = true\nmultivariate = false',
-            "pruner": '[pruner]\nname = "asha"\nmin_resource = "auto"\nbootstrap_count = 2',
+            "pruner": '[pruner]\nname = "asha"\ntype = "stop"\nmin_resource = "auto"\n'
+            "bootstrap_count = 2",
         },
         [
             "sampler: group = true needs multivariate = true",
             'pruner: bootstrap_count needs a min_resource other than "auto"',
         ],
+    ),
+    "option of halving that stops": (
+        {"pruner": '[pruner]\nname = "asha"\nbootstrap_count = 2'},
+        ['pruner: bootstrap_count needs type = "stop"'],
     ),
     "pruner without its bounds": (
         {"pruner": 'pruner = "threshold"'},
