@@ -30,6 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from hpo.spec import toml
 from hpo.spec.params import Params
 from hpo.spec.study import StudySpec
 from hpo.tasks.digits import DigitsMLP
@@ -130,7 +131,7 @@ def hpo_run(folder: Path, n_trials: int, n_epochs: int, engine: str) -> Run:
     file = folder / "digits.toml"
     study = tomllib.loads(STUDY.read_text(encoding="utf-8"))
     study |= {"engine": engine, "sampler": "tpe", "pruner": {"name": "asha", "type": "stop"}}
-    file.write_text(toml.dump(StudySpec(**study)), encoding="utf-8")
+    file.write_text(toml.dumps(StudySpec(**study)), encoding="utf-8")
     options = [f"--trials={n_trials}", f"--epochs={n_epochs}", "--workers=2"]
     where = ["--storage", f"sqlite:///{folder / 'hpo.db'}", "--artifacts", str(folder / "files")]
     command = [str(Path(sys.executable).with_name("hpo")), "run", str(file), *options, *where]
