@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
 from optuna.trial import FrozenTrial
 
 from hpo.run.asking import AWAY, Layout, claim
 from hpo.run.post import Post
+from hpo.run.recording import Records
 from hpo.search.auto import AUTO, choose
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Advance, Ask, Note, Plan, Verdict
+from hpo.search.curves import State
+from hpo.search.deciding import decide
+from hpo.search.decisions import Advance, Ask, Note, Verdict
 from hpo.search.distributions import complete
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow, row_of
-from hpo.search.judging import is_free, is_pending
 from hpo.search.rungs import lowest_rung
 from hpo.search.schedulers import Scheduler, make_scheduler
 from hpo.spec.params import Params
@@ -77,9 +76,13 @@ class Planning:
         self._stacking = stacking
         self.pauses = scheduler.pauses
         self._take_up(post.study.spec, scheduler)
-        self._memory: Note = {}
+        self._records = Records(post)
+        self._memory: Note = self._records.memory
         self._planned: dict[int, Mapping[str, Any] | None] = {}
         self._quiet_until_s = 0.0
+        self._n_quiet = 0
+        self._idle_at: object = None
+        self._given: Sequence[Lease] = ()
 
     def _take_up(self, spec: StudySpec, scheduler: Scheduler) -> None:
         self._spec, self._scheduler = spec, scheduler
@@ -91,7 +94,7 @@ class Planning:
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """See ``Asking``."""
-        is_quiet = n_held > 0 and time.monotonic() < self._quiet_until_s
+        is_quiet = 0 < n_held == self._n_quiet and time.monotonic() < self._quiet_until_s
         return 0 if is_quiet else max(0, n_free)
 
     def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
@@ -104,21 +107,40 @@ class Planning:
                 return AWAY
             standing, trials = seen
             self._refresh(standing, trials)
+            if self._is_idle(standing, held) and not at_stop:
+                break
             if not self._scheduler.pauses:
-                return claim(post, n, held)
+                self._given = (found := claim(post, n, held)).leases
+                return found
             wishes = self._wishes(n, at_stop, standing)
             found = claim(post, n, held, wishes)
             if found.leases or not found.n_missed:
                 break
+        self._given = found.leases
+        if not any(lease.is_new for lease in found.leases):
+            self._records.write(found.leases)
         if not found.leases:
             self._quiet_until_s = time.monotonic() + _QUIET_S
+            self._n_quiet = len(held) - len(at_stop)
+            self._idle_at = _occasion(standing, held)
         return found
+
+    def _is_idle(self, standing: Standing, held: Collection[int]) -> bool:
+        """Tells whether there was nothing to do, and only its own lanes have gone on since.
+
+        How often a lone worker looks depends on the clock, and what it does must not.
+        """
+        places = standing.places.items()
+        is_alone = all(key in held for key, place in places if place.is_held)
+        return bool(held) and is_alone and self._idle_at == _occasion(standing, held)
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """See ``Asking``."""
         search = self._post.search
         new = [lease for lease in leases if lease.is_new]
         points = self._post.patiently(lambda: self._points(new)) if new else {}
+        if new:
+            self._records.write(self._given)
         if self._stacking is not None:
             self._stacking.note(list(points.values()))
         for lease in leases:
@@ -162,11 +184,9 @@ class Planning:
 
     def _wishes(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Wishes:
         curves = self._history.curves()
-        if standing.n_new == 0:
-            curves = _without_waiting(curves)
         ask = self._ask(n, at_stop, standing)
-        plan = self._scheduler.plan(curves, ask)
-        plan = with_one_complete(plan, curves.with_paused(ask.at_rung), standing.epochs_left)
+        plan = decide(self._scheduler, curves, ask, standing.epochs_left)
+        self._records.note(curves, ask, plan, standing.epochs_left)
         self._memory = plan.memory
         self._planned = {start.number: start.params for start in plan.starts}
         ordered = []
@@ -203,7 +223,9 @@ class Planning:
         else:
             # Who planned on the same history has the same points: now they are drawn for these.
             ask = Ask(len(numbers), memory=self._memory, **self._structure())
-            proposed, self._memory = self._scheduler.propose(self._history.curves(), numbers, ask)
+            curves = self._history.curves()
+            proposed, self._memory = self._scheduler.propose(curves, numbers, ask)
+            self._records.note_drawn(curves, numbers, ask, self._memory)
             drawn = [*proposed, *[None] * (len(numbers) - len(proposed))]
         own = {
             lease.trial_id: point
@@ -220,6 +242,10 @@ class Planning:
         return points
 
 
+def _occasion(standing: Standing, held: Collection[int]) -> object:
+    return standing.last_token, standing.epochs, standing.n_new, frozenset(held)
+
+
 def planning(post: Post, stacking: Stacking | None = None) -> Planning | None:
     """Returns what asks the study's scheduler; None where Optuna's methods decide alone."""
     spec = post.study.spec
@@ -227,37 +253,3 @@ def planning(post: Post, stacking: Stacking | None = None) -> Planning | None:
     if scheduler.pauses or choose(spec).sampler == AUTO:
         return Planning(post, scheduler, stacking)
     return None
-
-
-def with_one_complete(plan: Plan, curves: Curves, epochs_left: int | None) -> Plan:
-    """Returns a plan by which a study will have one trial that was trained to the end.
-
-    Without one, the best paused trial goes on to the end when nothing else is worth doing, or
-    when no more epochs are left than it needs.
-
-    Args:
-        plan: What the scheduler said.
-        curves: All trials; the worker's own at their stop as paused ones.
-        epochs_left: Of the study's budget; None for any number.
-    """
-    pending = is_pending(curves)
-    stops = [one.epoch_stop for one in plan.assignments]
-    to_the_end = pending & (curves.targets >= curves.horizon)
-    is_safe = ((curves.states == State.COMPLETE) | to_the_end).any()
-    free = np.flatnonzero(is_free(curves))
-    if is_safe or not len(free) or max(stops, default=0) >= curves.horizon:
-        return plan
-    best = free[np.argmax(np.nan_to_num(curves.best[free], nan=-np.inf))]
-    n_needed = curves.horizon - int(curves.epochs[best])
-    if not stops and pending.any():
-        return plan
-    if stops and (epochs_left is None or epochs_left - sum(stops) >= n_needed):
-        return plan
-    last = Advance(int(curves.numbers[best]), curves.horizon, {"by": "closing"})
-    return replace(plan, assignments=(last,), finished=False)
-
-
-def _without_waiting(curves: Curves) -> Curves:
-    """Returns the curves without trials that no budget lets begin."""
-    states = np.where(curves.states == State.WAITING, State.FAILED, curves.states)
-    return replace(curves, states=states.astype(np.int64))

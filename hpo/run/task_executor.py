@@ -25,8 +25,7 @@ logger = logging.getLogger(__name__)
 class TaskExecutor:
     """Trials of one task as lanes of an engine.
 
-    An outage of the database stops no lane: what is reported is written or spooled, and without
-    the others' results nothing is pruned.
+    An outage of the database stops no lane: reports are spooled, and nothing is pruned.
 
     Args:
         post: The study, its ledger and its search.
@@ -70,6 +69,8 @@ class TaskExecutor:
         Raises:
             Stopped: The worker was told to leave, and the database is away.
         """
+        # The search decides by epochs, not by when they happened to be written.
+        self._report()
         at_stop = [self._leases[key] for key in sorted(self._at_stop)]
         return self._asking.claim(self.wanted, self.held, at_stop)
 
@@ -171,7 +172,6 @@ class TaskExecutor:
         self._end([End(r.key, r.epoch, verdicts[r.key]) for r in reports if r.key in verdicts])
         for report in reports:
             goes_on = report.key not in verdicts and report.key in self._leases
-            # Of a stack's seconds each lane has its share.
             if goes_on and self._saver.is_due(report.key, report.seconds / len(reports)):
                 self._save(report.key)
         self._tidy()

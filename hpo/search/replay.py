@@ -3,31 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Advance, Ask, Plan, Start
+from hpo.search.curves import Curves, Ints, State
+from hpo.search.decisions import Ask, Note, Plan
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow
 
 
-@dataclass(frozen=True)
-class Record:
-    """One plan's question, and what was new since the same worker's plan before it.
+class Granted(NamedTuple):
+    """A trial that a worker was given after a plan.
 
     Attributes:
-        changes: Number, state, epochs and target of each trial that has changed.
+        number: The trial.
+        epoch: Where it stood.
+        epoch_stop: Up to which epoch it was given.
+        is_new: It began with that.
+        note: Why.
+    """
+
+    number: int
+    epoch: int
+    epoch_stop: int
+    is_new: bool
+    note: Note
+
+
+@dataclass(frozen=True)
+class Record:
+    """One plan's question, and what was new since the plan before it that the worker recorded.
+
+    Attributes:
+        changes: Number, state, epochs, target, and whether its params were known, of each trial
+            that has changed.
         ask: What was asked.
         note: ``Plan.note``.
+        memory: ``Plan.memory``, or that of the proposal after it.
+        horizon: Most epochs of a trial at that time; 0 for what the curves say.
+        epochs_left: Of the study's budget; None for any number.
+        is_planned: Whether there was a plan: where trials never pause, only params are asked for.
+        drawn: Numbers whose params were drawn for themselves, after the plan or without one.
+        granted: What the worker was given.
     """
 
     changes: Sequence[Sequence[int]]
     ask: Ask
-    note: Mapping[str, Any]
+    note: Note
+    memory: Note = field(default_factory=dict)
+    horizon: int = 0
+    epochs_left: int | None = None
+    is_planned: bool = True
+    drawn: tuple[int, ...] = ()
+    granted: tuple[Granted, ...] = ()
 
     @classmethod
     def of(cls, curves: Curves, before: Curves | None, ask: Ask, plan: Plan) -> Record:
@@ -35,13 +66,12 @@ class Record:
 
         Args:
             curves: What it was made from.
-            before: What the worker's last plan was made from; None for its first one.
+            before: What the worker's last record was made from; None for its first one.
             ask: What was asked.
             plan: What was answered.
         """
-        known = set() if before is None else {tuple(row) for row in _standing(before)}
-        changes = [row for row in _standing(curves) if tuple(row) not in known]
-        return cls(changes, ask, plan.note)
+        changes = _changes(curves, before).tolist()
+        return cls(changes, ask, plan.note, plan.memory, curves.horizon)
 
     def to_json(self) -> str:
         """Returns the record as text."""
@@ -53,42 +83,59 @@ class Record:
         table = json.loads(text)
         ask = table["ask"]
         tuples = {name: tuple(ask[name]) for name in ("at_rung", "structural")}
-        return cls(table["changes"], Ask(**{**ask, **tuples}), table["note"])
+        lists = {
+            "ask": Ask(**{**ask, **tuples}),
+            "drawn": tuple(table["drawn"]),
+            "granted": tuple(Granted(*one) for one in table["granted"]),
+        }
+        return cls(**{**table, **lists})
 
 
-def _standing(curves: Curves) -> list[list[int]]:
-    columns = (curves.numbers, curves.states, curves.epochs, curves.targets)
-    standing: list[list[int]] = np.stack(columns, axis=1).tolist()
-    return standing
+def _standing(curves: Curves) -> Ints:
+    columns = (curves.numbers, curves.states, curves.epochs, curves.targets, curves.has_point)
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _changes(curves: Curves, before: Curves | None) -> Ints:
+    now = _standing(curves)
+    if before is None or not len(before):
+        return now
+    then = _standing(before)
+    rows = np.minimum(before.rows_of(curves.numbers), len(before) - 1)
+    changed: Ints = now[(then[rows] != now).any(axis=1)]
+    return changed
 
 
 def curves_at(
-    records: Iterable[Record], rows: Iterable[TrialRow], encoder: Encoder, like: Curves
+    records: Iterable[Record], rows: Iterable[TrialRow], encoder: Encoder, *, maximize: bool
 ) -> Curves:
     """Returns the curves that a worker's last record was made from.
 
     Args:
-        records: The worker's records, from its first one on.
+        records: The worker's records, from its first one on; there is at least one.
         rows: The trials as they are now: later states, longer curves.
         encoder: The searched parameters.
-        like: Any curves of the study, for horizon and direction.
+        maximize: Whether larger values are better.
     """
-    standing: dict[int, tuple[State, int, int]] = {}
+    standing: dict[int, tuple[State, int, int, bool]] = {}
+    horizon = 0
     for record in records:
-        for number, state, epochs, target in record.changes:
-            standing[number] = (State(state), epochs, target)
-    history = History(encoder, like.horizon, like.maximize)
+        horizon = record.horizon
+        for number, state, epochs, target, is_drawn in record.changes:
+            standing[number] = (State(state), epochs, target, bool(is_drawn))
+    history = History(encoder, horizon, maximize)
     for row in rows:
         if row.number in standing:
             history.put(_as_it_was(row, *standing[row.number]))
     return history.curves()
 
 
-def _as_it_was(row: TrialRow, state: State, epochs: int, target: int) -> TrialRow:
+def _as_it_was(row: TrialRow, state: State, epochs: int, target: int, is_drawn: bool) -> TrialRow:
     is_over = state in (State.COMPLETE, State.PRUNED, State.FAILED)
     return replace(
         row,
         state=state,
+        params=row.params if is_drawn else {},
         values={epoch: value for epoch, value in row.values.items() if epoch <= epochs},
         epoch_stop=target,
         final=row.final if state == State.COMPLETE else None,
@@ -96,11 +143,11 @@ def _as_it_was(row: TrialRow, state: State, epochs: int, target: int) -> TrialRo
     )
 
 
-def explained(assignment: Advance | Start) -> str:
+def explained(granted: Granted) -> str:
     """Returns in words why a trial was begun or continued."""
-    note = assignment.note
-    what = "begun" if isinstance(assignment, Start) else "continued"
-    goal = f"{what} up to epoch {assignment.epoch_stop}"
+    note = granted.note
+    what = "continued" if granted.epoch else "begun"
+    goal = f"{what} up to epoch {granted.epoch_stop}"
     match note.get("by"):
         case "model" if "mean" in note:
             return (
@@ -118,5 +165,11 @@ def explained(assignment: Advance | Start) -> str:
             return f"{goal}: among the best at epoch {note['rung']}"
         case "closing":
             return f"{goal}: no new trial may begin, and this one may yet be the best"
+        case "anew":
+            return f"{goal}: the params were drawn for it alone, from all that was reported"
+        case "enqueued":
+            return f"{goal}: somebody had enqueued it"
+        case "interrupted":
+            return f"{goal}: it had been interrupted on the way there"
         case other:
             return f"{goal}: by {other}"

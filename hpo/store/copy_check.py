@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from hpo.store import copy_rows
-from hpo.store.copy_rows import EVENTS, HEADS, OF_STUDY, OF_TRIAL, WORKERS, Row, Side
+from hpo.store.copy_rows import (
+    EVENTS,
+    HEADS,
+    OF_STUDY,
+    OF_TRIAL,
+    SUGGESTIONS,
+    WORKERS,
+    Row,
+    Side,
+)
 
 
 class Digest(NamedTuple):
@@ -38,7 +47,8 @@ def digests(side: Side, on_trials: Callable[[int], None]) -> dict[str, Digest]:
         side: The study.
         on_trials: Called with the number of trials read, after each batch of them.
     """
-    sums = {kind.name: _Sum() for kind in (HEADS, *OF_TRIAL, *OF_STUDY, WORKERS, EVENTS)}
+    kinds = (HEADS, *OF_TRIAL, *OF_STUDY, WORKERS, EVENTS, SUGGESTIONS)
+    sums = {kind.name: _Sum() for kind in kinds}
     for batch in copy_rows.batches(side):
         sums[HEADS.name].add(copy_rows.heads(side, batch))
         for kind in OF_TRIAL:
@@ -50,6 +60,8 @@ def digests(side: Side, on_trials: Callable[[int], None]) -> dict[str, Digest]:
     sums[WORKERS.name].add(copy_rows.workers(side))
     for rows in copy_rows.events(side):
         sums[EVENTS.name].add(rows)
+    for rows in copy_rows.suggestions(side):
+        sums[SUGGESTIONS.name].add(rows)
     return {name: found.digest() for name, found in sums.items()}
 
 

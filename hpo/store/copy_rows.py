@@ -104,6 +104,7 @@ OF_STUDY = (
 )
 WORKERS = _kind(tables.hpo_worker)
 EVENTS = _kind(tables.hpo_event)
+SUGGESTIONS = _kind(tables.hpo_suggestion)
 STUDY = _kind(tables.hpo_study)
 NOT_COPIED = frozenset({"studies", "version_info", "hpo_stack"})
 """Tables without a row of a study, but for its name."""
@@ -222,6 +223,24 @@ def events(side: Side) -> Iterator[list[Row]]:
             return
         last = found[-1][0]
         yield [(row[1], places.get(row[2]), *row[3:]) for row in found]
+
+
+def suggestions(side: Side) -> Iterator[list[Row]]:
+    """Yields the records of plans in pieces, each with its worker's place first."""
+    places = {worker_id: place for place, worker_id in enumerate(worker_ids(side))}
+    s, last = SUGGESTIONS.table.c, 0
+    query = (
+        sa.select(s.suggestion_id, s.worker_id, *SUGGESTIONS.columns)
+        .where(s.study_id == side.study_id, s.suggestion_id > sa.bindparam("last"))
+        .order_by(s.suggestion_id)
+        .limit(MAX_ROWS // 20)
+    )
+    while side.has_ours:
+        found = side.conn.execute(query, {"last": last}).all()
+        if not found:
+            return
+        last = found[-1][0]
+        yield [(places.get(row[1]), *row[2:]) for row in found]
 
 
 def insert(

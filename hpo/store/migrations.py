@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _LOCK_NAME = "hpo_schema"
 _LOCK_KEY = 0x68706F  # the letters hpo
-_TRIGGERS = frozenset({"hpo_study_deleted", "hpo_trial_deleted"})
+_TRIGGERS = frozenset({"hpo_study_deleted", "hpo_trial_deleted", "hpo_suggestion_deleted"})
 
 
 def create(db: Database) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from hpo.errors import StoreError
 from hpo.store import copy_rows, study_rows
 from hpo.store import optuna_tables as schema
-from hpo.store.copy_rows import HEADS, MARKER, OF_STUDY, OF_TRIAL, Row, Side
+from hpo.store.copy_rows import HEADS, MARKER, OF_STUDY, OF_TRIAL, SUGGESTIONS, Row, Side
 from hpo.store.database import Database
 from hpo.store.tables import hpo_study
 from hpo.store.trial_rows import lock_study
@@ -117,12 +117,12 @@ class PartialCopy:
         self._ids |= self._run_fenced(work)
 
     def write_rest(self, source: Side) -> None:
-        """Copies what belongs to the study: its attributes, workers and events."""
+        """Copies what belongs to the study: its attributes, workers, events and records of plans."""
         of_study = [(kind, copy_rows.of_study(source, kind)) for kind in OF_STUDY]
         workers = copy_rows.workers(source)
 
         def begin(conn: sa.Connection) -> None:
-            for kind in (*OF_STUDY, copy_rows.WORKERS, copy_rows.EVENTS):
+            for kind in (*OF_STUDY, copy_rows.WORKERS, copy_rows.EVENTS, SUGGESTIONS):
                 which = kind.table.c.study_id == self.study_id
                 if kind.table is schema.study_system_attributes:
                     which &= kind.table.c.key != MARKER
@@ -133,6 +133,8 @@ class PartialCopy:
         self._run_fenced(begin)
         for rows in copy_rows.events(source):
             self._run_fenced(partial(self._write_events, rows))
+        for rows in copy_rows.suggestions(source):
+            self._run_fenced(partial(self._write_suggestions, rows))
 
     def publish(self, row: dict[str, Any] | None) -> None:
         """Gives the copy its name, its row of `hpo_study` and takes the mark away.
@@ -190,6 +192,14 @@ class PartialCopy:
             for number, place, *_ in rows
         ]
         copy_rows.insert(conn, copy_rows.EVENTS, rows, own)
+
+    def _write_suggestions(self, rows: list[Row], conn: sa.Connection) -> None:
+        workers = copy_rows.worker_ids(Side(conn, self.study_id, has_ours=True))
+        own = [
+            {"study_id": self.study_id, "worker_id": None if place is None else workers[place]}
+            for place, *_ in rows
+        ]
+        copy_rows.insert(conn, SUGGESTIONS, rows, own)
 
     def _run_fenced(self, work: Callable[[sa.Connection], T]) -> T:
         def fenced(conn: sa.Connection) -> T:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hpo.store.database import Database
 
 VERSION_TABLE = "hpo_alembic_version"
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 OPTUNA_HEAD = "v3.2.0.a"
 

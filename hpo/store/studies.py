@@ -37,6 +37,7 @@ class StudyRecord:
         base_dir: Folder that relative paths of the spec refer to.
         deadline_at: When its hours are over.
         reason: Why it is in its state.
+        prior: First points learnt from other studies, as `hpo.search.prior` reads them.
     """
 
     study_id: int
@@ -50,6 +51,7 @@ class StudyRecord:
     created_at: datetime
     updated_at: datetime
     reason: str | None
+    prior: str | None = None
 
 
 def create_or_join(
@@ -275,6 +277,7 @@ def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
         created_at=row.created_at,
         updated_at=row.updated_at,
         reason=row.reason,
+        prior=row.prior,
     )
 
 

@@ -55,6 +55,9 @@ hpo_study = _table(
     # The last fencing token granted; starts at the time of creation in microseconds, so that
     # tokens differ between studies, too.
     sa.Column("last_token", sa.BigInteger, nullable=False),
+    # First points that were learnt from other studies; JSON.
+    sa.Column("prior", _Text),
+    sa.Column("patience", sa.Integer),
     sa.Column("created_at", _DateTime, nullable=False),
     sa.Column("updated_at", _DateTime, nullable=False),
 )
@@ -122,6 +125,17 @@ hpo_event = _table(
     sa.Column("message", _Text, nullable=False),
     sa.Index("ix_hpo_event_study_id", "study_id"),
     sa.Index("ix_hpo_event_trial_id", "trial_id"),
+)
+
+# What a worker's trials were proposed from: a row for each plan that gave it some.
+hpo_suggestion = _table(
+    "hpo_suggestion",
+    sa.Column("suggestion_id", sa.Integer, primary_key=True),
+    _of(_STUDY_ID),
+    sa.Column("worker_id", sa.Integer),
+    sa.Column("at", _DateTime, nullable=False),
+    sa.Column("record", _Text, nullable=False),
+    sa.Index("ix_hpo_suggestion_study_id", "study_id"),
 )
 
 # How many lanes a stack takes, by the digest of its signature and the device's name. Of no study:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
+
 import pytest
 
 from tests.e2e.conftest import Shell
@@ -73,6 +77,11 @@ def test_trials_pause_and_the_best_go_on(
     _assert_ended(shell, 12)
     (n_epochs,) = shell.query("SELECT count(*) FROM hpo_epoch")[0]
     assert n_epochs < 12 * EPOCHS, "no trial has paused"
+    steps = json.loads(shell.hpo("replay", "small", "--check", "-f", "json"))
+    assert {step["trial"] for step in steps} == set(range(12))
+    n_given = {step["trial"]: step["epoch_stop"] for step in steps}
+    curves = "SELECT number, count(*) FROM trials JOIN hpo_epoch USING (trial_id) GROUP BY number"
+    assert n_given == dict(shell.query(curves))
 
 
 @pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "asha"), ("auto", "auto")])
@@ -91,17 +100,29 @@ def test_a_study_that_is_killed_goes_on_with_what_has_paused(
     _assert_ended(shell, 30)
 
 
-def test_one_worker_and_a_seed_give_the_same_study(shell: Shell) -> None:
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_one_worker_and_a_seed_give_the_same_study(shell: Shell, engine: str) -> None:
     params = "SELECT number, param_name, param_value FROM trials JOIN trial_params USING (trial_id)"
     curves = (
         "SELECT number, step, intermediate_value FROM trials "
         "JOIN trial_intermediate_values USING (trial_id) ORDER BY 1, 2"
     )
-    seen = []
-    for _ in range(2):
-        study = STUDY.format(trials=14, sampler="auto", pruner="auto", engine="solo")
-        shell.write("small.toml", study)
-        shell.hpo("run", "small.toml", "--workers", "1")
-        seen.append((shell.query(f"{params} ORDER BY 1, 2"), shell.query(curves)))
-        shell.hpo("delete", "small", "--yes")
-    assert seen[0] == seen[1]
+    study = STUDY.format(trials=11, sampler="auto", pruner="auto", engine=engine)
+    shell.write("small.toml", study)
+    shell.hpo("run", "small.toml", "--workers", "1")
+    seen = (shell.query(f"{params} ORDER BY 1, 2"), shell.query(curves))
+    shell.hpo("delete", "small", "--yes")
+    shell.hpo("run", "small.toml", "--workers", "1")
+    assert (shell.query(f"{params} ORDER BY 1, 2"), shell.query(curves)) == seen
+    _assert_tampering_is_found(shell)
+
+
+def _assert_tampering_is_found(shell: Shell) -> None:
+    assert "all come out the same" in shell.hpo("replay", "small", "--check", "--trial", "10")
+    change = "UPDATE trial_params SET param_value = 0.5 WHERE param_name = 'momentum'"
+    with contextlib.closing(sqlite3.connect(shell.folder / "hpo.db")) as connection:
+        connection.execute(f"{change} AND trial_id = (SELECT max(trial_id) FROM trials)")
+        connection.commit()
+    told = shell.hpo("replay", "small", "--check", "--trial", "10", expect=1)
+    assert "other params: momentum" in told
+    assert "come out otherwise" in told

@@ -7,7 +7,7 @@ import math
 import optuna
 
 from hpo.spec.study import StudySpec
-from hpo.store import studies, workers
+from hpo.store import studies, suggestions, workers
 from hpo.store.database import Database
 from hpo.store.ledger import EpochRow, Lease, Ledger, Outcome
 from hpo.store.storage import Storage
@@ -54,6 +54,7 @@ def fill(db: Database) -> int:
             ledger.report([_epoch(lease, epoch, value or 0.1)])
         if state != "running":
             ledger.settle([_outcome(lease, state, value, n_epochs)])
+    suggestions.add(db, record.study_id, worker_id, "{}")
     return record.study_id
 
 

@@ -172,8 +172,9 @@ def facts(db: Database, name: str) -> dict[str, Any]:
                 {**row, "study_id": 0, "trial_id": number.get(row.get("trial_id")), "worker_id": 0}
                 for row in rows.mappings()
             ]
-    for row in (*found["hpo_event"], *found["hpo_worker"]):
+    for row in (*found["hpo_event"], *found["hpo_worker"], *found["hpo_suggestion"]):
         row.pop("event_id", None)
+        row.pop("suggestion_id", None)
     return found
 
 
@@ -392,7 +393,9 @@ def test_times_to_the_second_are_refused(
 
 def test_every_table_is_thought_of() -> None:
     kinds = (*copy_rows.OF_TRIAL, *copy_rows.OF_STUDY, copy_rows.HEADS, copy_rows.WORKERS)
-    known = {kind.name for kind in (*kinds, copy_rows.EVENTS, copy_rows.STUDY)}
+    known = {
+        kind.name for kind in (*kinds, copy_rows.EVENTS, copy_rows.SUGGESTIONS, copy_rows.STUDY)
+    }
     everything = {*optuna_tables.metadata.tables, *tables.metadata.tables}
     assert known | copy_rows.NOT_COPIED == everything
 

@@ -43,7 +43,10 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
     migrations.create(fresh)
     assert migrations.current(fresh) == migrations.head()
     assert migrations.check(fresh) == []
-    ours = {"hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event", "hpo_stack"}
+    ours = {
+        *("hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event", "hpo_stack"),
+        "hpo_suggestion",
+    }
     assert set(tables.metadata.tables) == ours
     assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
 
@@ -144,6 +147,7 @@ def test_a_creation_that_was_interrupted_is_completed(fresh: Database) -> None:
         with fresh.write() as conn:
             conn.execute(sa.text("DROP TRIGGER hpo_study_deleted"))
             conn.execute(sa.text("DROP TRIGGER hpo_trial_deleted"))
+            conn.execute(sa.text("DROP TRIGGER hpo_suggestion_deleted"))
     migrations.create(fresh)
     assert migrations.check(fresh) == []
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError
 from hpo.spec.study import Budget
-from hpo.store import events, studies, tables
+from hpo.store import events, studies, suggestions, tables
 from hpo.store.database import Database
 from hpo.store.ledger import Ledger
 from tests.integration import ledger_kit as kit
@@ -157,6 +157,7 @@ def _with_rows_everywhere(database: Database, name: str) -> int:
     one, two, _ = ledger.claim(study_id, worker_id, 3).leases
     ledger.report([kit.epoch_row(one, 1), kit.epoch_row(two, 1)])
     ledger.settle([kit.outcome(one, reason="noted"), kit.outcome(two, "paused", reason="noted")])
+    suggestions.add(database, study_id, worker_id, "{}")
     return study_id
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hpo.search.curves import Curves, State
-from hpo.search.decisions import Advance, Ask, Start
+from hpo.search.decisions import Ask
 from hpo.search.encoding import Encoder
 from hpo.search.history import TrialRow
-from hpo.search.replay import Record, curves_at, explained
+from hpo.search.replay import Granted, Record, curves_at, explained
 from tests.unit.search import kit
 
 
@@ -42,7 +42,7 @@ def test_every_plan_of_a_study_can_be_made_again() -> None:
     records = [Record.from_json(text) for text in texts]
     now, encoder = _rows_now(run), Encoder.of_space(study.space)
     for i in range(0, len(plans), 7):
-        curves = curves_at(records[: i + 1], now, encoder, run.history.curves())
+        curves = curves_at(records[: i + 1], now, encoder, maximize=True)
         again = kit.Run(study).scheduler.plan(curves, records[i].ask)
         assert again == plans[i]
     assert len(max(texts, key=len)) < 3000
@@ -50,10 +50,11 @@ def test_every_plan_of_a_study_can_be_made_again() -> None:
 
 def test_what_is_told_of_a_decision_names_its_reason() -> None:
     note = {"by": "model", "horizon": 5, "mean": 1.25, "sd": 0.5, "incumbent": 1.0, "gain": 0.1}
-    text = explained(Advance(3, 12, note))
+    text = explained(Granted(3, 3, 12, False, note))
     assert "continued up to epoch 12" in text
     assert "1.25" in text
-    assert "random" in explained(Start(3, {}, 3, {"by": "chance"}))
-    for reason in ("knowledge", "startup", "closing"):
-        assert explained(Start(0, {}, 3, {"by": reason})).startswith("begun up to epoch 3: ")
-    assert "epoch 9" in explained(Advance(0, 27, {"by": "rung", "rung": 9}))
+    assert "random" in explained(Granted(3, 0, 3, True, {"by": "chance"}))
+    for reason in ("knowledge", "startup", "closing", "anew", "enqueued"):
+        granted = Granted(0, 0, 3, True, {"by": reason})
+        assert explained(granted).startswith("begun up to epoch 3: ")
+    assert "epoch 9" in explained(Granted(0, 9, 27, False, {"by": "rung", "rung": 9}))
