@@ -40,7 +40,7 @@ class Signature:
 
     Attributes:
         model: The module tree, its plain attributes, and the tensors' shapes and types.
-        settings: Hyperparameters that change which kernels run: optimizer and batch size.
+        settings: Hyperparameters that change which kernels run: optimizer, loss and batch size.
     """
 
     model: Hashable

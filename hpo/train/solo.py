@@ -13,6 +13,7 @@ import torch
 from hpo.train import checkpoint as files
 from hpo.train.boundary import attempt, user_code
 from hpo.train.checkpoint import Best, Checkpoint, Last
+from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
 from hpo.train.resuming import resume
@@ -22,7 +23,7 @@ from hpo.train.task import Task
 from hpo.train.training import Training, begin
 
 if TYPE_CHECKING:
-    from hpo.train.data import Splits
+    from hpo.train.data import Part, Splits
 
 
 class _Solo:
@@ -42,7 +43,8 @@ class SoloEngine:
     Args:
         task: The task; its ``setup`` was called.
         splits: Its data, moved to the device once.
-        metric: What the best epoch is best in: ``val_accuracy``.
+        metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
+            which that is the first.
         direction: ``maximize`` or ``minimize``.
         device: As PyTorch names it: ``cpu``, ``cuda:0``, ``mps``.
     """
@@ -51,12 +53,18 @@ class SoloEngine:
     capacity = 1
 
     def __init__(
-        self, task: Task, splits: Splits, metric: str, direction: str, device: str = "cpu"
+        self,
+        task: Task,
+        splits: Splits,
+        metric: str | tuple[str, ...],
+        direction: str,
+        device: str = "cpu",
     ) -> None:
         self._task = task
         self._device = torch.device(device)
         self._splits = splits.to(self._device)
-        self._score = Score(metric, direction)
+        self._score = Score.of(metric, direction)
+        self._criterion = Criterion.of(task, self._splits, self._score.metrics)
         self._lanes: dict[int, _Solo] = {}
         self.lane_epochs = 0
 
@@ -110,7 +118,7 @@ class SoloEngine:
         model.load_state_dict(solo.best.weights)
         try:
             with user_code("the task"), self._seeded(solo):
-                return evaluate(self._task, model, test, "test")
+                return self._evaluate(solo, test, "test")
         finally:
             model.load_state_dict(current)
 
@@ -168,8 +176,12 @@ class SoloEngine:
             train_loss = training.train_epoch(self._splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
-            measured = evaluate(self._task, training.model, self._splits.val, "val")
+            measured = self._evaluate(solo, self._splits.val, "val")
         return {"train_loss": train_loss, **measured}
+
+    def _evaluate(self, solo: _Solo, part: Part, prefix: str) -> dict[str, float]:
+        training = solo.training
+        return evaluate(self._criterion, training.params, training.model, part, prefix)
 
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
         if self._score.is_better(metrics, solo.best.metrics):

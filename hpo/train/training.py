@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +14,8 @@ from hpo.errors import TaskError
 from hpo.spec.params import Params
 from hpo.train import optimizers
 from hpo.train.checkpoint import CheckpointError
+from hpo.train.criteria import Criterion, scope_of, unsuitable
 from hpo.train.hyperparameters import check, complete, n_per_batch
-from hpo.train.losses import default_loss
 from hpo.train.noise import Noise, lift, step_keys
 from hpo.train.schedules import factor
 from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
@@ -168,9 +167,9 @@ def begin(
     with seeded(derive(seed, "weights"), device):
         optimizer = task.optimizer(model, params)
     if optimizer is None:
-        _require(check(params))
+        _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
-    loss = loss_for(task, splits, params)
+    loss = Criterion.of(task, splits).minimised(params, splits.train.y)
     return Training(params, seed, horizon, model, optimizer, loss, noise)
 
 
@@ -193,9 +192,11 @@ def draw(
         TaskError: The params are impossible, or the task returns no model.
         Exception: Whatever the task's code raises.
     """
-    params = complete(params, task.defaults)
-    own_optimizer = task.has_own("optimizer")
-    _require(check(params, own_optimizer=own_optimizer, smoothing=smooths(task, splits)))
+    scope = scope_of(task, splits)
+    params = complete(params, task.defaults, scope)
+    _require(check(params, scope))
+    if not scope.own_loss and (why := unsuitable(params, splits)):
+        raise TaskError(f"loss {why}")
     with seeded(derive(seed, "weights"), device):
         model = build_model(task, params)
     noise = lift(model)
@@ -225,18 +226,6 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     if not found:
         raise TaskError("the model has no parameters to train")
     return found
-
-
-def loss_for(task: Task, splits: Splits, params: Params) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns what a trial minimises: the task's own loss, or the default with its smoothing."""
-    if not smooths(task, splits):
-        return task.loss
-    return partial(default_loss, label_smoothing=params["label_smoothing"])
-
-
-def smooths(task: Task, splits: Splits) -> bool:
-    """Tells whether ``label_smoothing`` means something: the loss is the default cross-entropy."""
-    return splits.kind == "classification" and not task.has_own("loss")
 
 
 def _require(mistakes: list[str]) -> None:

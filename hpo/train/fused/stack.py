@@ -43,7 +43,7 @@ class Stack:
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self._assessment = Assessment(blueprint.task)
+        self._assessment = Assessment(blueprint.criterion)
         self._rows = Rows(row_shapes(blueprint.layout, blueprint.optimizer), blueprint.device)
         self._grads = torch.empty(0)
         self.members: dict[int, Member] = {}
@@ -127,7 +127,8 @@ class Stack:
             return {}
         seed = derive(member.lane.seed, "noise", member.epoch)
         with user_code("the task"), seeded(seed, blueprint.device):
-            return evaluate(blueprint.task, self._best_model(key), blueprint.splits.test, "test")
+            model, part = self._best_model(key), blueprint.splits.test
+            return evaluate(blueprint.criterion, member.params, model, part, "test")
 
     def _best_model(self, key: int) -> nn.Module:
         """Returns the stand-in as a member's model with the weights of its best epoch.
@@ -174,7 +175,8 @@ class Stack:
             lambda x: network.predict(weights, self._fixed(), x),
             self._blueprint.splits.val,
             "val",
-            [(member.lane.seed, member.epoch) for member in training],
+            training,
+            self._blueprint.reported([member.params for member in training]),
         )
         seconds = time.perf_counter() - began_at
         metrics = [
