@@ -13,6 +13,7 @@ from typing import Any, Final
 from hpo.errors import did_you_mean
 from hpo.spec.params import Params
 from hpo.train.arrays import Kind
+from hpo.train.averaging import AVERAGES
 from hpo.train.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.schedules import SCHEDULES
@@ -56,7 +57,8 @@ def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ..
     """
     schedule = SCHEDULES.get(_chosen("schedule", params))
     names = ["batch_size", "schedule", "warmup_epochs", *(schedule.reads if schedule else ())]
-    names += ["grad_clip", "l1"]
+    names += ["grad_clip", "l1", "patience", "averaging"]
+    names += AVERAGES.get(_chosen("averaging", params), ())
     if not scope.own_loss:
         names += _of_loss(params, scope.kind)
     if not scope.own_optimizer:
@@ -119,6 +121,7 @@ def readers(name: str) -> str:
     chosen = [
         *(f'optimizer = "{key}"' for key, recipe in OPTIMIZERS.items() if name in recipe.reads),
         *(f'schedule = "{key}"' for key, schedule in SCHEDULES.items() if name in schedule.reads),
+        *(f'averaging = "{key}"' for key, reads in AVERAGES.items() if name in reads),
         *(f'loss = "{key}"' for key, loss in LOSSES.items() if name in loss.reads),
     ]
     if name in _FOR_TASKS:

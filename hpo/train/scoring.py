@@ -5,9 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hpo.train.engine import Failure
 from hpo.train.metrics import check_metric
+
+
+def is_spent(params: Mapping[str, Any], epoch: int, best_epoch: int) -> bool:
+    """Tells whether a trial was not better for as many epochs as its ``patience`` says.
+
+    Source: Prechelt 1998, Early stopping - but when?, criterion UP.
+
+    Args:
+        params: With defaults filled in; without patience, or with 0, no trial is.
+        epoch: Epochs completed.
+        best_epoch: Epochs completed when it was best.
+    """
+    patience = params.get("patience", 0)
+    return bool(patience) and epoch - best_epoch >= patience
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
 from hpo.train.resuming import resume
-from hpo.train.scoring import Score
+from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive, seeded
 from hpo.train.task import Task
 from hpo.train.training import Training, begin
@@ -35,6 +35,12 @@ class _Solo:
         self.best = best
         self.last = last
         self.is_failed = False
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether its patience is over."""
+        training = self.training
+        return is_spent(training.params, training.epoch, self.best.epoch)
 
 
 class SoloEngine:
@@ -106,6 +112,7 @@ class SoloEngine:
             optimizer=training.optimizer.state_dict(),
             best=solo.best,
             last=solo.last,
+            average=training.average,
         ).save(path)
 
     def test(self, key: int) -> dict[str, float]:
@@ -146,7 +153,7 @@ class SoloEngine:
 
         def load(saved: Checkpoint) -> _Solo:
             training = self._build(lane, saved.horizon)
-            training.load(saved.model, saved.optimizer, saved.epoch)
+            training.load(saved.model, saved.optimizer, saved.epoch, saved.average)
             return _Solo(lane, training, saved.best, saved.last)
 
         return resume(lane, load)
@@ -156,8 +163,9 @@ class SoloEngine:
 
     def _advance(self, solo: _Solo) -> EpochReport:
         training = solo.training
-        if training.epoch >= solo.lane.epoch_stop and solo.last:
-            return EpochReport(solo.lane.key, training.epoch, **asdict(solo.last))
+        if solo.last and (training.epoch >= solo.lane.epoch_stop or solo.is_spent):
+            key, is_over = solo.lane.key, solo.is_spent
+            return EpochReport(key, training.epoch, **asdict(solo.last), is_spent=is_over)
         number, began_at = training.epoch + 1, time.perf_counter()
         measured = attempt(lambda: self._train_and_evaluate(solo))
         metrics = {} if isinstance(measured, Failure) else measured
@@ -168,7 +176,9 @@ class SoloEngine:
             solo.last = last
             self._keep_best(solo, metrics)
         solo.is_failed = failure is not None
-        return EpochReport(solo.lane.key, number, **asdict(last), failure=failure)
+        return EpochReport(
+            solo.lane.key, number, **asdict(last), failure=failure, is_spent=solo.is_spent
+        )
 
     def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
         training = solo.training
@@ -176,7 +186,8 @@ class SoloEngine:
             train_loss = training.train_epoch(self._splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
-            measured = self._evaluate(solo, self._splits.val, "val")
+            with training.averaged():
+                measured = self._evaluate(solo, self._splits.val, "val")
         return {"train_loss": train_loss, **measured}
 
     def _evaluate(self, solo: _Solo, part: Part, prefix: str) -> dict[str, float]:
@@ -185,8 +196,9 @@ class SoloEngine:
 
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
         if self._score.is_better(metrics, solo.best.metrics):
-            weights = files.to_cpu(solo.training.model.state_dict())
-            solo.best = Best(solo.training.epoch, metrics, weights)
+            training = solo.training
+            weights = files.to_cpu({**training.model.state_dict(), **training.average})
+            solo.best = Best(training.epoch, metrics, weights)
 
     def _seeded(self, solo: _Solo) -> Any:
         training = solo.training

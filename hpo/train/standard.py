@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hpo.train.averaging import AVERAGES
 from hpo.train.losses import CLASS_WEIGHTS, DEFAULT_LOSSES, LOSSES
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.schedules import SCHEDULES
@@ -138,6 +139,24 @@ HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
     ),
     "huber_delta": Hyper(
         1.0, _POSITIVE, "above 0", "Error from which on the Huber loss grows linearly."
+    ),
+    "patience": Hyper(
+        0,
+        _whole(0),
+        "a whole number from 0",
+        "Epochs without a better one after which a trial is complete; 0 for all epochs.",
+    ),
+    "averaging": Hyper(
+        "none",
+        _one_of(AVERAGES),
+        ", ".join(AVERAGES),
+        "Average of the weights that is evaluated in their place.",
+    ),
+    "ema_decay": Hyper(
+        0.99, _BELOW_ONE, "from 0 to below 1", "Share of the old average that each step keeps."
+    ),
+    "swa_start": Hyper(
+        10, _whole(1), "a whole number from 1", "Epoch from whose end on weights are averaged."
     ),
     "label_smoothing": Hyper(
         0.0, _BELOW_ONE, "from 0 to below 1", "Share of a target spread over all classes."

@@ -35,6 +35,7 @@ class Blueprint:
         reported: The loss that their epochs report, from their params.
         optimizer: Its name.
         batch_size: Samples a step.
+        averages: Whether members are evaluated by averages of their weights.
     """
 
     criterion: Criterion
@@ -47,6 +48,7 @@ class Blueprint:
     reported: Callable[[Sequence[Params]], LaneLoss]
     optimizer: str
     batch_size: int
+    averages: bool
 
     @property
     def device(self) -> torch.device:

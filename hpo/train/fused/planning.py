@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.spec.params import Params
+from hpo.train.averaging import averages
 from hpo.train.criteria import Criterion
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.calling import Call
@@ -111,6 +112,7 @@ def plan(
         reported=lambda params: reported(criterion, params, y.device),
         optimizer=params["optimizer"],
         batch_size=batch_size,
+        averages=averages(params),
     )
 
 

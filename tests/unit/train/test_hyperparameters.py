@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hpo.spec.params import Params
+from hpo.train.averaging import AVERAGES
 from hpo.train.hyperparameters import (
     HYPERPARAMETERS,
     Scope,
@@ -37,6 +38,7 @@ def test_defaults_are_possible(optimizer: str, schedule: str) -> None:
 def test_every_standard_name_applies_somewhere() -> None:
     points = [{"optimizer": o, "schedule": s} for o in OPTIMIZERS for s in SCHEDULES]
     points += [{"loss": loss} for loss in LOSSES]
+    points += [{"averaging": name} for name in AVERAGES]
     names = {name for point in points for name in applied(point)}
     assert names | {"dropout"} == standard_names()
 
