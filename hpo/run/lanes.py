@@ -70,7 +70,7 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
         least=2 if spec.engine == "fused" else 1,
         most=most,
     )
-    engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes, tell)
+    engine = FusedEngine(task, splits, spec.metrics, spec.directions[0], device, sizes, tell)
     n_train = len(splits.train)
     run = run_length(spec.space, post.study.budget.trials, most)
     stacking = Stacking(Layout(task, n_train, spec.space), run)

@@ -98,7 +98,8 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
     ]
     if not found:
         with _threads(1):
-            names = _metric_names(task, splits, space)
+            wanted = tuple(draft.values.get("metric", ()))
+            names = _metric_names(task, splits, space, wanted)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
     return TaskFindings(tuple(found), task.metric, task.direction, task.space)
 
@@ -147,7 +148,7 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
         n_val=len(splits.val),
         n_test=len(splits.test) if splits.test is not None else 0,
         n_parameters=(min(sizes), max(sizes)),
-        metrics=_metric_names(task, splits, spec.space),
+        metrics=_metric_names(task, splits, spec.space, spec.metrics),
         seconds_per_epoch=seconds,
         n_workers=len(places),
         upper_s=upper_s,
@@ -189,7 +190,9 @@ def _load(
         return task, task.data().splits(validation)
 
 
-def _metric_names(task: Task, splits: Splits, space: SearchSpace) -> tuple[str, ...]:
+def _metric_names(
+    task: Task, splits: Splits, space: SearchSpace, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
     """Asks at one point after the other: a task may be unable to train at some of them."""
     from hpo.train.preflight import metric_names
     from hpo.train.probes import corners
@@ -197,7 +200,7 @@ def _metric_names(task: Task, splits: Splits, space: SearchSpace) -> tuple[str, 
     first: TaskError | None = None
     for point in corners(space):
         try:
-            return metric_names(task, splits, Params(point))
+            return metric_names(task, splits, Params(point), wanted)
         except TaskError as error:
             first = first or error
     assert first is not None

@@ -248,7 +248,7 @@ def _task_executor(order: WorkerOrder, post: Any, task: Any, splits: Any) -> Any
     spec = post.study.spec
     if spec.engine != "solo" and order.device != "mps":
         return fused_engine(post, task, splits, order.device)
-    engine = SoloEngine(task, splits, spec.metrics[0], spec.directions[0], order.device)
+    engine = SoloEngine(task, splits, spec.metrics, spec.directions[0], order.device)
     return TaskExecutor(post, engine, planning(post))
 
 

@@ -226,7 +226,7 @@ class TaskExecutor:
         values = {
             report.key: (lease, report.metrics[metric])
             for report in reports
-            if report.failure is None
+            if not (report.failure or report.is_spent)
             and report.epoch >= (lease := self._leases[report.key]).epoch_stop
         }
         if values:
@@ -237,7 +237,7 @@ class TaskExecutor:
         if report.failure:
             return failed(report.failure)
         stop = self._leases[report.key].epoch_stop
-        if report.epoch >= stop and report.key not in self._at_stop:
+        if report.is_spent or (report.epoch >= stop and report.key not in self._at_stop):
             _, best = self._engine.best(report.key)
             metrics = self._post.study.spec.metrics
             return Verdict("complete", "", tuple(best[name] for name in metrics))

@@ -7,7 +7,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ class Checkpoint:
             the order of the model's trainable ``named_parameters``.
         best: The best epoch so far.
         last: The latest epoch; None before the first.
+        average: The state dict that the model has by its average weights; empty without any.
     """
 
     seed: int
@@ -75,6 +76,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     best: Best
     last: Last | None
+    average: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint.
@@ -83,7 +85,7 @@ class Checkpoint:
             OSError: The file cannot be written; an older one is left as it was.
         """
         # asdict would copy every tensor.
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["best"] = {f.name: getattr(self.best, f.name) for f in fields(self.best)}
         values["last"] = asdict(self.last) if self.last else None
         write({"format": FORMAT, **values}, path)

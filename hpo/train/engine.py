@@ -64,6 +64,7 @@ class EpochReport:
         seconds: Wall-clock time of training and evaluation together.
         samples_per_s: Training samples by ``seconds``.
         failure: Set when the lane cannot go on.
+        is_spent: Whether it need not go on: its ``patience`` is over, and its best epoch stands.
     """
 
     key: int
@@ -73,6 +74,7 @@ class EpochReport:
     seconds: float
     samples_per_s: float
     failure: Failure | None = None
+    is_spent: bool = False
 
 
 class Engine(Protocol):
@@ -111,8 +113,8 @@ class Engine(Protocol):
     def advance(self) -> list[EpochReport]:
         """Trains and evaluates lanes for one epoch: all of them, or those whose turn it is.
 
-        A lane that its checkpoint already brought to ``epoch_stop`` reports its last epoch once
-        more, and one that failed reports nothing further.
+        A lane that its checkpoint already brought to ``epoch_stop``, or that is spent, reports its
+        last epoch once more, and one that failed reports nothing further.
 
         Raises:
             TaskError: The task does not produce the metric of the study.

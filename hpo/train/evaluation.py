@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.train.task import Task
+from hpo.train.criteria import Criterion
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
@@ -21,11 +21,14 @@ _CHUNK_VALUES: Final = 2**24
 _MAX_ROWS: Final = 8192
 
 
-def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str, float]:
+def evaluate(
+    criterion: Criterion, params: Mapping[str, Any], model: nn.Module, part: Part, prefix: str
+) -> dict[str, float]:
     """Measures a model in evaluation mode, without gradients.
 
     Args:
-        task: Gives loss and metrics, which see the whole part at once.
+        criterion: Gives loss and metrics, which see the whole part at once.
+        params: Of the trial, with defaults filled in.
         model: On the device of the part; left in evaluation mode.
         part: The samples, at least one.
         prefix: ``val`` or ``test``: begins the metrics' names.
@@ -39,10 +42,10 @@ def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str,
     model.eval()
     with torch.inference_mode():
         outputs = predict(model, part.x)
-        loss = as_float("loss", task.loss(outputs, part.y))
+        loss = as_float("loss", criterion.reported(params)(outputs, part.y))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
-            measured = floats(task.metrics(outputs, part.y), prefix) | measured
+            measured = floats(criterion.metrics(outputs, part.y), prefix) | measured
     # The loss first, for people who read tables.
     return {f"{prefix}_loss": loss, **measured}
 

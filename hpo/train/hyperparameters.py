@@ -1,144 +1,46 @@
 """The standard hyperparameters: applied by the engine, whatever the task.
 
 A study searches over them by putting their names in its space. Those that it leaves out have the
-defaults below; a default may depend on the optimizer or the schedule.
+defaults of ``HYPERPARAMETERS``; a default may depend on the optimizer, the schedule or the data.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hpo.errors import did_you_mean
 from hpo.spec.params import Params
+from hpo.train.arrays import Kind
+from hpo.train.averaging import AVERAGES
+from hpo.train.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.schedules import SCHEDULES
-
-
-@dataclass(frozen=True)
-class By:
-    """A default that depends on another hyperparameter.
-
-    Attributes:
-        name: ``optimizer`` or ``schedule``.
-        values: Default by its value.
-        otherwise: Default for all other values.
-    """
-
-    name: str
-    values: Mapping[str, float]
-    otherwise: float
-
-
-@dataclass(frozen=True)
-class Hyper:
-    """A standard hyperparameter.
-
-    Attributes:
-        default: Its value where neither the space nor the task gives one.
-        allows: Tells whether a value is possible.
-        allowed: The possible values in words.
-        doc: What it does.
-    """
-
-    default: Any | By
-    allows: Callable[[Any], bool]
-    allowed: str
-    doc: str
-
-
-def _number(accepts: Callable[[float], bool]) -> Callable[[Any], bool]:
-    def allows(value: Any) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and accepts(value)
-
-    return allows
-
-
-def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_batch_size(value: Any) -> bool:
-    return value == "full" or _whole(1)(value)
-
-
-_POSITIVE: Final = _number(lambda value: value > 0)
-_NOT_NEGATIVE: Final = _number(lambda value: value >= 0)
-_BELOW_ONE: Final = _number(lambda value: 0 <= value < 1)
-
-_LEARNING_RATE: Final = By(
-    "optimizer", {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}, 0.001
-)
-_MOMENTUM: Final = By("optimizer", {"momentum": 0.9, "nesterov": 0.9}, 0.0)
-_WEIGHT_DECAY: Final = By("optimizer", {"adamw": 0.01}, 0.0)
-_EPS: Final = By("optimizer", {"adagrad": 1e-10}, 1e-8)
-_GAMMA: Final = By("schedule", {"step": 0.1}, 0.95)
-
-HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
-    "optimizer": Hyper(
-        "sgd", lambda v: v in tuple(OPTIMIZERS), ", ".join(OPTIMIZERS), "The update rule."
-    ),
-    "learning_rate": Hyper(
-        _LEARNING_RATE, _POSITIVE, "above 0", "Size of a step, before the schedule's factor."
-    ),
-    "batch_size": Hyper(
-        32,
-        _is_batch_size,
-        'a whole number from 1 or "full"',
-        "Samples a step; no more than there are; all of them with full.",
-    ),
-    "momentum": Hyper(
-        _MOMENTUM,
-        _BELOW_ONE,
-        "from 0 to below 1",
-        "Share of the last step that is kept; sgd without it is plain SGD.",
-    ),
-    "nesterov": Hyper(
-        False,
-        lambda v: isinstance(v, bool),
-        "true or false",
-        "Whether sgd's momentum looks ahead; without momentum it changes nothing.",
-    ),
-    "weight_decay": Hyper(
-        _WEIGHT_DECAY, _NOT_NEGATIVE, "at least 0", "L2 penalty; decoupled for adamw."
-    ),
-    "beta1": Hyper(0.9, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean gradient."),
-    "beta2": Hyper(0.999, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean square."),
-    "alpha": Hyper(0.99, _BELOW_ONE, "from 0 to below 1", "Decay of RMSprop's mean square."),
-    "eps": Hyper(_EPS, _POSITIVE, "above 0", "Added to the divisor of adaptive optimizers."),
-    "schedule": Hyper(
-        "constant",
-        lambda v: v in tuple(SCHEDULES),
-        ", ".join(SCHEDULES),
-        "Course of the learning rate over the epochs.",
-    ),
-    "warmup_epochs": Hyper(
-        0, _whole(0), "a whole number from 0", "Epochs over which the learning rate rises."
-    ),
-    "step_size": Hyper(
-        10, _whole(1), "a whole number from 1", "Epochs between the drops of a step schedule."
-    ),
-    "gamma": Hyper(
-        _GAMMA, _POSITIVE, "above 0", "Factor of a step schedule's drop, or of each epoch."
-    ),
-    "grad_clip": Hyper(
-        0.0, _NOT_NEGATIVE, "at least 0", "Largest norm of the gradient; 0 leaves it alone."
-    ),
-    "label_smoothing": Hyper(
-        0.0, _BELOW_ONE, "from 0 to below 1", "Share of a target spread over all classes."
-    ),
-    "l1": Hyper(0.0, _NOT_NEGATIVE, "at least 0", "L1 penalty on every parameter."),
-    "dropout": Hyper(
-        0.0, _BELOW_ONE, "from 0 to below 1", "For the task's model, which may read it or not."
-    ),
-}
+from hpo.train.standard import HYPERPARAMETERS, By
 
 # The engine leaves these to the task.
 _FOR_TASKS: Final = ("dropout",)
 _FOR_OPTIMIZERS: Final = ("optimizer", "learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a task and its data decides which hyperparameters apply.
+
+    Attributes:
+        own_optimizer: Whether the task brings its optimizer.
+        own_loss: Whether the task brings its loss.
+        kind: What is to be learnt; None where that is not known.
+    """
+
+    own_optimizer: bool = False
+    own_loss: bool = False
+    kind: Kind | None = None
+
+
+ANYWHERE: Final = Scope()
+"""Where nothing is known of the task."""
 
 
 def standard_names() -> frozenset[str]:
@@ -146,28 +48,26 @@ def standard_names() -> frozenset[str]:
     return frozenset(HYPERPARAMETERS)
 
 
-def applied(
-    params: Mapping[str, Any], *, own_optimizer: bool = False, smoothing: bool = True
-) -> tuple[str, ...]:
+def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ...]:
     """Returns the standard names that an engine reads at a point of the space.
 
     Args:
         params: Values; what is missing or unknown counts as the default.
-        own_optimizer: Whether the task brings its optimizer.
-        smoothing: Whether the loss can smooth labels: not if it is the task's own.
+        scope: The task's.
     """
     schedule = SCHEDULES.get(_chosen("schedule", params))
     names = ["batch_size", "schedule", "warmup_epochs", *(schedule.reads if schedule else ())]
-    names += ["grad_clip", "l1"]
-    if smoothing:
-        names.append("label_smoothing")
-    if not own_optimizer:
+    names += ["grad_clip", "l1", "patience", "averaging"]
+    names += AVERAGES.get(_chosen("averaging", params), ())
+    if not scope.own_loss:
+        names += _of_loss(params, scope.kind)
+    if not scope.own_optimizer:
         recipe = OPTIMIZERS.get(_chosen("optimizer", params))
         names += [*_FOR_OPTIMIZERS, *(recipe.reads if recipe else ())]
     return tuple(names)
 
 
-def complete(params: Params, defaults: Mapping[str, Any]) -> Params:
+def complete(params: Params, defaults: Mapping[str, Any], scope: Scope = ANYWHERE) -> Params:
     """Returns params with a value for every standard hyperparameter that applies.
 
     Those that do not apply stay out, so that a task may use their names for something else.
@@ -175,42 +75,45 @@ def complete(params: Params, defaults: Mapping[str, Any]) -> Params:
     Args:
         params: What the space gives.
         defaults: What the task gives for names that the space does not.
+        scope: The task's.
     """
     given = {**defaults, **params.asdict()}
-    standard = {name: _default(name, given) for name in (*applied(given), *_FOR_TASKS)}
-    return Params({**standard, **given})
+    # A task may leave the optimizer to the engine after all.
+    names = (*applied(given, replace(scope, own_optimizer=False)), *_FOR_TASKS)
+    standard = {name: _default(name, given, scope) for name in names}
+    known = {name: value for name, value in standard.items() if value is not None}
+    return Params({**known, **given})
 
 
-def mistakes(
-    params: Mapping[str, Any], *, own_optimizer: bool = False, smoothing: bool = True
-) -> dict[str, str]:
+def mistakes(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> dict[str, str]:
     """Finds standard hyperparameters of impossible values.
 
     Args:
         params: Values; names that do not apply are not looked at.
-        own_optimizer: Whether the task brings its optimizer.
-        smoothing: Whether the loss can smooth labels: not if it is the task's own.
+        scope: The task's.
 
     Returns:
         By name, what is allowed and what was found.
     """
     found = {}
-    names = applied(params, own_optimizer=own_optimizer, smoothing=smoothing)
-    for name in (*names, *_FOR_TASKS):
-        hyper = HYPERPARAMETERS[name]
-        if name in params and not hyper.allows(params[name]):
-            value = params[name]
-            hint = did_you_mean(value, hyper.allowed.split(", ")) if isinstance(value, str) else ""
-            found[name] = f"must be {hyper.allowed}; found {value!r}{hint}"
+    for name in (*applied(params, scope), *_FOR_TASKS):
+        if name not in params:
+            continue
+        hyper, value = HYPERPARAMETERS[name], params[name]
+        allowed, is_right = hyper.allowed, hyper.allows(value)
+        if name == "loss" and scope.kind:
+            fitting = losses_of(scope.kind)
+            allowed, is_right = f"{', '.join(fitting)} for a {scope.kind}", value in fitting
+        if not is_right:
+            names = allowed.partition(" for a ")[0].split(", ")
+            hint = did_you_mean(value, names) if isinstance(value, str) else ""
+            found[name] = f"must be {allowed}; found {value!r}{hint}"
     return found
 
 
-def check(
-    params: Mapping[str, Any], *, own_optimizer: bool = False, smoothing: bool = True
-) -> list[str]:
+def check(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> list[str]:
     """Says in one sentence each, which begins with the name, what ``mistakes`` finds."""
-    found = mistakes(params, own_optimizer=own_optimizer, smoothing=smoothing)
-    return [f"{name} {message}" for name, message in found.items()]
+    return [f"{name} {message}" for name, message in mistakes(params, scope).items()]
 
 
 def readers(name: str) -> str:
@@ -218,11 +121,15 @@ def readers(name: str) -> str:
     chosen = [
         *(f'optimizer = "{key}"' for key, recipe in OPTIMIZERS.items() if name in recipe.reads),
         *(f'schedule = "{key}"' for key, schedule in SCHEDULES.items() if name in schedule.reads),
+        *(f'averaging = "{key}"' for key, reads in AVERAGES.items() if name in reads),
+        *(f'loss = "{key}"' for key, loss in LOSSES.items() if name in loss.reads),
     ]
     if name in _FOR_TASKS:
         return "tasks, and not by this one"
-    if name == "label_smoothing":
-        return "the default cross-entropy"
+    if name == "loss":
+        return "tasks without a loss of their own"
+    if name == "class_weights":
+        return "the losses of classes"
     return " or ".join(chosen) or "the engine's own optimizers"
 
 
@@ -231,10 +138,18 @@ def n_per_batch(batch_size: int | str, n: int) -> int:
     return n if batch_size == "full" else min(int(batch_size), n)
 
 
-def _default(name: str, given: Mapping[str, Any]) -> Any:
+def _of_loss(params: Mapping[str, Any], kind: Kind | None) -> list[str]:
+    loss = LOSSES.get(str(params.get("loss", DEFAULT_LOSSES[kind or "classification"])))
+    weights = [] if kind == "regression" else ["class_weights"]
+    return ["loss", *weights, *(loss.reads if loss else ())]
+
+
+def _default(name: str, given: Mapping[str, Any], scope: Scope) -> Any:
     default = HYPERPARAMETERS[name].default
     if not isinstance(default, By):
         return default
+    if default.name == "kind":
+        return default.values.get(scope.kind or "", default.otherwise)
     return default.values.get(_chosen(default.name, given), default.otherwise)
 
 

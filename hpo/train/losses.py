@@ -207,7 +207,13 @@ LOSSES: Final[Mapping[str, Loss]] = {
     "mae": Loss(mae, ("regression",)),
     "huber": Loss(huber, ("regression",), ("huber_delta",)),
 }
+CLASS_WEIGHTS: Final = ("none", "balanced")
 DEFAULT_LOSSES: Final[Mapping[Kind, str]] = {"classification": "cross_entropy", "regression": "mse"}
+
+
+def losses_of(kind: Kind) -> tuple[str, ...]:
+    """Returns the names of all losses for data of a kind."""
+    return tuple(name for name, loss in LOSSES.items() if kind in loss.kinds)
 
 
 def loss_of(
@@ -224,8 +230,7 @@ def loss_of(
     Raises:
         TaskError: There is no such loss, or not for data of this kind.
     """
-    name = params.get("loss", DEFAULT_LOSSES[kind])
-    fitting = [other for other, loss in LOSSES.items() if kind in loss.kinds]
+    name, fitting = params.get("loss", DEFAULT_LOSSES[kind]), losses_of(kind)
     if name not in fitting:
         hint = did_you_mean(name, fitting) if isinstance(name, str) else ""
         raise TaskError(f"loss of a {kind} must be {', '.join(fitting)}; found {name!r}{hint}")

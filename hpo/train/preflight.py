@@ -13,6 +13,7 @@ from hpo.errors import TaskError
 from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
+from hpo.train.criteria import Criterion, scope_of
 from hpo.train.evaluation import evaluate
 from hpo.train.hyperparameters import complete, n_per_batch
 from hpo.train.probes import scattered, typical
@@ -56,13 +57,16 @@ class BatchCost:
     steps_per_epoch: int
 
 
-def metric_names(task: Task, splits: Splits, params: Params | None = None) -> tuple[str, ...]:
+def metric_names(
+    task: Task, splits: Splits, params: Params | None = None, wanted: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Returns the names of the metrics that an epoch reports, from an untrained model.
 
     Args:
         task: The task.
         splits: Its data, on the CPU.
         params: A point of the space; none where the task's defaults are enough.
+        wanted: Metrics of the study, which may be others than the task names.
 
     Raises:
         TaskError: The task's code raises, does what it cannot mean, or the params are impossible.
@@ -70,9 +74,11 @@ def metric_names(task: Task, splits: Splits, params: Params | None = None) -> tu
     device = splits.train.y.device
     with user_code(f"the task {type(task).__name__}"), seeded(0, device):
         # No optimizer: PyTorch loads its compiler, which takes a second, with the first one.
-        model = build_model(task, complete(params or Params(), task.defaults)).to(device)
-        require_sound(task, model, splits)
-        measured = evaluate(task, model, head(splits.val, _MAX_ROWS), "val")
+        values = complete(params or Params(), task.defaults, scope_of(task, splits))
+        model = build_model(task, values).to(device)
+        require_sound(task, model, splits, values)
+        criterion = Criterion.of(task, splits, wanted)
+        measured = evaluate(criterion, values, model, head(splits.val, _MAX_ROWS), "val")
         require_finite(measured["val_loss"])
     return ("train_loss", *measured)
 

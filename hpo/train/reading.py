@@ -11,11 +11,12 @@ from hpo.errors import Problem, TaskError, did_you_mean
 from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
+from hpo.train.criteria import scope_of, unsuitable
 from hpo.train.hyperparameters import applied, complete, mistakes, readers, standard_names
 from hpo.train.probes import Point, corners, scattered
 from hpo.train.seeds import seeded
 from hpo.train.task import Task
-from hpo.train.training import build_model, smooths
+from hpo.train.training import build_model
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
@@ -76,9 +77,8 @@ class _Reading:
     def __init__(self, task: Task, space: SearchSpace, splits: Splits) -> None:
         self._task = task
         self._space = space
-        self._x = splits.train.x[:_N_ROWS]
-        self._own_optimizer = task.has_own("optimizer")
-        self._smoothing = smooths(task, splits)
+        self._splits = splits
+        self._scope = scope_of(task, splits)
         self._read: set[str] = set()
         self._problems: dict[str, Problem] = {}
         self._error: TaskError | None = None
@@ -91,10 +91,11 @@ class _Reading:
 
     def look(self, point: Point, *, forward: bool = False) -> None:
         """Builds the model at a point, and feeds it a few samples if asked to."""
-        values = complete(Params(point), self._task.defaults).asdict()
-        own, smoothing = self._own_optimizer, self._smoothing
-        self._read |= set(applied(values, own_optimizer=own, smoothing=smoothing))
-        wrong = mistakes(values, own_optimizer=own, smoothing=smoothing)
+        values = complete(Params(point), self._task.defaults, self._scope).asdict()
+        self._read |= set(applied(values, self._scope))
+        wrong = mistakes(values, self._scope)
+        if not self._scope.own_loss and (why := unsuitable(values, self._splits)):
+            wrong.setdefault("loss", why)
         for name, message in wrong.items():
             key = f"space.{name}" if name in self._space else f"{type(self._task).__name__}.{name}"
             self._problems.setdefault(name, Problem(key, message))
@@ -117,7 +118,7 @@ class _Reading:
 
     def _call_task(self, params: Params, forward: bool) -> None:
         with user_code(f"{type(self._task).__name__}.model"):
-            if not forward and not self._own_optimizer:
+            if not forward and not self._scope.own_optimizer:
                 try:
                     with torch.device("meta"):
                         build_model(self._task, params)
@@ -129,7 +130,7 @@ class _Reading:
                 model = build_model(self._task, params)
                 self._task.optimizer(model, params)
                 if forward:
-                    model(self._x.clone())
+                    model(self._splits.train.x[:_N_ROWS].clone())
 
     def _note(self, error: TaskError, params: Params) -> None:
         """Notes a missing parameter; other errors are the point's, and may be meant."""

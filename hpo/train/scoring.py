@@ -5,9 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hpo.train.engine import Failure
 from hpo.train.metrics import check_metric
+
+
+def is_spent(params: Mapping[str, Any], epoch: int, best_epoch: int) -> bool:
+    """Tells whether a trial was not better for as many epochs as its ``patience`` says.
+
+    Source: Prechelt 1998, Early stopping - but when?, criterion UP.
+
+    Args:
+        params: With defaults filled in; without patience, or with 0, no trial is.
+        epoch: Epochs completed.
+        best_epoch: Epochs completed when it was best.
+    """
+    patience = params.get("patience", 0)
+    return bool(patience) and epoch - best_epoch >= patience
 
 
 @dataclass(frozen=True)
@@ -17,10 +32,23 @@ class Score:
     Attributes:
         metric: As it is reported: ``val_accuracy``.
         direction: ``maximize`` or ``minimize``.
+        others: Further metrics of the study.
     """
 
     metric: str
     direction: str
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, metrics: str | tuple[str, ...], direction: str) -> Score:
+        """Returns the score of one metric, or of several, of which the first counts."""
+        first, *others = (metrics,) if isinstance(metrics, str) else metrics
+        return cls(first, direction, tuple(others))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics of the study."""
+        return (self.metric, *self.others)
 
     def judge(self, metrics: Mapping[str, float], epoch: int) -> Failure | None:
         """Says whether a trial has diverged.
@@ -28,10 +56,11 @@ class Score:
         Raises:
             TaskError: The metric is not among those of an epoch that did not diverge.
         """
-        for name in ("train_loss", "val_loss", self.metric):
+        for name in ("train_loss", "val_loss", *self.metrics):
             if name in metrics and not math.isfinite(metrics[name]):
                 return Failure("nan", f"{name} is {metrics[name]} after epoch {epoch}")
-        check_metric(self.metric, metrics)
+        for name in self.metrics:
+            check_metric(name, metrics)
         return None
 
     def is_better(self, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:

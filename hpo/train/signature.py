@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
+from hpo.train.averaging import averages
 from hpo.train.hyperparameters import complete, n_per_batch
 from hpo.train.noise import LaneDropout, lift
 from hpo.train.probes import alternatives, nearby
@@ -40,7 +41,8 @@ class Signature:
 
     Attributes:
         model: The module tree, its plain attributes, and the tensors' shapes and types.
-        settings: Hyperparameters that change which kernels run: optimizer and batch size.
+        settings: Hyperparameters that change which kernels run: optimizer, loss, batch size,
+            and whether weights are averaged.
     """
 
     model: Hashable
@@ -80,7 +82,8 @@ def signature_of(model: nn.Module, params: Mapping[str, Any], batch_size: int) -
         described = describe(model)
     except Exception:  # noqa: BLE001 - what cannot be looked into is equal to nothing else
         described = _Same(object())
-    return Signature(described, (params.get("optimizer"), params.get("loss"), batch_size))
+    settings = (params.get("optimizer"), params.get("loss"), batch_size, averages(params))
+    return Signature(described, settings)
 
 
 def describe(model: nn.Module) -> Description:

@@ -13,16 +13,17 @@ import torch
 from hpo.train import checkpoint as files
 from hpo.train.boundary import attempt, user_code
 from hpo.train.checkpoint import Best, Checkpoint, Last
+from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
 from hpo.train.resuming import resume
-from hpo.train.scoring import Score
+from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive, seeded
 from hpo.train.task import Task
 from hpo.train.training import Training, begin
 
 if TYPE_CHECKING:
-    from hpo.train.data import Splits
+    from hpo.train.data import Part, Splits
 
 
 class _Solo:
@@ -35,6 +36,12 @@ class _Solo:
         self.last = last
         self.is_failed = False
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether its patience is over."""
+        training = self.training
+        return is_spent(training.params, training.epoch, self.best.epoch)
+
 
 class SoloEngine:
     """Trains one lane; see ``Engine``.
@@ -42,7 +49,8 @@ class SoloEngine:
     Args:
         task: The task; its ``setup`` was called.
         splits: Its data, moved to the device once.
-        metric: What the best epoch is best in: ``val_accuracy``.
+        metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
+            which that is the first.
         direction: ``maximize`` or ``minimize``.
         device: As PyTorch names it: ``cpu``, ``cuda:0``, ``mps``.
     """
@@ -51,12 +59,18 @@ class SoloEngine:
     capacity = 1
 
     def __init__(
-        self, task: Task, splits: Splits, metric: str, direction: str, device: str = "cpu"
+        self,
+        task: Task,
+        splits: Splits,
+        metric: str | tuple[str, ...],
+        direction: str,
+        device: str = "cpu",
     ) -> None:
         self._task = task
         self._device = torch.device(device)
         self._splits = splits.to(self._device)
-        self._score = Score(metric, direction)
+        self._score = Score.of(metric, direction)
+        self._criterion = Criterion.of(task, self._splits, self._score.metrics)
         self._lanes: dict[int, _Solo] = {}
         self.lane_epochs = 0
 
@@ -98,6 +112,7 @@ class SoloEngine:
             optimizer=training.optimizer.state_dict(),
             best=solo.best,
             last=solo.last,
+            average=training.average,
         ).save(path)
 
     def test(self, key: int) -> dict[str, float]:
@@ -110,7 +125,7 @@ class SoloEngine:
         model.load_state_dict(solo.best.weights)
         try:
             with user_code("the task"), self._seeded(solo):
-                return evaluate(self._task, model, test, "test")
+                return self._evaluate(solo, test, "test")
         finally:
             model.load_state_dict(current)
 
@@ -138,7 +153,7 @@ class SoloEngine:
 
         def load(saved: Checkpoint) -> _Solo:
             training = self._build(lane, saved.horizon)
-            training.load(saved.model, saved.optimizer, saved.epoch)
+            training.load(saved.model, saved.optimizer, saved.epoch, saved.average)
             return _Solo(lane, training, saved.best, saved.last)
 
         return resume(lane, load)
@@ -148,8 +163,9 @@ class SoloEngine:
 
     def _advance(self, solo: _Solo) -> EpochReport:
         training = solo.training
-        if training.epoch >= solo.lane.epoch_stop and solo.last:
-            return EpochReport(solo.lane.key, training.epoch, **asdict(solo.last))
+        if solo.last and (training.epoch >= solo.lane.epoch_stop or solo.is_spent):
+            key, is_over = solo.lane.key, solo.is_spent
+            return EpochReport(key, training.epoch, **asdict(solo.last), is_spent=is_over)
         number, began_at = training.epoch + 1, time.perf_counter()
         measured = attempt(lambda: self._train_and_evaluate(solo))
         metrics = {} if isinstance(measured, Failure) else measured
@@ -160,7 +176,9 @@ class SoloEngine:
             solo.last = last
             self._keep_best(solo, metrics)
         solo.is_failed = failure is not None
-        return EpochReport(solo.lane.key, number, **asdict(last), failure=failure)
+        return EpochReport(
+            solo.lane.key, number, **asdict(last), failure=failure, is_spent=solo.is_spent
+        )
 
     def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
         training = solo.training
@@ -168,13 +186,19 @@ class SoloEngine:
             train_loss = training.train_epoch(self._splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
-            measured = evaluate(self._task, training.model, self._splits.val, "val")
+            with training.averaged():
+                measured = self._evaluate(solo, self._splits.val, "val")
         return {"train_loss": train_loss, **measured}
+
+    def _evaluate(self, solo: _Solo, part: Part, prefix: str) -> dict[str, float]:
+        training = solo.training
+        return evaluate(self._criterion, training.params, training.model, part, prefix)
 
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
         if self._score.is_better(metrics, solo.best.metrics):
-            weights = files.to_cpu(solo.training.model.state_dict())
-            solo.best = Best(solo.training.epoch, metrics, weights)
+            training = solo.training
+            weights = files.to_cpu({**training.model.state_dict(), **training.average})
+            solo.best = Best(training.epoch, metrics, weights)
 
     def _seeded(self, solo: _Solo) -> Any:
         training = solo.training

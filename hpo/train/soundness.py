@@ -14,25 +14,31 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.train.boundary import attempt
+from hpo.train.criteria import ONE_OUTPUT
 from hpo.train.engine import Failure
 from hpo.train.evaluation import as_float, floats, predict
 from hpo.train.task import Task
-from hpo.train.training import smooths, trainable
+from hpo.train.training import trainable
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
 
 _N_ROWS: Final = 64
 _CLOSE: Final = 1e-4
+_INSTEAD: Final = (
+    "define loss() and metrics()",
+    f"a single one with the loss {', '.join(ONE_OUTPUT[:-1])} or {ONE_OUTPUT[-1]}",
+)
 
 
-def require_sound(task: Task, model: nn.Module, splits: Splits) -> None:
+def require_sound(task: Task, model: nn.Module, splits: Splits, params: Mapping[str, Any]) -> None:
     """Looks at what a model returns for a few samples, and at what the task makes of it.
 
     Args:
         task: The task.
         model: Untrained.
         splits: Its data, on the model's device.
+        params: Of the model, with defaults filled in.
 
     Raises:
         TaskError: Nothing can be trained, an output for a class is missing, or outputs [N, 1] and
@@ -44,8 +50,8 @@ def require_sound(task: Task, model: nn.Module, splits: Splits) -> None:
     with torch.inference_mode():
         targets = splits.val.y[:_N_ROWS]
         outputs = predict(model, splits.val.x[:_N_ROWS])
-        if smooths(task, splits):
-            _require_classes(outputs, targets, splits.n_classes or 0)
+        if splits.n_classes and not task.has_own("loss"):
+            _require_classes(outputs, targets, splits.n_classes, str(params["loss"]))
         if outputs.shape == (*targets.shape, 1):
             _require_pairs(task, outputs, targets)
 
@@ -63,14 +69,18 @@ def require_finite(loss: float) -> None:
         )
 
 
-def _require_classes(outputs: Tensor, targets: Tensor, n_classes: int) -> None:
+def _require_classes(outputs: Tensor, targets: Tensor, n_classes: int, loss: str) -> None:
     # On a GPU a class without an output ends the process; on a CPU it is an index out of bounds.
-    if outputs.dim() == targets.dim() + 1 and outputs.shape[-1] < n_classes:
-        n = outputs.shape[-1]
+    n = 1 if outputs.shape == targets.shape else outputs.shape[-1]
+    is_one_each = outputs.dim() == targets.dim() + 1
+    takes_one = loss in ONE_OUTPUT
+    if takes_one and n == 1 and n_classes == 2:
+        return
+    if n < n_classes and (is_one_each or (takes_one and n == 1)):
         raise TaskError(
             f"the model returns {n} output{'s' * (n > 1)} a sample, and the data has "
             f"{n_classes} classes",
-            hint="return one output a class, or define loss() and metrics()",
+            hint=f"return one output a class, or {_INSTEAD[n_classes == 2]}",
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from hpo.errors import TaskError
 from hpo.spec.params import Params
 from hpo.train import optimizers
+from hpo.train.averaging import averages, mix_in, shares
 from hpo.train.checkpoint import CheckpointError
+from hpo.train.criteria import Criterion, scope_of, unsuitable
 from hpo.train.hyperparameters import check, complete, n_per_batch
-from hpo.train.losses import default_loss
 from hpo.train.noise import Noise, lift, step_keys
 from hpo.train.schedules import factor
 from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
@@ -42,6 +43,7 @@ class Training:
         loss: What is minimised, of outputs and targets of a batch.
         noise: What the model's dropout layers draw from.
         epoch: Epochs completed.
+        average: The model's tensors by their averages, in a state dict; empty without any.
         base_rates: Learning rate of each parameter group before the schedule's factor.
     """
 
@@ -53,6 +55,7 @@ class Training:
     loss: Callable[[Tensor, Tensor], Tensor]
     noise: Noise
     epoch: int = 0
+    average: dict[str, Tensor] = field(default_factory=dict)
     base_rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,11 +86,13 @@ class Training:
         order = order.to(part.y.device, non_blocking=True)
         bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
         keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds)).tolist()
+        mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
         losses = []
-        for key, (begin, end) in zip(keys, bounds, strict=True):
+        for i, (key, (begin, end)) in enumerate(zip(keys, bounds, strict=True)):
             rows = order[begin:end]
             self.noise.begin(key)
             losses.append(self.step(part.x[rows], part.y[rows]))
+            self._mix(mixed[i % len(mixed)])
         self.epoch += 1
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in bounds], dtype=torch.float64)
@@ -116,13 +121,47 @@ class Training:
         self.optimizer.step()
         return loss.detach()
 
-    def load(self, model: dict[str, Any], optimizer: dict[str, Any], epoch: int) -> None:
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Gives the model its average weights for a while, if it has any."""
+        if not self.average:
+            yield self.model
+            return
+        current = {name: value.clone() for name, value in self._tensors().items()}
+        self.model.load_state_dict({**self.model.state_dict(), **self.average})
+        try:
+            yield self.model
+        finally:
+            self.model.load_state_dict({**self.model.state_dict(), **current})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if not averages(self.params):
+            return {}
+        found = self.model.state_dict()
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+    def _mix(self, share: float) -> None:
+        if not share:
+            return
+        for name, tensor in self._tensors().items():
+            if name not in self.average:
+                self.average[name] = torch.zeros_like(tensor)
+            mix_in(self.average[name], tensor, share)
+
+    def load(
+        self,
+        model: dict[str, Any],
+        optimizer: dict[str, Any],
+        epoch: int,
+        average: Mapping[str, Tensor],
+    ) -> None:
         """Takes over the state of an earlier training of the same trial.
 
         Args:
             model: A state dict.
             optimizer: A state dict.
             epoch: Epochs completed by then.
+            average: A state dict, or nothing.
 
         Raises:
             CheckpointError: They are of another model or optimizer; this training is spoilt then.
@@ -136,6 +175,8 @@ class Training:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"the checkpoint does not fit the task: {reason}") from error
         self.epoch = epoch
+        device = self._trained[0].device
+        self.average = {name: value.to(device, copy=True) for name, value in average.items()}
 
     def _apply_schedule(self) -> None:
         scale = factor(self.epoch, self.horizon, self.params)
@@ -168,9 +209,9 @@ def begin(
     with seeded(derive(seed, "weights"), device):
         optimizer = task.optimizer(model, params)
     if optimizer is None:
-        _require(check(params))
+        _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
-    loss = loss_for(task, splits, params)
+    loss = Criterion.of(task, splits).minimised(params, splits.train.y)
     return Training(params, seed, horizon, model, optimizer, loss, noise)
 
 
@@ -193,9 +234,11 @@ def draw(
         TaskError: The params are impossible, or the task returns no model.
         Exception: Whatever the task's code raises.
     """
-    params = complete(params, task.defaults)
-    own_optimizer = task.has_own("optimizer")
-    _require(check(params, own_optimizer=own_optimizer, smoothing=smooths(task, splits)))
+    scope = scope_of(task, splits)
+    params = complete(params, task.defaults, scope)
+    _require(check(params, scope))
+    if not scope.own_loss and (why := unsuitable(params, splits)):
+        raise TaskError(f"loss {why}")
     with seeded(derive(seed, "weights"), device):
         model = build_model(task, params)
     noise = lift(model)
@@ -225,18 +268,6 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     if not found:
         raise TaskError("the model has no parameters to train")
     return found
-
-
-def loss_for(task: Task, splits: Splits, params: Params) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns what a trial minimises: the task's own loss, or the default with its smoothing."""
-    if not smooths(task, splits):
-        return task.loss
-    return partial(default_loss, label_smoothing=params["label_smoothing"])
-
-
-def smooths(task: Task, splits: Splits) -> bool:
-    """Tells whether ``label_smoothing`` means something: the loss is the default cross-entropy."""
-    return splits.kind == "classification" and not task.has_own("loss")
 
 
 def _require(mistakes: list[str]) -> None:

@@ -292,3 +292,21 @@ def test_from_python(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert study.best.model is not None
     assert set(study.best.test) >= {"test_accuracy"}
     assert len(study.trials) == 3
+
+
+@pytest.mark.parametrize("pruner", ["none", "auto"])
+def test_patience_completes_trials_early(shell: Shell, pruner: str) -> None:
+    text = STUDY.format(trials=4, epochs=30).replace('"val_accuracy"', '"val_loss"')
+    text = text.replace('"maximize"', '"minimize"').replace("= 32\n", "= 32\npatience = 1\n")
+    shell.write("small.toml", f'{text}\n[pruner]\nname = "{pruner}"\n')
+    shell.hpo("run", "small.toml", "--workers", "1")
+    _assert_whole(shell, 4)
+    best = shell.query(
+        "SELECT min(i.intermediate_value), max(v.value), max(i.step) FROM trials t"
+        " JOIN trial_intermediate_values i ON i.trial_id = t.trial_id"
+        " JOIN trial_values v ON v.trial_id = t.trial_id WHERE t.state = 'COMPLETE'"
+        " GROUP BY t.trial_id"
+    )
+    assert all(lowest == pytest.approx(value) for lowest, value, _ in best)
+    # One with a small learning rate may well get better until the end.
+    assert min(epochs for _, _, epochs in best) < 30

@@ -52,6 +52,17 @@ CLAIMS: dict[str, tuple[dict[str, Any], int, float]] = {
         9,
         0.97,
     ),
+    "imbalanced.toml": (
+        {
+            "loss": "focal",
+            "focal_gamma": 0.5,
+            "class_weights": "balanced",
+            "learning_rate": 0.02,
+            "batch_size": 32,
+        },
+        12,
+        0.94,
+    ),
     "iris.toml": ({"model": "linear", "learning_rate": 0.26, "batch_size": 32}, 9, 0.96),
     "diabetes.toml": (
         {

@@ -15,6 +15,7 @@ from hpo.tasks import TASKS
 from hpo.tasks.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS
 from hpo.tasks.models import MODELS
 from hpo.tasks.models.mlp import WIDTHS
+from hpo.train.averaging import AVERAGES
 from hpo.train.hyperparameters import standard_names
 from hpo.train.losses import LOSSES
 from hpo.train.metrics import METRICS
@@ -52,6 +53,7 @@ EXAMPLES = [
 REGISTRIES: dict[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "averaging": AVERAGES,
     "loss": LOSSES,
     "activation": ACTIVATIONS,
     "normalization": NORMALIZATIONS,
@@ -90,7 +92,7 @@ def test_every_line_of_the_list_has_a_row() -> None:
 def test_choices_are_those_of_the_registries() -> None:
     listed = {
         name: value["choices"]
-        for row in rows("Training")
+        for row in [*rows("Training"), *rows("Training", 1)]
         for name, value in entries(row[1]).items()
         if isinstance(value, dict) and name in REGISTRIES
     }
@@ -103,7 +105,8 @@ def test_what_is_said_to_work_is_read_and_nothing_that_works_is_called_missing()
     for technique, entry, _, solo, _ in rows("Training"):
         names = set(entries(entry)) - {"metric"}
         assert (solo == "yes") == (names <= READ and "not yet" not in entry), technique
-    shown = {name for row in rows("Training") for name in entries(row[1])}
+    both = [*rows("Training"), *rows("Training", 1)]
+    shown = {name for row in both for name in entries(row[1])}
     assert standard_names() - shown == set()
 
 

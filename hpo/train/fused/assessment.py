@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from hpo.train.criteria import Criterion
 from hpo.train.evaluation import as_float, floats, rows_per_chunk
 from hpo.train.fused.draws import Draws
-from hpo.train.fused.loss import CrossEntropy
+from hpo.train.fused.loss import LaneLoss
+from hpo.train.fused.member import Member
 from hpo.train.seeds import derive, seeded
-from hpo.train.task import Task
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
@@ -24,11 +25,11 @@ class Assessment:
     """Loss and metrics of a task, for all lanes at once where ``vmap`` can take them.
 
     Args:
-        task: Gives loss and metrics.
+        criterion: Gives loss and metrics.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, criterion: Criterion) -> None:
+        self._criterion = criterion
         self._is_mapped: bool | None = None
 
     def evaluate(
@@ -36,7 +37,8 @@ class Assessment:
         predict: Callable[[Tensor], Tensor],
         part: Part,
         prefix: str,
-        epochs: Sequence[tuple[int, int]],
+        members: Sequence[Member],
+        loss: LaneLoss,
     ) -> list[dict[str, float]]:
         """Measures K models; see ``hpo.train.evaluation.evaluate`` for one.
 
@@ -44,59 +46,54 @@ class Assessment:
             predict: From inputs [N, ...] to outputs [K, N, ...].
             part: The samples.
             prefix: Begins the metrics' names.
-            epochs: Each lane's seed and the epochs that it had completed before: what metrics
-                that draw random numbers begin with.
+            members: The lanes, with the epochs that they had completed before.
+            loss: That is reported.
 
         Raises:
             TaskError: A metric is no single number.
         """
-        n_rows = max(1, rows_per_chunk(part.x) // len(epochs))
+        n_rows = max(1, rows_per_chunk(part.x) // len(members))
         with torch.no_grad():
             chunks = [predict(chunk) for chunk in torch.split(part.x, n_rows)]
             outputs = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
             return [
                 {f"{prefix}_loss": found.pop(f"{prefix}_loss"), **found}
-                for found in self._measure(outputs, part.y, prefix, epochs)
+                for found in self._measure(outputs, part.y, prefix, members, loss)
             ]
 
     def _measure(
-        self, outputs: Tensor, y: Tensor, prefix: str, epochs: Sequence[tuple[int, int]]
+        self, outputs: Tensor, y: Tensor, prefix: str, members: Sequence[Member], loss: LaneLoss
     ) -> list[dict[str, float]]:
         if self._is_mapped is None:
-            self._is_mapped = self._can_map(outputs, y)
+            self._is_mapped = self._can_map(outputs, y, loss)
         if self._is_mapped:
-            return _apart(self._together(outputs, y), prefix)
+            return _apart(self._together(outputs, y, loss), prefix)
         found = []
-        for one, (seed, epoch) in zip(outputs, epochs, strict=True):
-            with seeded(derive(seed, "noise", epoch), y.device):
-                found.append(self._one(one, y, prefix))
+        for one, member in zip(outputs, members, strict=True):
+            # What metrics that draw random numbers begin with.
+            with seeded(derive(member.lane.seed, "noise", member.epoch), y.device):
+                found.append(self._one(one, y, prefix, member))
         return found
 
-    def _can_map(self, outputs: Tensor, y: Tensor) -> bool:
+    def _can_map(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> bool:
         with seeded(0, y.device):
             draws = Draws(y.device)
             try:
-                self._together(outputs, y)
+                self._together(outputs, y, loss)
             except Exception:  # noqa: BLE001 - one lane alone shows whether it was the task's fault
                 return False
             return not draws.any
 
-    def _together(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        losses = self._losses(outputs, y)
-        metrics: Mapping[str, Any] = vmap(self._task.metrics, in_dims=(0, None))(outputs, y)
+    def _together(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> dict[str, Tensor]:
+        losses = loss(outputs, y.expand(len(outputs), *y.shape))
+        metrics: Mapping[str, Any] = vmap(self._criterion.metrics, in_dims=(0, None))(outputs, y)
         return {name: t.view(len(outputs)) for name, t in {**metrics, "loss": losses}.items()}
 
-    def _losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        if self._task.has_own("loss") or y.is_floating_point():
-            losses: Tensor = vmap(self._task.loss, in_dims=(0, None))(outputs, y)
-            return losses
-        return CrossEntropy(None)(outputs, y.expand(len(outputs), *y.shape))
-
-    def _one(self, outputs: Tensor, y: Tensor, prefix: str) -> dict[str, float]:
-        loss = as_float("loss", self._task.loss(outputs, y))
+    def _one(self, outputs: Tensor, y: Tensor, prefix: str, member: Member) -> dict[str, float]:
+        loss = as_float("loss", self._criterion.reported(member.params)(outputs, y))
         measured = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
-            measured = floats(self._task.metrics(outputs, y), prefix) | measured
+            measured = floats(self._criterion.metrics(outputs, y), prefix) | measured
         return measured
 
 

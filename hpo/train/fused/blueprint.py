@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from hpo.spec.params import Params
+from hpo.train.criteria import Criterion
 from hpo.train.fused.layout import Layout
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
 from hpo.train.scoring import Score
-from hpo.train.task import Task
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
@@ -25,26 +25,30 @@ class Blueprint:
     """What all members of a stack have in common.
 
     Attributes:
-        task: The task.
+        criterion: Loss and metrics.
         splits: Its data, on the device.
         score: What trials are compared by.
         model: The first member's, lifted, on the device: a stand-in for all.
         network: Its forward and backward pass.
         layout: Of its parameters.
-        loss: From the members' params.
+        loss: What members minimise, from their params.
+        reported: The loss that their epochs report, from their params.
         optimizer: Its name.
         batch_size: Samples a step.
+        averages: Whether members are evaluated by averages of their weights.
     """
 
-    task: Task
+    criterion: Criterion
     splits: Splits
     score: Score
     model: nn.Module
     network: Network
     layout: Layout
     loss: Callable[[Sequence[Params]], LaneLoss]
+    reported: Callable[[Sequence[Params]], LaneLoss]
     optimizer: str
     batch_size: int
+    averages: bool
 
     @property
     def device(self) -> torch.device:

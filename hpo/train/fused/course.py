@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpo.train.fused.averages import Averages
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
@@ -40,6 +41,7 @@ class Course:
         network: Forward and backward pass, bound to ``grads``.
         loss: Of outputs and targets.
         optimizer: Its name.
+        averages: Of the weights; None where no lane is evaluated by them.
     """
 
     part: Part
@@ -55,6 +57,7 @@ class Course:
     network: Network
     loss: LaneLoss
     optimizer: str
+    averages: Averages | None = None
 
     def step(self, i: int) -> Tensor:
         """Takes one step; returns the losses before it, [K], on the device."""
@@ -67,6 +70,8 @@ class Course:
         self.state[_STEP].add_(1)
         add_penalties(self.weights, self.grads, self.columns)
         RULES[self.optimizer].update(self.weights, self.grads, self.state, self.columns)
+        if self.averages is not None:
+            self.averages.mix(i)
         return losses
 
     def run(self) -> list[float]:

@@ -46,7 +46,8 @@ class FusedEngine:
     Args:
         task: The task; its ``setup`` was called.
         splits: Its data, moved to the device once.
-        metric: What the best epoch is best in: ``val_accuracy``.
+        metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
+            which that is the first.
         direction: ``maximize`` or ``minimize``.
         device: As PyTorch names it: ``cpu``, ``cuda:0``.
         sizes: How many lanes a stack takes; measured where it does not know.
@@ -64,7 +65,7 @@ class FusedEngine:
         self,
         task: Task,
         splits: Splits,
-        metric: str,
+        metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
         sizes: Sizes | None = None,
@@ -73,7 +74,7 @@ class FusedEngine:
         self._task = task
         self._device = torch.device(device)
         self._splits = splits.to(self._device)
-        self._score = Score(metric, direction)
+        self._score = Score.of(metric, direction)
         self._sizes = sizes or Sizes(self._device)
         self._stacks: dict[Signature, list[Stack]] = {}
         self._blueprints: dict[Signature, Blueprint] = {}
@@ -238,9 +239,8 @@ class FusedEngine:
         return stacks[-1]
 
     def _add_alone(self, lane: Lane) -> Failure | None:
-        solo = SoloEngine(
-            self._task, self._splits, self._score.metric, self._score.direction, str(self._device)
-        )
+        score, device = self._score, str(self._device)
+        solo = SoloEngine(self._task, self._splits, score.metrics, score.direction, device)
         failure = solo.add(lane)
         if failure is None:
             self._wanted = 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.func import vmap
+
+from hpo.spec.params import Params
+from hpo.train.criteria import Criterion
+from hpo.train.losses import LOSSES
 
 
 class LaneLoss(Protocol):
@@ -25,14 +29,18 @@ class MappedLoss:
 
     Args:
         each: The loss of one lane: of outputs [B, ...] and targets [B, ...], a scalar.
+        numbers: What it takes besides, by name: a value for each lane, of shape [K, ...].
     """
 
-    def __init__(self, each: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._each = vmap(each)
+    def __init__(
+        self, each: Callable[..., Tensor], numbers: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._numbers = dict(numbers or {})
+        self._each = vmap(lambda outputs, targets, own: each(outputs, targets, **own))
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See ``LaneLoss``."""
-        losses: Tensor = self._each(outputs, targets)
+        losses: Tensor = self._each(outputs, targets, self._numbers)
         return losses
 
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,6 +86,42 @@ class CrossEntropy:
             return losses
         share = self._smoothing.squeeze(1)
         return losses * (1 - share) - log_p.mean(dim=(1, 2)) * share
+
+
+def minimised(
+    criterion: Criterion,
+    params: Sequence[Params],
+    weights: Sequence[Tensor | None],
+    device: torch.device,
+) -> LaneLoss:
+    """Returns what lanes minimise.
+
+    Args:
+        criterion: Of their task.
+        params: Of each lane, with defaults filled in; their loss is the same.
+        weights: Of the classes, [C], for each lane; None for none.
+        device: Where the lanes are.
+    """
+    if criterion.has_own_loss:
+        return MappedLoss(criterion.task.loss)
+    loss = LOSSES[params[0]["loss"]]
+    values = {name: [float(p[name]) for p in params] for name in loss.reads}
+    numbers = {name: torch.tensor(each, device=device) for name, each in values.items()}
+    given = [one for one in weights if one is not None]
+    if given:
+        even = torch.ones_like(given[0])
+        each = [even if one is None else one for one in weights]
+        return MappedLoss(loss.function, {**numbers, "class_weights": torch.stack(each)})
+    if loss is not LOSSES["cross_entropy"]:
+        return MappedLoss(loss.function, numbers)
+    smooths = any(values["label_smoothing"])
+    return CrossEntropy(numbers["label_smoothing"].unsqueeze(1) if smooths else None)
+
+
+def reported(criterion: Criterion, params: Sequence[Params], device: torch.device) -> LaneLoss:
+    """Returns the loss that lanes report: without smoothing and class weights."""
+    plain = [Params({**one.asdict(), "label_smoothing": 0.0}) for one in params]
+    return minimised(criterion, plain, [None] * len(plain), device)
 
 
 def _log_p(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from hpo.spec.params import Params
-from hpo.train.checkpoint import Checkpoint, CheckpointError, Last, to_cpu
-from hpo.train.engine import Lane
+from hpo.train.checkpoint import Best, Checkpoint, CheckpointError, Last, plain, to_cpu
+from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.fused.layout import Layout, fixed_tensors
 from hpo.train.fused.updates import RULES
 from hpo.train.noise import LaneDropout
 from hpo.train.schedules import factor
+from hpo.train.scoring import Score, is_spent
 
 FIXED: Final = "fixed:"
 BEST: Final = "best:"
 _WITHOUT_STEP: Final = ("sgd", "momentum", "nesterov")
 WEIGHTS: Final = "weights"
+AVERAGE: Final = "average:"
 
 
 @dataclass
@@ -56,13 +58,47 @@ class Member:
     @property
     def is_through(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.epoch >= self.lane.epoch_stop and self.last is not None
+        is_over = self.epoch >= self.lane.epoch_stop or self.is_spent
+        return is_over and self.last is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether its patience is over."""
+        return is_spent(self.params, self.epoch, self.best_epoch)
 
     @property
     def learning_rate(self) -> float:
         """Of the epoch to come."""
         rate = float(self.params["learning_rate"])
         return rate * factor(self.epoch, self.horizon, self.params)
+
+    def close(
+        self,
+        metrics: dict[str, float],
+        failure: Failure | None,
+        seconds: float,
+        n: int,
+        score: Score,
+    ) -> EpochReport:
+        """Notes what an epoch came to.
+
+        Args:
+            metrics: What it reports.
+            failure: Set when it cannot go on.
+            seconds: Of the whole stack.
+            n: Training samples.
+            score: What trials are compared by.
+        """
+        last = Last(metrics, self.learning_rate, seconds, n / seconds)
+        self.epoch += 1
+        if failure is None:
+            self.last = last
+            if score.is_better(metrics, self.best_metrics):
+                self.best_epoch, self.best_metrics = self.epoch, metrics
+        self.is_failed = failure is not None
+        is_over = failure is None and self.is_spent
+        key = self.lane.key
+        return EpochReport(key, self.epoch, **asdict(last), failure=failure, is_spent=is_over)
 
 
 def dropping_of(model: nn.Module) -> frozenset[str]:
@@ -74,13 +110,16 @@ def dropping_of(model: nn.Module) -> frozenset[str]:
     )
 
 
-def row_shapes(layout: Layout, optimizer: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def row_shapes(
+    layout: Layout, optimizer: str, *, averages: bool
+) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Returns shape and type of everything that a member's row holds."""
     flat = (torch.Size([layout.size]), torch.float32)
     shapes = {WEIGHTS: flat, **dict.fromkeys(RULES[optimizer].state, flat)}
     shapes["step"] = (torch.Size([]), torch.float32)
     shapes |= {FIXED + name: found for name, found in layout.fixed.items()}
-    return shapes | {BEST + name: shapes[name] for name in best_names(layout)}
+    copies = (BEST, AVERAGE) if averages else (BEST,)
+    return shapes | {copy + name: shapes[name] for copy in copies for name in best_names(layout)}
 
 
 def best_names(layout: Layout) -> list[str]:
@@ -103,13 +142,41 @@ def model_state(
         row: Its tensors.
         layout: Of its stack.
         names: Keys of the state dict, in their order.
-        prefix: ``BEST`` for the weights of the best epoch.
+        prefix: ``BEST`` for the weights of the best epoch, ``AVERAGE`` for the average ones.
     """
     found: dict[str, Tensor] = layout.unflatten(row[prefix + WEIGHTS].cpu())
     own = {name: layout.names[name] for name in names}
     # Not every buffer is part of a state dict, nor of the row of a checkpoint.
     found |= {name: row[prefix + FIXED + name] for name in set(own.values()) - set(found)}
     return {name: to_cpu(found[own[name]]) for name in names}
+
+
+def checkpoint_of(
+    member: Member, state: Mapping[str, Tensor], layout: Layout, names: list[str]
+) -> Checkpoint:
+    """Returns all that a member needs to go on, in any engine.
+
+    Args:
+        member: The member.
+        state: Its tensors.
+        layout: Of its stack.
+        names: Keys of its model's state dict, in their order.
+    """
+    weights = model_state(state, layout, names, BEST) if member.best_epoch else {}
+    has_average = member.epoch and AVERAGE + WEIGHTS in state
+    last = member.last
+    rate = last.learning_rate if last else float(member.params["learning_rate"])
+    return Checkpoint(
+        seed=member.lane.seed,
+        params=plain(member.lane.params.asdict()),
+        epoch=member.epoch,
+        horizon=member.horizon,
+        model=model_state(state, layout, names),
+        optimizer=optimizer_state(state, layout, member, rate),
+        best=Best(member.best_epoch, member.best_metrics, weights),
+        last=last,
+        average=model_state(state, layout, names, AVERAGE) if has_average else {},
+    )
 
 
 def optimizer_state(
@@ -150,6 +217,8 @@ def load_state(layout: Layout, saved: Checkpoint, params: Params) -> dict[str, T
         row = _model_row(layout, saved.model, "")
         if saved.best.weights:
             row |= _model_row(layout, saved.best.weights, BEST)
+        if saved.average:
+            row |= _model_row(layout, saved.average, AVERAGE)
         states = [saved.optimizer["state"].get(i, {}) for i in range(len(layout.slots))]
         for name in _kept(params):
             if all(state.get(name) is not None for state in states):

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from hpo.spec.params import Params
+from hpo.train.averaging import averages
+from hpo.train.criteria import Criterion
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.calling import Call
 from hpo.train.fused.draws import Draws
 from hpo.train.fused.layout import Layout, fixed_tensors, own_names
-from hpo.train.fused.loss import CrossEntropy, LaneLoss, MappedLoss
+from hpo.train.fused.loss import LaneLoss, minimised, reported
 from hpo.train.fused.networks import Network, networks_of, set_active
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise, step_keys
@@ -22,7 +24,7 @@ from hpo.train.scoring import Score
 from hpo.train.seeds import seeded
 from hpo.train.signature import changed, describe, kept_params
 from hpo.train.task import Task
-from hpo.train.training import loss_for, smooths, trainable
+from hpo.train.training import trainable
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
@@ -91,23 +93,26 @@ def plan(
     batch_size = n_per_batch(params["batch_size"], len(splits.train))
     x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
     trial = _Trial(model, noise, Layout(model), x, y)
-    expected = _alone(trial, loss_for(task, splits, params))
+    criterion = Criterion.of(task, splits, score.metrics)
+    expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
         return expected
-    make_loss = _loss_maker(task, splits)
+    make_loss = _loss_maker(criterion, splits)
     network = _network(trial, make_loss([params] * _N_LANES), expected)
     if isinstance(network, str):
         return network
     return Blueprint(
-        task=task,
+        criterion=criterion,
         splits=splits,
         score=score,
         model=model,
         network=network,
         layout=trial.layout,
         loss=make_loss,
+        reported=lambda params: reported(criterion, params, y.device),
         optimizer=params["optimizer"],
         batch_size=batch_size,
+        averages=averages(params),
     )
 
 
@@ -224,14 +229,12 @@ def _are_close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
 
 
-def _loss_maker(task: Task, splits: Splits) -> Callable[[Sequence[Params]], LaneLoss]:
-    if not smooths(task, splits):
-        return lambda params: MappedLoss(task.loss)
-    device = splits.train.y.device
+def _loss_maker(criterion: Criterion, splits: Splits) -> Callable[[Sequence[Params]], LaneLoss]:
+    y = splits.train.y
 
     def make(params: Sequence[Params]) -> LaneLoss:
-        rates = [float(p["label_smoothing"]) for p in params]
-        return CrossEntropy(torch.tensor(rates, device=device).unsqueeze(1) if any(rates) else None)
+        weights = [criterion.class_weights(one, y) for one in params]
+        return minimised(criterion, params, weights, y.device)
 
     return make
 

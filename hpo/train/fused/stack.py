@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from hpo.train.boundary import user_code
-from hpo.train.checkpoint import Best, Checkpoint, Last, export, plain
-from hpo.train.engine import EpochReport, Failure
+from hpo.train.checkpoint import Checkpoint, export
+from hpo.train.engine import EpochReport
 from hpo.train.evaluation import evaluate
 from hpo.train.fused.assessment import Assessment
+from hpo.train.fused.averages import Averages
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.course import Course, keys_of, orders_of
 from hpo.train.fused.member import (
+    AVERAGE,
     BEST,
     FIXED,
     WEIGHTS,
     Member,
     best_names,
-    model_state,
-    optimizer_state,
+    checkpoint_of,
     row_shapes,
 )
 from hpo.train.fused.networks import set_active
@@ -43,8 +44,9 @@ class Stack:
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self._assessment = Assessment(blueprint.task)
-        self._rows = Rows(row_shapes(blueprint.layout, blueprint.optimizer), blueprint.device)
+        self._assessment = Assessment(blueprint.criterion)
+        shapes = row_shapes(blueprint.layout, blueprint.optimizer, averages=blueprint.averages)
+        self._rows = Rows(shapes, blueprint.device)
         self._grads = torch.empty(0)
         self.members: dict[int, Member] = {}
 
@@ -87,21 +89,9 @@ class Stack:
 
     def checkpoint(self, key: int) -> Checkpoint:
         """Returns all that a member needs to go on, in this engine or another."""
-        member, state, blueprint = self.members[key], self.state(key), self._blueprint
+        blueprint = self._blueprint
         names = list(blueprint.model.state_dict())
-        weights = model_state(state, blueprint.layout, names, BEST) if member.best_epoch else {}
-        last = member.last
-        rate = last.learning_rate if last else float(member.params["learning_rate"])
-        return Checkpoint(
-            seed=member.lane.seed,
-            params=plain(member.lane.params.asdict()),
-            epoch=member.epoch,
-            horizon=member.horizon,
-            model=model_state(state, blueprint.layout, names),
-            optimizer=optimizer_state(state, blueprint.layout, member, rate),
-            best=Best(member.best_epoch, member.best_metrics, weights),
-            last=last,
-        )
+        return checkpoint_of(self.members[key], self.state(key), blueprint.layout, names)
 
     def epoch(self, key: int) -> int:
         """See ``Engine``."""
@@ -127,7 +117,8 @@ class Stack:
             return {}
         seed = derive(member.lane.seed, "noise", member.epoch)
         with user_code("the task"), seeded(seed, blueprint.device):
-            return evaluate(blueprint.task, self._best_model(key), blueprint.splits.test, "test")
+            model, part = self._best_model(key), blueprint.splits.test
+            return evaluate(blueprint.criterion, member.params, model, part, "test")
 
     def _best_model(self, key: int) -> nn.Module:
         """Returns the stand-in as a member's model with the weights of its best epoch.
@@ -152,14 +143,16 @@ class Stack:
             Exception: Whatever the task raises; the members are where they were before.
         """
         reports = [
-            EpochReport(key, member.epoch, **asdict(member.last))
+            EpochReport(key, member.epoch, **asdict(member.last), is_spent=member.is_spent)
             for key, member in self.members.items()
             if member.row is None and member.last and not member.is_failed
         ]
         training = self._training()
         if not training:
             return reports
-        before = self._rows.copy((WEIGHTS, "step", *self._state_names, *self._fixed_names))
+        before = self._rows.copy(
+            (WEIGHTS, "step", *self._state_names, *self._fixed_names, *self._averaged)
+        )
         try:
             return reports + self._epoch(training)
         except Exception:
@@ -169,12 +162,14 @@ class Stack:
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
         losses = self.course().run()
-        network, weights = self._blueprint.network, self._weights()
+        network = self._blueprint.network
+        weights, fixed = self._weights(self._source), self._fixed(self._source)
         measured = self._assessment.evaluate(
-            lambda x: network.predict(weights, self._fixed(), x),
+            lambda x: network.predict(weights, fixed, x),
             self._blueprint.splits.val,
             "val",
-            [(member.lane.seed, member.epoch) for member in training],
+            training,
+            self._blueprint.reported([member.params for member in training]),
         )
         seconds = time.perf_counter() - began_at
         metrics = [
@@ -186,8 +181,9 @@ class Stack:
             self._blueprint.score.judge(one, member.epoch + 1)
             for member, one in zip(training, metrics, strict=True)
         ]
+        blueprint, n_train = self._blueprint, len(self._blueprint.splits.train)
         found = [
-            self._close(member, one, failure, seconds)
+            member.close(one, failure, seconds, n_train, blueprint.score)
             for member, one, failure in zip(training, metrics, failures, strict=True)
         ]
         self._keep_best([member for member in training if member.best_epoch == member.epoch])
@@ -224,22 +220,8 @@ class Stack:
             network=blueprint.network,
             loss=blueprint.loss([m.params for m in training]),
             optimizer=blueprint.optimizer,
+            averages=self._averages(training),
         )
-
-    def _close(
-        self, member: Member, metrics: dict[str, float], failure: Failure | None, seconds: float
-    ) -> EpochReport:
-        """Notes what an epoch came to."""
-        blueprint = self._blueprint
-        n_per_s = len(blueprint.splits.train) / seconds
-        last = Last(metrics, member.learning_rate, seconds, n_per_s)
-        member.epoch += 1
-        if failure is None:
-            member.last = last
-            if blueprint.score.is_better(metrics, member.best_metrics):
-                member.best_epoch, member.best_metrics = member.epoch, metrics
-        member.is_failed = failure is not None
-        return EpochReport(member.lane.key, member.epoch, **asdict(last), failure=failure)
 
     def _keep_best(self, members: list[Member]) -> None:
         if not members:
@@ -247,7 +229,8 @@ class Stack:
         index = torch.tensor([member.row for member in members], device=self._blueprint.device)
         for name in best_names(self._blueprint.layout):
             best = self._rows[BEST + name]
-            best.index_copy_(0, index, self._rows[name].index_select(0, index))
+            evaluated = self._rows[self._source + name]
+            best.index_copy_(0, index, evaluated.index_select(0, index))
 
     def park(self, members: Iterable[Member]) -> None:
         """Frees the rows of members that train no more, and keeps what they hold."""
@@ -284,8 +267,26 @@ class Stack:
     def _fixed_names(self) -> tuple[str, ...]:
         return tuple(FIXED + name for name in self._blueprint.layout.fixed)
 
-    def _weights(self) -> dict[str, Tensor]:
-        return self._blueprint.layout.views(self._rows[WEIGHTS])
+    @property
+    def _source(self) -> str:
+        """Begins the names of what is evaluated."""
+        return AVERAGE if self._blueprint.averages else ""
 
-    def _fixed(self) -> dict[str, Tensor]:
-        return {name: self._rows[FIXED + name] for name in self._blueprint.layout.fixed}
+    @property
+    def _averaged(self) -> list[str]:
+        names = best_names(self._blueprint.layout)
+        return [AVERAGE + name for name in names] if self._blueprint.averages else []
+
+    def _averages(self, training: list[Member]) -> Averages | None:
+        blueprint = self._blueprint
+        if not blueprint.averages:
+            return None
+        n_steps = len(batch_bounds(len(blueprint.splits.train), blueprint.batch_size))
+        return Averages.of(self._rows, best_names(blueprint.layout), training, n_steps)
+
+    def _weights(self, prefix: str = "") -> dict[str, Tensor]:
+        return self._blueprint.layout.views(self._rows[prefix + WEIGHTS])
+
+    def _fixed(self, prefix: str = "") -> dict[str, Tensor]:
+        names = self._blueprint.layout.fixed
+        return {name: self._rows[prefix + FIXED + name] for name in names}

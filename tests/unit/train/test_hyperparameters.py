@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from hpo.spec.params import Params
+from hpo.train.averaging import AVERAGES
 from hpo.train.hyperparameters import (
     HYPERPARAMETERS,
+    Scope,
     applied,
     check,
     complete,
@@ -16,6 +18,7 @@ from hpo.train.hyperparameters import (
     readers,
     standard_names,
 )
+from hpo.train.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.schedules import SCHEDULES
 
@@ -23,14 +26,19 @@ from hpo.train.schedules import SCHEDULES
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_defaults_are_possible(optimizer: str, schedule: str) -> None:
-    params = complete(Params({"optimizer": optimizer, "schedule": schedule}), {})
-    assert check(params) == []
-    assert set(params) == {*applied(params), "dropout"}
+    for kind, losses in ((kind, losses_of(kind)) for kind in DEFAULT_LOSSES):
+        for loss in losses:
+            values = {"optimizer": optimizer, "schedule": schedule, "loss": loss}
+            params = complete(Params(values), {}, Scope(kind=kind))
+            assert check(params, Scope(kind=kind)) == []
+            assert set(params) == {*applied(params, Scope(kind=kind)), "dropout"}
     assert set(params) <= standard_names()
 
 
 def test_every_standard_name_applies_somewhere() -> None:
     points = [{"optimizer": o, "schedule": s} for o in OPTIMIZERS for s in SCHEDULES]
+    points += [{"loss": loss} for loss in LOSSES]
+    points += [{"averaging": name} for name in AVERAGES]
     names = {name for point in points for name in applied(point)}
     assert names | {"dropout"} == standard_names()
 
@@ -62,11 +70,12 @@ def test_names_that_do_not_apply_are_free_for_the_task() -> None:
         *[("batch_size", v) for v in (0, -32, 32.0, "32", "all", True)],
         *[("momentum", v) for v in (-0.1, 1, 1.5)],
         *[("nesterov", v) for v in (1, "yes")],
+        *[("class_weights", v) for v in (1, True, "even")],
         *[("label_smoothing", v) for v in (-0.1, 1.0)],
         *[("warmup_epochs", v) for v in (-1, 1.5)],
         *[("dropout", v) for v in (-0.1, 1.0)],
         *[(name, -1e-9) for name in ("weight_decay", "grad_clip", "l1")],
-        *[(name, "none") for name in ("optimizer", "schedule")],
+        *[(name, "none") for name in ("optimizer", "schedule", "loss")],
     ],
 )
 def test_impossible_values(name: str, value: Any) -> None:
@@ -84,8 +93,23 @@ def test_impossible_values_of_what_applies() -> None:
         "step_size must be a whole number from 1; found 0"
     ]
     assert check({"optimizer": "adm"})[0].endswith("; found 'adm'; did you mean adam?")
-    assert check({"learning_rate": -1}, own_optimizer=True) == []
-    assert check({"label_smoothing": -1}, smoothing=False) == []
+    assert check({"learning_rate": -1}, Scope(own_optimizer=True)) == []
+    assert check({"label_smoothing": -1}, Scope(own_loss=True)) == []
+    assert check({"label_smoothing": -1, "class_weights": 3}, Scope(kind="regression")) == []
+
+
+def test_losses_are_those_of_the_kind() -> None:
+    assert complete(Params(), {}, Scope(kind="regression")).loss == "mse"
+    assert complete(Params(), {}, Scope(kind="classification")).loss == "cross_entropy"
+    assert "loss" not in complete(Params(), {}, Scope(own_loss=True))
+    assert check({"loss": "hinge"}, Scope(kind="regression")) == [
+        "loss must be bce, mse, mae, huber for a regression; found 'hinge'"
+    ]
+    assert check({"loss": "focl"})[0].endswith("found 'focl'; did you mean focal?")
+    assert check({"loss": "focal", "focal_gamma": -1}) == [
+        "focal_gamma must be at least 0; found -1"
+    ]
+    assert readers("focal_gamma") == 'loss = "focal"'
 
 
 @pytest.mark.parametrize(("size", "n"), [("full", 100), (32, 32), (100, 100), (101, 100), (1, 1)])

@@ -53,7 +53,7 @@ def test_standard_names_without_effect() -> None:
         "space.beta1": 'optimizer = "adam" or optimizer = "adamw"',
         "space.step_size": 'schedule = "step"',
         "space.dropout": "tasks, and not by this one",
-        "space.label_smoothing": "the default cross-entropy",
+        "space.label_smoothing": 'loss = "cross_entropy"',
     }
     space["optimizer"] = {"choices": ["sgd", "adam"]}
     space["schedule"] = {"choices": ["constant", "step"]}

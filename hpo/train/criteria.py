@@ -1,0 +1,114 @@
+"""What trials minimise, and what they are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from torch import Tensor
+
+from hpo.train.arrays import Kind
+from hpo.train.hyperparameters import Scope
+from hpo.train.losses import balanced_weights, loss_of
+from hpo.train.metrics import METRICS, measure
+from hpo.train.outputs import two_logits
+from hpo.train.task import Task
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+LossOf: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+ONE_OUTPUT: Final = ("bce", "hinge", "focal")
+"""Losses that of two classes take the logit of the second one alone."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Loss and metrics of a task: its own, or those that params and study name.
+
+    Attributes:
+        task: The task.
+        kind: What is to be learnt.
+        n_classes: Number of classes; None for a regression.
+        wanted: Metrics of the study, as they are reported: ``val_f1``. Those of ``METRICS`` that
+            the task does not report itself are added to its own.
+    """
+
+    task: Task
+    kind: Kind
+    n_classes: int | None
+    wanted: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, splits: Splits, wanted: tuple[str, ...] = ()) -> Criterion:
+        """Returns the criterion of a task with its data."""
+        return cls(task, splits.kind, splits.n_classes, wanted)
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether the loss is the task's, and no hyperparameter."""
+        return self.task.has_own("loss")
+
+    def minimised(self, params: Mapping[str, Any], train_y: Tensor) -> LossOf:
+        """Returns what a trial minimises.
+
+        Args:
+            params: With defaults filled in.
+            train_y: Targets of its training samples, which class weights balance.
+        """
+        if self.has_own_loss:
+            return self.task.loss
+        return loss_of(params, self.kind, self.class_weights(params, train_y))
+
+    def reported(self, params: Mapping[str, Any]) -> LossOf:
+        """Returns the loss that epochs report: without smoothing and class weights.
+
+        Trials that differ in these can be compared by it.
+        """
+        if self.has_own_loss:
+            return self.task.loss
+        return loss_of({k: v for k, v in params.items() if k != "label_smoothing"}, self.kind)
+
+    def class_weights(self, params: Mapping[str, Any], train_y: Tensor) -> Tensor | None:
+        """Returns the weights [C] that a trial gives the classes, or None."""
+        if self.has_own_loss or params.get("class_weights") != "balanced" or not self.n_classes:
+            return None
+        return balanced_weights(train_y, self.n_classes)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float | Tensor]:
+        """Returns the task's metrics, and those that only the study names.
+
+        Args:
+            outputs: Of a model, for a whole split.
+            targets: Of the split.
+        """
+        logits = outputs
+        if self.n_classes == 2 and not self.has_own_loss:
+            logits = two_logits(outputs, targets)
+        own = self.task.has_own("metrics")
+        found = dict(self.task.metrics(outputs if own else logits, targets))
+        names = (name.removeprefix("val_") for name in self.wanted if name.startswith("val_"))
+        more = [
+            n for n in names if n not in found and n in METRICS and METRICS[n].kind == self.kind
+        ]
+        return {**found, **measure(more, logits, targets)}
+
+
+def scope_of(task: Task, splits: Splits) -> Scope:
+    """Returns what of a task and its data decides which hyperparameters apply."""
+    return Scope(task.has_own("optimizer"), task.has_own("loss"), splits.kind)
+
+
+def unsuitable(params: Mapping[str, Any], splits: Splits) -> str:
+    """Returns why the data does not go with a loss, or nothing."""
+    y = splits.train.y
+    if (
+        params.get("loss") == "bce"
+        and y.is_floating_point()
+        and not bool(((y >= 0) & (y <= 1)).all())
+    ):
+        low, high = float(y.min()), float(y.max())
+        return f"bce needs targets from 0 to 1; found {low:g} to {high:g}"
+    return ""
