@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -135,6 +135,11 @@ class Layout:
             found = structural(self._task, self._space, point, self._n_train)
             self._known[active] = found & searched if searched - found else None
         return self._known[active]
+
+    def key(self, point: Mapping[str, Any]) -> Hashable:
+        """Returns what trials of one stack have in common with a point."""
+        names = self.names(point)
+        return tuple((name, point[name]) for name in sorted(point if names is None else names))
 
 
 class StructureFirst(Plainly):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from optuna.trial import FrozenTrial
 
 from hpo.run.asking import AWAY, Layout, claim
+from hpo.run.grouping import together
 from hpo.run.post import Post
 from hpo.run.recording import Records
 from hpo.search.auto import AUTO, choose
 from hpo.search.curves import State
 from hpo.search.deciding import decide
-from hpo.search.decisions import Advance, Ask, Note, Verdict
+from hpo.search.decisions import Advance, Ask, Note, Start, Verdict
 from hpo.search.distributions import complete
 from hpo.search.encoding import Encoder
+from hpo.search.halving import Halving
 from hpo.search.history import History, TrialRow, row_of
 from hpo.search.rungs import lowest_rung
 from hpo.search.schedulers import Scheduler, make_scheduler
@@ -42,6 +44,15 @@ class Stacking:
         self._n_left = 0
         self._pinned: dict[str, Any] = {}
         self.names: tuple[str, ...] = ()
+
+    @property
+    def n_left(self) -> int:
+        """How many more trials begin with the present structure."""
+        return max(0, self._n_left)
+
+    def key(self, point: Mapping[str, Any]) -> Hashable:
+        """Returns what trials of one stack have in common with a point."""
+        return self._layout.key(point)
 
     @property
     def required(self) -> Mapping[str, Any] | None:
@@ -86,15 +97,22 @@ class Planning:
 
     def _take_up(self, spec: StudySpec, scheduler: Scheduler) -> None:
         self._spec, self._scheduler = spec, scheduler
+        # Who is promoted may as well go on later. A model's choice is for now, and whatever takes
+        # its place costs more epochs than stacks save.
+        self._is_grouped = self._stacking is not None and isinstance(scheduler, Halving)
         encoder = Encoder.of_space(spec.space)
         maximize = spec.directions[0] == "maximize"
         self._history = History(encoder, spec.budget.epochs, maximize)
         self._ids: dict[int, int] = {}
+        self._open: dict[int, FrozenTrial] = {}
         self._ended: set[int] = set()
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """See ``Asking``."""
         is_quiet = 0 < n_held == self._n_quiet and time.monotonic() < self._quiet_until_s
+        if self._is_grouped and n_free < n_held and not (self._stacking and self._stacking.n_left):
+            # Another structure begins once there is room for half a stack of it.
+            return 0
         return 0 if is_quiet else max(0, n_free)
 
     def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
@@ -112,17 +130,19 @@ class Planning:
             if not self._scheduler.pauses:
                 self._given = (found := claim(post, n, held)).leases
                 return found
-            wishes = self._wishes(n, at_stop, standing)
+            wishes = self._wishes(n, held, at_stop, standing)
             found = claim(post, n, held, wishes)
             if found.leases or not found.n_missed:
                 break
         self._given = found.leases
         if not any(lease.is_new for lease in found.leases):
             self._records.write(found.leases)
+        self._quiet_until_s = 0.0
         if not found.leases:
             self._quiet_until_s = time.monotonic() + _QUIET_S
-            self._n_quiet = len(held) - len(at_stop)
-            self._idle_at = _occasion(standing, held)
+            going = set(held) - {lease.trial_id for lease in at_stop}
+            self._n_quiet = len(going)
+            self._idle_at = _occasion(standing, going)
         return found
 
     def _is_idle(self, standing: Standing, held: Collection[int]) -> bool:
@@ -141,8 +161,6 @@ class Planning:
         points = self._post.patiently(lambda: self._points(new)) if new else {}
         if new:
             self._records.write(self._given)
-        if self._stacking is not None:
-            self._stacking.note(list(points.values()))
         for lease in leases:
             if lease.trial_id not in points:
                 known = self._post.patiently(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
@@ -176,13 +194,17 @@ class Planning:
                 continue
             place = standing.places.get(trial._trial_id)
             self._ids[trial.number] = trial._trial_id
+            self._open[trial.number] = trial
             is_leased = place is None or place.is_held
             stop = 0 if place is None else place.epoch_stop
             self._history.put(row_of(trial, is_leased=is_leased, epoch_stop=stop))
             if trial.state.is_finished():
                 self._ended.add(trial.number)
+                del self._open[trial.number]
 
-    def _wishes(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Wishes:
+    def _wishes(
+        self, n: int, held: Collection[int], at_stop: Sequence[Lease], standing: Standing
+    ) -> Wishes:
         curves = self._history.curves()
         ask = self._ask(n, at_stop, standing)
         plan = decide(self._scheduler, curves, ask, standing.epochs_left)
@@ -190,13 +212,32 @@ class Planning:
         self._memory = plan.memory
         self._planned = {start.number: start.params for start in plan.starts}
         ordered = []
-        for one in plan.assignments:
+        for one in self._together(plan.assignments, held, len(held) - len(at_stop)):
             if not isinstance(one, Advance):
                 ordered.append(Wish(None, 0, one.epoch_stop))
             elif (place := standing.places.get(trial_id := self._ids[one.number])) is not None:
                 ordered.append(Wish(trial_id, place.epoch, one.epoch_stop))
         first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
         return Wishes(tuple(ordered), first, standing.last_token if plan.finished else None)
+
+    def _together(
+        self, planned: Sequence[Advance | Start], held: Collection[int], n_going: int
+    ) -> Sequence[Advance | Start]:
+        stacking = self._stacking
+        if stacking is None or not self._is_grouped:
+            return planned
+        return together(
+            planned,
+            self._key,
+            {self._key(number) for number in self._open if self._ids[number] in held},
+            is_pinned=stacking.n_left > 0,
+            n_going=n_going,
+        )
+
+    def _key(self, number: int) -> Hashable:
+        assert self._stacking is not None
+        params = self._open[number].params
+        return self._stacking.key(complete(params, self._spec.space) or params)
 
     def _ask(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Ask:
         n_places = sum(place.is_held for place in standing.places.values()) + n - len(at_stop)
@@ -236,9 +277,16 @@ class Planning:
         search.give(own)
         points = {i: complete(point, self._spec.space) or dict(point) for i, point in own.items()}
         rest = [lease.trial_id for lease in leases if lease.trial_id not in own]
-        if rest:
-            pinned = self._structure().get("structure") or {}
-            points |= dict(zip(rest, search.ask(rest, pinned), strict=True))
+        if self._stacking is None:
+            return points | dict(zip(rest, search.ask(rest) if rest else [], strict=True))
+        self._stacking.note(list(points.values()))
+        while rest:
+            # The first of a structure decides it for those after it.
+            batch = rest[: max(1, self._stacking.n_left)]
+            found = search.ask(batch, self._stacking.required or {})
+            self._stacking.note(found)
+            points |= dict(zip(batch, found, strict=True))
+            rest = rest[len(batch) :]
         return points
 
 
