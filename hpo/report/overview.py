@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from hpo.store.database import Database
 from hpo.store.optuna_tables import name_of, trials
 from hpo.store.roster import WorkerRow
 from hpo.store.stacks import Usage
-from hpo.store.tables import hpo_event
+from hpo.store.tables import hpo_event, hpo_study
 
 N_EVENTS = 8
 
@@ -59,6 +60,7 @@ class Overview:
     Attributes:
         usage: How full the stacks of all its workers were.
         alone: Why some trials train one by one.
+        learnt_from: Studies that its first points come from; None where it asks no others.
         endings: How trials ended PRUNED or FAIL, the most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
@@ -71,6 +73,7 @@ class Overview:
     workers: tuple[WorkerRow, ...]
     usage: Usage
     alone: tuple[str, ...]
+    learnt_from: tuple[str, ...] | None
     endings: tuple[Ending, ...]
     events: tuple[EventRow, ...]
     now: datetime.datetime
@@ -88,6 +91,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             workers=live,
             usage=stacks.usage(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
+            learnt_from=_learnt_from(conn, subject.study_id),
             endings=_endings(conn, subject.study_id),
             events=_events(conn, subject.study_id),
             now=db.now(conn),
@@ -134,6 +138,13 @@ def _alone(conn: Connection, study_id: int) -> tuple[str, ...]:
     event = hpo_event.c
     statement = sa.select(event.message).where(event.study_id == study_id, event.kind == "alone")
     return tuple(conn.scalars(statement.distinct().order_by(event.message)))
+
+
+def _learnt_from(conn: Connection, study_id: int) -> tuple[str, ...] | None:
+    query = sa.select(hpo_study.c.prior).where(hpo_study.c.study_id == study_id)
+    prior = conn.execute(query).scalar_one_or_none()
+    # Its own module reads it whole, and loads PyTorch for that.
+    return None if prior is None else tuple(json.loads(prior)["sources"])
 
 
 def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from optuna.trial import FrozenTrial
@@ -18,6 +19,7 @@ from hpo.search.decisions import Advance, Ask, Note, Verdict
 from hpo.search.distributions import complete
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow, row_of
+from hpo.search.outlook import is_out_of_patience
 from hpo.search.rungs import lowest_rung
 from hpo.search.schedulers import Scheduler, make_scheduler
 from hpo.spec.params import Params
@@ -115,6 +117,8 @@ class Planning:
                 return AWAY
             standing, trials = seen
             self._refresh(standing, trials)
+            if self._is_impatient:
+                standing = replace(standing, n_new=0)
             if self._is_idle(standing, held) and not at_stop:
                 break
             if not self._scheduler.pauses:
@@ -178,7 +182,7 @@ class Planning:
     def _refresh(self, standing: Standing, trials: Sequence[FrozenTrial]) -> None:
         if standing.epochs not in (None, self._spec.budget.epochs):
             spec = self._spec.with_budget(epochs=standing.epochs)
-            self._take_up(spec, make_scheduler(spec))
+            self._take_up(spec, make_scheduler(spec, portfolio=self._post.portfolio))
         for trial in trials:
             if trial.number in self._ended:
                 continue
@@ -204,7 +208,20 @@ class Planning:
             elif (place := standing.places.get(trial_id := self._ids[one.number])) is not None:
                 ordered.append(Wish(trial_id, place.epoch, one.epoch_stop))
         first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
-        return Wishes(tuple(ordered), first, standing.last_token if plan.finished else None)
+        finished_at = standing.last_token if plan.finished else None
+        return Wishes(tuple(ordered), first, finished_at, self._reason(standing))
+
+    @property
+    def _is_impatient(self) -> bool:
+        patience = self._post.patience
+        return patience is not None and is_out_of_patience(self._history.curves(), patience)
+
+    def _reason(self, standing: Standing) -> str:
+        """Returns why the study ends, if it does."""
+        if self._is_impatient:
+            return "patience"
+        # New trials could begin, if there were any points for them.
+        return "budget" if standing.n_new == 0 else "exhausted"
 
     def _ask(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Ask:
         n_places = sum(place.is_held for place in standing.places.values()) + n - len(at_stop)
@@ -257,7 +274,7 @@ def _occasion(standing: Standing, held: Collection[int]) -> object:
 def planning(post: Post, stacking: Stacking | None = None) -> Planning | None:
     """Returns what asks the study's scheduler; None where Optuna's methods decide alone."""
     spec = post.study.spec
-    scheduler = make_scheduler(spec)
+    scheduler = make_scheduler(spec, portfolio=post.portfolio)
     if scheduler.pauses or choose(spec).sampler == AUTO:
         return Planning(post, scheduler, stacking)
     return None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
+from hpo.run import asking
 from hpo.spec.study import Budget
 from hpo.store import control, optuna_tables, queueing, studies
 from hpo.store.database import Database
 from hpo.store.ledger import Claim, Lease, Ledger, Wish, Wishes
 from tests.integration import ledger_kit as kit
+from tests.integration.posts import post_at
 
 NEW = Wish(None, 0, 1)
 
@@ -255,3 +259,35 @@ def test_deleting_a_study_deletes_its_paused_trials(
     with database.read() as conn:
         n = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trials))
     assert n == 0
+
+
+def test_a_study_tells_why_it_ended(database: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(database)
+    pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
+    token = ledger.standing(study_id).last_token
+    last = Wishes((), 1, token, reason="exhausted")
+    assert ledger.claim(study_id, worker_id, 1, (), last).reason == "exhausted"
+    assert studies.load(database, "s").reason == "exhausted"
+
+
+def test_without_patience_nothing_new_begins_but_what_began_is_trained(
+    database: Database, tmp_path: Path
+) -> None:
+    study_id = kit.new_study(database, trials=9, patience=2)
+    post = post_at(database, "s", tmp_path)
+    post.patience, ledger = studies.load(database, "s").budget.patience, post.ledger
+    for value in (0.9, 0.5):
+        (lease,) = asking.claim(post, 1, ()).leases
+        ledger.settle([kit.outcome(lease, values=(value,))])
+    (left,) = asking.claim(post, 1, ()).leases
+    (last,) = asking.claim(post, 1, {left.trial_id}).leases
+    ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
+    (again,) = asking.claim(post, 1, ()).leases
+    assert again.trial_id == left.trial_id
+    assert asking.claim(post, 1, {again.trial_id}).reason == "waiting"
+    ledger.settle([kit.outcome(again, values=(0.7,))])
+    assert asking.claim(post, 1, ()).reason == "patience"
+    assert kit.states(database, study_id) == ["COMPLETE"] * 4
+    studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
+    assert ledger.renew(post.worker_id).patience == 5
+    assert studies.load(database, "s").state == "active"
