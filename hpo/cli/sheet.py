@@ -76,6 +76,9 @@ def record(page: Overview) -> dict[str, Any]:
         "best": None
         if page.best is None
         else {"number": page.best.number, "value": page.best.value},
+        "outlook": None
+        if page.outlook is None
+        else {"chance": page.outlook.chance, "gain": page.outlook.gain},
         "learnt_from": None if page.learnt_from is None else list(page.learnt_from),
         "endings": [vars(ending) for ending in page.endings],
         "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
@@ -121,6 +124,8 @@ def _facts(page: Overview) -> dict[str, str]:
     if subject.spec is not None and subject.spec.task is not None:
         facts["epochs"] = f"{text.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
     facts |= _ends(subject)
+    if page.outlook is not None:
+        facts["outlook"] = str(page.outlook)
     if page.best is not None:
         facts["best"] = f"{text.number(page.best.value)} (trial {page.best.number})"
     if subject.created_at is not None:

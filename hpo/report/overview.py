@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -53,6 +53,32 @@ class Ending:
     message: str
 
 
+class Prospect(Protocol):
+    """What more trials would bring; see `hpo.search.outlook.Outlook`, which loads PyTorch."""
+
+    @property
+    def chance(self) -> float | None:
+        """How likely they gain anything."""
+
+    @property
+    def gain(self) -> float | None:
+        """How much on average."""
+
+
+@dataclass(frozen=True)
+class NoProspect:
+    """Nothing can be said."""
+
+    chance: None = None
+    gain: None = None
+
+    def __str__(self) -> str:
+        return "nothing can be said before trials have values of one objective"
+
+
+NO_OUTLOOK = NoProspect()
+
+
 @dataclass(frozen=True)
 class Overview:
     """A study on one page.
@@ -64,6 +90,7 @@ class Overview:
         endings: How trials ended PRUNED or FAIL, the most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
+        outlook: What more trials would bring, where somebody has asked.
     """
 
     subject: Subject
@@ -77,6 +104,7 @@ class Overview:
     endings: tuple[Ending, ...]
     events: tuple[EventRow, ...]
     now: datetime.datetime
+    outlook: Prospect | None = None
 
 
 def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overview:
