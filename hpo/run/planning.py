@@ -235,6 +235,12 @@ class Planning:
             **self._structure(),
         )
 
+    def _paused(self) -> list[int]:
+        """Returns the ids of the paused trials that have reported something."""
+        curves = self._history.curves()
+        numbers = curves.numbers[curves.is_paused & (curves.epochs > 0)]
+        return [self._ids[number] for number in numbers.tolist()]
+
     def _structure(self) -> dict[str, Any]:
         if self._stacking is None:
             return {}
@@ -263,7 +269,8 @@ class Planning:
         rest = [lease.trial_id for lease in leases if lease.trial_id not in own]
         if rest:
             pinned = self._structure().get("structure") or {}
-            points |= dict(zip(rest, search.ask(rest, pinned), strict=True))
+            drawn_elsewhere = search.ask(rest, pinned, self._paused())
+            points |= dict(zip(rest, drawn_elsewhere, strict=True))
         return points
 
 

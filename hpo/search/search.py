@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,19 @@ class Search:
         return complete(self._storage.get_trial(trial_id).params, self._spec.space)
 
     def ask(
-        self, trial_ids: Sequence[int], pinned: Mapping[str, Any] = MappingProxyType({})
+        self,
+        trial_ids: Sequence[int],
+        pinned: Mapping[str, Any] = MappingProxyType({}),
+        paused: Collection[int] = (),
     ) -> list[dict[str, Any]]:
         """Draws params for trials that have none, and stores them in one transaction.
 
         Args:
             trial_ids: The trials.
             pinned: Values that all of them shall have where they apply.
+            paused: Trials that have begun and that nobody trains now.
         """
-        batch = Batch(self._storage)
+        batch = Batch(self._storage, paused)
         params = []
         for trial_id in trial_ids:
             study = self._study(self._storage.get_trial_number_from_id(trial_id), batch)
