@@ -124,6 +124,8 @@ def _budget(spec: StudySpec) -> str:
         parts.append(f"at most {budget.trial_hours:g} hours a trial")
     if budget.target is not None:
         parts.append(f"until {spec.metrics[0]} is {text.number(budget.target)}")
+    if budget.patience is not None:
+        parts.append(f"until {text.count(budget.patience)} in a row are no better")
     return ", ".join(parts)
 
 

@@ -252,6 +252,10 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
         found.append(f"the target of {text.number(budget.target)} is reached")
     elif subject.reason == "deadline" and budget is not None and budget.hours is not None:
         found.append(f"the {budget.hours:g} hours of its budget are over")
+    elif subject.reason == "patience" and budget is not None and budget.patience is not None:
+        found.append(f"{text.count(budget.patience)} trials in a row were no better than the best")
+    elif subject.reason == "exhausted":
+        found.append("every point of its space was tried")
     if not counts.complete:
         found.append("no trial is complete, so there is no best one; `hpo show` tells why")
     return found

@@ -44,7 +44,8 @@ def replay(
     """Tell why trials were proposed, begun and continued.
 
     Workers write down what each plan was made from. With --check the plans are made again from
-    that, and the exit code is 1 where one comes out otherwise.
+    that, and the exit code is 1 where one comes out otherwise; params that one of Optuna's
+    samplers drew are not drawn again.
     """
     # It loads PyTorch, which no other question about a study needs.
     from hpo.report.replaying import Replay

@@ -33,6 +33,7 @@ BUDGET = "Instead of the study file's"
     help=f"{BUDGET} hours per trial.",
 )
 @click.option("--target", type=float, help=f"{BUDGET} target value.")
+@click.option("--patience", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} patience.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
 @click.option("--name", help="Name of the study.")
 @click.option("--metric", help="What to optimise.")
@@ -134,7 +135,7 @@ def _options(given: dict[str, Any]) -> Any:
 
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
-    budget = ("trials", "epochs", "hours", "trial_hours", "target")
+    budget = ("trials", "epochs", "hours", "trial_hours", "target", "patience")
     names = (*budget, "name", "metric", "sampler", "pruner", "seed")
     overrides = {name: given[name] for name in names if given[name] is not None}
     if given["direction"]:

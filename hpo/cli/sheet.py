@@ -10,6 +10,7 @@ from rich.text import Text
 from hpo.cli.output import pairs
 from hpo.report import text
 from hpo.report.overview import Ending, EventRow, Overview, describe
+from hpo.report.queries import Subject
 from hpo.report.tables import STATE_STYLES
 from hpo.search.auto import choose
 from hpo.spec.study import StudySpec
@@ -76,6 +77,10 @@ def record(page: Overview) -> dict[str, Any]:
         "best": None
         if page.best is None
         else {"number": page.best.number, "value": page.best.value},
+        "outlook": None
+        if page.outlook is None
+        else {"chance": page.outlook.chance, "gain": page.outlook.gain},
+        "learnt_from": None if page.learnt_from is None else list(page.learnt_from),
         "endings": [vars(ending) for ending in page.endings],
         "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
         "workers": [dataclasses.asdict(worker) for worker in page.workers],
@@ -101,6 +106,9 @@ def _facts(page: Overview) -> dict[str, str]:
     facts: dict[str, str] = {}
     if subject.spec is not None:
         facts |= _method(subject.spec)
+        if page.learnt_from is not None:
+            names = ", ".join(page.learnt_from)
+            facts["learnt from"] = names or "no other study: none is similar and done"
         if subject.spec.task is not None:
             facts["engine"] = engine(subject.spec.engine, page.usage)
     facts["optimises"] = ", ".join(
@@ -116,15 +124,26 @@ def _facts(page: Overview) -> dict[str, str]:
     )
     if subject.spec is not None and subject.spec.task is not None:
         facts["epochs"] = f"{text.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
-    if subject.deadline_at is not None:
-        facts["deadline"] = f"{subject.deadline_at:%Y-%m-%d %H:%M} UTC"
-    if subject.spec is not None and subject.spec.budget.target is not None:
-        facts["target"] = text.number(subject.spec.budget.target)
+    facts |= _ends(subject)
+    if page.outlook is not None:
+        facts["outlook"] = str(page.outlook)
     if page.best is not None:
         facts["best"] = f"{text.number(page.best.value)} (trial {page.best.number})"
     if subject.created_at is not None:
         facts["created"] = text.ago(subject.created_at, page.now)
     return facts
+
+
+def _ends(subject: Subject) -> dict[str, str]:
+    """Returns what else than trials and epochs ends the study."""
+    found = {}
+    if subject.deadline_at is not None:
+        found["deadline"] = f"{subject.deadline_at:%Y-%m-%d %H:%M} UTC"
+    if subject.spec is not None and subject.spec.budget.target is not None:
+        found["target"] = text.number(subject.spec.budget.target)
+    if subject.spec is not None and subject.spec.budget.patience is not None:
+        found["patience"] = f"{text.count(subject.spec.budget.patience)} trials in a row"
+    return found
 
 
 def _method(spec: StudySpec) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -46,15 +47,21 @@ def ls(storage: str | None, form: str) -> None:
 @click.command(cls=Command)
 @study_argument
 @storage_option
+@click.option("--outlook", "with_outlook", is_flag=True, help="Say what more trials would bring.")
 @format_option(("table", "json"))
-def show(name: str | None, storage: str | None, form: str) -> None:
+def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -> None:
     """Show a study: what it searches, its budget, its workers, what failed and why."""
     # They load what reads specs, which `hpo ls` does without.
     from hpo.cli.sheet import record, sheet
-    from hpo.report.overview import overview
+    from hpo.report.overview import NO_OUTLOOK, overview
 
     db = Database.open(storage)
     page = overview(db, find(db, name))
+    if with_outlook:
+        # Only when asked: it loads PyTorch, and fits a model.
+        from hpo.report.outlook import outlook
+
+        page = dataclasses.replace(page, outlook=outlook(db, page.subject) or NO_OUTLOOK)
     if not emit_one(form, record(page)):
         out = console()
         for line in sheet(page, db.masked_url):

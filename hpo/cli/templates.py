@@ -14,13 +14,14 @@ trials = 60                     # exactly so many, however many workers
 epochs = 27                     # at most, per trial
 # hours  = 2.0                  # whatever ends first ends the study
 # target = 0.99                 # a value of the metric that is good enough
+# patience = 30                 # so many trials in a row are no better: enough
 {options}
 {space}
 [sampler]
-name = "tpe"                    # what proposes: tpe, random, grid, qmc, gp, ...
+name = "auto"                   # what proposes: auto, tpe, gp, cmaes, random, grid, qmc, ...
 
 [pruner]
-name = "asha"                   # what stops bad trials early: asha, median, none, ...
+name = "auto"                   # what pauses or stops trials: auto, asha, bohb, median, none, ...
 
 # [validation]
 # val_fraction  = 0.2           # the trials are compared on these
@@ -38,10 +39,10 @@ trials = 100                    # exactly so many, however many workers
 # hours  = 2.0                  # whatever ends first ends the study
 
 [sampler]
-name = "tpe"                    # what proposes: tpe, random, qmc, gp, ...
+name = "auto"                   # what proposes: auto, tpe, gp, cmaes, random, qmc, ...
 
 [pruner]
-name = "median"                 # what trial.should_prune() asks: median, asha, none, ...
+name = "auto"                   # what trial.should_prune() asks: auto, median, asha, none, ...
 """
 
 _SPACE = """\

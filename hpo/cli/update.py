@@ -52,6 +52,7 @@ def _limit(name: str, inner: click.ParamType[Any], metavar: str, what: str) -> C
 @_limit("--hours", click.FloatRange(min=0, min_open=True), "H", "Hours since the study began.")
 @_limit("--trial-hours", click.FloatRange(min=0, min_open=True), "H", "Most hours of a trial.")
 @_limit("--target", click.FLOAT, "VALUE", "Value of the metric that is good enough.")
+@_limit("--patience", click.IntRange(min=1), "N", "Trials in a row that are no better.")
 @click.option(
     "--deadline",
     metavar=f"TIME|{NO_LIMIT}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -18,7 +19,7 @@ from hpo.store.database import Database
 from hpo.store.optuna_tables import name_of, trials
 from hpo.store.roster import WorkerRow
 from hpo.store.stacks import Usage
-from hpo.store.tables import hpo_event
+from hpo.store.tables import hpo_event, hpo_study
 
 N_EVENTS = 8
 
@@ -52,6 +53,32 @@ class Ending:
     message: str
 
 
+class Prospect(Protocol):
+    """What more trials would bring; see `hpo.search.outlook.Outlook`, which loads PyTorch."""
+
+    @property
+    def chance(self) -> float | None:
+        """How likely they gain anything."""
+
+    @property
+    def gain(self) -> float | None:
+        """How much on average."""
+
+
+@dataclass(frozen=True)
+class NoProspect:
+    """Nothing can be said."""
+
+    chance: None = None
+    gain: None = None
+
+    def __str__(self) -> str:
+        return "nothing can be said before trials have values of one objective"
+
+
+NO_OUTLOOK = NoProspect()
+
+
 @dataclass(frozen=True)
 class Overview:
     """A study on one page.
@@ -59,9 +86,11 @@ class Overview:
     Attributes:
         usage: How full the stacks of all its workers were.
         alone: Why some trials train one by one.
+        learnt_from: Studies that its first points come from; None where it asks no others.
         endings: How trials ended PRUNED or FAIL, the most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
+        outlook: What more trials would bring, where somebody has asked.
     """
 
     subject: Subject
@@ -71,9 +100,11 @@ class Overview:
     workers: tuple[WorkerRow, ...]
     usage: Usage
     alone: tuple[str, ...]
+    learnt_from: tuple[str, ...] | None
     endings: tuple[Ending, ...]
     events: tuple[EventRow, ...]
     now: datetime.datetime
+    outlook: Prospect | None = None
 
 
 def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overview:
@@ -88,6 +119,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             workers=live,
             usage=stacks.usage(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
+            learnt_from=_learnt_from(conn, subject.study_id),
             endings=_endings(conn, subject.study_id),
             events=_events(conn, subject.study_id),
             now=db.now(conn),
@@ -134,6 +166,13 @@ def _alone(conn: Connection, study_id: int) -> tuple[str, ...]:
     event = hpo_event.c
     statement = sa.select(event.message).where(event.study_id == study_id, event.kind == "alone")
     return tuple(conn.scalars(statement.distinct().order_by(event.message)))
+
+
+def _learnt_from(conn: Connection, study_id: int) -> tuple[str, ...] | None:
+    query = sa.select(hpo_study.c.prior).where(hpo_study.c.study_id == study_id)
+    prior = conn.execute(query).scalar_one_or_none()
+    # Its own module reads it whole, and loads PyTorch for that.
+    return None if prior is None else tuple(json.loads(prior)["sources"])
 
 
 def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:

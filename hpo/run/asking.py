@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from hpo.run.farewell import farewell
 from hpo.run.post import Post
 from hpo.spec.params import Params
 from hpo.spec.space import Categorical, Fixed, Int, SearchSpace
@@ -73,7 +74,8 @@ def claim(post: Post, n: int, held: Collection[int], wishes: Wishes | None = Non
     study_id, worker_id = post.study.study_id, post.worker_id
 
     def call() -> Claim:
-        return post.ledger.claim(study_id, worker_id, n, held, wishes)
+        last = wishes or farewell(post)
+        return post.ledger.claim(study_id, worker_id, n, held, last)
 
     return post.soon(call, AWAY, waits=not held)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from hpo.run.asking import Layout, StructureFirst, run_length
-from hpo.run.planning import Stacking, planning
+from hpo.run.planning import planning
 from hpo.run.post import Post
+from hpo.run.stacking import Stacking
 from hpo.run.task_executor import TaskExecutor
 from hpo.store import events, stacks
 from hpo.store.events import Event

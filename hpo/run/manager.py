@@ -49,8 +49,8 @@ def prepare(
             ``objective``.
         objective: Reference of an Optuna objective, ``file.py:function`` or ``module:function``.
         overrides: Entries that go before those of the source: ``trials``, ``epochs``, ``hours``,
-            ``trial_hours``, ``target``, ``total_epochs`` of the budget, and keys of the study
-            such as ``seed``; None leaves an entry as it is.
+            ``trial_hours``, ``target``, ``patience``, ``total_epochs`` of the budget, and keys of
+            the study such as ``seed``; None leaves an entry as it is.
         options: Where the database is, and what else may run here.
 
     Raises:

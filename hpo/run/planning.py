@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from optuna.trial import FrozenTrial
 
-from hpo.run.asking import AWAY, Layout, claim
+from hpo.run.asking import AWAY, claim
 from hpo.run.grouping import together
 from hpo.run.post import Post
 from hpo.run.recording import Records
+from hpo.run.stacking import Stacking
 from hpo.search.auto import AUTO, choose
 from hpo.search.curves import State
 from hpo.search.deciding import decide
@@ -20,6 +22,7 @@ from hpo.search.distributions import complete
 from hpo.search.encoding import Encoder
 from hpo.search.halving import Halving
 from hpo.search.history import History, TrialRow, row_of
+from hpo.search.outlook import is_out_of_patience
 from hpo.search.rungs import lowest_rung
 from hpo.search.schedulers import Scheduler, make_scheduler
 from hpo.spec.params import Params
@@ -29,48 +32,6 @@ from hpo.store.ledger import Claim, Lease, Standing, Wish, Wishes
 _N_TRIES: Final = 3
 # An answer that there is nothing to do is good for so long: others take at least an epoch.
 _QUIET_S: Final = 0.5
-
-
-class Stacking:
-    """Lets new trials share their structure, so that they are trained as one stack.
-
-    Args:
-        layout: Tells the structural parameters.
-        run: How many trials begin with a structure before another one is looked at.
-    """
-
-    def __init__(self, layout: Layout, run: int) -> None:
-        self._layout, self._run = layout, run
-        self._n_left = 0
-        self._pinned: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ()
-
-    @property
-    def n_left(self) -> int:
-        """How many more trials begin with the present structure."""
-        return max(0, self._n_left)
-
-    def key(self, point: Mapping[str, Any]) -> Hashable:
-        """Returns what trials of one stack have in common with a point."""
-        return self._layout.key(point)
-
-    @property
-    def required(self) -> Mapping[str, Any] | None:
-        """Structural values of the trials that begin next; None where they are free."""
-        return self._pinned if self._n_left > 0 else None
-
-    def note(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Notes which trials have begun."""
-        if not points or self._run <= 1:
-            return
-        if self._n_left <= 0:
-            self._pin(points[-1])
-        self._n_left -= len(points)
-
-    def _pin(self, point: Mapping[str, Any]) -> None:
-        self.names = tuple(sorted(self._layout.names(point) or ()))
-        self._pinned = {name: point[name] for name in self.names}
-        self._n_left = self._run if self.names else 0
 
 
 class Planning:
@@ -125,6 +86,8 @@ class Planning:
                 return AWAY
             standing, trials = seen
             self._refresh(standing, trials)
+            if self._is_impatient:
+                standing = replace(standing, n_new=0)
             if self._is_idle(standing, held) and not at_stop:
                 break
             if not self._scheduler.pauses:
@@ -188,7 +151,7 @@ class Planning:
     def _refresh(self, standing: Standing, trials: Sequence[FrozenTrial]) -> None:
         if standing.epochs not in (None, self._spec.budget.epochs):
             spec = self._spec.with_budget(epochs=standing.epochs)
-            self._take_up(spec, make_scheduler(spec))
+            self._take_up(spec, make_scheduler(spec, portfolio=self._post.portfolio))
         for trial in trials:
             if trial.number in self._ended:
                 continue
@@ -218,7 +181,20 @@ class Planning:
             elif (place := standing.places.get(trial_id := self._ids[one.number])) is not None:
                 ordered.append(Wish(trial_id, place.epoch, one.epoch_stop))
         first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
-        return Wishes(tuple(ordered), first, standing.last_token if plan.finished else None)
+        finished_at = standing.last_token if plan.finished else None
+        return Wishes(tuple(ordered), first, finished_at, self._reason(standing))
+
+    @property
+    def _is_impatient(self) -> bool:
+        patience = self._post.patience
+        return patience is not None and is_out_of_patience(self._history.curves(), patience)
+
+    def _reason(self, standing: Standing) -> str:
+        """Returns why the study ends, if it does."""
+        if self._is_impatient:
+            return "patience"
+        # New trials could begin, if there were any points for them.
+        return "budget" if standing.n_new == 0 else "exhausted"
 
     def _together(
         self, planned: Sequence[Advance | Start], held: Collection[int], n_going: int
@@ -251,6 +227,12 @@ class Planning:
             **self._structure(),
         )
 
+    def _paused(self) -> list[int]:
+        """Returns the ids of the paused trials that have reported something."""
+        curves = self._history.curves()
+        numbers = curves.numbers[curves.is_paused & (curves.epochs > 0)]
+        return [self._ids[number] for number in numbers.tolist()]
+
     def _structure(self) -> dict[str, Any]:
         if self._stacking is None:
             return {}
@@ -278,12 +260,14 @@ class Planning:
         points = {i: complete(point, self._spec.space) or dict(point) for i, point in own.items()}
         rest = [lease.trial_id for lease in leases if lease.trial_id not in own]
         if self._stacking is None:
-            return points | dict(zip(rest, search.ask(rest) if rest else [], strict=True))
+            return points | dict(
+                zip(rest, search.ask(rest, {}, self._paused()) if rest else [], strict=True)
+            )
         self._stacking.note(list(points.values()))
         while rest:
             # The first of a structure decides it for those after it.
             batch = rest[: max(1, self._stacking.n_left)]
-            found = search.ask(batch, self._stacking.required or {})
+            found = search.ask(batch, self._stacking.required or {}, self._paused())
             self._stacking.note(found)
             points |= dict(zip(batch, found, strict=True))
             rest = rest[len(batch) :]
@@ -297,7 +281,7 @@ def _occasion(standing: Standing, held: Collection[int]) -> object:
 def planning(post: Post, stacking: Stacking | None = None) -> Planning | None:
     """Returns what asks the study's scheduler; None where Optuna's methods decide alone."""
     spec = post.study.spec
-    scheduler = make_scheduler(spec)
+    scheduler = make_scheduler(spec, portfolio=post.portfolio)
     if scheduler.pauses or choose(spec).sampler == AUTO:
         return Planning(post, scheduler, stacking)
     return None

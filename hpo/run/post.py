@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpo.run.artifacts import Artifacts
 from hpo.run.line import Line
@@ -15,6 +15,10 @@ from hpo.store.database import Database
 from hpo.store.ledger import Claim, Lease, Ledger, Outcome
 from hpo.store.stacks import Usage
 from hpo.store.studies import StudyRecord
+
+if TYPE_CHECKING:
+    # Brings torch, which an objective may do without.
+    from hpo.search.portfolio import Portfolio
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -32,6 +36,9 @@ class Post:
             ``target``); empty while they shall go on.
         paused: Whether they shall be put down at their next epoch, for the study is paused.
         trial_s: Seconds that one trial may train; None for any number.
+        patience: Trials in a row that may be no better than the best before no more begin; None
+            for any number.
+        portfolio: First points that were learnt from other studies; None for the usual ones.
         watch: Counts the time that trials spend in code that may never return.
     """
 
@@ -46,6 +53,8 @@ class Post:
     ending: str = ""
     paused: bool = False
     trial_s: float | None = None
+    patience: int | None = None
+    portfolio: Portfolio | None = None
     watch: Watch = field(default_factory=Watch)
 
     @property

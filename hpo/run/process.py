@@ -192,12 +192,13 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
     def tell(why: str) -> None:
         wire.say(away=why)
 
-    def enter() -> tuple[Database, StudyRecord, int]:
+    def enter() -> tuple[Database, StudyRecord, Any, int]:
         db = Database.open(order.url)
         study = studies.load(db, order.study_name)
-        return db, study, workers.register(db, study.study_id, order.device)
+        learnt = _learnt(db, study)
+        return db, study, learnt, workers.register(db, study.study_id, order.device)
 
-    db, study, worker_id = through_outage(away, enter, stop, tell)
+    db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
     ledger = Ledger(db)
     line = Line(db, ledger, study.study_id, worker_id, stop, tell)
     storage, watch = Storage(db), Watch()
@@ -206,14 +207,27 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         db=db,
         study=study,
         ledger=ledger,
-        search=Search(study.spec, own),
+        search=Search(study.spec, own, portfolio),
         worker_id=worker_id,
         artifacts=Artifacts.of(study.name, order.url, order.artifacts),
         line=line,
         stop=stop,
         trial_s=budgets.trial_s(study.budget.trial_hours),
+        patience=study.budget.patience,
+        portfolio=portfolio,
         watch=watch,
     )
+
+
+def _learnt(db: Any, study: Any) -> Any:
+    """Returns first points from other studies, where the study learns from them."""
+    from hpo.search.auto import learns_from_others
+
+    if not learns_from_others(study.spec):
+        return None
+    from hpo.run.learning import portfolio_of
+
+    return portfolio_of(db, study)
 
 
 def make_executor(order: WorkerOrder, post: Any) -> Any:

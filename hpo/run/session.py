@@ -13,13 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hpo.errors import HpoError, StoreError
+from hpo.errors import HpoError, SpecError, StoreError, did_you_mean
 from hpo.run.artifacts import Artifacts
 from hpo.run.devices import describe, plan
 from hpo.run.line import DEADLINE_S
 from hpo.run.outage import aside
 from hpo.run.process import WorkerOrder
 from hpo.run.supervisor import Supervisor
+from hpo.search.auto import named_source
 from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
 from hpo.store import control, spool, studies, workers
@@ -204,11 +205,12 @@ def start(
 
     Raises:
         HpoError: The study stopped itself, for its trials failed.
-        SpecError: Another study has this name.
+        SpecError: Another study has this name, or there is none that it could learn from.
         StoreError: The database cannot be used.
         LaunchError: There is no such device.
     """
     db = Database.open(options.storage, create=True)
+    _require_source(db, spec)
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
     if created and spec.metric:
@@ -235,6 +237,23 @@ def attach(name: str, options: RunOptions) -> Session:
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else None
     return Session(db, study, options, created=False, base_dir=base_dir)
+
+
+def _require_source(db: Database, spec: StudySpec) -> None:
+    """Makes sure that the study to learn from is there.
+
+    Raises:
+        SpecError: ``learn_from`` names no study of the database.
+    """
+    name = named_source(spec)
+    if name is None:
+        return
+    known = studies.names(db)
+    if spec.name not in known and name not in known:
+        raise SpecError(
+            f"sampler.learn_from: {db.masked_url} has no study {name!r}{did_you_mean(name, known)}",
+            hint='"database" learns from every similar study, "shipped" and "none" from none',
+        )
 
 
 def _stopped(study: StudyRecord) -> RunEnd:

@@ -161,6 +161,7 @@ class Heartbeat(threading.Thread):
         self._post.paused = renewal.state == "paused"
         if renewal.state != "gone":
             self._post.trial_s = renewal.trial_s
+            self._post.patience = renewal.patience
             note_usage(self._post, self._executor)
         self._end_hung()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import copy
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 import optuna
@@ -20,10 +21,16 @@ class Batch:
 
     All trials are read once, and params are kept until they are delivered; everything else is
     passed on. To samplers and pruners it looks like any storage.
+
+    Args:
+        storage: The storage.
+        paused: Ids of RUNNING trials that nobody trains. Samplers leave those that run out, or
+            count them as bad; what has paused shows how good it is, as pruned trials do.
     """
 
-    def __init__(self, storage: BaseStorage) -> None:
+    def __init__(self, storage: BaseStorage, paused: Collection[int] = ()) -> None:
         self._storage: Any = storage
+        self._paused = frozenset(paused)
         self._trials: dict[int, list[FrozenTrial]] = {}
         self._answers: dict[tuple[str, int | str], Any] = {}
         self._params: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}
@@ -48,9 +55,17 @@ class Batch:
     ) -> list[FrozenTrial]:
         """See ``BaseStorage``; the trials are those of the first call, for reading only."""
         if study_id not in self._trials:
-            self._trials[study_id] = self._storage.get_all_trials(study_id, deepcopy=False)
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)
+            self._trials[study_id] = [self._shown(trial) for trial in trials]
         found = self._trials[study_id]
         return [t for t in found if states is None or t.state in states]
+
+    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial._trial_id not in self._paused or trial.state != TrialState.RUNNING:
+            return trial
+        shown = copy.copy(trial)
+        shown.state = TrialState.PRUNED
+        return shown
 
     def set_trial_param(
         self, trial_id: int, name: str, internal: float, distribution: BaseDistribution

@@ -86,3 +86,23 @@ def _scheduler(spec: StudySpec, sampler: str, can_pause: bool) -> tuple[str, str
     if sampler == AUTO:
         return "freeze-thaw", "trials pause and go on when that promises more than new ones"
     return "asha", f"trials of {sampler} pause, and the best third of each rung goes on"
+
+
+def learns_from(spec: StudySpec) -> str:
+    """Returns where a study's first points come from.
+
+    Returns:
+        ``shipped``, ``database``, ``none``, or the name of another study.
+    """
+    return str(spec.sampler.options.get("learn_from", "shipped"))
+
+
+def learns_from_others(spec: StudySpec) -> bool:
+    """Tells whether a study's first points come from other studies of its database."""
+    return spec.sampler.name == AUTO and learns_from(spec) not in ("shipped", "none")
+
+
+def named_source(spec: StudySpec) -> str | None:
+    """Returns the one study to learn from; None where that may be any, or none."""
+    source = learns_from(spec)
+    return source if learns_from_others(spec) and source != "database" else None

@@ -53,6 +53,8 @@ class Halving:
         self.name = name
         self._rules = rules
         self._proposer = proposer
+        # Brackets by the number of rungs and that of the trial: drawn once, for thousands.
+        self._drawn: dict[tuple[int, int], int] = {}
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
         """Returns what to do with free places: promotions first, then new trials."""
@@ -96,10 +98,13 @@ class Halving:
         n = min(self._rules.n_brackets or len(rungs), len(rungs))
         if n <= 1:
             return 0
-        above = len(rungs) - 1 - np.arange(n)
-        shares = self._rules.factor ** above.astype(float) / (above + 1)
-        rng = np.random.default_rng(mix(self._rules.seed, number))
-        return int(rng.choice(n, p=shares / shares.sum()))
+        key = (len(rungs), number)
+        if key not in self._drawn:
+            above = len(rungs) - 1 - np.arange(n)
+            shares = self._rules.factor ** above.astype(float) / (above + 1)
+            rng = np.random.default_rng(mix(self._rules.seed, number))
+            self._drawn[key] = int(rng.choice(n, p=shares / shares.sum()))
+        return self._drawn[key]
 
     def _promotions(self, curves: Curves, rungs: tuple[int, ...]) -> list[Advance]:
         """Returns the paused trials that are among the best of their rung, the highest first."""

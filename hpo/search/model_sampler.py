@@ -21,6 +21,26 @@ from hpo.search.reading import curves_of, searched
 from hpo.spec.space import SearchSpace
 
 _ANY_SEED = 2**31
+_FRESH = 1.25
+
+
+class _Recollection:
+    """What the model has learnt before, but for when it should look at everything afresh.
+
+    Going on from hyperparameters that explained few trials it may never leave them, though others
+    explain all trials far better: then it takes what it sees for noise.
+    """
+
+    def __init__(self) -> None:
+        self._fresh_at = 0
+        self.memory: Note = {}
+
+    def at(self, number: int) -> Note:
+        """Returns the memory for the decision about a trial."""
+        if number >= self._fresh_at:
+            self._fresh_at = int(number * _FRESH) + 1
+            self.memory = {}
+        return self.memory
 
 
 class ModelSampler(BaseSampler):
@@ -43,7 +63,7 @@ class ModelSampler(BaseSampler):
         self._settings = settings or Settings()
         self._independent = RandomSampler(seed=seed)
         self._seed = _by_chance() if seed is None else seed
-        self._memory: Note = {}
+        self._known = _Recollection()
 
     def reseed_rng(self) -> None:
         """Takes another seed, by chance."""
@@ -73,8 +93,8 @@ class ModelSampler(BaseSampler):
         encoder = _encoder(self._space, search_space)
         model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
         curves, _ = curves_of(study, encoder)
-        ask = Ask(1, memory=self._memory)
-        (points, self._memory) = model.propose(curves, [trial.number], ask)
+        ask = Ask(1, memory=self._known.at(trial.number))
+        points, self._known.memory = model.propose(curves, [trial.number], ask)
         if points and points[0] is not None:
             return dict(points[0])
         # Every point of a finite space was proposed: any may come again.
@@ -108,7 +128,7 @@ class ModelPruner(BasePruner):
     def __init__(self, space: SearchSpace | None = None, settings: Settings | None = None) -> None:
         self._space = space
         self._settings = settings or Settings()
-        self._memory: Note = {}
+        self._known = _Recollection()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Tells whether to stop a trial after what it has reported."""
@@ -120,7 +140,8 @@ class ModelPruner(BasePruner):
         if trial.last_step not in epochs:
             return False
         model = FreezeThaw(encoder, self._settings)
-        hopeless, self._memory = model.hopeless(curves, [trial.number], self._memory)
+        memory = self._known.at(trial.number)
+        hopeless, self._known.memory = model.hopeless(curves, [trial.number], memory)
         return hopeless[0]
 
 

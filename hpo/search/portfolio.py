@@ -35,11 +35,13 @@ class Portfolio:
         version: Changes with the points.
         names: For each parameter other names of it.
         points: Values by parameter; ``optimizer`` lists the optimizers that a point is for.
+        sources: Names of the studies that some of the points come from.
     """
 
     version: str
     names: Mapping[str, Sequence[str]]
     points: Sequence[Mapping[str, Any]]
+    sources: Sequence[str] = ()
 
     def usual_name(self, name: str) -> str:
         """Returns the name by which the portfolio knows a parameter, else its own."""

@@ -62,11 +62,12 @@ def learn(spec: StudySpec, sources: Iterable[Source], base: Portfolio) -> Portfo
     if not learnt:
         return base
     names = {name: [name] for point in learnt for name in point}
-    used = ", ".join(source.spec.name for source in similar)
+    used = tuple(source.spec.name for source in similar[:_OF_ALL])
     return Portfolio(
-        f"{base.version}, {used}",
+        f"{base.version}, {', '.join(used)}",
         {**names, **base.names},
         [*learnt, *base.points[:_OF_BASE]],
+        used,
     )
 
 
@@ -84,7 +85,8 @@ def to_json(portfolio: Portfolio) -> str:
 
 def from_json(text: str) -> Portfolio:
     """Reads what ``to_json`` wrote."""
-    return Portfolio(**json.loads(text))
+    table = json.loads(text)
+    return Portfolio(**{**table, "sources": tuple(table["sources"])})
 
 
 def _is_usable(source: Source) -> bool:

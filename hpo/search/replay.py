@@ -164,7 +164,7 @@ def explained(granted: Granted) -> str:
         case "rung":
             return f"{goal}: among the best at epoch {note['rung']}"
         case "closing":
-            return f"{goal}: no new trial may begin, and this one may yet be the best"
+            return f"{goal}: no new trial can begin, and this one may yet be the best"
         case "anew":
             return f"{goal}: the params were drawn for it alone, from all that was reported"
         case "enqueued":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.samplers import (
     BaseSampler,
@@ -21,17 +21,26 @@ from hpo.search.quiet import quietly
 from hpo.search.seeds import mix
 from hpo.spec.study import StudySpec
 
+if TYPE_CHECKING:
+    # Brings torch, which Optuna's samplers do without.
+    from hpo.search.portfolio import Portfolio
+
 SamplerOf: TypeAlias = Callable[[int], BaseSampler]
 
 
-def sampler_factory(spec: StudySpec) -> SamplerOf:
+def sampler_factory(spec: StudySpec, portfolio: Portfolio | None = None) -> SamplerOf:
     """Returns what builds the sampler that proposes the params of the trial with a number.
 
     Its random numbers follow from the study's seed and the trial's number alone: who asks, and
     how often the study was stopped and continued in between, changes nothing, and no two trials
     draw from the same stream.
+
+    Args:
+        spec: The study.
+        portfolio: First points for our own model; those that come with the package by default.
     """
-    build = SAMPLERS[spec.sampler.name](spec)
+    name = spec.sampler.name
+    build = _auto(spec, portfolio) if name == AUTO else SAMPLERS[name](spec)
 
     def sampler_of(number: int) -> BaseSampler:
         with quietly():
@@ -51,7 +60,7 @@ def _qmc(spec: StudySpec) -> SamplerOf:
     return lambda seed: QMCSampler(**options)
 
 
-def _auto(spec: StudySpec) -> SamplerOf:
+def _auto(spec: StudySpec, portfolio: Portfolio | None = None) -> SamplerOf:
     chosen = choose(spec, can_pause=False).sampler
     if chosen != AUTO:
         return SAMPLERS[chosen](spec)
@@ -60,7 +69,8 @@ def _auto(spec: StudySpec) -> SamplerOf:
     from hpo.search.settings import settings_of
 
     # It seeds itself by the trial's number, and remembers what it has learnt.
-    sampler = ModelSampler(seed=spec.seed, space=spec.space, settings=settings_of(spec))
+    settings = settings_of(spec, portfolio=portfolio)
+    sampler = ModelSampler(seed=spec.seed, space=spec.space, settings=settings)
     return lambda seed: sampler
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -16,6 +16,9 @@ from hpo.search.pruners import decides_at, make_pruner
 from hpo.search.samplers import sampler_factory
 from hpo.spec.study import StudySpec
 
+if TYPE_CHECKING:
+    from hpo.search.portfolio import Portfolio
+
 
 class Search:
     """One study's sampler and pruner over its history.
@@ -23,14 +26,17 @@ class Search:
     Args:
         spec: The study.
         storage: Where its history is read and its params are written.
+        portfolio: First points, where they are not those that come with the package.
     """
 
-    def __init__(self, spec: StudySpec, storage: BaseStorage) -> None:
+    def __init__(
+        self, spec: StudySpec, storage: BaseStorage, portfolio: Portfolio | None = None
+    ) -> None:
         self._spec = spec
         self._storage = storage
         self._study_name = spec.name
         self._pruner = make_pruner(spec)
-        self._sampler_of = sampler_factory(spec)
+        self._sampler_of = sampler_factory(spec, portfolio)
 
     def study_for(self, trial_id: int) -> optuna.Study:
         """Returns the study with the sampler that proposes this trial's params."""
@@ -41,15 +47,19 @@ class Search:
         return complete(self._storage.get_trial(trial_id).params, self._spec.space)
 
     def ask(
-        self, trial_ids: Sequence[int], pinned: Mapping[str, Any] = MappingProxyType({})
+        self,
+        trial_ids: Sequence[int],
+        pinned: Mapping[str, Any] = MappingProxyType({}),
+        paused: Collection[int] = (),
     ) -> list[dict[str, Any]]:
         """Draws params for trials that have none, and stores them in one transaction.
 
         Args:
             trial_ids: The trials.
             pinned: Values that all of them shall have where they apply.
+            paused: Trials that have begun and that nobody trains now.
         """
-        batch = Batch(self._storage)
+        batch = Batch(self._storage, paused)
         params = []
         for trial_id in trial_ids:
             study = self._study(self._storage.get_trial_number_from_id(trial_id), batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hpo.search.auto import AUTO, choose
+from hpo.search.auto import AUTO, choose, learns_from
 from hpo.search.encoding import Encoder
 from hpo.search.freeze_thaw import Settings
 from hpo.search.portfolio import Portfolio, first_points, shipped
@@ -12,15 +12,6 @@ from hpo.spec.space import Fixed
 from hpo.spec.study import StudySpec
 
 _NOTHING: Final = Portfolio("none", {}, ())
-
-
-def learns_from(spec: StudySpec) -> str:
-    """Returns where a study's first points come from.
-
-    Returns:
-        ``shipped``, ``database``, ``none``, or the name of another study.
-    """
-    return str(spec.sampler.options.get("learn_from", "shipped"))
 
 
 def settings_of(

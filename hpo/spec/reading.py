@@ -40,6 +40,7 @@ BUDGET: Final[Mapping[str, Kind]] = {
     "hours": Number(0, _LONGEST_HOURS, low_open=True),
     "trial_hours": Number(0, _LONGEST_HOURS, low_open=True),
     "target": Number(),
+    "patience": _COUNT,
 }
 VALIDATION: Final[Mapping[str, Kind]] = {
     "val_fraction": Number(0, 1, low_open=True, high_open=True),
@@ -195,8 +196,9 @@ def _check_metrics(values: Mapping[str, Any], findings: Findings) -> None:
         )
     if max(len(metrics), len(directions)) < 2:
         return
-    if "target" in values.get("budget", {}):
-        findings.add("goes with a single metric only", "budget", "target")
+    for name in ("target", "patience"):
+        if name in values.get("budget", {}):
+            findings.add("goes with a single metric only", "budget", name)
 
 
 def _check_grid(draft: Draft, findings: Findings) -> None:

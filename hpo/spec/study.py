@@ -40,6 +40,7 @@ class Budget(_Section):
         hours: Hours since the study began, by the clock on the wall.
         trial_hours: Most hours that one trial trains; one that takes longer fails.
         target: Value of the metric that is good enough.
+        patience: Trials in a row that may be no better than the best; then no more begin.
     """
 
     trials: int | None = None
@@ -48,6 +49,7 @@ class Budget(_Section):
     hours: float | None = None
     trial_hours: float | None = None
     target: float | None = None
+    patience: int | None = None
 
     def __init__(self, **values: Any) -> None:
         findings = Findings(("budget",))

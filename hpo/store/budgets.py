@@ -22,6 +22,7 @@ class Limits:
         deadline_at: When the study ends, naive UTC by the database's clock.
         target: First objective's value that ends the study.
         trial_hours: Hours that one trial may train.
+        patience: Trials in a row that may be no better than the best.
     """
 
     n_trials: int | None
@@ -30,6 +31,7 @@ class Limits:
     deadline_at: datetime | None
     target: float | None
     trial_hours: float | None = None
+    patience: int | None = None
 
     def with_more_trials(self, n: int) -> Limits:
         """Returns the limits with room for ``n`` more trials, where trials are limited at all."""
@@ -46,6 +48,7 @@ def limits(budget: Budget, created_at: datetime) -> Limits:
         deadline_at=None if hours is None else created_at + timedelta(hours=hours),
         target=budget.target,
         trial_hours=budget.trial_hours,
+        patience=budget.patience,
     )
 
 
@@ -83,6 +86,7 @@ def grew(old: Budget, new: Budget) -> bool:
         (old.epochs, new.epochs),
         (old.total_epochs, new.total_epochs),
         (old.hours, new.hours),
+        (old.patience, new.patience),
     )
     more = any(before is not None and (now is None or now > before) for before, now in pairs)
     return more or (old.target is not None and new.target != old.target)

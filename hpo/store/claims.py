@@ -222,10 +222,13 @@ def _nothing_left(turn: Turn, wishes: Wishes | None) -> Claim:
     if turn.conn.execute(owned.limit(1)).scalar() is not None:
         # They may die and leave their trials, or stop early and give epochs back.
         return Claim((), exhausted=False, reason="waiting")
-    if wishes is not None and wishes.finished_at != turn.last_token:
+    reason = "budget"
+    if wishes is not None:
         left = candidates.epochs_left(turn)
         if left is None or left > 0:
-            return Claim((), exhausted=False, reason="waiting")
-    turn.finish_study("budget")
+            if wishes.finished_at != turn.last_token:
+                return Claim((), exhausted=False, reason="waiting")
+            reason = wishes.reason
+    turn.finish_study(reason)
     turn.end_free_trials()
-    return Claim((), exhausted=True, reason="budget")
+    return Claim((), exhausted=True, reason=reason)

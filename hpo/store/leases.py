@@ -67,11 +67,14 @@ class Wishes:
         first_stop: How far to train trials that somebody has enqueued.
         finished_at: ``Standing.last_token`` of the standing by which nothing is worth doing any
             more and nobody works; None where that is not so.
+        reason: Why the study ends then: budget, patience, or exhausted where every point of its
+            space was tried.
     """
 
     ordered: tuple[Wish, ...] = ()
     first_stop: int = 1
     finished_at: int | None = None
+    reason: str = "budget"
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,11 @@ class Renewal:
         held: The trials whose lease this worker has. Compare with what the worker held *before*
             it called: a trial claimed meanwhile may be missing here.
         trial_s: Seconds that one trial may train; None for any number.
+        patience: Trials in a row that may be no better than the best; None for any number.
     """
 
     state: str
     ending: str
     held: frozenset[int]
     trial_s: float | None = None
+    patience: int | None = None

@@ -137,7 +137,9 @@ class Ledger:
                 )
             held = conn.scalars(sa.select(lease.trial_id).where(lease.worker_id == worker_id))
             of_worker = (
-                sa.select(study.state, study.reason, study.deadline_at, study.trial_hours)
+                sa.select(
+                    study.state, study.reason, study.deadline_at, study.trial_hours, study.patience
+                )
                 .join(hpo_worker, hpo_worker.c.study_id == study.study_id)
                 .where(hpo_worker.c.worker_id == worker_id)
             )
@@ -148,7 +150,8 @@ class Ledger:
             ending = "deadline" if late and row.state == "active" else ""
             if row.state in ("stopped", "done"):
                 ending = "stopped" if row.state == "stopped" else row.reason or "done"
-            return Renewal(row.state, ending, frozenset(held), budgets.trial_s(row.trial_hours))
+            trial_s = budgets.trial_s(row.trial_hours)
+            return Renewal(row.state, ending, frozenset(held), trial_s, row.patience)
 
         return self._db.transaction(work)
 

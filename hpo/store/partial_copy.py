@@ -117,7 +117,7 @@ class PartialCopy:
         self._ids |= self._run_fenced(work)
 
     def write_rest(self, source: Side) -> None:
-        """Copies what belongs to the study: its attributes, workers, events and plans."""
+        """Copies what belongs to the study: attributes, workers, events, records of plans."""
         of_study = [(kind, copy_rows.of_study(source, kind)) for kind in OF_STUDY]
         workers = copy_rows.workers(source)
 

@@ -91,6 +91,10 @@ def test_show(run: Run, filled: Database) -> None:
     record = json.loads(run("show", "-f", "json").stdout)
     assert record["trials"]["finished"] == 5
     assert record["spec"]["space"]["optimizer"] == "sgd"
+    assert record["outlook"] is None
+    assert "outlook    more trials would likely gain " in run("show", "--outlook").stdout
+    record = json.loads(run("show", "--outlook", "-f", "json").stdout)
+    assert 0.0 <= record["outlook"]["chance"] <= 1.0
 
 
 def test_trials(run: Run, filled: Database) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
+from hpo.run import asking
 from hpo.spec.study import Budget
-from hpo.store import control, optuna_tables, queueing, studies
+from hpo.store import control, copying, optuna_tables, queueing, studies
 from hpo.store.database import Database
 from hpo.store.ledger import Claim, Lease, Ledger, Wish, Wishes
 from tests.integration import ledger_kit as kit
+from tests.integration.posts import post_at
 
 NEW = Wish(None, 0, 1)
 
@@ -255,3 +259,97 @@ def test_deleting_a_study_deletes_its_paused_trials(
     with database.read() as conn:
         n = conn.scalar(sa.select(sa.func.count()).select_from(optuna_tables.trials))
     assert n == 0
+
+
+def test_a_study_tells_why_it_ended(database: Database, study_id: int, worker_id: int) -> None:
+    ledger = Ledger(database)
+    pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
+    token = ledger.standing(study_id).last_token
+    last = Wishes((), 1, token, reason="exhausted")
+    assert ledger.claim(study_id, worker_id, 1, (), last).reason == "exhausted"
+    assert studies.load(database, "s").reason == "exhausted"
+
+
+def test_without_patience_nothing_new_begins_but_what_began_is_trained(
+    database: Database, tmp_path: Path
+) -> None:
+    study_id = kit.new_study(database, trials=9, patience=2)
+    post = post_at(database, "s", tmp_path)
+    post.patience, ledger = studies.load(database, "s").budget.patience, post.ledger
+    for value in (0.9, 0.5):
+        (lease,) = asking.claim(post, 1, ()).leases
+        ledger.settle([kit.outcome(lease, values=(value,))])
+    (left,) = asking.claim(post, 1, ()).leases
+    (last,) = asking.claim(post, 1, {left.trial_id}).leases
+    ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
+    (again,) = asking.claim(post, 1, ()).leases
+    assert again.trial_id == left.trial_id
+    assert asking.claim(post, 1, {again.trial_id}).reason == "waiting"
+    ledger.settle([kit.outcome(again, values=(0.7,))])
+    assert asking.claim(post, 1, ()).reason == "patience"
+    assert kit.states(database, study_id) == ["COMPLETE"] * 4
+    studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
+    assert ledger.renew(post.worker_id).patience == 5
+    assert studies.load(database, "s").state == "active"
+
+
+def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> None:
+    study_id = kit.new_study(database, hours=1.0)
+    worker_id, ledger = kit.new_worker(database, study_id), Ledger(database)
+    leases = claim(ledger, study_id, worker_id, NEW, NEW).leases
+    for lease, value in zip(leases, (0.25, 0.75), strict=True):
+        pause(ledger, lease, value)
+    kit.pass_time(database, 3700, [worker_id])
+    answer = claim(ledger, study_id, worker_id, Wish(leases[0].trial_id, 1, 3))
+    assert (answer.leases, answer.exhausted, answer.reason) == ((), True, "deadline")
+    assert kit.states(database, study_id) == ["PRUNED", "PRUNED"]
+    assert [kit.values_of(database, lease.trial_id) for lease in leases] == [[0.25], [0.75]]
+    assert kit.lease_rows(database, study_id) == []
+
+
+def test_a_budget_can_change_while_trials_are_paused(
+    database: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(database)
+    first, second = claim(ledger, study_id, worker_id, NEW, NEW).leases
+    pause(ledger, first)
+    pause(ledger, second)
+    studies.set_budget(database, study_id, Budget(trials=1, epochs=9))
+    assert ledger.standing(study_id).n_new == 0
+    (again,) = claim(ledger, study_id, worker_id, Wish(first.trial_id, 1, 5)).leases
+    assert (again.epoch, again.epoch_stop) == (1, 5)
+    pause(ledger, again)
+    assert finished(ledger, study_id, worker_id).reason == "budget"
+    studies.set_budget(database, study_id, Budget(trials=3, epochs=9))
+    assert studies.load(database, "s").state == "active"
+    (new,) = claim(ledger, study_id, worker_id, NEW).leases
+    assert (new.number, kit.states(database, study_id)[:2]) == (2, ["PRUNED", "PRUNED"])
+
+
+def test_a_failed_trial_is_retried_beside_paused_ones(
+    database: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(database)
+    paused, failed = claim(ledger, study_id, worker_id, NEW, NEW).leases
+    pause(ledger, paused)
+    ledger.settle([kit.outcome(failed, "failed", reason="user_code")])
+    assert list(queueing.retry(database, study_id, [1])) == [1]
+    (again,) = ledger.claim(study_id, worker_id, 1, (), Wishes((NEW,), 2)).leases
+    assert (again.number, again.epoch_stop, again.is_new) == (2, 2, False)
+    assert ledger.standing(study_id).places[paused.trial_id].is_held is False
+
+
+def test_paused_trials_go_on_in_a_copy(
+    database: Database, study_id: int, worker_id: int, tmp_path: Path
+) -> None:
+    ledger = Ledger(database)
+    pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0], 0.25)
+    other = Database.open(str(tmp_path / "copy.db"), create=True)
+    copying.copy(database, other, ("s", "s"), copying.Options(force=True))
+    there, ledger = studies.load(other, "s").study_id, Ledger(other)
+    (trial_id, place), *rest = ledger.standing(there).places.items()
+    assert (place.is_held, place.epoch, place.epoch_stop, rest) == (False, 1, 1, [])
+    here = kit.new_worker(other, there)
+    (again,) = claim(ledger, there, here, Wish(trial_id, 1, 3)).leases
+    assert (again.number, again.epoch, again.checkpoint) == (0, 1, "here")
+    other.dispose()

@@ -143,3 +143,21 @@ def test_best_number_is_that_of_a_complete_trial() -> None:
         trial_id = storage.create_new_trial(study_id)
         storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
     assert search.best_number() == 1
+
+
+def test_paused_trials_show_tpe_where_good_values_are() -> None:
+    study = _spec(sampler="tpe", space={"x": {"low": 0.0, "high": 1.0}})
+
+    def asked(counts: bool) -> float:
+        search, storage, study_id = _history(study)
+        ids = [storage.create_new_trial(study_id) for _ in range(40)]
+        points = {trial_id: {"x": i / 39} for i, trial_id in enumerate(ids)}
+        search.give(points)
+        for trial_id, point in points.items():
+            storage.set_trial_intermediate_value(trial_id, 3, 1.0 - abs(point["x"] - 0.2))
+        new = [storage.create_new_trial(study_id) for _ in range(20)]
+        drawn = search.ask(new, paused=ids if counts else ())
+        assert storage.get_trial(ids[0]).state == TrialState.RUNNING
+        return sum(abs(point["x"] - 0.2) for point in drawn) / len(drawn)
+
+    assert asked(counts=True) < 0.15 < asked(counts=False)
