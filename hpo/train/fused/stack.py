@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hpo.train.augmentation import Augmentation
 from hpo.train.boundary import user_code
 from hpo.train.checkpoint import Checkpoint, export
 from hpo.train.engine import EpochReport
@@ -206,10 +207,12 @@ class Stack:
         self._grads.zero_()
         blueprint.network.bind(blueprint.layout.views(self._grads))
         set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
+        keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device)
+        params = [m.params for m in training]
         return Course(
             part=part,
             orders=orders_of(n, seeds, epochs).to(blueprint.device),
-            keys=keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device),
+            keys=keys,
             bounds=batch_bounds(n, blueprint.batch_size)[:n_steps],
             weights=self._rows[WEIGHTS],
             named=self._weights(),
@@ -218,8 +221,9 @@ class Stack:
             state={name: self._rows[name] for name in (*self._state_names, "step")},
             columns=self._columns(training),
             network=blueprint.network,
-            loss=blueprint.loss([m.params for m in training]),
+            loss=blueprint.loss(params),
             optimizer=blueprint.optimizer,
+            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
             averages=self._averages(training),
         )
 
