@@ -25,6 +25,7 @@ name = "asha"                   # what stops bad trials early: asha, median, non
 # [validation]
 # val_fraction  = 0.2           # the trials are compared on these
 # test_fraction = 0.2           # and never see these
+# folds         = 5             # cross-validation in the place of val_fraction
 """
 
 _OBJECTIVE = """\

@@ -29,8 +29,8 @@ class Course:
     """The tensors that the steps of an epoch read and write; all are those of the stack.
 
     Attributes:
-        part: The training samples.
-        orders: Of the samples, by lane, of shape [K, N].
+        part: The training samples, of all folds.
+        orders: Of each lane's samples, of shape [K, N].
         keys: Of the noise, of shape [S, K].
         bounds: Begin and end of each batch.
         weights: Of shape [K, P].
@@ -90,7 +90,7 @@ class Course:
         losses = torch.stack([self.step(i) for i in range(len(self.bounds))])
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
-        means: list[float] = (sizes @ losses.cpu().double() / len(self.part)).tolist()
+        means: list[float] = (sizes @ losses.cpu().double() / sizes.sum()).tolist()
         return means
 
 
