@@ -308,3 +308,24 @@ def test_what_cannot_be_folded_is_told() -> None:
         ValidationSpec(folds=3, val_fraction=0.3)
     with pytest.raises(SpecError):
         ValidationSpec(folds=1)
+
+
+class OneColumnEach:
+    """A column for each value that the training rows have."""
+
+    def fit(self, x: Any, y: Any) -> None:
+        self.values = sorted(set(x[:, 0].tolist()))
+
+    def transform(self, x: Any) -> Any:
+        return (x == torch.tensor(self.values)).float()
+
+
+def test_a_value_that_a_fold_lacks_keeps_the_features_as_many() -> None:
+    x = (torch.arange(80) % 40).float().unsqueeze(1)
+    made = Data.split(x, torch.arange(80) % 2, preprocess=OneColumnEach()).folds(
+        ValidationSpec(folds=4)
+    )
+    (n_features,) = {splits.n_features for splits in made}
+    n_used = [int(splits.train.x.any(0).sum()) for splits in made]
+    assert min(n_used) < n_features
+    assert all(splits.train.x.sum(1).eq(1).all() for splits in made)
