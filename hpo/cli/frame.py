@@ -92,7 +92,7 @@ def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
     where = f"trial {best.number}"
     if best.best_epoch is not None and is_in_epochs(subject):
         where += f", epoch {best.best_epoch}"
-    head = f"{text.number(best.value)} ({where})"
+    head = f"{text.with_spread(best.value, best.user_attrs.get('spread'))} ({where})"
     params = [
         f"{name} {text.param(value)}"
         for name, value in best.params.items()

@@ -128,7 +128,8 @@ def _facts(page: Overview) -> dict[str, str]:
     if page.outlook is not None:
         facts["outlook"] = str(page.outlook)
     if page.best is not None:
-        facts["best"] = f"{text.number(page.best.value)} (trial {page.best.number})"
+        best, spread = page.best, page.best.user_attrs.get("spread")
+        facts["best"] = f"{text.with_spread(best.value, spread)} (trial {best.number})"
     if subject.created_at is not None:
         facts["created"] = text.ago(subject.created_at, page.now)
     return facts

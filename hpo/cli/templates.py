@@ -26,6 +26,7 @@ name = "auto"                   # what pauses or stops trials: auto, asha, bohb,
 # [validation]
 # val_fraction  = 0.2           # the trials are compared on these
 # test_fraction = 0.2           # and never see these
+# folds         = 5             # cross-validation in the place of val_fraction
 """
 
 _OBJECTIVE = """\

@@ -25,6 +25,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def with_spread(value: float | None, spread: float | None) -> str:
+    """Writes a mean with its standard deviation, where there is one: ``0.9833 ± 0.0042``."""
+    return number(value) if spread is None else f"{number(value)} ± {number(spread)}"
+
+
 def param(value: Any, digits: int = 3) -> str:
     """Writes the value of a parameter short enough to be read beside others."""
     if isinstance(value, float):

@@ -17,6 +17,7 @@ from hpo.run.stacking import Stacking
 from hpo.run.task_executor import TaskExecutor
 from hpo.store import events, stacks
 from hpo.store.events import Event
+from hpo.train.folds import with_parts
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sizing import MAX_LANES, Sizes
 from hpo.train.task import Task
@@ -42,17 +43,18 @@ def most_lanes(n_trials: int | None, device: str) -> int:
     return min(MAX_LANES, max(_LEAST, n_trials // share))
 
 
-def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExecutor:
+def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str) -> TaskExecutor:
     """Returns what runs a study's trials as lanes of stacks.
 
     Args:
         post: The study, its ledger and its search.
         task: The task; its ``setup`` was called.
-        splits: Its data.
+        folds: Its data, of each fold.
         device: As PyTorch names it.
     """
     spec = post.study.spec
     most = most_lanes(post.study.budget.trials, device)
+    n_parts = len(folds) * spec.validation.seeds
     here, line = hardware(device), post.line
 
     def remember(digest: str, n_lanes: int) -> None:
@@ -69,14 +71,16 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
         known=line.ask(lambda: stacks.known(post.db, here), {}),
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
-        most=most,
+        most=min(MAX_LANES, most * n_parts),
     )
-    engine = FusedEngine(task, splits, spec.metrics, spec.directions[0], device, sizes, tell)
-    n_train = len(splits.train)
+    direction = spec.directions[0]
+    engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
+    n_train = len(folds[0].train)
     run = run_length(spec.space, post.study.budget.trials, most)
     stacking = Stacking(Layout(task, n_train, spec.space), run)
     asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
-    return TaskExecutor(post, engine, asking)
+    whole = with_parts(engine, spec.validation, spec.metrics, direction)
+    return TaskExecutor(post, whole, asking)
 
 
 def hardware(device: str) -> str:

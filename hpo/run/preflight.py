@@ -187,7 +187,7 @@ def _load(
     task = resolve(reference, options, base_dir, Allow(allow))
     with user_code(f"the task {reference}"):
         task.setup()
-        return task, task.data().splits(validation)
+        return task, task.data().folds(validation)[0]
 
 
 def _metric_names(

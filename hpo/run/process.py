@@ -250,20 +250,22 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
     torch.set_num_threads(order.n_threads)
     task = resolve(spec.task, spec.task_options, base_dir, allow)
     task.setup()
-    return _task_executor(order, post, task, task.data().splits(spec.validation))
+    return _task_executor(order, post, task, task.data().folds(spec.validation))
 
 
-def _task_executor(order: WorkerOrder, post: Any, task: Any, splits: Any) -> Any:
+def _task_executor(order: WorkerOrder, post: Any, task: Any, folds: Any) -> Any:
     from hpo.run.lanes import fused_engine
     from hpo.run.planning import planning
     from hpo.run.task_executor import TaskExecutor
+    from hpo.train.folds import with_parts
     from hpo.train.solo import SoloEngine
 
     spec = post.study.spec
     if spec.engine != "solo" and order.device != "mps":
-        return fused_engine(post, task, splits, order.device)
-    engine = SoloEngine(task, splits, spec.metrics, spec.directions[0], order.device)
-    return TaskExecutor(post, engine, planning(post))
+        return fused_engine(post, task, folds, order.device)
+    engine = SoloEngine(task, folds, spec.metrics, spec.directions[0], order.device)
+    whole = with_parts(engine, spec.validation, spec.metrics, spec.directions[0])
+    return TaskExecutor(post, whole, planning(post))
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

@@ -18,6 +18,7 @@ from hpo.spec.params import Params
 from hpo.store.ledger import Claim, Lease, Outcome
 from hpo.store.stacks import Usage
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
+from hpo.train.folds import spread_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +133,7 @@ class TaskExecutor:
             self._forget(outcome.trial_id)
 
     def _lane(self, lease: Lease, params: Params) -> Lane:
-        post = self._post
-        epochs = post.study.spec.budget.epochs
+        post, epochs = self._post, self._post.study.spec.budget.epochs
         return Lane(
             key=lease.trial_id,
             params=params,
@@ -250,8 +250,9 @@ class TaskExecutor:
         for end in ends:
             if end.verdict.state == "complete":
                 with post.watch.over([self._leases[end.key]]):
-                    best_epoch, _ = self._engine.best(end.key)
-                    attrs = {**self._engine.test(end.key), "best_epoch": best_epoch}
+                    epoch, best = self._engine.best(end.key)
+                    spread = spread_of(best, post.study.spec.metrics[0])
+                    attrs = {**self._engine.test(end.key), "best_epoch": epoch, **spread}
                 model = post.artifacts.model(self._leases[end.key].number)
                 self._engine.export(end.key, model)
                 post.artifacts.share(model)

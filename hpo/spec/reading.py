@@ -33,6 +33,8 @@ _SEED: Final = Whole(0, 2**32 - 1)
 # A hundred years; a deadline further away is no date.
 _LONGEST_HOURS: Final = 876_600.0
 
+_MOST_PARTS: Final = 100
+
 BUDGET: Final[Mapping[str, Kind]] = {
     "trials": _COUNT,
     "epochs": _COUNT,
@@ -46,6 +48,8 @@ VALIDATION: Final[Mapping[str, Kind]] = {
     "val_fraction": Number(0, 1, low_open=True, high_open=True),
     "test_fraction": Number(0, 1, high_open=True),
     "seed": _SEED,
+    "folds": Whole(2, _MOST_PARTS),
+    "seeds": Whole(1, _MOST_PARTS),
 }
 PLAIN: Final[Mapping[str, Kind]] = {
     "name": StudyName(),
@@ -124,11 +128,13 @@ def read_budget(table: Any, findings: Findings) -> dict[str, Any]:
 
 
 def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
-    """Reads the fractions and the seed of the split."""
+    """Reads how data is split, and how often a trial is trained."""
     values = read_table(table, VALIDATION, findings)
     val, test = values.get("val_fraction", 0.2), values.get("test_fraction", 0.2)
     if val + test >= 1 and values:
         findings.add(f"val_fraction + test_fraction must be below 1; found {val:g} + {test:g}")
+    if "folds" in values and "val_fraction" in values:
+        findings.add("folds are validated on in turn; leave it out", "val_fraction")
     return values
 
 

@@ -113,11 +113,16 @@ class ValidationSpec(_Section):
         val_fraction: Share of all samples that the trials are compared on.
         test_fraction: Share that only the best trial sees, at the end; may be 0.
         seed: Seed of the split; the same for every trial.
+        folds: Into so many parts the samples are cut, each of which is validated on by a model that
+            was trained on the others; a trial's value is their mean. None for a single split.
+        seeds: So often a trial is trained, from other initial weights; its value is their mean.
     """
 
     val_fraction: float = 0.2
     test_fraction: float = 0.2
     seed: int = 0
+    folds: int | None = None
+    seeds: int = 1
 
     def __init__(self, **values: Any) -> None:
         findings = Findings(("validation",))

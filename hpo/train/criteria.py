@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from torch import Tensor
 
 from hpo.train.arrays import Kind
+from hpo.train.augmentation import n_axes
 from hpo.train.hyperparameters import Scope
 from hpo.train.losses import balanced_weights, loss_of
 from hpo.train.metrics import METRICS, measure
@@ -98,7 +99,8 @@ class Criterion:
 
 def scope_of(task: Task, splits: Splits) -> Scope:
     """Returns what of a task and its data decides which hyperparameters apply."""
-    return Scope(task.has_own("optimizer"), task.has_own("loss"), splits.kind)
+    axes = n_axes(splits.train.x)
+    return Scope(task.has_own("optimizer"), task.has_own("loss"), splits.kind, axes)
 
 
 def unsuitable(params: Mapping[str, Any], splits: Splits) -> str:

@@ -143,6 +143,16 @@ class Data:
         """
         return self.plan.splits(validation or ValidationSpec())
 
+    def folds(self, validation: ValidationSpec) -> tuple[Splits, ...]:
+        """Returns the data in the splits of each of the study's folds: one where it has none.
+
+        Raises:
+            TaskError: There are too few samples for so many folds, or they are split already.
+        """
+        if validation.folds is None:
+            return (self.splits(validation),)
+        return self.plan.folds(validation, validation.folds)
+
 
 def _read(
     pairs: list[Pair], kind: Kind | None, *, is_raw: bool = False

@@ -26,6 +26,7 @@ class Lane:
         checkpoint: File to go on from; None for a trial that begins.
         horizon: Epochs of a full trial, which schedules span; None for ``epoch_stop``. A
             checkpoint's own horizon goes before it, so that one trial keeps one schedule.
+        fold: Whose splits it trains and is measured on.
     """
 
     key: int
@@ -35,6 +36,7 @@ class Lane:
     epoch_stop: int
     checkpoint: Path | None = None
     horizon: int | None = None
+    fold: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,3 +147,22 @@ class Engine(Protocol):
 
     def remove(self, key: int) -> None:
         """Forgets a lane and frees its memory; nothing happens for an unknown key."""
+
+
+class PartEngine(Engine, Protocol):
+    """An engine whose lanes may be parts of trials: only all parts together tell what is best."""
+
+    def serve(self, n_parts: int) -> None:
+        """Makes room for the parts of a trial at least; each epoch waits for ``keep``.
+
+        Args:
+            n_parts: Lanes of a trial; none was added yet.
+        """
+
+    def keep(self, key: int, metrics: dict[str, float]) -> None:
+        """Takes the epoch that a lane has just reported for its best.
+
+        Args:
+            key: The lane.
+            metrics: Of the epoch.
+        """

@@ -13,6 +13,7 @@ from typing import Any, Final
 from hpo.errors import did_you_mean
 from hpo.spec.params import Params
 from hpo.train.arrays import Kind
+from hpo.train.augmentation import AUGMENTATIONS, names_for
 from hpo.train.averaging import AVERAGES
 from hpo.train.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.optimizers import OPTIMIZERS
@@ -20,6 +21,11 @@ from hpo.train.schedules import SCHEDULES
 from hpo.train.standard import HYPERPARAMETERS, By
 
 # The engine leaves these to the task.
+_SAMPLES: Final = {
+    1: "samples of numbers",
+    2: "samples of images or sequences",
+    3: "samples of images",
+}
 _FOR_TASKS: Final = ("dropout",)
 _FOR_OPTIMIZERS: Final = ("optimizer", "learning_rate", "weight_decay")
 
@@ -32,11 +38,13 @@ class Scope:
         own_optimizer: Whether the task brings its optimizer.
         own_loss: Whether the task brings its loss.
         kind: What is to be learnt; None where that is not known.
+        n_axes: Of one sample; 0 where that is not known, or values are no quantities.
     """
 
     own_optimizer: bool = False
     own_loss: bool = False
     kind: Kind | None = None
+    n_axes: int = 0
 
 
 ANYWHERE: Final = Scope()
@@ -59,6 +67,7 @@ def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ..
     names = ["batch_size", "schedule", "warmup_epochs", *(schedule.reads if schedule else ())]
     names += ["grad_clip", "l1", "patience", "averaging"]
     names += AVERAGES.get(_chosen("averaging", params), ())
+    names += names_for(scope.n_axes)
     if not scope.own_loss:
         names += _of_loss(params, scope.kind)
     if not scope.own_optimizer:
@@ -126,6 +135,8 @@ def readers(name: str) -> str:
     ]
     if name in _FOR_TASKS:
         return "tasks, and not by this one"
+    if name in AUGMENTATIONS:
+        return _SAMPLES[AUGMENTATIONS[name]]
     if name == "loss":
         return "tasks without a loss of their own"
     if name == "class_weights":

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_N_BITS: Final = 24
+N_BITS: Final = 24
 # Multipliers of MurmurHash3's finalizer (Appleby 2011), and an odd number near 2**32 / the golden
 # ratio to spread consecutive places.
 _SPREAD: Final = 0x9E3779B9
@@ -44,17 +44,26 @@ def keep_mask(key: Tensor | int, places: Tensor, threshold: Tensor) -> Tensor:
         places: ``places_of`` the number of elements, in the shape of one model's.
         threshold: ``threshold_of`` the rate, of the key's shape.
     """
+    return bits_of(key, places) >= threshold
+
+
+def bits_of(key: Tensor | int, places: Tensor) -> Tensor:
+    """Returns random bits, of which ``N_BITS`` may be set: a hash of key and place.
+
+    Args:
+        key: int32, a scalar or of a shape that broadcasts.
+        places: ``places_of``.
+    """
     bits = places ^ key
     # PyTorch shifts int32 with its sign. That costs the hash a bit, and none of those used below.
     bits = (bits ^ (bits >> 16)) * _signed(_FIRST)
     bits = (bits ^ (bits >> 13)) * _signed(_SECOND)
-    bits = (bits ^ (bits >> 16)) & ((1 << _N_BITS) - 1)
-    return bits >= threshold
+    return (bits ^ (bits >> 16)) & ((1 << N_BITS) - 1)
 
 
 def threshold_of(rate: float) -> int:
     """Returns what a hash of 24 bits must reach for its element to be kept."""
-    return round(rate * (1 << _N_BITS))
+    return round(rate * (1 << N_BITS))
 
 
 def places_of(n: int, device: torch.device) -> Tensor:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
 from hpo.train.arrays import Targets, as_features, take
 from hpo.train.boundary import user_code
+from hpo.train.folding import fold_by_order, fold_groups, fold_rows
 from hpo.train.parts import Part, Splits
-from hpo.train.splitting import Assignment, assign_by_order, assign_groups, assign_rows
+from hpo.train.splitting import Assignment, Rows, assign_by_order, assign_groups, assign_rows
 
 
 class Preprocess(Protocol):
@@ -36,6 +39,9 @@ class Plan(Protocol):
     def splits(self, validation: ValidationSpec) -> Splits:
         """Returns the data in splits; what the task leaves open is the study's to say."""
 
+    def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
+        """Returns the data in the splits of each fold."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ready:
@@ -46,6 +52,14 @@ class Ready:
     def splits(self, validation: ValidationSpec) -> Splits:
         """See ``Plan``."""
         return self.ready
+
+    def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
+        """See ``Plan``.
+
+        Raises:
+            TaskError: Always: nobody knows what may be mixed.
+        """
+        raise TaskError("the task's data is split already, so that it cannot be cut into folds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +99,32 @@ class Cut:
             return assign_groups(
                 self.groups, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
             )
-        y = targets.y
-        has_strata = self.stratify and targets.kind == "classification" and y.dim() == 1
         return assign_rows(
-            len(y),
+            len(targets.y),
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             seed=seed,
-            strata=y.numpy() if has_strata else None,
+            strata=self._strata(targets),
         )
+
+    def folds(self, targets: Targets, validation: ValidationSpec, n_folds: int) -> list[Assignment]:
+        """Assigns rows to the splits of each fold; the test rows are those of a single split.
+
+        Raises:
+            TaskError: There are too few rows.
+        """
+        whole = self.assign(targets, validation)
+        pool, seed = np.union1d(whole.train, whole.val), int(_first(self.seed, validation.seed))
+        if self.order is not None:
+            return fold_by_order(pool, whole.test, n_folds, self.order)
+        if self.groups is not None:
+            return fold_groups(pool, whole.test, n_folds, seed, self.groups)
+        return fold_rows(pool, whole.test, n_folds, seed, self._strata(targets))
+
+    def _strata(self, targets: Targets) -> Any:
+        y = targets.y
+        is_one_each = targets.kind == "classification" and y.dim() == 1
+        return y.numpy() if self.stratify and is_one_each else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +148,36 @@ class Cutting:
     def splits(self, validation: ValidationSpec) -> Splits:
         """See ``Plan``."""
         rows = self.cut.assign(self.targets, validation)
-        y = self.targets.y
+        self._fit(rows.train)
+        return self._splits(rows)
+
+    def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
+        """See ``Plan``.
+
+        Features are preprocessed by what each fold's own training rows tell. The targets of a
+        regression have one scale in all folds, that of all rows but the test rows: their metrics
+        are told in the same units.
+        """
+        found = []
+        for rows in (assigned := self.cut.folds(self.targets, validation, n_folds)):
+            self._fit(rows.train)
+            found.append(self._splits(rows))
+        if self.preprocess is None:
+            return tuple(found)
+        # A task may ask what was fitted for the number of features.
+        self._fit(np.union1d(assigned[-1].train, assigned[-1].val))
+        wholes = [self._splits(rows) for rows in assigned]
+        pairs = zip(found, wholes, strict=True)
+        return tuple(_with_targets_of(one, whole) for one, whole in pairs)
+
+    def _fit(self, rows: Rows) -> None:
         if self.preprocess is not None:
             with user_code("the preprocessing"):
-                y_train = y[torch.from_numpy(rows.train)].numpy()
-                self.preprocess.fit(take(self.x, rows.train), y_train)
+                y_train = self.targets.y[torch.from_numpy(rows)].numpy()
+                self.preprocess.fit(take(self.x, rows), y_train)
+
+    def _splits(self, rows: Assignment) -> Splits:
+        y = self.targets.y
         train, val, cut_off = (
             self._part(take(self.x, part), y[torch.from_numpy(part)]) if len(part) else None
             for part in (rows.train, rows.val, rows.test)
@@ -141,6 +197,34 @@ class Cutting:
                 y = torch.as_tensor(transform_target(y.numpy()), dtype=torch.float32)
         require_same_length(len(features), len(y))
         return Part(features, y)
+
+
+def _with_targets_of(splits: Splits, whole: Splits) -> Splits:
+    """Returns splits with others' targets, and features as wide as theirs.
+
+    A category that a fold's training rows lack has no column there: one of zeros stands in.
+
+    Raises:
+        TaskError: The features are no rows of numbers, or there are more of them.
+    """
+
+    def part(own: Part | None, other: Part | None) -> Part | None:
+        if own is None or other is None:
+            return None
+        shape, wanted = own.x.shape[1:], other.x.shape[1:]
+        if shape == wanted:
+            return Part(own.x, other.y)
+        if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:
+            raise TaskError(
+                f"preprocessing gives features of shape {list(shape)} in a fold, and of "
+                f"{list(wanted)} for all rows; it must give as many in each"
+            )
+        return Part(functional.pad(own.x, (0, wanted[0] - shape[0])), other.y)
+
+    train, val = part(splits.train, whole.train), part(splits.val, whole.val)
+    assert train is not None
+    assert val is not None
+    return replace(splits, train=train, val=val, test=part(splits.test, whole.test))
 
 
 def require_same_length(n_x: int, n_y: int) -> None:

@@ -33,11 +33,13 @@ class Score:
         metric: As it is reported: ``val_accuracy``.
         direction: ``maximize`` or ``minimize``.
         others: Further metrics of the study.
+        keeps: Whether it says which epoch is best; else somebody else does.
     """
 
     metric: str
     direction: str
     others: tuple[str, ...] = ()
+    keeps: bool = True
 
     @classmethod
     def of(cls, metrics: str | tuple[str, ...], direction: str) -> Score:
@@ -65,6 +67,8 @@ class Score:
 
     def is_better(self, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Tells whether an epoch is better than the best before; anything is better than none."""
+        if not self.keeps:
+            return False
         sign = 1.0 if self.direction == "maximize" else -1.0
         gain = sign * (metrics[self.metric] - best.get(self.metric, math.nan))
         # Not `gain > 0`: the first epoch is compared with NaN.

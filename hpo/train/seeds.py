@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose: TypeAlias = Literal["weights", "order", "noise"]
+Purpose: TypeAlias = Literal["weights", "order", "noise", "mixup", "part"]
 # Numbers, and not places in a list, because a change of them would change every study.
-_PURPOSES: Final[dict[Purpose, int]] = {"weights": 1, "order": 2, "noise": 3}
+_PURPOSES: Final[dict[Purpose, int]] = {"weights": 1, "order": 2, "noise": 3, "mixup": 4, "part": 5}
 
 
 def derive(seed: int, purpose: Purpose, epoch: int = 0) -> int:

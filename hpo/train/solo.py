@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hpo.train.checkpoint import Best, Checkpoint, Last
 from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
+from hpo.train.parts import Folds, Splits
 from hpo.train.resuming import resume
 from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive, seeded
@@ -23,7 +25,7 @@ from hpo.train.task import Task
 from hpo.train.training import Training, begin
 
 if TYPE_CHECKING:
-    from hpo.train.data import Part, Splits
+    from hpo.train.data import Part
 
 
 class _Solo:
@@ -48,7 +50,7 @@ class SoloEngine:
 
     Args:
         task: The task; its ``setup`` was called.
-        splits: Its data, moved to the device once.
+        splits: Its data, moved to the device once; of each fold where there are several.
         metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
             which that is the first.
         direction: ``maximize`` or ``minimize``.
@@ -56,21 +58,21 @@ class SoloEngine:
     """
 
     name = "solo"
-    capacity = 1
 
     def __init__(
         self,
         task: Task,
-        splits: Splits,
+        splits: Splits | Sequence[Splits],
         metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
     ) -> None:
         self._task = task
         self._device = torch.device(device)
-        self._splits = splits.to(self._device)
+        self._folds = Folds(splits, self._device)
+        self.capacity = 1
         self._score = Score.of(metric, direction)
-        self._criterion = Criterion.of(task, self._splits, self._score.metrics)
+        self._criterion = Criterion.of(task, self._folds[0], self._score.metrics)
         self._lanes: dict[int, _Solo] = {}
         self.lane_epochs = 0
 
@@ -117,7 +119,8 @@ class SoloEngine:
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
-        solo, test = self._lanes[key], self._splits.test
+        solo = self._lanes[key]
+        test = self._folds[solo.lane.fold].test
         if test is None or not solo.best.epoch:
             return {}
         model = solo.training.model
@@ -133,6 +136,17 @@ class SoloEngine:
         """See ``Engine``."""
         best = self._lanes[key].best
         return best.epoch, dict(best.metrics)
+
+    def serve(self, n_parts: int) -> None:
+        """See ``PartEngine``."""
+        self.capacity = n_parts
+        self._score = replace(self._score, keeps=False)
+
+    def keep(self, key: int, metrics: dict[str, float]) -> None:
+        """See ``PartEngine``."""
+        training = self._lanes[key].training
+        weights = files.to_cpu({**training.model.state_dict(), **training.average})
+        self._lanes[key].best = Best(training.epoch, metrics, weights)
 
     def export(self, key: int, path: Path) -> None:
         """See ``Engine``."""
@@ -159,7 +173,9 @@ class SoloEngine:
         return resume(lane, load)
 
     def _build(self, lane: Lane, horizon: int) -> Training:
-        return begin(self._task, self._splits, lane.params, lane.seed, horizon, self._device)
+        return begin(
+            self._task, self._folds[lane.fold], lane.params, lane.seed, horizon, self._device
+        )
 
     def _advance(self, solo: _Solo) -> EpochReport:
         training = solo.training
@@ -167,10 +183,11 @@ class SoloEngine:
             key, is_over = solo.lane.key, solo.is_spent
             return EpochReport(key, training.epoch, **asdict(solo.last), is_spent=is_over)
         number, began_at = training.epoch + 1, time.perf_counter()
+        n_train = len(self._folds[solo.lane.fold].train)
         measured = attempt(lambda: self._train_and_evaluate(solo))
         metrics = {} if isinstance(measured, Failure) else measured
         seconds = time.perf_counter() - began_at
-        last = Last(metrics, training.learning_rate, seconds, len(self._splits.train) / seconds)
+        last = Last(metrics, training.learning_rate, seconds, n_train / seconds)
         failure = measured if isinstance(measured, Failure) else self._score.judge(metrics, number)
         if failure is None:
             solo.last = last
@@ -181,13 +198,13 @@ class SoloEngine:
         )
 
     def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
-        training = solo.training
+        training, splits = solo.training, self._folds[solo.lane.fold]
         with self._seeded(solo):
-            train_loss = training.train_epoch(self._splits.train)
+            train_loss = training.train_epoch(splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
             with training.averaged():
-                measured = self._evaluate(solo, self._splits.val, "val")
+                measured = self._evaluate(solo, splits.val, "val")
         return {"train_loss": train_loss, **measured}
 
     def _evaluate(self, solo: _Solo, part: Part, prefix: str) -> dict[str, float]:
@@ -196,9 +213,7 @@ class SoloEngine:
 
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
         if self._score.is_better(metrics, solo.best.metrics):
-            training = solo.training
-            weights = files.to_cpu({**training.model.state_dict(), **training.average})
-            solo.best = Best(training.epoch, metrics, weights)
+            self.keep(solo.lane.key, metrics)
 
     def _seeded(self, solo: _Solo) -> Any:
         training = solo.training

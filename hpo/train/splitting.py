@@ -84,7 +84,7 @@ def assign_by_order(order: Any, *, val_fraction: float, test_fraction: float) ->
     Raises:
         TaskError: The fractions leave nothing to train on, or too few values differ.
     """
-    values = _column("order", order)
+    values = as_column("order", order)
     n_val, n_test = _sizes(len(values), val_fraction, test_fraction)
     rows = np.argsort(values, kind="stable")
     # A split may begin where a value is another than that before it.
@@ -98,9 +98,9 @@ def assign_by_order(order: Any, *, val_fraction: float, test_fraction: float) ->
     test_start = len(rows)
     if test_fraction:
         # One start is left for the validation rows.
-        test_start = _nearest(starts[1:], test_start - n_test)
+        test_start = nearest(starts[1:], test_start - n_test)
         starts = starts[starts < test_start]
-    val_start = _nearest(starts, test_start - n_val)
+    val_start = nearest(starts, test_start - n_val)
     parts = rows[:val_start], rows[val_start:test_start], rows[test_start:]
     return Assignment(*map(np.sort, parts))
 
@@ -121,7 +121,7 @@ def assign_groups(
     Raises:
         TaskError: The fractions leave nothing to train on, or there are too few groups.
     """
-    values = _column("groups", groups)
+    values = as_column("groups", groups)
     _sizes(len(values), val_fraction, test_fraction)
     _, group_of_row, sizes = np.unique(values, return_inverse=True, return_counts=True)
     shares = {"train": 1 - val_fraction - test_fraction, "val": val_fraction}
@@ -155,11 +155,17 @@ def _sizes(n: int, val_fraction: float, test_fraction: float) -> tuple[int, int]
     return min(max(1, round(n * val_fraction)), n - n_test - 1), n_test
 
 
-def _nearest(starts: NDArray[np.int64], wanted: int) -> int:
+def nearest(starts: NDArray[np.int64], wanted: int) -> int:
+    """Returns the start that is closest to the wanted one."""
     return int(starts[np.argmin(np.abs(starts - wanted))])
 
 
-def _column(name: str, values: Any) -> NDArray[Any]:
+def as_column(name: str, values: Any) -> NDArray[Any]:
+    """Returns one value a row, of shape [N]; dates as text that sorts.
+
+    Raises:
+        TaskError: There are more values a row, or some are missing.
+    """
     column = np.asarray(values)
     if column.ndim != 1:
         raise TaskError(f"{name} must be one value a row; found the shape {list(column.shape)}")

@@ -158,6 +158,21 @@ HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
     "swa_start": Hyper(
         10, _whole(1), "a whole number from 1", "Epoch from whose end on weights are averaged."
     ),
+    "augment_shift": Hyper(
+        0.0, _BELOW_ONE, "from 0 to below 1", "Largest shift of a sample, as a share of its size."
+    ),
+    "augment_flip": Hyper(
+        0.0, _number(lambda v: 0 <= v <= 1), "from 0 to 1", "Probability that an image is mirrored."
+    ),
+    "augment_cutout": Hyper(
+        0.0, _BELOW_ONE, "from 0 to below 1", "Side of a square set to 0, as a share of the size."
+    ),
+    "augment_noise": Hyper(
+        0.0, _NOT_NEGATIVE, "at least 0", "Standard deviation of noise that is added to samples."
+    ),
+    "mixup": Hyper(
+        0.0, _NOT_NEGATIVE, "at least 0", "Alpha of the mixture of two samples; 0 mixes none."
+    ),
     "label_smoothing": Hyper(
         0.0, _BELOW_ONE, "from 0 to below 1", "Share of a target spread over all classes."
     ),

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hpo.errors import TaskError
 from hpo.spec.params import Params
 from hpo.train import optimizers
+from hpo.train.augmentation import Augmentation, partners
 from hpo.train.averaging import averages, mix_in, shares
 from hpo.train.checkpoint import CheckpointError
 from hpo.train.criteria import Criterion, scope_of, unsuitable
@@ -85,31 +88,36 @@ class Training:
         order = sample_order(len(part), self.seed, self.epoch)
         order = order.to(part.y.device, non_blocking=True)
         bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
-        keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds)).tolist()
+        keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds))
+        augmentation = self._augmentation(part, keys)
         mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
         losses = []
-        for i, (key, (begin, end)) in enumerate(zip(keys, bounds, strict=True)):
+        for i, (key, (begin, end)) in enumerate(zip(keys.tolist(), bounds, strict=True)):
             rows = order[begin:end]
             self.noise.begin(key)
-            losses.append(self.step(part.x[rows], part.y[rows]))
+            losses.append(self.step(part.x[rows], part.y[rows], augmentation, i))
             self._mix(mixed[i % len(mixed)])
         self.epoch += 1
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in bounds], dtype=torch.float64)
         return float(torch.stack(losses).cpu().double() @ sizes / len(part))
 
-    def step(self, x: Tensor, y: Tensor) -> Tensor:
+    def step(
+        self, x: Tensor, y: Tensor, augmentation: Augmentation | None = None, i: int = 0
+    ) -> Tensor:
         """Takes one step of the optimizer.
 
         Args:
             x: Inputs of shape [B, ...].
             y: Targets of shape [B, ...].
+            augmentation: Of the epoch.
+            i: Number of the step in the epoch.
 
         Returns:
             The loss before the step, a scalar on the device.
         """
         params = self.params
-        loss = self.loss(self.model(x), y)
+        loss = self._loss(x, y, augmentation, i)
         # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
         for parameter in self._trained:
             parameter.grad = None
@@ -120,6 +128,19 @@ class Training:
             optimizers.clip_gradients(self._trained, params["grad_clip"])
         self.optimizer.step()
         return loss.detach()
+
+    def _loss(self, x: Tensor, y: Tensor, augmentation: Augmentation | None, i: int) -> Tensor:
+        if augmentation is None:
+            return self.loss(self.model(x), y)
+        outputs = self.model(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
+        if augmentation.shares is None:
+            return self.loss(outputs, y)
+        share, other = augmentation.shares[i, 0], partners(y.unsqueeze(0)).squeeze(0)
+        return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)
+
+    def _augmentation(self, part: Part, keys: NDArray[np.int32]) -> Augmentation | None:
+        column = torch.from_numpy(keys).unsqueeze(1).to(part.x.device)
+        return Augmentation.of([self.params], [self.seed], [self.epoch], column, part.x)
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -310,3 +311,16 @@ def test_patience_completes_trials_early(shell: Shell, pruner: str) -> None:
     assert all(lowest == pytest.approx(value) for lowest, value, _ in best)
     # One with a small learning rate may well get better until the end.
     assert min(epochs for _, _, epochs in best) < 30
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_the_value_of_a_trial_is_the_mean_over_folds(shell: Shell, engine: str) -> None:
+    text = f'engine = "{engine}"\n' + STUDY.format(trials=4, epochs=3)
+    shell.write("small.toml", f"{text}\n[validation]\nfolds = 3\nseeds = 2\n")
+    shell.hpo("run", "small.toml", "--workers", "2")
+    _assert_whole(shell, 4)
+    _assert_curves_are_whole(shell, 3)
+    assert re.search(r"best +0\.\d+ ± 0\.\d+ \(trial \d\)", shell.hpo("show", "small"))
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{shell.folder}/hpo.db")
+    assert 0 < study.best_trial.user_attrs["spread"] < 0.2
+    assert study.best_trial.user_attrs["test_accuracy"] > 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,11 @@ from torch.func import vmap
 
 from hpo.train.criteria import Criterion
 from hpo.train.evaluation import as_float, floats, rows_per_chunk
+from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.draws import Draws
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.member import Member
+from hpo.train.fused.networks import Values
 from hpo.train.seeds import derive, seeded
 
 if TYPE_CHECKING:
@@ -31,6 +34,31 @@ class Assessment:
     def __init__(self, criterion: Criterion) -> None:
         self._criterion = criterion
         self._is_mapped: bool | None = None
+
+    def validate(
+        self, blueprint: Blueprint, members: Sequence[Member], weights: Values, fixed: Values
+    ) -> list[dict[str, float]]:
+        """Measures lanes on the validation samples of their folds.
+
+        Args:
+            blueprint: Of their stack.
+            members: The lanes.
+            weights: Parameters of each, [K, ...] by name.
+            fixed: The rest of each.
+        """
+        found: dict[int, dict[str, float]] = {}
+        for fold in sorted({member.lane.fold for member in members}):
+            rows = [i for i, member in enumerate(members) if member.lane.fold == fold]
+            values = (weights, fixed)
+            if len(rows) < len(members):
+                index = torch.tensor(rows, device=blueprint.device)
+                values = (_select(weights, index), _select(fixed, index))
+            chosen = [members[i] for i in rows]
+            loss = blueprint.reported([member.params for member in chosen])
+            predict = partial(blueprint.network.predict, *values)
+            measured = self.evaluate(predict, blueprint.folds[fold].val, "val", chosen, loss)
+            found |= zip(rows, measured, strict=True)
+        return [found[i] for i in range(len(members))]
 
     def evaluate(
         self,
@@ -95,6 +123,10 @@ class Assessment:
         if math.isfinite(loss):
             measured = floats(self._criterion.metrics(outputs, y), prefix) | measured
         return measured
+
+
+def _select(values: Values, index: Tensor) -> Values:
+    return {name: tensor.index_select(0, index) for name, tensor in values.items()}
 
 
 def _apart(found: Mapping[str, Tensor], prefix: str) -> list[dict[str, float]]:

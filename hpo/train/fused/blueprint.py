@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,10 +13,8 @@ from hpo.train.criteria import Criterion
 from hpo.train.fused.layout import Layout
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
+from hpo.train.parts import Folds
 from hpo.train.scoring import Score
-
-if TYPE_CHECKING:
-    from hpo.train.data import Splits
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,13 @@ class Blueprint:
 
     Attributes:
         criterion: Loss and metrics.
-        splits: Its data, on the device.
+        folds: Their data, on the device.
+        n_train: Training samples of each member.
         score: What trials are compared by.
         model: The first member's, lifted, on the device: a stand-in for all.
         network: Its forward and backward pass.
         layout: Of its parameters.
-        loss: What members minimise, from their params.
+        loss: What members minimise, from their params and folds.
         reported: The loss that their epochs report, from their params.
         optimizer: Its name.
         batch_size: Samples a step.
@@ -39,12 +37,13 @@ class Blueprint:
     """
 
     criterion: Criterion
-    splits: Splits
+    folds: Folds
+    n_train: int
     score: Score
     model: nn.Module
     network: Network
     layout: Layout
-    loss: Callable[[Sequence[Params]], LaneLoss]
+    loss: Callable[[Sequence[Params], Sequence[int]], LaneLoss]
     reported: Callable[[Sequence[Params]], LaneLoss]
     optimizer: str
     batch_size: int
@@ -53,4 +52,4 @@ class Blueprint:
     @property
     def device(self) -> torch.device:
         """Where it trains."""
-        return self.splits.train.y.device
+        return self.folds.train.y.device

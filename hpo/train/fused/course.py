@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpo.train.augmentation import Augmentation
 from hpo.train.fused.averages import Averages
-from hpo.train.fused.loss import LaneLoss
+from hpo.train.fused.loss import LaneLoss, MixedLoss
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
 from hpo.train.noise import step_keys
@@ -28,8 +29,8 @@ class Course:
     """The tensors that the steps of an epoch read and write; all are those of the stack.
 
     Attributes:
-        part: The training samples.
-        orders: Of the samples, by lane, of shape [K, N].
+        part: The training samples, of all folds.
+        orders: Of each lane's samples, of shape [K, N].
         keys: Of the noise, of shape [S, K].
         bounds: Begin and end of each batch.
         weights: Of shape [K, P].
@@ -41,6 +42,7 @@ class Course:
         network: Forward and backward pass, bound to ``grads``.
         loss: Of outputs and targets.
         optimizer: Its name.
+        augmentation: Of the samples; None where no lane has any.
         averages: Of the weights; None where no lane is evaluated by them.
     """
 
@@ -57,6 +59,7 @@ class Course:
     network: Network
     loss: LaneLoss
     optimizer: str
+    augmentation: Augmentation | None = None
     averages: Averages | None = None
 
     def step(self, i: int) -> Tensor:
@@ -66,7 +69,12 @@ class Course:
         rows = self.orders[:, begin:end].reshape(-1)
         x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
         y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
-        losses = self.network.train(self.named, self.fixed, x, y, self.keys[i], self.loss)
+        loss, augmentation = self.loss, self.augmentation
+        if augmentation is not None:
+            x = augmentation.inputs(i, x)
+            if augmentation.shares is not None:
+                loss = MixedLoss(loss, augmentation.shares[i])
+        losses = self.network.train(self.named, self.fixed, x, y, self.keys[i], loss)
         self.state[_STEP].add_(1)
         add_penalties(self.weights, self.grads, self.columns)
         RULES[self.optimizer].update(self.weights, self.grads, self.state, self.columns)
@@ -82,7 +90,7 @@ class Course:
         losses = torch.stack([self.step(i) for i in range(len(self.bounds))])
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
-        means: list[float] = (sizes @ losses.cpu().double() / len(self.part)).tolist()
+        means: list[float] = (sizes @ losses.cpu().double() / sizes.sum()).tolist()
         return means
 
 

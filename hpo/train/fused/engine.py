@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,12 +17,14 @@ from hpo.train.boundary import attempt, is_out_of_memory
 from hpo.train.checkpoint import Checkpoint
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.homes import Homes
 from hpo.train.fused.member import Member, dropping_of, fresh_state, load_state
 from hpo.train.fused.planning import plan
 from hpo.train.fused.sizing import Sizes
 from hpo.train.fused.stack import Stack
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise
+from hpo.train.parts import Folds, Splits
 from hpo.train.resuming import resume
 from hpo.train.scoring import Score
 from hpo.train.signature import Signature, signature_of
@@ -33,19 +35,17 @@ from hpo.train.training import draw
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hpo.train.data import Splits
-
 logger = logging.getLogger(__name__)
 
 _N_KEPT: Final = 16
 
 
-class FusedEngine:
+class FusedEngine(Homes):
     """Trains lanes in stacks, and alone those that cannot be stacked; see ``Engine``.
 
     Args:
         task: The task; its ``setup`` was called.
-        splits: Its data, moved to the device once.
+        splits: Its data, moved to the device once; of each fold where there are several.
         metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
             which that is the first.
         direction: ``maximize`` or ``minimize``.
@@ -64,21 +64,21 @@ class FusedEngine:
     def __init__(
         self,
         task: Task,
-        splits: Splits,
+        splits: Splits | Sequence[Splits],
         metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
         sizes: Sizes | None = None,
         tell: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        super().__init__()
         self._task = task
         self._device = torch.device(device)
-        self._splits = splits.to(self._device)
+        self._folds = Folds(splits, self._device)
         self._score = Score.of(metric, direction)
         self._sizes = sizes or Sizes(self._device)
         self._stacks: dict[Signature, list[Stack]] = {}
         self._blueprints: dict[Signature, Blueprint] = {}
-        self._homes: dict[int, Stack | SoloEngine] = {}
         self._turns: list[Stack | SoloEngine] = []
         self._wanted = 1
         self._tell = tell
@@ -93,13 +93,15 @@ class FusedEngine:
 
     def add(self, lane: Lane) -> Failure | None:
         """See ``Engine``."""
-        if lane.key in self._homes or len(self._homes) >= self.capacity:
+        # Parts of trials come together: whoever serves them knows how many there is room for.
+        is_full = self._score.keeps and len(self._homes) >= self.capacity
+        if lane.key in self._homes or is_full:
             raise ValueError(f"the engine has no place for lane {lane.key}")
         drawn = attempt(lambda: self._draw(lane))
         if isinstance(drawn, Failure):
             return drawn
         params, model, noise, signature = drawn
-        blueprint = self._blueprint(params, model, noise, signature)
+        blueprint = self._blueprint(lane.fold, params, model, noise, signature)
         if blueprint is None:
             return self._add_alone(lane)
         member, state = self._member(lane, params, model, blueprint)
@@ -142,25 +144,9 @@ class FusedEngine:
                 return []
             return self._dissolve(home, error)
 
-    def epoch(self, key: int) -> int:
-        """See ``Engine``."""
-        return self._homes[key].epoch(key)
-
-    def save(self, key: int, path: Path) -> None:
-        """See ``Engine``."""
-        self._homes[key].save(key, path)
-
-    def test(self, key: int) -> dict[str, float]:
-        """See ``Engine``."""
-        return self._homes[key].test(key)
-
-    def best(self, key: int) -> tuple[int, dict[str, float]]:
-        """See ``Engine``."""
-        return self._homes[key].best(key)
-
-    def export(self, key: int, path: Path) -> None:
-        """See ``Engine``."""
-        self._homes[key].export(key, path)
+    def serve(self, n_parts: int) -> None:
+        """See ``PartEngine``."""
+        self._score = replace(self._score, keeps=False)
 
     def remove(self, key: int) -> None:
         """See ``Engine``."""
@@ -176,19 +162,24 @@ class FusedEngine:
                 self._drop(home)
 
     def _draw(self, lane: Lane) -> tuple[Params, nn.Module, Noise, Signature]:
-        params, model, noise = draw(self._task, self._splits, lane.params, lane.seed, self._device)
-        batch_size = n_per_batch(params["batch_size"], len(self._splits.train))
-        return params, model, noise, signature_of(model, params, batch_size)
+        splits = self._folds[lane.fold]
+        params, model, noise = draw(self._task, splits, lane.params, lane.seed, self._device)
+        batch_size = n_per_batch(params["batch_size"], len(splits.train))
+        signature = signature_of(model, params, batch_size)
+        if len(self._folds) > 1:
+            # Folds by groups or by order are of several sizes.
+            signature = replace(signature, settings=(signature.settings, len(splits.train)))
+        return params, model, noise, signature
 
     def _blueprint(
-        self, params: Params, model: nn.Module, noise: Noise, signature: Signature
+        self, fold: int, params: Params, model: nn.Module, noise: Noise, signature: Signature
     ) -> Blueprint | None:
         """Returns what a stack of a signature consists of; None for lanes that train alone."""
         if signature in self.alone:
             return None
         if signature not in self._blueprints:
             planned = attempt(
-                lambda: plan(self._task, self._splits, self._score, params, model, noise)
+                lambda: plan(self._task, self._folds, fold, self._score, params, model, noise)
             )
             if not isinstance(planned, Blueprint):
                 self._refuse(signature, planned)
@@ -240,7 +231,10 @@ class FusedEngine:
 
     def _add_alone(self, lane: Lane) -> Failure | None:
         score, device = self._score, str(self._device)
-        solo = SoloEngine(self._task, self._splits, score.metrics, score.direction, device)
+        folds = self._folds.splits
+        solo = SoloEngine(self._task, folds, score.metrics, score.direction, device)
+        if not score.keeps:
+            solo.serve(1)
         failure = solo.add(lane)
         if failure is None:
             self._wanted = 1

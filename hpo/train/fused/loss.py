@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from hpo.spec.params import Params
+from hpo.train.augmentation import partners
 from hpo.train.criteria import Criterion
 from hpo.train.losses import LOSSES
 
@@ -50,6 +51,31 @@ class MappedLoss:
             losses = self(leaf, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return losses.detach(), gradient
+
+
+class MixedLoss:
+    """The loss of mixup: that of a sample, and that of what it was mixed with, by their shares.
+
+    Args:
+        loss: Of samples as they are.
+        shares: Of each lane's samples in their mixtures, of shape [K].
+    """
+
+    def __init__(self, loss: LaneLoss, shares: Tensor) -> None:
+        self._loss, self._shares = loss, shares
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See ``LaneLoss``."""
+        own, other = self._loss(outputs, targets), self._loss(outputs, partners(targets))
+        return self._shares * own + (1 - self._shares) * other
+
+    def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``LaneLoss``."""
+        own, own_gradient = self._loss.with_gradient(outputs, targets)
+        other, other_gradient = self._loss.with_gradient(outputs, partners(targets))
+        column = self._shares.view(-1, *[1] * (outputs.dim() - 1))
+        gradient = column * own_gradient + (1 - column) * other_gradient
+        return self._shares * own + (1 - self._shares) * other, gradient
 
 
 class CrossEntropy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,12 @@ from hpo.train.fused.loss import LaneLoss, minimised, reported
 from hpo.train.fused.networks import Network, networks_of, set_active
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise, step_keys
+from hpo.train.parts import Folds
 from hpo.train.scoring import Score
 from hpo.train.seeds import seeded
 from hpo.train.signature import changed, describe, kept_params
 from hpo.train.task import Task
 from hpo.train.training import trainable
-
-if TYPE_CHECKING:
-    from hpo.train.data import Splits
 
 # Two lanes show what one would hide. Their gradients may differ from autograd's by rounding only.
 _N_LANES: Final = 2
@@ -69,13 +67,20 @@ class _Step:
 
 
 def plan(
-    task: Task, splits: Splits, score: Score, params: Params, model: nn.Module, noise: Noise
+    task: Task,
+    folds: Folds,
+    fold: int,
+    score: Score,
+    params: Params,
+    model: nn.Module,
+    noise: Noise,
 ) -> Blueprint | str:
     """Finds out by one step on a few samples how a model can be stacked.
 
     Args:
         task: The task.
-        splits: Its data, on the device.
+        folds: Its data, on the device.
+        fold: That of the trial.
         score: What trials are compared by.
         params: With defaults filled in.
         model: Lifted, on the device.
@@ -90,6 +95,7 @@ def plan(
     reason = _obstacle(task, model)
     if reason:
         return reason
+    splits = folds[fold]
     batch_size = n_per_batch(params["batch_size"], len(splits.train))
     x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
     trial = _Trial(model, noise, Layout(model), x, y)
@@ -97,13 +103,14 @@ def plan(
     expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
         return expected
-    make_loss = _loss_maker(criterion, splits)
-    network = _network(trial, make_loss([params] * _N_LANES), expected)
+    make_loss = _loss_maker(criterion, folds)
+    network = _network(trial, make_loss([params] * _N_LANES, [fold] * _N_LANES), expected)
     if isinstance(network, str):
         return network
     return Blueprint(
         criterion=criterion,
-        splits=splits,
+        folds=folds,
+        n_train=len(splits.train),
         score=score,
         model=model,
         network=network,
@@ -229,12 +236,13 @@ def _are_close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
 
 
-def _loss_maker(criterion: Criterion, splits: Splits) -> Callable[[Sequence[Params]], LaneLoss]:
-    y = splits.train.y
-
-    def make(params: Sequence[Params]) -> LaneLoss:
-        weights = [criterion.class_weights(one, y) for one in params]
-        return minimised(criterion, params, weights, y.device)
+def _loss_maker(
+    criterion: Criterion, folds: Folds
+) -> Callable[[Sequence[Params], Sequence[int]], LaneLoss]:
+    def make(params: Sequence[Params], of_folds: Sequence[int]) -> LaneLoss:
+        pairs = zip(params, of_folds, strict=True)
+        weights = [criterion.class_weights(one, folds[fold].train.y) for one, fold in pairs]
+        return minimised(criterion, params, weights, folds.train.y.device)
 
     return make
 

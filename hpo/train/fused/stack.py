@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hpo.train.augmentation import Augmentation
 from hpo.train.boundary import user_code
 from hpo.train.checkpoint import Checkpoint, export
 from hpo.train.engine import EpochReport
@@ -113,11 +114,12 @@ class Stack:
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
         member, blueprint = self.members[key], self._blueprint
-        if blueprint.splits.test is None or not member.best_epoch:
+        part = blueprint.folds[member.lane.fold].test
+        if part is None or not member.best_epoch:
             return {}
         seed = derive(member.lane.seed, "noise", member.epoch)
         with user_code("the task"), seeded(seed, blueprint.device):
-            model, part = self._best_model(key), blueprint.splits.test
+            model = self._best_model(key)
             return evaluate(blueprint.criterion, member.params, model, part, "test")
 
     def _best_model(self, key: int) -> nn.Module:
@@ -162,15 +164,8 @@ class Stack:
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
         losses = self.course().run()
-        network = self._blueprint.network
         weights, fixed = self._weights(self._source), self._fixed(self._source)
-        measured = self._assessment.evaluate(
-            lambda x: network.predict(weights, fixed, x),
-            self._blueprint.splits.val,
-            "val",
-            training,
-            self._blueprint.reported([member.params for member in training]),
-        )
+        measured = self._assessment.validate(self._blueprint, training, weights, fixed)
         seconds = time.perf_counter() - began_at
         metrics = [
             {"train_loss": loss, **(found if math.isfinite(loss) else {})}
@@ -181,9 +176,9 @@ class Stack:
             self._blueprint.score.judge(one, member.epoch + 1)
             for member, one in zip(training, metrics, strict=True)
         ]
-        blueprint, n_train = self._blueprint, len(self._blueprint.splits.train)
+        blueprint = self._blueprint
         found = [
-            member.close(one, failure, seconds, n_train, blueprint.score)
+            member.close(one, failure, seconds, blueprint.n_train, blueprint.score)
             for member, one, failure in zip(training, metrics, failures, strict=True)
         ]
         self._keep_best([member for member in training if member.best_epoch == member.epoch])
@@ -197,7 +192,7 @@ class Stack:
             n_steps: Leaves it at so many steps; None for all.
         """
         blueprint, training = self._blueprint, self._training()
-        part, n = blueprint.splits.train, len(blueprint.splits.train)
+        part, n = blueprint.folds.train, blueprint.n_train
         seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
         shape = (len(training), blueprint.layout.size)
         if self._grads.shape != shape:
@@ -206,10 +201,16 @@ class Stack:
         self._grads.zero_()
         blueprint.network.bind(blueprint.layout.views(self._grads))
         set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
+        keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device)
+        params, folds = [m.params for m in training], [m.lane.fold for m in training]
+        begins = torch.tensor([[blueprint.folds.begins[fold]] for fold in folds])
+        averages = None
+        if blueprint.averages:
+            averages = Averages.of(self._rows, best_names(blueprint.layout), training, len(keys))
         return Course(
             part=part,
-            orders=orders_of(n, seeds, epochs).to(blueprint.device),
-            keys=keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device),
+            orders=(orders_of(n, seeds, epochs) + begins).to(blueprint.device),
+            keys=keys,
             bounds=batch_bounds(n, blueprint.batch_size)[:n_steps],
             weights=self._rows[WEIGHTS],
             named=self._weights(),
@@ -218,9 +219,10 @@ class Stack:
             state={name: self._rows[name] for name in (*self._state_names, "step")},
             columns=self._columns(training),
             network=blueprint.network,
-            loss=blueprint.loss([m.params for m in training]),
+            loss=blueprint.loss(params, folds),
             optimizer=blueprint.optimizer,
-            averages=self._averages(training),
+            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
+            averages=averages,
         )
 
     def _keep_best(self, members: list[Member]) -> None:
@@ -231,6 +233,13 @@ class Stack:
             best = self._rows[BEST + name]
             evaluated = self._rows[self._source + name]
             best.index_copy_(0, index, evaluated.index_select(0, index))
+
+    def keep(self, key: int, metrics: dict[str, float]) -> None:
+        """See ``PartEngine``."""
+        member, state = self.members[key], self.state(key)
+        for name in best_names(self._blueprint.layout):
+            state[BEST + name].copy_(state[self._source + name])
+        member.best_epoch, member.best_metrics = member.epoch, metrics
 
     def park(self, members: Iterable[Member]) -> None:
         """Frees the rows of members that train no more, and keeps what they hold."""
@@ -276,13 +285,6 @@ class Stack:
     def _averaged(self) -> list[str]:
         names = best_names(self._blueprint.layout)
         return [AVERAGE + name for name in names] if self._blueprint.averages else []
-
-    def _averages(self, training: list[Member]) -> Averages | None:
-        blueprint = self._blueprint
-        if not blueprint.averages:
-            return None
-        n_steps = len(batch_bounds(len(blueprint.splits.train), blueprint.batch_size))
-        return Averages.of(self._rows, best_names(blueprint.layout), training, n_steps)
 
     def _weights(self, prefix: str = "") -> dict[str, Tensor]:
         return self._blueprint.layout.views(self._rows[prefix + WEIGHTS])

@@ -39,7 +39,7 @@ def test_every_standard_name_applies_somewhere() -> None:
     points = [{"optimizer": o, "schedule": s} for o in OPTIMIZERS for s in SCHEDULES]
     points += [{"loss": loss} for loss in LOSSES]
     points += [{"averaging": name} for name in AVERAGES]
-    names = {name for point in points for name in applied(point)}
+    names = {name for point in points for name in applied(point, Scope(n_axes=3))}
     assert names | {"dropout"} == standard_names()
 
 

@@ -1,0 +1,39 @@
+"""Where each lane of the fused engine trains, and what is asked there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo.train.fused.stack import Stack
+from hpo.train.solo import SoloEngine
+
+
+class Homes:
+    """Passes on what concerns one lane to the stack or the engine that has it; see ``Engine``."""
+
+    def __init__(self) -> None:
+        self._homes: dict[int, Stack | SoloEngine] = {}
+
+    def epoch(self, key: int) -> int:
+        """See ``Engine``."""
+        return self._homes[key].epoch(key)
+
+    def save(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        self._homes[key].save(key, path)
+
+    def test(self, key: int) -> dict[str, float]:
+        """See ``Engine``."""
+        return self._homes[key].test(key)
+
+    def best(self, key: int) -> tuple[int, dict[str, float]]:
+        """See ``Engine``."""
+        return self._homes[key].best(key)
+
+    def keep(self, key: int, metrics: dict[str, float]) -> None:
+        """See ``PartEngine``."""
+        self._homes[key].keep(key, metrics)
+
+    def export(self, key: int, path: Path) -> None:
+        """See ``Engine``."""
+        self._homes[key].export(key, path)
