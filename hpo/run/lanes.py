@@ -17,6 +17,7 @@ from hpo.run.task_executor import TaskExecutor
 from hpo.store import events, stacks
 from hpo.store.events import Event
 from hpo.train.fused.engine import FusedEngine
+from hpo.train.fused.sharing import sharing_for
 from hpo.train.fused.sizing import MAX_LANES, Sizes
 from hpo.train.task import Task
 
@@ -69,12 +70,13 @@ def fused_engine(post: Post, task: Task, splits: Splits, device: str) -> TaskExe
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
         most=most,
+        sharing=sharing_for(spec.space, len(splits.train), device),
     )
     engine = FusedEngine(task, splits, spec.metrics[0], spec.directions[0], device, sizes, tell)
     n_train = len(splits.train)
-    run = run_length(spec.space, post.study.budget.trials, most)
-    stacking = Stacking(task, n_train, spec.space, run)
-    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
+    run, shares = run_length(spec.space, post.study.budget.trials, most), engine.shares_batch_sizes
+    stacking = Stacking(task, n_train, spec.space, run, shares)
+    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most, shares)
     return TaskExecutor(post, engine, asking)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from hpo.run.asking import AWAY, claim
+from hpo.run.asking import AWAY, claim, relaxed
 from hpo.run.post import Post
 from hpo.search.auto import AUTO, choose
 from hpo.search.curves import Curves, State
@@ -41,9 +41,19 @@ class Stacking:
         n_train: Number of training samples.
         space: The study's.
         run: How many trials begin with a structure before another one is looked at.
+        shares: Tells of a point whether stacks of its structure take any batch size.
     """
 
-    def __init__(self, task: Task, n_train: int, space: SearchSpace, run: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        n_train: int,
+        space: SearchSpace,
+        run: int,
+        shares: Callable[[Params], bool] = lambda params: False,
+    ) -> None:
+        self._shares = shares
+        self._point: Mapping[str, Any] = {}
         self._task, self._n_train, self._space, self._run = task, n_train, space, run
         self._n_left = 0
         self._pinned: dict[str, Any] = {}
@@ -52,6 +62,8 @@ class Stacking:
     @property
     def required(self) -> Mapping[str, Any] | None:
         """Structural values of the trials that begin next; None where they are free."""
+        self._pinned = relaxed(self._pinned, self._point, self._shares)
+        self.names = tuple(sorted(self._pinned))
         return self._pinned if self._n_left > 0 else None
 
     def note(self, points: Sequence[Mapping[str, Any]]) -> None:
@@ -67,7 +79,7 @@ class Stacking:
         searched = {name for name in point if not isinstance(self._space[name], Fixed)}
         # Where every parameter is structural, trials that share them would all be the same one.
         self.names = tuple(sorted(names & searched)) if searched - names else ()
-        self._pinned = {name: point[name] for name in self.names}
+        self._pinned, self._point = {name: point[name] for name in self.names}, point
         self._n_left = self._run if self.names else 0
 
 
@@ -201,7 +213,8 @@ class Planning:
     def _structure(self) -> dict[str, Any]:
         if self._stacking is None:
             return {}
-        return {"structural": self._stacking.names, "structure": self._stacking.required}
+        required = self._stacking.required
+        return {"structural": self._stacking.names, "structure": required}
 
     def _points(self, leases: Sequence[Lease]) -> dict[int, dict[str, Any]]:
         """Returns the params of new trials, stored: the planned ones if the numbers are those."""

@@ -71,13 +71,23 @@ class Noise:
 
     def __init__(self) -> None:
         self.key: Tensor | int = 0
+        self._offset: Tensor | None = None
+        self._n_rows = 1
         self._n_calls = 0
         self._salts: list[int] = step_keys(0, 16).tolist()
         self._places: dict[tuple[int, torch.device], Tensor] = {}
 
-    def begin(self, key: Tensor | int) -> None:
-        """Starts a step: each layer that draws after it gets a mask of its own."""
+    def begin(self, key: Tensor | int, offset: Tensor | None = None, n_rows: int = 1) -> None:
+        """Starts a step: each layer that draws after it gets a mask of its own.
+
+        Args:
+            key: Of the step.
+            offset: Samples of the step that came before, int32 and of the key's shape; None where
+                it is taken at once.
+            n_rows: Samples that come now.
+        """
         self.key = key
+        self._offset, self._n_rows = offset, n_rows
         self._n_calls = 0
 
     def layer_key(self) -> Tensor | int:
@@ -94,6 +104,16 @@ class Noise:
         if found is None:
             found = self._places[n, device] = places_of(n, device)
         return found.view(shape)
+
+    def shift(self, shape: torch.Size) -> Tensor | None:
+        """Returns what to add to ``places`` of a shape [B, ...] that is a part of a step.
+
+        Its elements have the places that they would have in the whole of it, samples first.
+        """
+        if self._offset is None:
+            return None
+        per_row = shape.numel() // self._n_rows
+        return self._offset * _signed(per_row * _SPREAD & 0xFFFFFFFF)
 
 
 def mask_shape(shape: torch.Size) -> torch.Size:
@@ -134,7 +154,9 @@ class LaneDropout(nn.Module):
         if not self.is_active:
             return x
         shape = mask_shape(x.shape) if self.drops_features else x.shape
-        mask = keep_mask(key, self.noise.places(shape, x.device), self.threshold)
+        places, shift = self.noise.places(shape, x.device), self.noise.shift(shape)
+        places = places if shift is None else places + shift
+        mask = keep_mask(key, places, self.threshold)
         return x * (mask * self.scale).to(x.dtype)
 
     def extra_repr(self) -> str:

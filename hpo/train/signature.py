@@ -67,13 +67,16 @@ class _Same:
         return f"<{type(self._value).__qualname__}>"
 
 
-def signature_of(model: nn.Module, params: Mapping[str, Any], batch_size: int) -> Signature:
+def signature_of(
+    model: nn.Module, params: Mapping[str, Any], batch_size: int | tuple[int, ...]
+) -> Signature:
     """Describes a trial's model, whose dropout was lifted, on any device.
 
     Args:
         model: As the task built it.
         params: With defaults filled in.
-        batch_size: Samples a step; what lanes of one stack have in common.
+        batch_size: Samples a step, which lanes of one stack have in common, or all those that they
+            may have.
     """
     described: Hashable
     try:

@@ -32,8 +32,9 @@ class Blueprint:
         network: Its forward and backward pass.
         layout: Of its parameters.
         loss: From the members' params.
+        params: The first member's.
         optimizer: Its name.
-        batch_size: Samples a step.
+        batch_size: Samples that a lane computes with at once: its batch, or a part of that.
     """
 
     task: Task
@@ -43,6 +44,7 @@ class Blueprint:
     network: Network
     layout: Layout
     loss: Callable[[Sequence[Params]], LaneLoss]
+    params: Params
     optimizer: str
     batch_size: int
 
@@ -50,3 +52,7 @@ class Blueprint:
     def device(self) -> torch.device:
         """Where it trains."""
         return self.splits.train.y.device
+
+    def probe_loss(self, n_lanes: int) -> LaneLoss:
+        """Returns the loss of so many lanes like the first member."""
+        return self.loss([self.params] * n_lanes)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpo.train.fused.loss import LaneLoss
+from hpo.train.fused.microbatches import Accumulation
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
 from hpo.train.noise import step_keys
@@ -23,6 +24,33 @@ _STEP: Final = "step"
 
 
 @dataclass(frozen=True)
+class Feed:
+    """What is new in each step.
+
+    Attributes:
+        rows: Samples of each lane, of shape [K, B].
+        keys: Of the noise, of shape [K].
+        offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
+            are of one size.
+        shares: Of shape [K, 1].
+        begins: Of shape [K, 1].
+        ends: Of shape [K, 1].
+    """
+
+    rows: Tensor
+    keys: Tensor
+    offsets: Tensor | None = None
+    shares: Tensor | None = None
+    begins: Tensor | None = None
+    ends: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Returns those that there are, always in the same order."""
+        found = (self.rows, self.keys, self.offsets, self.shares, self.begins, self.ends)
+        return [tensor for tensor in found if tensor is not None]
+
+
+@dataclass(frozen=True)
 class Course:
     """The tensors that the steps of an epoch read and write; all are those of the stack.
 
@@ -30,7 +58,7 @@ class Course:
         part: The training samples.
         orders: Of the samples, by lane, of shape [K, N].
         keys: Of the noise, of shape [S, K].
-        bounds: Begin and end of each batch.
+        bounds: Begin and end of each batch, or of each micro-batch.
         weights: Of shape [K, P].
         named: The same by parameter.
         grads: Of shape [K, P]; each step overwrites them.
@@ -40,6 +68,8 @@ class Course:
         network: Forward and backward pass, bound to ``grads``.
         loss: Of outputs and targets.
         optimizer: Its name.
+        accumulation: How micro-batches add up; None where a step is a whole batch for each lane.
+        total: Of shape [K, P]: gradients of batches that are not complete yet.
     """
 
     part: Part
@@ -55,29 +85,86 @@ class Course:
     network: Network
     loss: LaneLoss
     optimizer: str
+    accumulation: Accumulation | None = None
+    total: Tensor | None = None
 
     def step(self, i: int) -> Tensor:
         """Takes one step; returns the losses before it, [K], on the device."""
+        return self.take(self.feed(i), updates=self.updates(i))
+
+    def feed(self, i: int) -> Feed:
+        """Returns what a step begins with."""
         begin, end = self.bounds[i]
-        n_lanes, n_rows = len(self.orders), end - begin
-        rows = self.orders[:, begin:end].reshape(-1)
+        rows, parts = self.orders[:, begin:end], self.accumulation
+        if parts is None:
+            return Feed(rows, self.keys[i])
+        return Feed(
+            rows, self.keys[i], parts.offsets[i], parts.shares[i], parts.begins[i], parts.ends[i]
+        )
+
+    def updates(self, i: int) -> bool:
+        """Tells whether a step changes any lane's weights."""
+        return self.accumulation is None or self.accumulation.updates[i]
+
+    def take(self, feed: Feed, *, updates: bool = True) -> Tensor:
+        """Computes a step, without a glance at any number on the device.
+
+        Args:
+            feed: What is new.
+            updates: Whether any lane's batch is complete with it.
+
+        Returns:
+            The losses, [K].
+        """
+        n_lanes, n_rows = feed.rows.shape
+        rows = feed.rows.reshape(-1)
         x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
         y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
-        losses = self.network.train(self.named, self.fixed, x, y, self.keys[i], self.loss)
+        losses = self.network.train(
+            self.named, self.fixed, x, y, feed.keys, self.loss, feed.offsets
+        )
+        if feed.ends is None:
+            self._update()
+        else:
+            self._accumulate(feed)
+            if updates:
+                self._update_where(feed.ends)
+        return losses
+
+    def _update(self) -> None:
         self.state[_STEP].add_(1)
         add_penalties(self.weights, self.grads, self.columns)
         RULES[self.optimizer].update(self.weights, self.grads, self.state, self.columns)
-        return losses
+
+    def _accumulate(self, feed: Feed) -> None:
+        assert self.total is not None
+        assert feed.begins is not None
+        assert feed.shares is not None
+        # Not a factor of 0: what a lane that failed has left may be no number.
+        self.total.masked_fill_(feed.begins, 0).addcmul_(self.grads, feed.shares)
+
+    def _update_where(self, ends: Tensor) -> None:
+        """Takes the step of some lanes; the others stay as they are."""
+        assert self.total is not None
+        self.grads.copy_(self.total)
+        changed = [self.weights, *self.state.values()]
+        before = [tensor.clone() for tensor in changed]
+        self._update()
+        for tensor, old in zip(changed, before, strict=True):
+            tensor.copy_(torch.where(ends.view(-1, *[1] * (tensor.dim() - 1)), tensor, old))
 
     def run(self) -> list[float]:
         """Takes all steps; returns each lane's loss: the mean over all samples.
 
         The device is not waited for before the end.
         """
-        losses = torch.stack([self.step(i) for i in range(len(self.bounds))])
+        return self.mean([self.step(i) for i in range(len(self.bounds))])
+
+    def mean(self, losses: list[Tensor]) -> list[float]:
+        """Returns each lane's mean over all samples, of the losses [K] of all steps."""
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
-        means: list[float] = (sizes @ losses.cpu().double() / len(self.part)).tolist()
+        means: list[float] = (sizes @ torch.stack(losses).cpu().double() / len(self.part)).tolist()
         return means
 
 

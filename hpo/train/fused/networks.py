@@ -25,7 +25,14 @@ class Network(Protocol):
     """
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """Returns the losses [K] of a batch, and leaves its gradients where ``bind`` said.
 
@@ -36,6 +43,8 @@ class Network(Protocol):
             y: Targets of shape [K, B, ...].
             keys: Of each lane's step, int32, of shape [K].
             loss: Of outputs and targets.
+            offsets: Samples of each lane's step that came before, int32, of shape [K]; None where
+                the batch is all of it.
         """
 
     def bind(self, grads: Values) -> None:
@@ -77,12 +86,19 @@ class Layered:
         self._grads = grads
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """See ``Network``."""
         values, tape = {**weights, **fixed}, list[Any]()
         with torch.no_grad():
-            self._noise.begin(keys)
+            self._noise.begin(keys, offsets, x.shape[1])
             for layer in self._layers:
                 x = layer.forward(x, values, tape)
             losses, d = loss.with_gradient(x, y)
@@ -115,21 +131,31 @@ class Mapped:
         self._call = Call(model, decomposes=decomposes)
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
-        self._train = vmap(self._forward, in_dims=(0, 0, 0, 0), randomness="different")
-        self._predict = vmap(self._forward, in_dims=(0, 0, None, None))
+        forward, kind = self._forward, "different"
+        self._train = vmap(forward, in_dims=(0, 0, 0, 0, None), randomness=kind)
+        self._train_part = vmap(forward, in_dims=(0, 0, 0, 0, 0), randomness=kind)
+        self._predict = vmap(self._forward, in_dims=(0, 0, None, None, None))
 
     def bind(self, grads: Values) -> None:
         """See ``Network``."""
         self._grads = grads
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """See ``Network``."""
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
         with torch.enable_grad(), batchable(has_lstm=self._has_lstm):
-            losses = loss(self._train(leaves, fixed, x, keys), y)
+            forward = self._train if offsets is None else self._train_part
+            losses = loss(forward(leaves, fixed, x, keys, offsets), y)
             # Lanes have nothing in common: the gradient of the sum is each one's own.
             found = torch.autograd.grad(losses.sum(), list(leaves.values()))
         torch._foreach_copy_([self._grads[name] for name in leaves], list(found))
@@ -140,12 +166,14 @@ class Mapped:
         self._model.eval()
         with torch.no_grad(), batchable(has_lstm=self._has_lstm):
             # A copy, because a layer that works in place would else write into the data.
-            outputs: Tensor = self._predict(weights, fixed, x.clone(), None)
+            outputs: Tensor = self._predict(weights, fixed, x.clone(), None, None)
         return outputs
 
-    def _forward(self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None) -> Any:
+    def _forward(
+        self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None
+    ) -> Any:
         if key is not None:
-            self._noise.begin(key)
+            self._noise.begin(key, offset, len(x))
         return self._call({**weights, **fixed}, x)
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from hpo.spec.params import Params
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.calling import Call
+from hpo.train.fused.closeness import are_close, repeated
 from hpo.train.fused.draws import Draws
 from hpo.train.fused.layout import Layout, fixed_tensors, own_names
 from hpo.train.fused.loss import CrossEntropy, LaneLoss, MappedLoss
 from hpo.train.fused.networks import Network, networks_of, set_active
-from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise, step_keys
 from hpo.train.scoring import Score
 from hpo.train.seeds import seeded
@@ -27,10 +27,8 @@ from hpo.train.training import loss_for, smooths, trainable
 if TYPE_CHECKING:
     from hpo.train.data import Splits
 
-# Two lanes show what one would hide. Their gradients may differ from autograd's by rounding only.
+# Two lanes show what one would hide.
 _N_LANES: Final = 2
-_RELATIVE: Final = 1e-3
-_ABSOLUTE: Final = 1e-5
 _KEY: Final = int(step_keys(1, 1)[0])
 
 
@@ -67,7 +65,13 @@ class _Step:
 
 
 def plan(
-    task: Task, splits: Splits, score: Score, params: Params, model: nn.Module, noise: Noise
+    task: Task,
+    splits: Splits,
+    score: Score,
+    params: Params,
+    model: nn.Module,
+    noise: Noise,
+    batch_size: int,
 ) -> Blueprint | str:
     """Finds out by one step on a few samples how a model can be stacked.
 
@@ -78,6 +82,7 @@ def plan(
         params: With defaults filled in.
         model: Lifted, on the device.
         noise: What its dropout draws from.
+        batch_size: Samples that a lane computes with at once.
 
     Returns:
         What a stack needs, or in words why such trials train alone.
@@ -88,7 +93,6 @@ def plan(
     reason = _obstacle(task, model)
     if reason:
         return reason
-    batch_size = n_per_batch(params["batch_size"], len(splits.train))
     x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
     trial = _Trial(model, noise, Layout(model), x, y)
     expected = _alone(trial, loss_for(task, splits, params))
@@ -106,6 +110,7 @@ def plan(
         network=network,
         layout=trial.layout,
         loss=make_loss,
+        params=params,
         optimizer=params["optimizer"],
         batch_size=batch_size,
     )
@@ -195,33 +200,23 @@ def _differs(trial: _Trial, network: Network, loss: LaneLoss, expected: _Step) -
     # Other lanes may drop where this one does not; with a rate of 0 it keeps all.
     set_active(model, lambda name: True)
     parameters = dict(model.named_parameters())
-    own = _repeated({slot.name: parameters[slot.name] for slot in layout.slots})
-    fixed = _repeated(fixed_tensors(model))
+    own = repeated({slot.name: parameters[slot.name] for slot in layout.slots}, _N_LANES)
+    fixed = repeated(fixed_tensors(model), _N_LANES)
     keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=trial.y.device)
     try:
         losses = network.train(own, fixed, *_both(trial), keys, loss)
-        network.predict(own, _repeated(fixed_tensors(model)), trial.x)
+        network.predict(own, repeated(fixed_tensors(model), _N_LANES), trial.x)
     except Exception as error:  # noqa: BLE001 - whatever it is, one model alone does not raise it
         # What follows the first sentence is advice for those who call vmap themselves.
         said = str(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
         return f"it cannot be stacked: {type(error).__name__}: {said}"
     found = torch.cat([losses.view(-1, 1), grads], dim=1)
-    if not _are_close(found, expected.gradients):
+    if not are_close(found, expected.gradients):
         return "stacked it computes other gradients than alone"
     for name, buffer in expected.buffers.items():
-        if not _are_close(fixed[name].double(), buffer.double()):
+        if not are_close(fixed[name].double(), buffer.double()):
             return f"stacked its buffer {name} gets other values than alone"
     return ""
-
-
-def _are_close(found: Tensor, expected: Tensor) -> bool:
-    """Tells whether all lanes of ``found`` [K, ...] are as expected [...]."""
-    if not expected.numel():
-        return True
-    # A lane whose first step diverges says nothing against its stack.
-    scale = 1 + float(expected.nan_to_num(0, 0, 0).abs().max())
-    expected = expected.expand_as(found)
-    return torch.allclose(found, expected, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
 
 
 def _loss_maker(task: Task, splits: Splits) -> Callable[[Sequence[Params]], LaneLoss]:
@@ -236,13 +231,7 @@ def _loss_maker(task: Task, splits: Splits) -> Callable[[Sequence[Params]], Lane
     return make
 
 
-def _repeated(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: t.detach().unsqueeze(0).repeat(_N_LANES, *[1] * t.dim()) for name, t in values.items()
-    }
-
-
 def _both(trial: _Trial) -> tuple[Tensor, Tensor]:
     """Returns inputs and targets for all lanes."""
-    shared = _repeated({"x": trial.x, "y": trial.y})
+    shared = repeated({"x": trial.x, "y": trial.y}, _N_LANES)
     return shared["x"], shared["y"]

@@ -17,7 +17,8 @@ from hpo.train.engine import EpochReport, Failure
 from hpo.train.evaluation import evaluate
 from hpo.train.fused.assessment import Assessment
 from hpo.train.fused.blueprint import Blueprint
-from hpo.train.fused.course import Course, keys_of, orders_of
+from hpo.train.fused.composing import Composer, fixed_of, weights_of
+from hpo.train.fused.course import Course
 from hpo.train.fused.member import (
     BEST,
     FIXED,
@@ -28,10 +29,9 @@ from hpo.train.fused.member import (
     optimizer_state,
     row_shapes,
 )
-from hpo.train.fused.networks import set_active
 from hpo.train.fused.rows import Rows
-from hpo.train.fused.updates import RULES, Columns, names_of
-from hpo.train.seeds import batch_bounds, derive, seeded
+from hpo.train.fused.updates import RULES
+from hpo.train.seeds import derive, seeded
 
 
 class Stack:
@@ -45,7 +45,7 @@ class Stack:
         self._blueprint = blueprint
         self._assessment = Assessment(blueprint.task)
         self._rows = Rows(row_shapes(blueprint.layout, blueprint.optimizer), blueprint.device)
-        self._grads = torch.empty(0)
+        self._composer = Composer(blueprint)
         self.members: dict[int, Member] = {}
 
     @property
@@ -75,7 +75,7 @@ class Stack:
     def trim(self) -> None:
         """Gives back the memory of free rows."""
         self._rows.trim()
-        self._grads = torch.empty(0)
+        self._composer.clear()
 
     def state(self, key: int) -> dict[str, Tensor]:
         """Returns a member's tensors by name; views where it is training."""
@@ -169,9 +169,10 @@ class Stack:
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
         losses = self.course().run()
-        network, weights = self._blueprint.network, self._weights()
+        network, layout = self._blueprint.network, self._blueprint.layout
+        weights, fixed = weights_of(self._rows, layout), fixed_of(self._rows, layout)
         measured = self._assessment.evaluate(
-            lambda x: network.predict(weights, self._fixed(), x),
+            lambda x: network.predict(weights, fixed, x),
             self._blueprint.splits.val,
             "val",
             [(member.lane.seed, member.epoch) for member in training],
@@ -200,31 +201,7 @@ class Stack:
         Args:
             n_steps: Leaves it at so many steps; None for all.
         """
-        blueprint, training = self._blueprint, self._training()
-        part, n = blueprint.splits.train, len(blueprint.splits.train)
-        seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
-        shape = (len(training), blueprint.layout.size)
-        if self._grads.shape != shape:
-            self._grads = torch.empty(shape, device=blueprint.device)
-        # The gaps between parameters too, where a lane that failed leaves NaN.
-        self._grads.zero_()
-        blueprint.network.bind(blueprint.layout.views(self._grads))
-        set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
-        return Course(
-            part=part,
-            orders=orders_of(n, seeds, epochs).to(blueprint.device),
-            keys=keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device),
-            bounds=batch_bounds(n, blueprint.batch_size)[:n_steps],
-            weights=self._rows[WEIGHTS],
-            named=self._weights(),
-            grads=self._grads,
-            fixed=self._fixed(),
-            state={name: self._rows[name] for name in (*self._state_names, "step")},
-            columns=self._columns(training),
-            network=blueprint.network,
-            loss=blueprint.loss([m.params for m in training]),
-            optimizer=blueprint.optimizer,
-        )
+        return self._composer.course(self._rows, self._training(), n_steps)
 
     def _close(
         self, member: Member, metrics: dict[str, float], failure: Failure | None, seconds: float
@@ -270,12 +247,6 @@ class Stack:
         found = [member for member in self.members.values() if member.row is not None]
         return sorted(found, key=lambda member: member.row or 0)
 
-    def _columns(self, training: list[Member]) -> Columns:
-        names = names_of(self._blueprint.optimizer)
-        columns = Columns([m.params for m in training], names, self._blueprint.device)
-        columns.set("learning_rate", [member.learning_rate for member in training])
-        return columns
-
     @property
     def _state_names(self) -> tuple[str, ...]:
         return RULES[self._blueprint.optimizer].state
@@ -283,9 +254,3 @@ class Stack:
     @property
     def _fixed_names(self) -> tuple[str, ...]:
         return tuple(FIXED + name for name in self._blueprint.layout.fixed)
-
-    def _weights(self) -> dict[str, Tensor]:
-        return self._blueprint.layout.views(self._rows[WEIGHTS])
-
-    def _fixed(self) -> dict[str, Tensor]:
-        return {name: self._rows[FIXED + name] for name in self._blueprint.layout.fixed}

@@ -1,0 +1,174 @@
+"""Trials before they have a place: their models, and the stacks that could take them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import nn
+
+from hpo.spec.params import Params
+from hpo.train.boundary import attempt
+from hpo.train.engine import Failure, Lane
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.microbatches import adds_up
+from hpo.train.fused.planning import plan
+from hpo.train.fused.sharing import Sharing
+from hpo.train.hyperparameters import n_per_batch
+from hpo.train.noise import Noise
+from hpo.train.scoring import Score
+from hpo.train.signature import Signature, signature_of
+from hpo.train.task import Task
+from hpo.train.training import draw
+
+if TYPE_CHECKING:
+    from hpo.train.data import Splits
+
+logger = logging.getLogger(__name__)
+
+_N_KEPT: Final = 16
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A trial's model before it has a place.
+
+    Attributes:
+        params: With defaults filled in.
+        model: Lifted, on the device, with its initial weights.
+        noise: What its dropout draws from.
+        signature: Of the stacks that could take it.
+        batch_size: Samples that a lane of theirs computes with at once.
+    """
+
+    params: Params
+    model: nn.Module
+    noise: Noise
+    signature: Signature
+    batch_size: int
+
+
+class Drafts:
+    """Draws models, and keeps what stacks of a signature consist of.
+
+    Args:
+        task: The task.
+        splits: Its data, on the device.
+        score: What trials are compared by.
+        device: Where they train.
+        sharing: Batch sizes that one stack may have.
+        tell: Called with the reason when trials of a signature turn out to train alone.
+
+    Attributes:
+        alone: By signature, why its trials are not stacked.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        splits: Splits,
+        score: Score,
+        device: torch.device,
+        sharing: Sharing,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._task, self._splits, self._score, self._device = task, splits, score, device
+        self._sharing, self._tell = sharing, tell
+        self._blueprints: dict[Signature, Blueprint] = {}
+        self._apart: set[Signature] = set()
+        self.alone: dict[Signature, str] = {}
+
+    def draw(self, lane: Lane) -> Draft:
+        """Builds a trial's model.
+
+        Raises:
+            Exception: Whatever the task raises; ``TaskError`` for impossible params.
+        """
+        params, model, noise = draw(self._task, self._splits, lane.params, lane.seed, self._device)
+        size = n_per_batch(params["batch_size"], len(self._splits.train))
+        return Draft(params, model, noise, signature_of(model, params, size), size)
+
+    def shared(self, draft: Draft) -> Draft | None:
+        """Returns a draft for stacks of several batch sizes; None where they are not possible."""
+        sharing = self._sharing
+        if not sharing.takes(draft.batch_size):
+            return None
+        signature = signature_of(draft.model, draft.params, sharing.batch_sizes)
+        if signature in self._apart:
+            return None
+        return replace(draft, signature=signature, batch_size=sharing.micro)
+
+    def separate(self, signature: Signature) -> None:
+        """Notes that batch sizes do not share stacks of a signature."""
+        self._apart.add(signature)
+        self._blueprints.pop(signature, None)
+
+    def blueprint(
+        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
+    ) -> Blueprint | None:
+        """Returns what a stack consists of; None for lanes that train alone.
+
+        Args:
+            draft: Of a trial.
+            stacks: Those that there are, by signature.
+        """
+        signature = draft.signature
+        if signature in self.alone:
+            return None
+        if signature not in self._blueprints:
+            planned = self._plan(draft)
+            if not isinstance(planned, Blueprint):
+                self.refuse(signature, planned)
+                return None
+            self._keep(signature, planned, stacks)
+        return self._blueprints[signature]
+
+    def shared_blueprint(
+        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
+    ) -> Blueprint | None:
+        """Returns the same for several batch sizes; None where micro-batches do not add up."""
+        signature = draft.signature
+        if signature not in self._blueprints:
+            planned = self._plan(draft)
+            adds = isinstance(planned, Blueprint) and attempt(lambda: adds_up(planned))
+            if not isinstance(planned, Blueprint) or adds is not True:
+                logger.info("%s: stacks of one batch size each", signature.digest())
+                self.separate(signature)
+                return None
+            self._keep(signature, planned, stacks)
+        return self._blueprints[signature]
+
+    def refuse(self, signature: Signature, why: str | Failure) -> None:
+        """Notes why trials of a signature train alone."""
+        text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
+        logger.info("%s trains lane by lane: %s", signature.digest(), text)
+        self.alone[signature] = text
+        self._tell(text)
+
+    def _plan(self, draft: Draft) -> Blueprint | Failure | str:
+        return attempt(
+            lambda: plan(
+                self._task,
+                self._splits,
+                self._score,
+                draft.params,
+                draft.model,
+                draft.noise,
+                draft.batch_size,
+            )
+        )
+
+    def _keep(
+        self,
+        signature: Signature,
+        blueprint: Blueprint,
+        stacks: Mapping[Signature, Collection[object]],
+    ) -> None:
+        self._blueprints[signature] = blueprint
+        # A study may have any number of signatures, and each blueprint holds a model.
+        idle = [other for other in self._blueprints if not stacks.get(other)]
+        for other in idle[:-_N_KEPT]:
+            del self._blueprints[other]
