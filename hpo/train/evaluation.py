@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
+from hpo.train.precision import cast, full
 from hpo.train.task import Task
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ _CHUNK_VALUES: Final = 2**24
 _MAX_ROWS: Final = 8192
 
 
-def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str, float]:
+def evaluate(
+    task: Task, model: nn.Module, part: Part, prefix: str, precision: str = "float32"
+) -> dict[str, float]:
     """Measures a model in evaluation mode, without gradients.
 
     Args:
@@ -29,6 +32,7 @@ def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str,
         model: On the device of the part; left in evaluation mode.
         part: The samples, at least one.
         prefix: ``val`` or ``test``: begins the metrics' names.
+        precision: Of the forward pass; see ``hpo.train.precision``.
 
     Returns:
         The loss, and the metrics unless the loss is not finite.
@@ -38,7 +42,7 @@ def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str,
     """
     model.eval()
     with torch.inference_mode():
-        outputs = predict(model, part.x)
+        outputs = predict(model, part.x, precision)
         loss = as_float("loss", task.loss(outputs, part.y))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
@@ -47,11 +51,13 @@ def evaluate(task: Task, model: nn.Module, part: Part, prefix: str) -> dict[str,
     return {f"{prefix}_loss": loss, **measured}
 
 
-def predict(model: nn.Module, x: Tensor) -> Tensor:
+def predict(model: nn.Module, x: Tensor, precision: str = "float32") -> Tensor:
     """Returns the outputs for all rows of ``x``, of shape [N, ...], chunk by chunk."""
     n_rows = rows_per_chunk(x)
-    # Copies, because a layer that works in place would else write into the data.
-    return torch.cat([model(chunk.clone()) for chunk in torch.split(x, n_rows)])
+    with cast(precision, x.device):
+        # Copies, because a layer that works in place would else write into the data.
+        chunks = [full(model(chunk.clone())) for chunk in torch.split(x, n_rows)]
+    return torch.cat(chunks)
 
 
 def rows_per_chunk(x: Tensor) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from hpo.errors import did_you_mean
 from hpo.spec.params import Params
 from hpo.train.optimizers import OPTIMIZERS
+from hpo.train.precision import PRECISIONS
 from hpo.train.schedules import SCHEDULES
 
 
@@ -90,6 +91,12 @@ HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
         'a whole number from 1 or "full"',
         "Samples a step; no more than there are; all of them with full.",
     ),
+    "precision": Hyper(
+        "float32",
+        lambda v: v in PRECISIONS,
+        ", ".join(PRECISIONS),
+        "How exactly the model computes; weights and optimizer are float32.",
+    ),
     "momentum": Hyper(
         _MOMENTUM,
         _BELOW_ONE,
@@ -157,7 +164,13 @@ def applied(
         smoothing: Whether the loss can smooth labels: not if it is the task's own.
     """
     schedule = SCHEDULES.get(_chosen("schedule", params))
-    names = ["batch_size", "schedule", "warmup_epochs", *(schedule.reads if schedule else ())]
+    names = [
+        "batch_size",
+        "precision",
+        "schedule",
+        "warmup_epochs",
+        *(schedule.reads if schedule else ()),
+    ]
     names += ["grad_clip", "l1"]
     if smoothing:
         names.append("label_smoothing")

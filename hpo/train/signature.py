@@ -40,7 +40,7 @@ class Signature:
 
     Attributes:
         model: The module tree, its plain attributes, and the tensors' shapes and types.
-        settings: Hyperparameters that change which kernels run: optimizer and batch size.
+        settings: Hyperparameters that change which kernels run: optimizer, batch size, precision.
     """
 
     model: Hashable
@@ -83,7 +83,8 @@ def signature_of(
         described = describe(model)
     except Exception:  # noqa: BLE001 - what cannot be looked into is equal to nothing else
         described = _Same(object())
-    return Signature(described, (params.get("optimizer"), params.get("loss"), batch_size))
+    settings = (params.get("optimizer"), params.get("loss"), batch_size, params.get("precision"))
+    return Signature(described, settings)
 
 
 def describe(model: nn.Module) -> Description:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +17,7 @@ from hpo.train.boundary import attempt, user_code
 from hpo.train.checkpoint import Best, Checkpoint, Last
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
+from hpo.train.precision import products
 from hpo.train.resuming import resume
 from hpo.train.scoring import Score
 from hpo.train.seeds import derive, seeded
@@ -34,6 +37,11 @@ class _Solo:
         self.best = best
         self.last = last
         self.is_failed = False
+
+    @property
+    def precision(self) -> str:
+        """See ``hpo.train.precision``."""
+        return str(self.training.params["precision"])
 
 
 class SoloEngine:
@@ -109,8 +117,8 @@ class SoloEngine:
         current = files.to_cpu(model.state_dict())
         model.load_state_dict(solo.best.weights)
         try:
-            with user_code("the task"), self._seeded(solo):
-                return evaluate(self._task, model, test, "test")
+            with user_code("the task"), self._prepared(solo):
+                return evaluate(self._task, model, test, "test", solo.precision)
         finally:
             model.load_state_dict(current)
 
@@ -164,11 +172,12 @@ class SoloEngine:
 
     def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
         training = solo.training
-        with self._seeded(solo):
+        with self._prepared(solo):
             train_loss = training.train_epoch(self._splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
-            measured = evaluate(self._task, training.model, self._splits.val, "val")
+            val = self._splits.val
+            measured = evaluate(self._task, training.model, val, "val", solo.precision)
         return {"train_loss": train_loss, **measured}
 
     def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
@@ -176,6 +185,9 @@ class SoloEngine:
             weights = files.to_cpu(solo.training.model.state_dict())
             solo.best = Best(solo.training.epoch, metrics, weights)
 
-    def _seeded(self, solo: _Solo) -> Any:
+    @contextmanager
+    def _prepared(self, solo: _Solo) -> Iterator[None]:
         training = solo.training
-        return seeded(derive(training.seed, "noise", training.epoch), self._device)
+        seed = derive(training.seed, "noise", training.epoch)
+        with seeded(seed, self._device), products(solo.precision, self._device):
+            yield

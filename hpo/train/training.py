@@ -18,6 +18,7 @@ from hpo.train.checkpoint import CheckpointError
 from hpo.train.hyperparameters import check, complete, n_per_batch
 from hpo.train.losses import default_loss
 from hpo.train.noise import Noise, lift, step_keys
+from hpo.train.precision import cast, full
 from hpo.train.schedules import factor
 from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
 from hpo.train.task import Task
@@ -104,7 +105,9 @@ class Training:
             The loss before the step, a scalar on the device.
         """
         params = self.params
-        loss = self.loss(self.model(x), y)
+        with cast(params["precision"], x.device):
+            outputs = self.model(x)
+        loss = self.loss(full(outputs), y)
         # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
         for parameter in self._trained:
             parameter.grad = None

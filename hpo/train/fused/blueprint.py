@@ -53,6 +53,11 @@ class Blueprint:
         """Where it trains."""
         return self.splits.train.y.device
 
+    @property
+    def precision(self) -> str:
+        """See ``hpo.train.precision``."""
+        return str(self.params["precision"])
+
     def probe_loss(self, n_lanes: int) -> LaneLoss:
         """Returns the loss of so many lanes like the first member."""
         return self.loss([self.params] * n_lanes)

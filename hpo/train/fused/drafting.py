@@ -19,6 +19,7 @@ from hpo.train.fused.planning import plan
 from hpo.train.fused.sharing import Sharing
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise
+from hpo.train.precision import products
 from hpo.train.scoring import Score
 from hpo.train.signature import Signature, signature_of
 from hpo.train.task import Task
@@ -149,17 +150,18 @@ class Drafts:
         self._tell(text)
 
     def _plan(self, draft: Draft) -> Blueprint | Failure | str:
-        return attempt(
-            lambda: plan(
-                self._task,
-                self._splits,
-                self._score,
-                draft.params,
-                draft.model,
-                draft.noise,
-                draft.batch_size,
+        with products("float32", self._device):
+            return attempt(
+                lambda: plan(
+                    self._task,
+                    self._splits,
+                    self._score,
+                    draft.params,
+                    draft.model,
+                    draft.noise,
+                    draft.batch_size,
+                )
             )
-        )
 
     def _keep(
         self,

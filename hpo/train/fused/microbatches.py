@@ -22,6 +22,7 @@ from hpo.train.fused.closeness import are_close, repeated
 from hpo.train.fused.layout import fixed_tensors
 from hpo.train.fused.networks import set_active
 from hpo.train.noise import LaneDropout, step_keys, threshold_of
+from hpo.train.precision import products
 from hpo.train.seeds import batch_bounds, derive
 
 _N_LANES: Final = 2
@@ -108,9 +109,13 @@ def adds_up(blueprint: Blueprint) -> bool:
     n = min(len(blueprint.splits.train), 2 * blueprint.batch_size + 1)
     if n <= blueprint.batch_size:
         return False
-    whole = _gradients(blueprint, [(0, n)])
     cut = list(range(0, n, blueprint.batch_size))
-    pieces = _gradients(blueprint, list(zip(cut, [*cut[1:], n], strict=True)))
+    # In float32, which shows more than a rounder precision.
+    blueprint.network.use("float32")
+    with products("float32", blueprint.device):
+        whole = _gradients(blueprint, [(0, n)])
+        pieces = _gradients(blueprint, list(zip(cut, [*cut[1:], n], strict=True)))
+    blueprint.network.use(blueprint.precision)
     return whole is not None and pieces is not None and are_close(pieces, whole[0])
 
 

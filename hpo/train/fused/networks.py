@@ -13,12 +13,15 @@ from hpo.train.fused.calling import Call, batchable
 from hpo.train.fused.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.noise import LaneDropout, Noise
+from hpo.train.precision import cast, full
 
 Values = Mapping[str, Tensor]
 
 
 class Network(Protocol):
     """The lanes' models as one.
+
+    Each begins in float32; ``use`` gives it another precision.
 
     ``weights`` and ``fixed`` are [K, ...] by name: what is trained, and frozen parameters and
     buffers, which a forward pass in training mode changes in place.
@@ -50,6 +53,9 @@ class Network(Protocol):
     def bind(self, grads: Values) -> None:
         """Says where gradients go, by name: [K, ...]."""
 
+    def use(self, precision: str) -> bool:
+        """Computes in a precision from now on; returns False where it cannot."""
+
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
         """Returns outputs [K, N, ...] in evaluation mode for inputs [N, ...] that lanes share."""
 
@@ -80,6 +86,10 @@ class Layered:
         if not _collect("", model, layers, {}) or not any(map(_is_trained, layers)):
             return None
         return cls(layers, noise)
+
+    def use(self, precision: str) -> bool:
+        """See ``Network``; its kernels are of float32, of which TF32 is a kind."""
+        return precision != "bf16"
 
     def bind(self, grads: Values) -> None:
         """See ``Network``."""
@@ -131,10 +141,16 @@ class Mapped:
         self._call = Call(model, decomposes=decomposes)
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
+        self._precision = "float32"
         forward, kind = self._forward, "different"
         self._train = vmap(forward, in_dims=(0, 0, 0, 0, None), randomness=kind)
         self._train_part = vmap(forward, in_dims=(0, 0, 0, 0, 0), randomness=kind)
         self._predict = vmap(self._forward, in_dims=(0, 0, None, None, None))
+
+    def use(self, precision: str) -> bool:
+        """See ``Network``."""
+        self._precision = precision
+        return True
 
     def bind(self, grads: Values) -> None:
         """See ``Network``."""
@@ -153,9 +169,11 @@ class Mapped:
         """See ``Network``."""
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
+        forward = self._train if offsets is None else self._train_part
         with torch.enable_grad(), batchable(has_lstm=self._has_lstm):
-            forward = self._train if offsets is None else self._train_part
-            losses = loss(forward(leaves, fixed, x, keys, offsets), y)
+            with cast(self._precision, x.device):
+                outputs = forward(leaves, fixed, x, keys, offsets)
+            losses = loss(full(outputs), y)
             # Lanes have nothing in common: the gradient of the sum is each one's own.
             found = torch.autograd.grad(losses.sum(), list(leaves.values()))
         torch._foreach_copy_([self._grads[name] for name in leaves], list(found))
@@ -164,10 +182,11 @@ class Mapped:
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
         """See ``Network``."""
         self._model.eval()
-        with torch.no_grad(), batchable(has_lstm=self._has_lstm):
+        forward = cast(self._precision, x.device)
+        with torch.no_grad(), batchable(has_lstm=self._has_lstm), forward:
             # A copy, because a layer that works in place would else write into the data.
             outputs: Tensor = self._predict(weights, fixed, x.clone(), None, None)
-        return outputs
+        return full(outputs)
 
     def _forward(
         self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None

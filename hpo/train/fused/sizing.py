@@ -18,6 +18,7 @@ from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.member import Member
 from hpo.train.fused.sharing import Sharing
 from hpo.train.fused.stack import Stack
+from hpo.train.precision import products
 from hpo.train.signature import Signature
 
 logger = logging.getLogger(__name__)
@@ -175,18 +176,28 @@ class Sizes:
     ) -> float:
         """Returns seconds of a step, the mean of so many; infinite where memory does not do."""
         try:
-            stack = Stack(blueprint)
-            for key, member in enumerate(members):
-                lane = replace(member.lane, key=key)
-                # Without a last epoch it is not through, though its checkpoint may be.
-                stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
-            course = stack.course(n_steps)
-            # The first steps allocate memory and choose kernels.
-            seconds = [self._time(course.step, n_steps) for _ in range(1 + _N_TIMED)]
+            return self._timed(blueprint, members, state, n_steps)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 return math.inf
             raise
+
+    def _timed(
+        self,
+        blueprint: Blueprint,
+        members: Sequence[Member],
+        state: dict[str, Tensor],
+        n_steps: int,
+    ) -> float:
+        stack = Stack(blueprint)
+        for key, member in enumerate(members):
+            lane = replace(member.lane, key=key)
+            # Without a last epoch it is not through, though its checkpoint may be.
+            stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
+        course = stack.course(n_steps)
+        with products(blueprint.precision, self._device):
+            # The first steps allocate memory and choose kernels.
+            seconds = [self._time(course.step, n_steps) for _ in range(1 + _N_TIMED)]
         return min(seconds[1:])
 
     def _time(self, step: Callable[[int], Tensor], n_steps: int) -> float:

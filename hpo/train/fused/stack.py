@@ -31,6 +31,7 @@ from hpo.train.fused.member import (
 )
 from hpo.train.fused.rows import Rows
 from hpo.train.fused.updates import RULES
+from hpo.train.precision import products
 from hpo.train.seeds import derive, seeded
 
 
@@ -126,8 +127,10 @@ class Stack:
         if blueprint.splits.test is None or not member.best_epoch:
             return {}
         seed = derive(member.lane.seed, "noise", member.epoch)
-        with user_code("the task"), seeded(seed, blueprint.device):
-            return evaluate(blueprint.task, self._best_model(key), blueprint.splits.test, "test")
+        precision, device = blueprint.precision, blueprint.device
+        with user_code("the task"), seeded(seed, device), products(precision, device):
+            model, part = self._best_model(key), blueprint.splits.test
+            return evaluate(blueprint.task, model, part, "test", precision)
 
     def _best_model(self, key: int) -> nn.Module:
         """Returns the stand-in as a member's model with the weights of its best epoch.
@@ -161,7 +164,8 @@ class Stack:
             return reports
         before = self._rows.copy((WEIGHTS, "step", *self._state_names, *self._fixed_names))
         try:
-            return reports + self._epoch(training)
+            with products(self._blueprint.precision, self._blueprint.device):
+                return reports + self._epoch(training)
         except Exception:
             self._rows.restore(before)
             raise
