@@ -29,11 +29,8 @@ def products(precision: str, device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    settings: tuple[Any, ...] = (
-        torch.backends.cuda.matmul,
-        torch.backends.cudnn.conv,
-        torch.backends.cudnn.rnn,  # type: ignore[attr-defined]
-    )
+    backends: Any = torch.backends
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:
         setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
