@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hpo.spec.params import Params
+from hpo.train.fused.course import Eager, Stepper
 from hpo.train.fused.layout import Layout
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
@@ -34,6 +35,7 @@ class Blueprint:
         loss: From the members' params.
         params: The first member's.
         optimizer: Its name.
+        stepper: Makes what takes the steps of a stack.
         batch_size: Samples that a lane computes with at once: its batch, or a part of that.
     """
 
@@ -47,6 +49,7 @@ class Blueprint:
     params: Params
     optimizer: str
     batch_size: int
+    stepper: Callable[[], Stepper] = Eager
 
     @property
     def device(self) -> torch.device:

@@ -44,7 +44,8 @@ class Composer:
         sizes = [n_per_batch(m.params["batch_size"], n) for m in training]
         grads, parts = self._scratch("grads", n_lanes), None
         blueprint.network.bind(blueprint.layout.views(grads))
-        set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
+        dropping = frozenset[str]().union(*(member.dropping for member in training))
+        set_active(blueprint.model, lambda name: name in dropping)
         if set(sizes) == {blueprint.batch_size}:
             keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(device)
             bounds = batch_bounds(n, blueprint.batch_size)
@@ -66,6 +67,7 @@ class Composer:
             loss=blueprint.loss([m.params for m in training]),
             optimizer=blueprint.optimizer,
             accumulation=parts,
+            dropping=dropping,
             total=None if parts is None else self._scratch("total", n_lanes),
         )
 

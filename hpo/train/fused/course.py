@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpo.train.fused.loss import LaneLoss
-from hpo.train.fused.microbatches import Accumulation
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
 from hpo.train.noise import step_keys
@@ -19,6 +18,7 @@ from hpo.train.seeds import batch_bounds, derive, sample_order
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
+    from hpo.train.fused.microbatches import Accumulation
 
 _STEP: Final = "step"
 
@@ -70,6 +70,7 @@ class Course:
         optimizer: Its name.
         accumulation: How micro-batches add up; None where a step is a whole batch for each lane.
         total: Of shape [K, P]: gradients of batches that are not complete yet.
+        dropping: Prefixes of the names of dropout layers for which any lane has a rate.
     """
 
     part: Part
@@ -87,6 +88,7 @@ class Course:
     optimizer: str
     accumulation: Accumulation | None = None
     total: Tensor | None = None
+    dropping: frozenset[str] = frozenset()
 
     def step(self, i: int) -> Tensor:
         """Takes one step; returns the losses before it, [K], on the device."""
@@ -153,19 +155,52 @@ class Course:
         for tensor, old in zip(changed, before, strict=True):
             tensor.copy_(torch.where(ends.view(-1, *[1] * (tensor.dim() - 1)), tensor, old))
 
-    def run(self) -> list[float]:
-        """Takes all steps; returns each lane's loss: the mean over all samples.
-
-        The device is not waited for before the end.
-        """
-        return self.mean([self.step(i) for i in range(len(self.bounds))])
-
-    def mean(self, losses: list[Tensor]) -> list[float]:
-        """Returns each lane's mean over all samples, of the losses [K] of all steps."""
+    def mean(self, losses: Tensor) -> list[float]:
+        """Returns each lane's mean over all samples, of the losses [S, K] of all steps."""
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
-        means: list[float] = (sizes @ torch.stack(losses).cpu().double() / len(self.part)).tolist()
+        means: list[float] = (sizes @ losses.cpu().double() / len(self.part)).tolist()
         return means
+
+    def values(self) -> list[Tensor]:
+        """Returns the tensors of another epoch's course that its steps read numbers from."""
+        return [*self.columns.tensors(), *self.loss.tensors()]
+
+    def fingerprint(self) -> Hashable:
+        """Returns what decides which kernels a step runs, and on which memory.
+
+        Steps of courses with equal ones differ by their feeds and ``values`` only.
+        """
+        tensors = {"x": self.part.x, "y": self.part.y, "weights": self.weights}
+        tensors |= {"grads": self.grads, **self.fixed, **self.state}
+        if self.total is not None:
+            tensors["total"] = self.total
+        places = tuple((name, t.data_ptr(), tuple(t.shape)) for name, t in tensors.items())
+        return places, self.columns.decisions(), len(self.loss.tensors()), self.dropping
+
+
+class Stepper(Protocol):
+    """Takes the steps of a stack's courses."""
+
+    def losses(self, course: Course) -> Tensor:
+        """Takes all steps; returns the losses before each, [S, K].
+
+        The device is not waited for.
+        """
+
+    def clear(self) -> None:
+        """Frees what it holds between epochs."""
+
+
+class Eager:
+    """Takes step by step; see ``Stepper``."""
+
+    def losses(self, course: Course) -> Tensor:
+        """See ``Stepper``."""
+        return torch.stack([course.step(i) for i in range(len(course.bounds))])
+
+    def clear(self) -> None:
+        """See ``Stepper``; it holds nothing."""
 
 
 def orders_of(n: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -14,6 +15,7 @@ from hpo.spec.params import Params
 from hpo.train.boundary import attempt
 from hpo.train.engine import Failure, Lane
 from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.course import Eager, Stepper
 from hpo.train.fused.microbatches import adds_up
 from hpo.train.fused.planning import plan
 from hpo.train.fused.sharing import Sharing
@@ -169,8 +171,18 @@ class Drafts:
         blueprint: Blueprint,
         stacks: Mapping[Signature, Collection[object]],
     ) -> None:
-        self._blueprints[signature] = blueprint
+        self._blueprints[signature] = replace(blueprint, stepper=stepper_for(self._device))
         # A study may have any number of signatures, and each blueprint holds a model.
         idle = [other for other in self._blueprints if not stacks.get(other)]
         for other in idle[:-_N_KEPT]:
             del self._blueprints[other]
+
+
+def stepper_for(device: torch.device) -> Callable[[], Stepper]:
+    """Returns what makes the steppers of stacks on a device."""
+    if device.type != "cuda":
+        return Eager
+    # Whoever has no GPU does without it.
+    from hpo.train.fused.graphs import CudaGraph, Replayer
+
+    return partial(Replayer, partial(CudaGraph, device))

@@ -19,6 +19,9 @@ class LaneLoss(Protocol):
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the losses [K], and the gradient of their sum in the outputs' shape."""
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Returns the lanes' own numbers that it reads, always in the same order."""
+
 
 class MappedLoss:
     """Any loss, lane by lane in the kernels of one.
@@ -42,6 +45,10 @@ class MappedLoss:
             losses = self(leaf, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return losses.detach(), gradient
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """See ``LaneLoss``."""
+        return ()
 
 
 class CrossEntropy:
@@ -71,6 +78,10 @@ class CrossEntropy:
             at_class.add_(self._smoothing)
         gradient.scatter_add_(1, flat.unsqueeze(1), at_class.unsqueeze(1)).div_(flat.shape[1])
         return losses, gradient.transpose(1, 2).reshape(outputs.shape)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """See ``LaneLoss``."""
+        return () if self._smoothing is None else (self._smoothing,)
 
     def _losses(self, log_p: Tensor, flat: Tensor) -> Tensor:
         losses = -log_p.gather(1, flat.unsqueeze(1)).squeeze(1).mean(1)

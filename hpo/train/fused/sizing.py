@@ -196,15 +196,15 @@ class Sizes:
             stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
         course = stack.course(n_steps)
         with products(blueprint.precision, self._device):
-            # The first steps allocate memory and choose kernels.
-            seconds = [self._time(course.step, n_steps) for _ in range(1 + _N_TIMED)]
-        return min(seconds[1:])
+            seconds = [self._time(lambda: stack.losses(course)) for _ in range(2 + _N_TIMED)]
+        # The first steps allocate memory, choose kernels, and may be recorded.
+        return min(seconds[2:]) / n_steps
 
-    def _time(self, step: Callable[[int], Tensor], n_steps: int) -> float:
+    def _time(self, steps: Callable[[], Tensor]) -> float:
         began_at = time.perf_counter()
         # Fetching the losses waits for the device.
-        torch.stack([step(i) for i in range(n_steps)]).sum().item()
-        return (time.perf_counter() - began_at) / n_steps
+        steps().sum().item()
+        return time.perf_counter() - began_at
 
     def _most(self, blueprint: Blueprint) -> Callable[[int], float]:
         """Returns a function that tells how many lanes fit, from what one measured size took."""

@@ -47,6 +47,7 @@ class Stack:
         self._assessment = Assessment(blueprint.task)
         self._rows = Rows(row_shapes(blueprint.layout, blueprint.optimizer), blueprint.device)
         self._composer = Composer(blueprint)
+        self._stepper = blueprint.stepper()
         self.members: dict[int, Member] = {}
 
     @property
@@ -64,6 +65,9 @@ class Stack:
         if member.is_through or member.is_failed:
             member.parked = {name: tensor.clone() for name, tensor in state.items()}
         else:
+            if len(self._rows) == self._rows.capacity:
+                # The rows move: nothing may keep the old ones.
+                self._stepper.clear()
             member.row, member.parked = self._rows.push(state), None
         self.members[member.lane.key] = member
 
@@ -77,6 +81,7 @@ class Stack:
         """Gives back the memory of free rows."""
         self._rows.trim()
         self._composer.clear()
+        self._stepper.clear()
 
     def state(self, key: int) -> dict[str, Tensor]:
         """Returns a member's tensors by name; views where it is training."""
@@ -172,7 +177,8 @@ class Stack:
 
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
-        losses = self.course().run()
+        course = self.course()
+        losses = course.mean(self.losses(course))
         network, layout = self._blueprint.network, self._blueprint.layout
         weights, fixed = weights_of(self._rows, layout), fixed_of(self._rows, layout)
         measured = self._assessment.evaluate(
@@ -198,6 +204,10 @@ class Stack:
         self._keep_best([member for member in training if member.best_epoch == member.epoch])
         self.park([member for member in training if member.is_failed or member.is_through])
         return found
+
+    def losses(self, course: Course) -> Tensor:
+        """Takes all steps of a course; returns the losses before each, [S, K]."""
+        return self._stepper.losses(course)
 
     def course(self, n_steps: int | None = None) -> Course:
         """Returns the members' next epoch, ready to run.
