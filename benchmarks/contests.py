@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hpo.spec.params import Params
 from hpo.train.engine import Engine, Lane
 from hpo.train.fused.drafting import Drafts
 from hpo.train.fused.member import Member, dropping_of, fresh_state
-from hpo.train.fused.sharing import Sharing
+from hpo.train.fused.sharing import sharing_of
 from hpo.train.fused.stack import Stack
 from hpo.train.precision import products
 from hpo.train.scoring import Score
@@ -167,26 +167,44 @@ def limit_of(task: Task, params: Mapping[str, Any], n_lanes: int, device: str) -
         device: As PyTorch names it.
     """
     there = torch.device(device)
-    splits = task.data().splits().to(there)
-    drafts = Drafts(task, splits, Score(*METRIC), there, Sharing(), print)
-    lanes = lanes_of(params, n_lanes)
-    stack, blueprint = None, None
-    for lane in lanes:
-        draft = drafts.draw(lane)
-        blueprint = blueprint or drafts.blueprint(draft, {})
-        assert blueprint is not None, drafts.alone
-        stack = stack or Stack(blueprint)
-        member = Member(lane, draft.params, 100, dropping_of(draft.model))
-        stack.join(member, fresh_state(draft.model, blueprint.layout))
-    assert stack is not None
-    assert blueprint is not None
-    course = stack.course()
+    stack = stack_of(task, [params] * n_lanes, device)
+    blueprint, course = stack.blueprint, stack.course()
     with products(blueprint.precision, there):
         n_steps = len(course.bounds)
         step_s = fastest(lambda: stack.losses(course), there) / n_steps
         run, flop = _products(blueprint.model, n_lanes, blueprint.batch_size, there)
         products_s = fastest(run, there, n_times=max(3, n_steps))
     return Limit(step_s, products_s, flop)
+
+
+def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> Stack:
+    """Returns a stack of lanes with these params; their batch sizes share it if there are several.
+
+    Args:
+        task: The task.
+        params: Of each lane, but for the learning rate.
+        device: As PyTorch names it.
+    """
+    there = torch.device(device)
+    splits = task.data().splits().to(there)
+    sharing = sharing_of([values["batch_size"] for values in params], len(splits.train))
+    drafts = Drafts(task, splits, Score(*METRIC), there, sharing, print)
+    stack = None
+    for key, values in enumerate(params):
+        (lane,) = lanes_of(values, 1)
+        lane = replace(lane, key=key, seed=key)
+        draft = drafts.draw(lane)
+        shared = drafts.shared(draft)
+        if shared is not None:
+            blueprint = drafts.shared_blueprint(shared, {})
+        else:
+            blueprint = drafts.blueprint(draft, {})
+        assert blueprint is not None, drafts.alone
+        stack = stack or Stack(blueprint)
+        member = Member(lane, draft.params, 100, dropping_of(draft.model))
+        stack.join(member, fresh_state(draft.model, blueprint.layout))
+    assert stack is not None
+    return stack
 
 
 def fastest(run: Callable[[], object], device: torch.device, n_times: int = 5) -> float:

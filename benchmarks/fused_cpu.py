@@ -32,6 +32,7 @@ from rich.table import Table
 from hpo.tasks.digits import DigitsMLP
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.stack import Stack
 from hpo.train.solo import SoloEngine
 
 STUDY = ROOT.parent / "studies" / "digits_mlp.toml"
@@ -46,9 +47,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines-only", action="store_true", help="skip the searches")
+    parser.add_argument("--batch-sizes", action="store_true", help="nothing but the stacks of them")
     told = parser.parse_args()
     torch.set_num_threads(1)
     console = Console()
+    if told.batch_sizes:
+        console.print(batch_sizes())
+        return
     if not told.engines_only:
         console.print(searches(told.trials, told.epochs, told.rounds))
     console.print(engines())
@@ -125,6 +130,37 @@ def engines(n_rounds: int = 3) -> Table:
             cells.append(f"{1e3 * each:.2f} ({alone / each:.1f})")
         table.add_row(", ".join(map(str, point)), f"{1e3 * alone:.2f}", *cells)
     return table
+
+
+def batch_sizes(n_rounds: int = 3) -> Table:
+    """Compares a stack for each batch size with one for all: ms of an epoch of all lanes."""
+    task, sizes, n_lanes = DigitsMLP(), (32, 64, 128, 256), (4, 8, 16, 32, 64)
+    table = Table(title="ms of an epoch of all lanes, a quarter of them of each batch size")
+    for column in ("depth, width", "stacks", *(f"{n} lanes" for n in n_lanes)):
+        table.add_column(column, justify="right")
+    for depth, width in ((1, 32), (2, 64), (3, 128)):
+        shape = {"depth": depth, "width": width, "normalization": "none", "momentum": 0.9}
+        cells: dict[str, list[str]] = {"four": [], "one": []}
+        for n in n_lanes:
+            each = [[{**shape, "batch_size": size}] * (n // len(sizes)) for size in sizes]
+            stacks = [contests.stack_of(task, params, "cpu") for params in each]
+            shared = contests.stack_of(task, [params for some in each for params in some], "cpu")
+            # In turns, so that a busy machine harms both alike.
+            found: dict[str, list[float]] = {"four": [], "one": []}
+            for _ in range(n_rounds):
+                found["four"].append(sum(map(epoch_s, stacks)))
+                found["one"].append(epoch_s(shared))
+            for name, seconds in found.items():
+                cells[name].append(f"{1e3 * min(seconds):.1f}")
+        for name, row in cells.items():
+            table.add_row(f"{depth}, {width}", name, *row)
+    return table
+
+
+def epoch_s(stack: Stack) -> float:
+    """Returns the seconds of the steps of an epoch."""
+    course = stack.course()
+    return contests.fastest(lambda: stack.losses(course), torch.device("cpu"), n_times=2)
 
 
 def limits() -> dict[str, Limit]:

@@ -7,6 +7,7 @@ same few kernels for one model or for many, on every device, with the same outco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -32,8 +33,19 @@ def step_keys(epoch_key: int, n_steps: int) -> NDArray[np.int32]:
         epoch_key: Of the trial's epoch, 32 bits.
         n_steps: S.
     """
-    steps = np.arange(1, n_steps + 1, dtype=np.uint32)
-    return _finalize(np.uint32(epoch_key) + np.uint32(_SPREAD) * steps).view(np.int32)
+    return lane_keys([epoch_key], n_steps)[:, 0]
+
+
+def lane_keys(epoch_keys: Sequence[int], n_steps: int) -> NDArray[np.int32]:
+    """Returns ``step_keys`` of several trials at once, of shape [S, K].
+
+    Args:
+        epoch_keys: Of each trial's epoch, of length K.
+        n_steps: S.
+    """
+    steps = np.arange(1, n_steps + 1, dtype=np.uint32)[:, np.newaxis]
+    starts = np.array(epoch_keys, dtype=np.uint32)
+    return _finalize(starts + np.uint32(_SPREAD) * steps).view(np.int32)
 
 
 def keep_mask(key: Tensor | int, places: Tensor, threshold: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hpo.train.fused.blueprint import Blueprint
-from hpo.train.fused.course import Course, keys_of, orders_of
+from hpo.train.fused.course import Course, keys_of
 from hpo.train.fused.layout import Layout
 from hpo.train.fused.member import FIXED, WEIGHTS, Member
 from hpo.train.fused.microbatches import accumulation_of
@@ -16,7 +16,7 @@ from hpo.train.fused.networks import set_active
 from hpo.train.fused.rows import Rows
 from hpo.train.fused.updates import RULES, Columns, names_of
 from hpo.train.hyperparameters import n_per_batch
-from hpo.train.seeds import batch_bounds
+from hpo.train.seeds import batch_bounds, sample_order
 
 
 class Composer:
@@ -29,6 +29,7 @@ class Composer:
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
         self._buffers: dict[str, Tensor] = {}
+        self._orders: dict[tuple[int, int], Tensor] = {}
 
     def course(self, rows: Rows, training: Sequence[Member], n_steps: int | None = None) -> Course:
         """Returns the members' next epoch, ready to run.
@@ -54,7 +55,7 @@ class Composer:
             keys, bounds = parts.keys, parts.bounds
         return Course(
             part=part,
-            orders=orders_of(n, seeds, epochs).to(device),
+            orders=torch.stack([self._order(m, n) for m in training]).to(device),
             keys=keys,
             bounds=bounds[:n_steps],
             weights=rows[WEIGHTS],
@@ -71,9 +72,20 @@ class Composer:
             total=None if parts is None else self._scratch("total", n_lanes),
         )
 
+    def prepare(self, training: Sequence[Member]) -> None:
+        """Draws the orders of samples of the epoch after this one, which takes a while."""
+        n = len(self._blueprint.splits.train)
+        pairs = [(member.lane.seed, member.epoch + 1) for member in training]
+        self._orders = {pair: sample_order(n, *pair) for pair in pairs}
+
     def clear(self) -> None:
         """Frees the memory."""
         self._buffers.clear()
+        self._orders.clear()
+
+    def _order(self, member: Member, n: int) -> Tensor:
+        found = self._orders.get((member.lane.seed, member.epoch))
+        return sample_order(n, member.lane.seed, member.epoch) if found is None else found
 
     def _columns(self, training: Sequence[Member]) -> Columns:
         names = names_of(self._blueprint.optimizer)

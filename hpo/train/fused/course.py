@@ -6,15 +6,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
-from hpo.train.noise import step_keys
-from hpo.train.seeds import batch_bounds, derive, sample_order
+from hpo.train.noise import lane_keys
+from hpo.train.seeds import batch_bounds, derive
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
@@ -180,7 +179,13 @@ class Course:
 
 
 class Stepper(Protocol):
-    """Takes the steps of a stack's courses."""
+    """Takes the steps of a stack's courses.
+
+    Attributes:
+        is_ahead: Whether the host has nothing to do once the steps are on their way.
+    """
+
+    is_ahead: bool
 
     def losses(self, course: Course) -> Tensor:
         """Takes all steps; returns the losses before each, [S, K].
@@ -195,6 +200,8 @@ class Stepper(Protocol):
 class Eager:
     """Takes step by step; see ``Stepper``."""
 
+    is_ahead = False
+
     def losses(self, course: Course) -> Tensor:
         """See ``Stepper``."""
         return torch.stack([course.step(i) for i in range(len(course.bounds))])
@@ -203,15 +210,12 @@ class Eager:
         """See ``Stepper``; it holds nothing."""
 
 
-def orders_of(n: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
-    """Returns the order in which each lane visits ``n`` samples, of shape [K, n]."""
-    pairs = zip(seeds, epochs, strict=True)
-    return torch.stack([sample_order(n, seed, epoch) for seed, epoch in pairs])
-
-
 def keys_of(n: int, batch_size: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
     """Returns the noise key of each step and lane, int32, of shape [S, K]."""
-    pairs = zip(seeds, epochs, strict=True)
-    epoch_keys = [derive(seed, "noise", epoch) for seed, epoch in pairs]
-    n_steps = len(batch_bounds(n, batch_size))
-    return torch.from_numpy(np.stack([step_keys(key, n_steps) for key in epoch_keys], axis=1))
+    keys = epoch_keys(seeds, epochs)
+    return torch.from_numpy(lane_keys(keys, len(batch_bounds(n, batch_size))))
+
+
+def epoch_keys(seeds: Sequence[int], epochs: Sequence[int]) -> list[int]:
+    """Returns what the noise of each lane's epoch follows from."""
+    return [derive(seed, "noise", epoch) for seed, epoch in zip(seeds, epochs, strict=True)]

@@ -128,6 +128,8 @@ class Replayer:
         obstacle: Why steps are not recorded; empty where they are.
     """
 
+    is_ahead = True
+
     def __init__(self, make: Callable[[], Recording]) -> None:
         self._make = make
         self._course: Course | None = None

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.closeness import are_close, repeated
+from hpo.train.fused.course import epoch_keys
 from hpo.train.fused.layout import fixed_tensors
 from hpo.train.fused.networks import set_active
-from hpo.train.noise import LaneDropout, step_keys, threshold_of
+from hpo.train.noise import LaneDropout, lane_keys, step_keys, threshold_of
 from hpo.train.precision import products
-from hpo.train.seeds import batch_bounds, derive
+from hpo.train.seeds import batch_bounds
 
 _N_LANES: Final = 2
 _RATE: Final = 0.5
@@ -72,18 +73,20 @@ def accumulation_of(
         device: Where the tensors are needed.
     """
     bounds = [(begin, min(begin + micro, n)) for begin in range(0, n, micro)]
+    begin, end = np.array(bounds).T
     shape = (len(bounds), len(batch_sizes))
     keys, offsets = np.empty(shape, np.int32), np.empty(shape, np.int32)
     shares, ends = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    for lane, (size, seed, epoch) in enumerate(zip(batch_sizes, seeds, epochs, strict=True)):
-        batches = batch_bounds(n, size)
-        step = _step_keys(seed, epoch, len(batches))
-        of_batch = np.searchsorted([end for _, end in batches], [end for _, end in bounds])
-        first = np.array([begin for begin, _ in batches])[of_batch]
-        last = np.array([end for _, end in batches])[of_batch]
-        begin, end = np.array(bounds).T
-        keys[:, lane], offsets[:, lane] = step[of_batch], begin - first
-        shares[:, lane], ends[:, lane] = (end - begin) / (last - first), end == last
+    noise = np.array(epoch_keys(seeds, epochs))
+    for size in set(batch_sizes):
+        first, last = np.array(batch_bounds(n, size)).T
+        of_batch = np.searchsorted(last, end)
+        first, last = first[of_batch], last[of_batch]
+        lanes = np.flatnonzero(np.array(batch_sizes) == size)
+        keys[:, lanes] = lane_keys(noise[lanes].tolist(), of_batch[-1] + 1)[of_batch]
+        offsets[:, lanes] = (begin - first)[:, np.newaxis]
+        shares[:, lanes] = ((end - begin) / (last - first))[:, np.newaxis]
+        ends[:, lanes] = (end == last)[:, np.newaxis]
 
     def there(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(device)
@@ -154,7 +157,3 @@ def _dropping(blueprint: Blueprint) -> dict[str, Tensor]:
             found[f"{prefix}threshold"] = torch.full_like(module.threshold, threshold_of(_RATE))
             found[f"{prefix}scale"] = torch.full_like(module.scale, 1 / (1 - _RATE))
     return found
-
-
-def _step_keys(seed: int, epoch: int, n_steps: int) -> NDArray[np.int32]:
-    return step_keys(derive(seed, "noise", epoch), n_steps)

@@ -178,7 +178,11 @@ class Stack:
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
         course = self.course()
-        losses = course.mean(self.losses(course))
+        taken = self.losses(course)
+        if self._stepper.is_ahead:
+            # While the device computes: most lanes will want the next epoch.
+            self._composer.prepare(training)
+        losses = course.mean(taken)
         network, layout = self._blueprint.network, self._blueprint.layout
         weights, fixed = weights_of(self._rows, layout), fixed_of(self._rows, layout)
         measured = self._assessment.evaluate(
