@@ -4,7 +4,11 @@ Everybody trains on the same data, over the same space, with the same sampler, p
 epochs, into a SQLite file of their own, and is timed from the start of the first process to the end
 of the last, imports included. Every process has one thread. Rounds of all take turns, and the
 median counts, so that a busy machine harms all alike. A second table compares the engines alone,
-at some points of the space: one trial after the other, and as lanes of one stack.
+at some points of the space: one trial after the other, and as lanes of one stack. A third compares
+a step with the matrix products that it consists of.
+
+ModelBatch takes part where it is installed (``pip install --no-deps modelbatch==0.1.0``); it has no
+pruner, and its trials all train to the end.
 
 Run it from the checkout: ``python benchmarks/fused_cpu.py``.
 """
@@ -12,57 +16,31 @@ Run it from the checkout: ``python benchmarks/fused_cpu.py``.
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import sqlite3
-import statistics
-import subprocess
+import importlib.util
 import sys
 import tempfile
-import time
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+import contests
 import optuna
 import torch
+from contests import ROOT, Limit, Run
 from rich.console import Console
 from rich.table import Table
 
 from hpo.spec import toml
-from hpo.spec.params import Params
 from hpo.spec.study import StudySpec
 from hpo.tasks.digits import DigitsMLP
-from hpo.train.engine import Engine, Lane
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.stack import Stack
 from hpo.train.solo import SoloEngine
 
-ROOT = Path(__file__).resolve().parent
 STUDY = ROOT.parent / "studies" / "digits_mlp.toml"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Depth, width, batch size.
 POINTS = ((1, 32, 32), (2, 64, 32), (2, 64, 128), (3, 32, 256), (4, 128, 64))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One search.
-
-    Attributes:
-        wall_s: From the first start to the last end.
-        cpu_s: Of all its processes.
-        n_trials: That ended.
-        n_epochs: That were trained.
-        best: Best validation accuracy.
-    """
-
-    wall_s: float
-    cpu_s: float
-    n_trials: int
-    n_epochs: int
-    best: float
 
 
 def main() -> None:
@@ -72,12 +50,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines-only", action="store_true", help="skip the searches")
+    parser.add_argument("--batch-sizes", action="store_true", help="nothing but the stacks of them")
     told = parser.parse_args()
     torch.set_num_threads(1)
     console = Console()
+    if told.batch_sizes:
+        console.print(batch_sizes())
+        return
     if not told.engines_only:
         console.print(searches(told.trials, told.epochs, told.rounds))
     console.print(engines())
+    console.print(contests.limit_table(limits()))
 
 
 def searches(n_trials: int, n_epochs: int, n_rounds: int) -> Table:
@@ -88,27 +71,16 @@ def searches(n_trials: int, n_epochs: int, n_rounds: int) -> Table:
         "hpo run, solo, 2 workers": lambda f: hpo_run(f, n_trials, n_epochs, "solo"),
         "hpo run, fused, 2 workers": lambda f: hpo_run(f, n_trials, n_epochs, "auto"),
     }
+    if importlib.util.find_spec("modelbatch") is not None:
+        peer = "ModelBatch with Optuna, no pruner"
+        contestants[peer] = lambda f: modelbatch(f, n_trials, n_epochs)
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
     for _ in range(n_rounds):
         for name, contestant in contestants.items():
             with tempfile.TemporaryDirectory() as folder:
                 runs[name].append(contestant(Path(folder)))
-    walls = {name: statistics.median(run.wall_s for run in found) for name, found in runs.items()}
-    table = Table(title=f"{n_trials} trials of up to {n_epochs} epochs, {n_rounds} rounds")
-    for column in ("", "wall s", "CPU s", "trials", "epochs", "best", "times as fast"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, found in runs.items():
-        middle = sorted(found, key=lambda run: run.wall_s)[len(found) // 2]
-        table.add_row(
-            name,
-            f"{walls[name]:.1f}",
-            f"{statistics.median(run.cpu_s for run in found):.1f}",
-            str(middle.n_trials),
-            str(middle.n_epochs),
-            f"{statistics.median(run.best for run in found):.4f}",
-            f"{walls['Optuna script, 2 processes'] / walls[name]:.2f}",
-        )
-    return table
+    title = f"{n_trials} trials of up to {n_epochs} epochs, {n_rounds} rounds"
+    return contests.search_table(title, runs, "Optuna script, 2 processes")
 
 
 def optuna_script(folder: Path, n_trials: int, n_epochs: int, n_processes: int) -> Run:
@@ -117,13 +89,12 @@ def optuna_script(folder: Path, n_trials: int, n_epochs: int, n_processes: int) 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Several processes that create the same study at once would trip over each other.
     optuna.create_study(study_name="digits", storage=url, direction="maximize")
-    shares = [n_trials // n_processes + (i < n_trials % n_processes) for i in range(n_processes)]
     script = str(ROOT / "peers" / "optuna_digits.py")
     commands = [
         [sys.executable, script, url, f"--trials={n}", f"--epochs={n_epochs}", f"--seed={i}"]
-        for i, n in enumerate(shares)
+        for i, n in enumerate(contests.shares(n_trials, n_processes))
     ]
-    return timed(commands, folder / "optuna.db")
+    return contests.timed(commands, folder / "optuna.db")
 
 
 def hpo_run(folder: Path, n_trials: int, n_epochs: int, engine: str) -> Run:
@@ -132,31 +103,17 @@ def hpo_run(folder: Path, n_trials: int, n_epochs: int, engine: str) -> Run:
     study = tomllib.loads(STUDY.read_text(encoding="utf-8"))
     study |= {"engine": engine, "sampler": "tpe", "pruner": {"name": "asha", "type": "stop"}}
     file.write_text(toml.dumps(StudySpec(**study)), encoding="utf-8")
-    options = [f"--trials={n_trials}", f"--epochs={n_epochs}", "--workers=2"]
-    where = ["--storage", f"sqlite:///{folder / 'hpo.db'}", "--artifacts", str(folder / "files")]
-    command = [str(Path(sys.executable).with_name("hpo")), "run", str(file), *options, *where]
-    return timed([command], folder / "hpo.db")
+    command = contests.hpo_command(file, folder, n_trials, n_epochs)
+    return contests.timed([[*command, "--workers=2"]], folder / "hpo.db")
 
 
-def timed(commands: list[list[str]], database: Path) -> Run:
-    """Starts commands together and waits for all."""
-    before, began_at = _cpu_s(), time.perf_counter()
-    processes = [
-        subprocess.Popen(c, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for c in commands
-    ]
-    codes = [process.wait() for process in processes]
-    wall_s = time.perf_counter() - began_at
-    if any(codes):
-        raise SystemExit(f"{commands[0]} ended with {codes}")
-    with sqlite3.connect(database) as connection:
-        ended = "SELECT COUNT(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
-        (n_trials,) = connection.execute(ended).fetchone()
-        reports = "SELECT COUNT(*) FROM trial_intermediate_values"
-        (n_epochs,) = connection.execute(reports).fetchone()
-        (best,) = connection.execute("SELECT MAX(value) FROM trial_values").fetchone()
-    connection.close()
-    return Run(wall_s, _cpu_s() - before, n_trials, n_epochs, best)
+def modelbatch(folder: Path, n_trials: int, n_epochs: int) -> Run:
+    """Runs ModelBatch on the same space, without a pruner, which it does not have."""
+    script = str(ROOT / "peers" / "modelbatch_problem.py")
+    options = [f"--trials={n_trials}", f"--epochs={n_epochs}", "--lanes=32"]
+    url = f"sqlite:///{folder / 'peer.db'}"
+    command = [sys.executable, script, url, "digits-study", *options]
+    return contests.timed([command], folder / "peer.db")
 
 
 def engines(n_rounds: int = 3) -> Table:
@@ -169,37 +126,64 @@ def engines(n_rounds: int = 3) -> Table:
         table.add_column(column, justify="right")
     for point in POINTS:
         solo = SoloEngine(task, splits, "val_accuracy", "maximize")
-        alone = min(epochs(solo, point, 1, n_rounds))
+        alone = min(contests.epochs(solo, params(point), 1, 2 * n_rounds))
         cells = []
         for n in n_lanes:
             sizes = Sizes(torch.device("cpu"), fixed=n)
             engine = FusedEngine(task, splits, "val_accuracy", "maximize", sizes=sizes)
-            each = min(epochs(engine, point, n, n_rounds)) / n
+            each = min(contests.epochs(engine, params(point), n, 2 * n_rounds)) / n
             cells.append(f"{1e3 * each:.2f} ({alone / each:.1f})")
         table.add_row(", ".join(map(str, point)), f"{1e3 * alone:.2f}", *cells)
     return table
 
 
-def epochs(
-    engine: Engine, point: tuple[int, int, int], n_lanes: int, n_rounds: int
-) -> Iterator[float]:
-    """Yields the seconds of epochs of all lanes together, the first left out."""
+def batch_sizes(n_rounds: int = 3) -> Table:
+    """Compares a stack for each batch size with one for all: ms of an epoch of all lanes."""
+    task, sizes, n_lanes = DigitsMLP(), (32, 64, 128, 256), (4, 8, 16, 32, 64)
+    table = Table(title="ms of an epoch of all lanes, a quarter of them of each batch size")
+    for column in ("depth, width", "stacks", *(f"{n} lanes" for n in n_lanes)):
+        table.add_column(column, justify="right")
+    for depth, width in ((1, 32), (2, 64), (3, 128)):
+        shape = {"depth": depth, "width": width, "normalization": "none", "momentum": 0.9}
+        cells: dict[str, list[str]] = {"four": [], "one": []}
+        for n in n_lanes:
+            each = [[{**shape, "batch_size": size}] * (n // len(sizes)) for size in sizes]
+            stacks = [contests.stack_of(task, params, "cpu") for params in each]
+            shared = contests.stack_of(task, [params for some in each for params in some], "cpu")
+            # In turns, so that a busy machine harms both alike.
+            found: dict[str, list[float]] = {"four": [], "one": []}
+            for _ in range(n_rounds):
+                found["four"].append(sum(map(epoch_s, stacks)))
+                found["one"].append(epoch_s(shared))
+            for name, seconds in found.items():
+                cells[name].append(f"{1e3 * min(seconds):.1f}")
+        for name, row in cells.items():
+            table.add_row(f"{depth}, {width}", name, *row)
+    return table
+
+
+def epoch_s(stack: Stack) -> float:
+    """Returns the seconds of the steps of an epoch."""
+    course = stack.course()
+    return contests.fastest(lambda: stack.losses(course), torch.device("cpu"), n_times=2)
+
+
+def limits() -> dict[str, Limit]:
+    """Returns how near a step comes to its products, at the same points."""
+    return {
+        f"{', '.join(map(str, point))}: {n} lanes": contests.limit_of(
+            DigitsMLP(), params(point), n, "cpu"
+        )
+        for point in POINTS
+        for n in (8, 32)
+    }
+
+
+def params(point: tuple[int, int, int]) -> dict[str, float]:
+    """Returns what all lanes of a point have in common."""
     depth, width, batch_size = point
-    for key in range(n_lanes):
-        rate = 0.01 * (1 + key / n_lanes)
-        params = {"depth": depth, "width": width, "batch_size": batch_size, "learning_rate": rate}
-        lane = Lane(key, Params({**params, "momentum": 0.9, "weight_decay": 1e-4}), key, 0, 100)
-        assert engine.add(lane) is None
-    engine.advance()
-    for _ in range(2 * n_rounds):
-        began_at = time.perf_counter()
-        assert len(engine.advance()) == n_lanes
-        yield time.perf_counter() - began_at
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    shape = {"depth": depth, "width": width, "batch_size": batch_size}
+    return {**shape, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 if __name__ == "__main__":

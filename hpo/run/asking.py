@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -155,11 +155,21 @@ class StructureFirst(Plainly):
         task: Builds the models.
         n_train: Number of training samples.
         most: How many trials a stack takes at most.
+        shares: Tells of a point whether stacks of its structure take any batch size.
     """
 
-    def __init__(self, post: Post, task: Task, n_train: int, most: int) -> None:
+    def __init__(
+        self,
+        post: Post,
+        task: Task,
+        n_train: int,
+        most: int,
+        shares: Callable[[Params], bool] = lambda params: False,
+    ) -> None:
         super().__init__(post)
         self._layout = Layout(task, n_train, post.study.spec.space)
+        self._shares = shares
+        self._point: Mapping[str, Any] = {}
         self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
         self._pinned: dict[str, Any] = {}
         self._n_left = 0
@@ -180,6 +190,7 @@ class StructureFirst(Plainly):
         ids = _ids(leases)
         found = post.patiently(lambda: {i: post.search.known(i) for i in ids})
         new = [trial_id for trial_id in ids if found[trial_id] is None]
+        self._pinned = relaxed(self._pinned, self._point, self._shares)
         while new:
             batch, pinned = new[: max(1, self._n_left)], self._pinned if self._n_left else {}
             drawn = post.patiently(partial(post.search.ask, batch, pinned))
@@ -192,8 +203,24 @@ class StructureFirst(Plainly):
 
     def _pin(self, point: dict[str, Any]) -> None:
         names = self._layout.names(point)
-        self._pinned = {name: point[name] for name in names or ()}
+        self._pinned, self._point = {name: point[name] for name in names or ()}, point
         self._n_left = 0 if names is None else self._run - 1
+
+
+def relaxed(
+    pinned: dict[str, Any], point: Mapping[str, Any], shares: Callable[[Params], bool]
+) -> dict[str, Any]:
+    """Returns structural values without the batch size, where it turned out not to be structural.
+
+    Args:
+        pinned: What trials of a structure have in common.
+        point: The first of them.
+        shares: Tells of a point whether stacks of its structure take any batch size; it knows once
+            the first trial was trained.
+    """
+    if "batch_size" not in pinned or not shares(Params(point)):
+        return pinned
+    return {name: value for name, value in pinned.items() if name != "batch_size"}
 
 
 def run_length(space: SearchSpace, n_trials: int | None, most: int) -> int:

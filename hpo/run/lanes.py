@@ -19,6 +19,7 @@ from hpo.store import events, stacks
 from hpo.store.events import Event
 from hpo.train.folds import with_parts
 from hpo.train.fused.engine import FusedEngine
+from hpo.train.fused.sharing import sharing_for
 from hpo.train.fused.sizing import MAX_LANES, Sizes
 from hpo.train.task import Task
 
@@ -72,13 +73,14 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
         most=min(MAX_LANES, most * n_parts),
+        sharing=sharing_for(spec.space, len(folds[0].train), device),
     )
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
     n_train = len(folds[0].train)
-    run = run_length(spec.space, post.study.budget.trials, most)
-    stacking = Stacking(Layout(task, n_train, spec.space), run)
-    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most)
+    run, shares = run_length(spec.space, post.study.budget.trials, most), engine.shares_batch_sizes
+    stacking = Stacking(Layout(task, n_train, spec.space), run, shares)
+    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most, shares)
     whole = with_parts(engine, spec.validation, spec.metrics, direction)
     return TaskExecutor(post, whole, asking)
 

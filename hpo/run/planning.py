@@ -236,7 +236,8 @@ class Planning:
     def _structure(self) -> dict[str, Any]:
         if self._stacking is None:
             return {}
-        return {"structural": self._stacking.names, "structure": self._stacking.required}
+        required = self._stacking.required
+        return {"structural": self._stacking.names, "structure": required}
 
     def _points(self, leases: Sequence[Lease]) -> dict[int, dict[str, Any]]:
         """Returns the params of new trials, stored: the planned ones if the numbers are those."""

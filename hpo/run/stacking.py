@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from hpo.run.asking import Layout
+from hpo.run.asking import Layout, relaxed
+from hpo.spec.params import Params
 
 
 class Stacking:
@@ -14,10 +15,17 @@ class Stacking:
     Args:
         layout: Tells the structural parameters.
         run: How many trials begin with a structure before another one is looked at.
+        shares: Tells of a point whether stacks of its structure take any batch size.
     """
 
-    def __init__(self, layout: Layout, run: int) -> None:
-        self._layout, self._run = layout, run
+    def __init__(
+        self,
+        layout: Layout,
+        run: int,
+        shares: Callable[[Params], bool] = lambda params: False,
+    ) -> None:
+        self._layout, self._run, self._shares = layout, run, shares
+        self._point: Mapping[str, Any] = {}
         self._n_left = 0
         self._pinned: dict[str, Any] = {}
         self.names: tuple[str, ...] = ()
@@ -34,6 +42,8 @@ class Stacking:
     @property
     def required(self) -> Mapping[str, Any] | None:
         """Structural values of the trials that begin next; None where they are free."""
+        self._pinned = relaxed(self._pinned, self._point, self._shares)
+        self.names = tuple(sorted(self._pinned))
         return self._pinned if self._n_left > 0 else None
 
     def note(self, points: Sequence[Mapping[str, Any]]) -> None:
@@ -46,5 +56,5 @@ class Stacking:
 
     def _pin(self, point: Mapping[str, Any]) -> None:
         self.names = tuple(sorted(self._layout.names(point) or ()))
-        self._pinned = {name: point[name] for name in self.names}
+        self._pinned, self._point = {name: point[name] for name in self.names}, point
         self._n_left = self._run if self.names else 0

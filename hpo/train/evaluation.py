@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.train.criteria import Criterion
+from hpo.train.precision import cast, full
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
@@ -41,7 +42,7 @@ def evaluate(
     """
     model.eval()
     with torch.inference_mode():
-        outputs = predict(model, part.x)
+        outputs = predict(model, part.x, params.get("precision", "float32"))
         loss = as_float("loss", criterion.reported(params)(outputs, part.y))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
@@ -50,11 +51,13 @@ def evaluate(
     return {f"{prefix}_loss": loss, **measured}
 
 
-def predict(model: nn.Module, x: Tensor) -> Tensor:
+def predict(model: nn.Module, x: Tensor, precision: str = "float32") -> Tensor:
     """Returns the outputs for all rows of ``x``, of shape [N, ...], chunk by chunk."""
     n_rows = rows_per_chunk(x)
-    # Copies, because a layer that works in place would else write into the data.
-    return torch.cat([model(chunk.clone()) for chunk in torch.split(x, n_rows)])
+    with cast(precision, x.device):
+        # Copies, because a layer that works in place would else write into the data.
+        chunks = [full(model(chunk.clone())) for chunk in torch.split(x, n_rows)]
+    return torch.cat(chunks)
 
 
 def rows_per_chunk(x: Tensor) -> int:

@@ -64,7 +64,13 @@ def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ..
         scope: The task's.
     """
     schedule = SCHEDULES.get(_chosen("schedule", params))
-    names = ["batch_size", "schedule", "warmup_epochs", *(schedule.reads if schedule else ())]
+    names = [
+        "batch_size",
+        "precision",
+        "schedule",
+        "warmup_epochs",
+        *(schedule.reads if schedule else ()),
+    ]
     names += ["grad_clip", "l1", "patience", "averaging"]
     names += AVERAGES.get(_chosen("averaging", params), ())
     names += names_for(scope.n_axes)

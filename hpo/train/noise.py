@@ -7,6 +7,7 @@ same few kernels for one model or for many, on every device, with the same outco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -32,8 +33,19 @@ def step_keys(epoch_key: int, n_steps: int) -> NDArray[np.int32]:
         epoch_key: Of the trial's epoch, 32 bits.
         n_steps: S.
     """
-    steps = np.arange(1, n_steps + 1, dtype=np.uint32)
-    return _finalize(np.uint32(epoch_key) + np.uint32(_SPREAD) * steps).view(np.int32)
+    return lane_keys([epoch_key], n_steps)[:, 0]
+
+
+def lane_keys(epoch_keys: Sequence[int], n_steps: int) -> NDArray[np.int32]:
+    """Returns ``step_keys`` of several trials at once, of shape [S, K].
+
+    Args:
+        epoch_keys: Of each trial's epoch, of length K.
+        n_steps: S.
+    """
+    steps = np.arange(1, n_steps + 1, dtype=np.uint32)[:, np.newaxis]
+    starts = np.array(epoch_keys, dtype=np.uint32)
+    return _finalize(starts + np.uint32(_SPREAD) * steps).view(np.int32)
 
 
 def keep_mask(key: Tensor | int, places: Tensor, threshold: Tensor) -> Tensor:
@@ -80,13 +92,23 @@ class Noise:
 
     def __init__(self) -> None:
         self.key: Tensor | int = 0
+        self._offset: Tensor | None = None
+        self._n_rows = 1
         self._n_calls = 0
         self._salts: list[int] = step_keys(0, 16).tolist()
         self._places: dict[tuple[int, torch.device], Tensor] = {}
 
-    def begin(self, key: Tensor | int) -> None:
-        """Starts a step: each layer that draws after it gets a mask of its own."""
+    def begin(self, key: Tensor | int, offset: Tensor | None = None, n_rows: int = 1) -> None:
+        """Starts a step: each layer that draws after it gets a mask of its own.
+
+        Args:
+            key: Of the step.
+            offset: Samples of the step that came before, int32 and of the key's shape; None where
+                it is taken at once.
+            n_rows: Samples that come now.
+        """
         self.key = key
+        self._offset, self._n_rows = offset, n_rows
         self._n_calls = 0
 
     def layer_key(self) -> Tensor | int:
@@ -103,6 +125,16 @@ class Noise:
         if found is None:
             found = self._places[n, device] = places_of(n, device)
         return found.view(shape)
+
+    def shift(self, shape: torch.Size) -> Tensor | None:
+        """Returns what to add to ``places`` of a shape [B, ...] that is a part of a step.
+
+        Its elements have the places that they would have in the whole of it, samples first.
+        """
+        if self._offset is None:
+            return None
+        per_row = shape.numel() // self._n_rows
+        return self._offset * _signed(per_row * _SPREAD & 0xFFFFFFFF)
 
 
 def mask_shape(shape: torch.Size) -> torch.Size:
@@ -143,7 +175,9 @@ class LaneDropout(nn.Module):
         if not self.is_active:
             return x
         shape = mask_shape(x.shape) if self.drops_features else x.shape
-        mask = keep_mask(key, self.noise.places(shape, x.device), self.threshold)
+        places, shift = self.noise.places(shape, x.device), self.noise.shift(shape)
+        places = places if shift is None else places + shift
+        mask = keep_mask(key, places, self.threshold)
         return x * (mask * self.scale).to(x.dtype)
 
     def extra_repr(self) -> str:

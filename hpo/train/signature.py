@@ -42,7 +42,7 @@ class Signature:
     Attributes:
         model: The module tree, its plain attributes, and the tensors' shapes and types.
         settings: Hyperparameters that change which kernels run: optimizer, loss, batch size,
-            and whether weights are averaged.
+            whether weights are averaged, precision.
     """
 
     model: Hashable
@@ -69,20 +69,29 @@ class _Same:
         return f"<{type(self._value).__qualname__}>"
 
 
-def signature_of(model: nn.Module, params: Mapping[str, Any], batch_size: int) -> Signature:
+def signature_of(
+    model: nn.Module, params: Mapping[str, Any], batch_size: int | tuple[int, ...]
+) -> Signature:
     """Describes a trial's model, whose dropout was lifted, on any device.
 
     Args:
         model: As the task built it.
         params: With defaults filled in.
-        batch_size: Samples a step; what lanes of one stack have in common.
+        batch_size: Samples a step, which lanes of one stack have in common, or all those that they
+            may have.
     """
     described: Hashable
     try:
         described = describe(model)
     except Exception:  # noqa: BLE001 - what cannot be looked into is equal to nothing else
         described = _Same(object())
-    settings = (params.get("optimizer"), params.get("loss"), batch_size, averages(params))
+    settings = (
+        params.get("optimizer"),
+        params.get("loss"),
+        batch_size,
+        averages(params),
+        params.get("precision"),
+    )
     return Signature(described, settings)
 
 

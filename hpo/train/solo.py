@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,6 +19,7 @@ from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.evaluation import evaluate
 from hpo.train.parts import Folds, Splits
+from hpo.train.precision import products
 from hpo.train.resuming import resume
 from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive, seeded
@@ -43,6 +45,11 @@ class _Solo:
         """Whether its patience is over."""
         training = self.training
         return is_spent(training.params, training.epoch, self.best.epoch)
+
+    @property
+    def precision(self) -> str:
+        """See ``hpo.train.precision``."""
+        return str(self.training.params["precision"])
 
 
 class SoloEngine:
@@ -127,7 +134,7 @@ class SoloEngine:
         current = files.to_cpu(model.state_dict())
         model.load_state_dict(solo.best.weights)
         try:
-            with user_code("the task"), self._seeded(solo):
+            with user_code("the task"), self._prepared(solo):
                 return self._evaluate(solo, test, "test")
         finally:
             model.load_state_dict(current)
@@ -199,7 +206,7 @@ class SoloEngine:
 
     def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
         training, splits = solo.training, self._folds[solo.lane.fold]
-        with self._seeded(solo):
+        with self._prepared(solo):
             train_loss = training.train_epoch(splits.train)
             if not math.isfinite(train_loss):
                 return {"train_loss": train_loss}
@@ -215,6 +222,9 @@ class SoloEngine:
         if self._score.is_better(metrics, solo.best.metrics):
             self.keep(solo.lane.key, metrics)
 
-    def _seeded(self, solo: _Solo) -> Any:
+    @contextmanager
+    def _prepared(self, solo: _Solo) -> Iterator[None]:
         training = solo.training
-        return seeded(derive(training.seed, "noise", training.epoch), self._device)
+        seed = derive(training.seed, "noise", training.epoch)
+        with seeded(seed, self._device), products(solo.precision, self._device):
+            yield

@@ -10,6 +10,7 @@ from typing import Any, Final
 from hpo.train.averaging import AVERAGES
 from hpo.train.losses import CLASS_WEIGHTS, DEFAULT_LOSSES, LOSSES
 from hpo.train.optimizers import OPTIMIZERS
+from hpo.train.precision import PRECISIONS
 from hpo.train.schedules import SCHEDULES
 
 
@@ -89,6 +90,12 @@ HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
         _is_batch_size,
         'a whole number from 1 or "full"',
         "Samples a step; no more than there are; all of them with full.",
+    ),
+    "precision": Hyper(
+        "float32",
+        lambda v: v in PRECISIONS,
+        ", ".join(PRECISIONS),
+        "How exactly the model computes; weights and optimizer are float32.",
     ),
     "momentum": Hyper(
         _MOMENTUM,

@@ -22,6 +22,7 @@ from hpo.train.checkpoint import CheckpointError
 from hpo.train.criteria import Criterion, scope_of, unsuitable
 from hpo.train.hyperparameters import check, complete, n_per_batch
 from hpo.train.noise import Noise, lift, step_keys
+from hpo.train.precision import cast, full
 from hpo.train.schedules import factor
 from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
 from hpo.train.task import Task
@@ -130,10 +131,12 @@ class Training:
         return loss.detach()
 
     def _loss(self, x: Tensor, y: Tensor, augmentation: Augmentation | None, i: int) -> Tensor:
-        if augmentation is None:
-            return self.loss(self.model(x), y)
-        outputs = self.model(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
-        if augmentation.shares is None:
+        if augmentation is not None:
+            x = augmentation.inputs(i, x.unsqueeze(0)).squeeze(0)
+        with cast(self.params["precision"], x.device):
+            outputs = self.model(x)
+        outputs = full(outputs)
+        if augmentation is None or augmentation.shares is None:
             return self.loss(outputs, y)
         share, other = augmentation.shares[i, 0], partners(y.unsqueeze(0)).squeeze(0)
         return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)

@@ -88,10 +88,11 @@ def test_columns_are_set_in_place(values: list[float], data: st.DataObject) -> N
     columns = Columns(params, ("a", "b"), torch.device("cpu"))
     held = columns["a"], columns.double("a")
     assert columns.any("a") == any(values)
-    assert columns.all("a") == all(values)
     assert not columns.any("b")
+    assert columns.decisions() == (any(values), False)
     new = data.draw(st.lists(st.floats(0, 10), min_size=len(values), max_size=len(values)))
     columns.set("a", new)
     assert columns.any("a") == any(new)
+    assert any(tensor is held[0] for tensor in columns.tensors())
     assert held[1].squeeze(1).tolist() == new
     assert torch.equal(held[0], torch.tensor(new).unsqueeze(1))

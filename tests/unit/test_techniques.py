@@ -21,6 +21,7 @@ from hpo.train.hyperparameters import standard_names
 from hpo.train.losses import LOSSES
 from hpo.train.metrics import METRICS
 from hpo.train.optimizers import OPTIMIZERS
+from hpo.train.precision import PRECISIONS
 from hpo.train.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,7 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "averaging": AVERAGES,
+    "precision": PRECISIONS,
     "loss": LOSSES,
     "activation": ACTIVATIONS,
     "normalization": NORMALIZATIONS,

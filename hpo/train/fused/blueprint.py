@@ -10,6 +10,7 @@ from torch import nn
 
 from hpo.spec.params import Params
 from hpo.train.criteria import Criterion
+from hpo.train.fused.course import Eager, Stepper
 from hpo.train.fused.layout import Layout
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.fused.networks import Network
@@ -31,9 +32,11 @@ class Blueprint:
         layout: Of its parameters.
         loss: What members minimise, from their params and folds.
         reported: The loss that their epochs report, from their params.
+        params: The first member's.
         optimizer: Its name.
-        batch_size: Samples a step.
+        batch_size: Samples that a lane computes with at once: its batch, or a part of that.
         averages: Whether members are evaluated by averages of their weights.
+        stepper: Makes what takes the steps of a stack.
     """
 
     criterion: Criterion
@@ -45,11 +48,22 @@ class Blueprint:
     layout: Layout
     loss: Callable[[Sequence[Params], Sequence[int]], LaneLoss]
     reported: Callable[[Sequence[Params]], LaneLoss]
+    params: Params
     optimizer: str
     batch_size: int
     averages: bool
+    stepper: Callable[[], Stepper] = Eager
 
     @property
     def device(self) -> torch.device:
         """Where it trains."""
         return self.folds.train.y.device
+
+    @property
+    def precision(self) -> str:
+        """See ``hpo.train.precision``."""
+        return str(self.params["precision"])
+
+    def probe_loss(self, n_lanes: int) -> LaneLoss:
+        """Returns the loss of so many lanes like the first member."""
+        return self.loss([self.params] * n_lanes, [0] * n_lanes)

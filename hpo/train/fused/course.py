@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +14,41 @@ from hpo.train.fused.averages import Averages
 from hpo.train.fused.loss import LaneLoss, MixedLoss
 from hpo.train.fused.networks import Network
 from hpo.train.fused.updates import RULES, Columns, add_penalties
-from hpo.train.noise import step_keys
-from hpo.train.seeds import batch_bounds, derive, sample_order
+from hpo.train.noise import lane_keys
+from hpo.train.seeds import batch_bounds, derive
 
 if TYPE_CHECKING:
     from hpo.train.data import Part
+    from hpo.train.fused.microbatches import Accumulation
 
 _STEP: Final = "step"
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What is new in each step.
+
+    Attributes:
+        rows: Samples of each lane, of shape [K, B].
+        keys: Of the noise, of shape [K].
+        offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
+            are of one size.
+        shares: Of shape [K, 1].
+        begins: Of shape [K, 1].
+        ends: Of shape [K, 1].
+    """
+
+    rows: Tensor
+    keys: Tensor
+    offsets: Tensor | None = None
+    shares: Tensor | None = None
+    begins: Tensor | None = None
+    ends: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Returns those that there are, always in the same order."""
+        found = (self.rows, self.keys, self.offsets, self.shares, self.begins, self.ends)
+        return [tensor for tensor in found if tensor is not None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +59,7 @@ class Course:
         part: The training samples, of all folds.
         orders: Of each lane's samples, of shape [K, N].
         keys: Of the noise, of shape [S, K].
-        bounds: Begin and end of each batch.
+        bounds: Begin and end of each batch, or of each micro-batch.
         weights: Of shape [K, P].
         named: The same by parameter.
         grads: Of shape [K, P]; each step overwrites them.
@@ -44,6 +71,9 @@ class Course:
         optimizer: Its name.
         augmentation: Of the samples; None where no lane has any.
         averages: Of the weights; None where no lane is evaluated by them.
+        accumulation: How micro-batches add up; None where a step is a whole batch for each lane.
+        total: Of shape [K, P]: gradients of batches that are not complete yet.
+        dropping: Prefixes of the names of dropout layers for which any lane has a rate.
     """
 
     part: Part
@@ -61,12 +91,48 @@ class Course:
     optimizer: str
     augmentation: Augmentation | None = None
     averages: Averages | None = None
+    accumulation: Accumulation | None = None
+    total: Tensor | None = None
+    dropping: frozenset[str] = frozenset()
 
     def step(self, i: int) -> Tensor:
         """Takes one step; returns the losses before it, [K], on the device."""
+        losses = self.take(self.feed(i), i, updates=self.updates(i))
+        self.mix(i)
+        return losses
+
+    def mix(self, i: int) -> None:
+        """Adds the weights after a step to their averages."""
+        if self.averages is not None:
+            self.averages.mix(i)
+
+    def feed(self, i: int) -> Feed:
+        """Returns what a step begins with."""
         begin, end = self.bounds[i]
-        n_lanes, n_rows = len(self.orders), end - begin
-        rows = self.orders[:, begin:end].reshape(-1)
+        rows, parts = self.orders[:, begin:end], self.accumulation
+        if parts is None:
+            return Feed(rows, self.keys[i])
+        return Feed(
+            rows, self.keys[i], parts.offsets[i], parts.shares[i], parts.begins[i], parts.ends[i]
+        )
+
+    def updates(self, i: int) -> bool:
+        """Tells whether a step changes any lane's weights."""
+        return self.accumulation is None or self.accumulation.updates[i]
+
+    def take(self, feed: Feed, i: int, *, updates: bool = True) -> Tensor:
+        """Computes a step, without a glance at any number on the device.
+
+        Args:
+            feed: What is new.
+            i: The step, which augmentation follows from.
+            updates: Whether any lane's batch is complete with it.
+
+        Returns:
+            The losses, [K].
+        """
+        n_lanes, n_rows = feed.rows.shape
+        rows = feed.rows.reshape(-1)
         x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
         y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
         loss, augmentation = self.loss, self.augmentation
@@ -74,35 +140,99 @@ class Course:
             x = augmentation.inputs(i, x)
             if augmentation.shares is not None:
                 loss = MixedLoss(loss, augmentation.shares[i])
-        losses = self.network.train(self.named, self.fixed, x, y, self.keys[i], loss)
+        losses = self.network.train(self.named, self.fixed, x, y, feed.keys, loss, feed.offsets)
+        if feed.ends is None:
+            self._update()
+        else:
+            self._accumulate(feed)
+            if updates:
+                self._update_where(feed.ends)
+        return losses
+
+    def _update(self) -> None:
         self.state[_STEP].add_(1)
         add_penalties(self.weights, self.grads, self.columns)
         RULES[self.optimizer].update(self.weights, self.grads, self.state, self.columns)
-        if self.averages is not None:
-            self.averages.mix(i)
-        return losses
 
-    def run(self) -> list[float]:
-        """Takes all steps; returns each lane's loss: the mean over all samples.
+    def _accumulate(self, feed: Feed) -> None:
+        assert self.total is not None
+        assert feed.begins is not None
+        assert feed.shares is not None
+        # Not a factor of 0: what a lane that failed has left may be no number.
+        self.total.masked_fill_(feed.begins, 0).addcmul_(self.grads, feed.shares)
 
-        The device is not waited for before the end.
-        """
-        losses = torch.stack([self.step(i) for i in range(len(self.bounds))])
+    def _update_where(self, ends: Tensor) -> None:
+        """Takes the step of some lanes; the others stay as they are."""
+        assert self.total is not None
+        self.grads.copy_(self.total)
+        changed = [self.weights, *self.state.values()]
+        before = [tensor.clone() for tensor in changed]
+        self._update()
+        for tensor, old in zip(changed, before, strict=True):
+            tensor.copy_(torch.where(ends.view(-1, *[1] * (tensor.dim() - 1)), tensor, old))
+
+    def mean(self, losses: Tensor) -> list[float]:
+        """Returns each lane's mean over all samples, of the losses [S, K] of all steps."""
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
         means: list[float] = (sizes @ losses.cpu().double() / sizes.sum()).tolist()
         return means
 
+    def values(self) -> list[Tensor]:
+        """Returns the tensors of another epoch's course that its steps read numbers from."""
+        return [*self.columns.tensors(), *self.loss.tensors()]
 
-def orders_of(n: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
-    """Returns the order in which each lane visits ``n`` samples, of shape [K, n]."""
-    pairs = zip(seeds, epochs, strict=True)
-    return torch.stack([sample_order(n, seed, epoch) for seed, epoch in pairs])
+    def fingerprint(self) -> Hashable:
+        """Returns what decides which kernels a step runs, and on which memory.
+
+        Steps of courses with equal ones differ by their feeds and ``values`` only.
+        """
+        tensors = {"x": self.part.x, "y": self.part.y, "weights": self.weights}
+        tensors |= {"grads": self.grads, **self.fixed, **self.state}
+        if self.total is not None:
+            tensors["total"] = self.total
+        places = tuple((name, t.data_ptr(), tuple(t.shape)) for name, t in tensors.items())
+        return places, self.columns.decisions(), len(self.loss.tensors()), self.dropping
+
+
+class Stepper(Protocol):
+    """Takes the steps of a stack's courses.
+
+    Attributes:
+        is_ahead: Whether the host has nothing to do once the steps are on their way.
+    """
+
+    is_ahead: bool
+
+    def losses(self, course: Course) -> Tensor:
+        """Takes all steps; returns the losses before each, [S, K].
+
+        The device is not waited for.
+        """
+
+    def clear(self) -> None:
+        """Frees what it holds between epochs."""
+
+
+class Eager:
+    """Takes step by step; see ``Stepper``."""
+
+    is_ahead = False
+
+    def losses(self, course: Course) -> Tensor:
+        """See ``Stepper``."""
+        return torch.stack([course.step(i) for i in range(len(course.bounds))])
+
+    def clear(self) -> None:
+        """See ``Stepper``; it holds nothing."""
 
 
 def keys_of(n: int, batch_size: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
     """Returns the noise key of each step and lane, int32, of shape [S, K]."""
-    pairs = zip(seeds, epochs, strict=True)
-    epoch_keys = [derive(seed, "noise", epoch) for seed, epoch in pairs]
-    n_steps = len(batch_bounds(n, batch_size))
-    return torch.from_numpy(np.stack([step_keys(key, n_steps) for key in epoch_keys], axis=1))
+    keys = epoch_keys(seeds, epochs)
+    return torch.from_numpy(lane_keys(keys, len(batch_bounds(n, batch_size))))
+
+
+def epoch_keys(seeds: Sequence[int], epochs: Sequence[int]) -> list[int]:
+    """Returns what the noise of each lane's epoch follows from."""
+    return [derive(seed, "noise", epoch) for seed, epoch in zip(seeds, epochs, strict=True)]

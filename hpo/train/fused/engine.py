@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,27 +17,23 @@ from hpo.train.boundary import attempt, is_out_of_memory
 from hpo.train.checkpoint import Checkpoint
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.draft import Draft
+from hpo.train.fused.drafting import Drafts
 from hpo.train.fused.homes import Homes
 from hpo.train.fused.member import Member, dropping_of, fresh_state, load_state
-from hpo.train.fused.planning import plan
 from hpo.train.fused.sizing import Sizes
 from hpo.train.fused.stack import Stack
-from hpo.train.hyperparameters import n_per_batch
-from hpo.train.noise import Noise
 from hpo.train.parts import Folds, Splits
 from hpo.train.resuming import resume
 from hpo.train.scoring import Score
-from hpo.train.signature import Signature, signature_of
+from hpo.train.signature import Signature
 from hpo.train.solo import SoloEngine
 from hpo.train.task import Task
-from hpo.train.training import draw
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
-
-_N_KEPT: Final = 16
 
 
 class FusedEngine(Homes):
@@ -50,7 +46,8 @@ class FusedEngine(Homes):
             which that is the first.
         direction: ``maximize`` or ``minimize``.
         device: As PyTorch names it: ``cpu``, ``cuda:0``.
-        sizes: How many lanes a stack takes; measured where it does not know.
+        sizes: How many lanes a stack takes, and of which batch sizes; measured where it does not
+            know.
         tell: Called with the reason when trials of a signature turn out to train alone.
 
     Attributes:
@@ -77,12 +74,11 @@ class FusedEngine(Homes):
         self._folds = Folds(splits, self._device)
         self._score = Score.of(metric, direction)
         self._sizes = sizes or Sizes(self._device)
+        self._drafts = Drafts(task, self._folds, self._device, self._sizes.sharing, tell)
         self._stacks: dict[Signature, list[Stack]] = {}
-        self._blueprints: dict[Signature, Blueprint] = {}
         self._turns: list[Stack | SoloEngine] = []
         self._wanted = 1
-        self._tell = tell
-        self.alone: dict[Signature, str] = {}
+        self.alone = self._drafts.alone
         self.lane_epochs = 0
         self.stack_epochs = 0
 
@@ -97,26 +93,39 @@ class FusedEngine(Homes):
         is_full = self._score.keeps and len(self._homes) >= self.capacity
         if lane.key in self._homes or is_full:
             raise ValueError(f"the engine has no place for lane {lane.key}")
-        drawn = attempt(lambda: self._draw(lane))
-        if isinstance(drawn, Failure):
-            return drawn
-        params, model, noise, signature = drawn
-        blueprint = self._blueprint(lane.fold, params, model, noise, signature)
+        draft = attempt(lambda: self._drafts.draw(lane))
+        if isinstance(draft, Failure):
+            return draft
+        draft = self._shared(lane, draft) or draft
+        signature = draft.signature
+        blueprint = self._drafts.blueprint(draft, self._score, self._stacks)
         if blueprint is None:
             return self._add_alone(lane)
-        member, state = self._member(lane, params, model, blueprint)
+        member, state = self._member(lane, draft, blueprint)
         n_lanes = attempt(lambda: self._sizes.of(signature, blueprint, member, state))
         if isinstance(n_lanes, Failure) or n_lanes == 1:
             slow = "more lanes would not be faster"
-            self._refuse(signature, n_lanes if isinstance(n_lanes, Failure) else slow)
+            self._drafts.refuse(signature, n_lanes if isinstance(n_lanes, Failure) else slow)
             return self._add_alone(lane)
-        stack = self._stack(signature, n_lanes)
+        stack = self._stack(signature, blueprint, n_lanes)
         if isinstance(attempt(lambda: stack.join(member, state)), Failure):
             # There is no memory for another row, but it may yet do for a model alone.
             return self._add_alone(lane)
         self._wanted = n_lanes
         self._homes[lane.key] = stack
         return None
+
+    def shares_batch_sizes(self, params: Params) -> bool:
+        """Tells whether trials like this one are known to share stacks whatever their batch size.
+
+        Args:
+            params: Of a trial; defaults are filled in.
+        """
+        if not self._sizes.sharing:
+            return False
+        draft = attempt(lambda: self._drafts.draw(Lane(0, params, 0, 0, 1)))
+        shared = None if isinstance(draft, Failure) else self._drafts.shared(draft)
+        return shared is not None and self._sizes.is_shared(shared.signature)
 
     def advance(self) -> list[EpochReport]:
         """See ``Engine``; stacks and lanes that train alone take turns."""
@@ -161,46 +170,27 @@ class FusedEngine(Homes):
             if not home.members:
                 self._drop(home)
 
-    def _draw(self, lane: Lane) -> tuple[Params, nn.Module, Noise, Signature]:
-        splits = self._folds[lane.fold]
-        params, model, noise = draw(self._task, splits, lane.params, lane.seed, self._device)
-        batch_size = n_per_batch(params["batch_size"], len(splits.train))
-        signature = signature_of(model, params, batch_size)
-        if len(self._folds) > 1:
-            # Folds by groups or by order are of several sizes.
-            signature = replace(signature, settings=(signature.settings, len(splits.train)))
-        return params, model, noise, signature
-
-    def _blueprint(
-        self, fold: int, params: Params, model: nn.Module, noise: Noise, signature: Signature
-    ) -> Blueprint | None:
-        """Returns what a stack of a signature consists of; None for lanes that train alone."""
-        if signature in self.alone:
+    def _shared(self, lane: Lane, draft: Draft) -> Draft | None:
+        """Returns a draft for a stack of several batch sizes; None where each has its own."""
+        shared = self._drafts.shared(draft)
+        if shared is None:
             return None
-        if signature not in self._blueprints:
-            planned = attempt(
-                lambda: plan(self._task, self._folds, fold, self._score, params, model, noise)
-            )
-            if not isinstance(planned, Blueprint):
-                self._refuse(signature, planned)
-                return None
-            self._blueprints[signature] = planned
-            # A study may have any number of signatures, and each blueprint holds a model.
-            idle = [other for other in self._blueprints if not self._stacks.get(other)]
-            for other in idle[:-_N_KEPT]:
-                del self._blueprints[other]
-        return self._blueprints[signature]
-
-    def _refuse(self, signature: Signature, why: str | Failure) -> None:
-        text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
-        logger.info("%s trains lane by lane: %s", signature.digest(), text)
-        self.alone[signature] = text
-        self._tell(text)
+        signature = shared.signature
+        blueprint = self._drafts.shared_blueprint(shared, self._score, self._stacks)
+        if blueprint is None:
+            return None
+        member, state = self._member(lane, shared, blueprint)
+        pays = attempt(lambda: self._sizes.shared(signature, blueprint, member, state))
+        if pays is True:
+            return shared
+        self._drafts.separate(signature)
+        return None
 
     def _member(
-        self, lane: Lane, params: Params, model: nn.Module, blueprint: Blueprint
+        self, lane: Lane, draft: Draft, blueprint: Blueprint
     ) -> tuple[Member, dict[str, Tensor]]:
         """Returns a lane as a member, and its state: its checkpoint's, or its initial weights."""
+        params, model = draft.params, draft.model
         fresh = Member(lane, params, lane.horizon or lane.epoch_stop, dropping_of(model))
         state = fresh_state(model, blueprint.layout)
 
@@ -219,13 +209,13 @@ class FusedEngine(Homes):
 
         return resume(lane, load) or (fresh, state)
 
-    def _stack(self, signature: Signature, n_lanes: int) -> Stack:
+    def _stack(self, signature: Signature, blueprint: Blueprint, n_lanes: int) -> Stack:
         """Returns a stack with a free place."""
         stacks = self._stacks.setdefault(signature, [])
         for stack in stacks:
             if len(stack.members) < n_lanes:
                 return stack
-        stacks.append(Stack(self._blueprints[signature]))
+        stacks.append(Stack(blueprint))
         self._turns.append(stacks[-1])
         return stacks[-1]
 
@@ -250,7 +240,7 @@ class FusedEngine(Homes):
         logger.warning("out of memory with %d lanes; %d from now on", len(training), n_left)
         self._sizes.limit(signature, n_left)
         if n_left == 1:
-            self._refuse(signature, "there is no memory for two lanes")
+            self._drafts.refuse(signature, "there is no memory for two lanes")
         other = Stack(stack.blueprint)
         for key in keys:
             member, state = stack.members[key], stack.state(key)
@@ -266,7 +256,8 @@ class FusedEngine(Homes):
 
     def _dissolve(self, stack: Stack, error: Exception) -> list[EpochReport]:
         """Lets the lanes of a stack that raises go on alone; reports those that cannot."""
-        self._refuse(self._signature(stack), f"the stack raised {type(error).__name__}: {error}")
+        why = f"the stack raised {type(error).__name__}: {error}"
+        self._drafts.refuse(self._signature(stack), why)
         reports = []
         # Those that have nothing left to train stay.
         training = [member for member in stack.members.values() if member.row is not None]

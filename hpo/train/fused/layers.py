@@ -188,7 +188,8 @@ class Dropout:
         shape = mask_shape(shape) if self._module.drops_features else shape
         lanes = (-1, *[1] * len(shape))
         assert isinstance(key, Tensor)
-        places = noise.places(shape, x.device).unsqueeze(0)
+        places, shift = noise.places(shape, x.device).unsqueeze(0), noise.shift(shape)
+        places = places if shift is None else places + shift.view(lanes)
         mask = keep_mask(key.view(lanes), places, values[self._threshold].view(lanes))
         scaled = mask * values[self._scale].view(lanes)
         tape.append(scaled)

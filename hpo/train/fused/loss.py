@@ -24,6 +24,9 @@ class LaneLoss(Protocol):
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the losses [K], and the gradient of their sum in the outputs' shape."""
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Returns the lanes' own numbers that it reads, always in the same order."""
+
 
 class MappedLoss:
     """Any loss, lane by lane in the kernels of one.
@@ -52,6 +55,10 @@ class MappedLoss:
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return losses.detach(), gradient
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """See ``LaneLoss``."""
+        return tuple(self._numbers[name] for name in sorted(self._numbers))
+
 
 class MixedLoss:
     """The loss of mixup: that of a sample, and that of what it was mixed with, by their shares.
@@ -76,6 +83,10 @@ class MixedLoss:
         column = self._shares.view(-1, *[1] * (outputs.dim() - 1))
         gradient = column * own_gradient + (1 - column) * other_gradient
         return self._shares * own + (1 - self._shares) * other, gradient
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """See ``LaneLoss``."""
+        return (*self._loss.tensors(), self._shares)
 
 
 class CrossEntropy:
@@ -105,6 +116,10 @@ class CrossEntropy:
             at_class.add_(self._smoothing)
         gradient.scatter_add_(1, flat.unsqueeze(1), at_class.unsqueeze(1)).div_(flat.shape[1])
         return losses, gradient.transpose(1, 2).reshape(outputs.shape)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """See ``LaneLoss``."""
+        return () if self._smoothing is None else (self._smoothing,)
 
     def _losses(self, log_p: Tensor, flat: Tensor) -> Tensor:
         losses = -log_p.gather(1, flat.unsqueeze(1)).squeeze(1).mean(1)

@@ -13,6 +13,7 @@ from hpo.train.fused.calling import Call, batchable
 from hpo.train.fused.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.loss import LaneLoss
 from hpo.train.noise import LaneDropout, Noise
+from hpo.train.precision import cast, full
 
 Values = Mapping[str, Tensor]
 
@@ -20,12 +21,21 @@ Values = Mapping[str, Tensor]
 class Network(Protocol):
     """The lanes' models as one.
 
+    Each begins in float32; ``use`` gives it another precision.
+
     ``weights`` and ``fixed`` are [K, ...] by name: what is trained, and frozen parameters and
     buffers, which a forward pass in training mode changes in place.
     """
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """Returns the losses [K] of a batch, and leaves its gradients where ``bind`` said.
 
@@ -36,10 +46,15 @@ class Network(Protocol):
             y: Targets of shape [K, B, ...].
             keys: Of each lane's step, int32, of shape [K].
             loss: Of outputs and targets.
+            offsets: Samples of each lane's step that came before, int32, of shape [K]; None where
+                the batch is all of it.
         """
 
     def bind(self, grads: Values) -> None:
         """Says where gradients go, by name: [K, ...]."""
+
+    def use(self, precision: str) -> bool:
+        """Computes in a precision from now on; returns False where it cannot."""
 
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
         """Returns outputs [K, N, ...] in evaluation mode for inputs [N, ...] that lanes share."""
@@ -72,17 +87,28 @@ class Layered:
             return None
         return cls(layers, noise)
 
+    def use(self, precision: str) -> bool:
+        """See ``Network``; its kernels are of float32, of which TF32 is a kind."""
+        return precision != "bf16"
+
     def bind(self, grads: Values) -> None:
         """See ``Network``."""
         self._grads = grads
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """See ``Network``."""
         values, tape = {**weights, **fixed}, list[Any]()
         with torch.no_grad():
-            self._noise.begin(keys)
+            self._noise.begin(keys, offsets, x.shape[1])
             for layer in self._layers:
                 x = layer.forward(x, values, tape)
             losses, d = loss.with_gradient(x, y)
@@ -115,21 +141,39 @@ class Mapped:
         self._call = Call(model, decomposes=decomposes)
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
-        self._train = vmap(self._forward, in_dims=(0, 0, 0, 0), randomness="different")
-        self._predict = vmap(self._forward, in_dims=(0, 0, None, None))
+        self._precision = "float32"
+        forward, kind = self._forward, "different"
+        self._train = vmap(forward, in_dims=(0, 0, 0, 0, None), randomness=kind)
+        self._train_part = vmap(forward, in_dims=(0, 0, 0, 0, 0), randomness=kind)
+        self._predict = vmap(self._forward, in_dims=(0, 0, None, None, None))
+
+    def use(self, precision: str) -> bool:
+        """See ``Network``."""
+        self._precision = precision
+        return True
 
     def bind(self, grads: Values) -> None:
         """See ``Network``."""
         self._grads = grads
 
     def train(
-        self, weights: Values, fixed: Values, x: Tensor, y: Tensor, keys: Tensor, loss: LaneLoss
+        self,
+        weights: Values,
+        fixed: Values,
+        x: Tensor,
+        y: Tensor,
+        keys: Tensor,
+        loss: LaneLoss,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """See ``Network``."""
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
+        forward = self._train if offsets is None else self._train_part
         with torch.enable_grad(), batchable(has_lstm=self._has_lstm):
-            losses = loss(self._train(leaves, fixed, x, keys), y)
+            with cast(self._precision, x.device):
+                outputs = forward(leaves, fixed, x, keys, offsets)
+            losses = loss(full(outputs), y)
             # Lanes have nothing in common: the gradient of the sum is each one's own.
             found = torch.autograd.grad(losses.sum(), list(leaves.values()))
         torch._foreach_copy_([self._grads[name] for name in leaves], list(found))
@@ -138,14 +182,17 @@ class Mapped:
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
         """See ``Network``."""
         self._model.eval()
-        with torch.no_grad(), batchable(has_lstm=self._has_lstm):
+        forward = cast(self._precision, x.device)
+        with torch.no_grad(), batchable(has_lstm=self._has_lstm), forward:
             # A copy, because a layer that works in place would else write into the data.
-            outputs: Tensor = self._predict(weights, fixed, x.clone(), None)
-        return outputs
+            outputs: Tensor = self._predict(weights, fixed, x.clone(), None, None)
+        return full(outputs)
 
-    def _forward(self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None) -> Any:
+    def _forward(
+        self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None
+    ) -> Any:
         if key is not None:
-            self._noise.begin(key)
+            self._noise.begin(key, offset, len(x))
         return self._call({**weights, **fixed}, x)
 
 

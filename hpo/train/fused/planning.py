@@ -14,11 +14,12 @@ from hpo.train.averaging import averages
 from hpo.train.criteria import Criterion
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.calling import Call
+from hpo.train.fused.closeness import are_close, repeated
+from hpo.train.fused.draft import Draft
 from hpo.train.fused.draws import Draws
 from hpo.train.fused.layout import Layout, fixed_tensors, own_names
 from hpo.train.fused.loss import LaneLoss, minimised, reported
 from hpo.train.fused.networks import Network, networks_of, set_active
-from hpo.train.hyperparameters import n_per_batch
 from hpo.train.noise import Noise, step_keys
 from hpo.train.parts import Folds
 from hpo.train.scoring import Score
@@ -27,10 +28,8 @@ from hpo.train.signature import changed, describe, kept_params
 from hpo.train.task import Task
 from hpo.train.training import trainable
 
-# Two lanes show what one would hide. Their gradients may differ from autograd's by rounding only.
+# Two lanes show what one would hide.
 _N_LANES: Final = 2
-_RELATIVE: Final = 1e-3
-_ABSOLUTE: Final = 1e-5
 _KEY: Final = int(step_keys(1, 1)[0])
 
 
@@ -66,25 +65,14 @@ class _Step:
     buffers: Mapping[str, Tensor]
 
 
-def plan(
-    task: Task,
-    folds: Folds,
-    fold: int,
-    score: Score,
-    params: Params,
-    model: nn.Module,
-    noise: Noise,
-) -> Blueprint | str:
+def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | str:
     """Finds out by one step on a few samples how a model can be stacked.
 
     Args:
         task: The task.
         folds: Its data, on the device.
-        fold: That of the trial.
         score: What trials are compared by.
-        params: With defaults filled in.
-        model: Lifted, on the device.
-        noise: What its dropout draws from.
+        draft: The model, with what it was built from.
 
     Returns:
         What a stack needs, or in words why such trials train alone.
@@ -92,19 +80,20 @@ def plan(
     Raises:
         Exception: Whatever the task raises with one model alone.
     """
+    params, model, batch_size = draft.params, draft.model, draft.batch_size
     reason = _obstacle(task, model)
     if reason:
         return reason
-    splits = folds[fold]
-    batch_size = n_per_batch(params["batch_size"], len(splits.train))
+    splits = folds[draft.fold]
     x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
-    trial = _Trial(model, noise, Layout(model), x, y)
+    trial = _Trial(model, draft.noise, Layout(model), x, y)
     criterion = Criterion.of(task, splits, score.metrics)
     expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
         return expected
     make_loss = _loss_maker(criterion, folds)
-    network = _network(trial, make_loss([params] * _N_LANES, [fold] * _N_LANES), expected)
+    loss = make_loss([params] * _N_LANES, [draft.fold] * _N_LANES)
+    network = _network(trial, loss, expected, params["precision"])
     if isinstance(network, str):
         return network
     return Blueprint(
@@ -117,22 +106,29 @@ def plan(
         layout=trial.layout,
         loss=make_loss,
         reported=lambda params: reported(criterion, params, y.device),
+        params=params,
         optimizer=params["optimizer"],
         batch_size=batch_size,
         averages=averages(params),
     )
 
 
-def _network(trial: _Trial, loss: LaneLoss, expected: _Step) -> Network | str:
+def _network(trial: _Trial, loss: LaneLoss, expected: _Step, precision: str) -> Network | str:
     """Returns the fastest network that comes to the same as one model, or why there is none."""
     kept, reason = _renew_params(trial.model), ""
     for network in networks_of(trial.model, trial.noise):
-        reason = _differs(trial, network, loss, expected)
+        # In float32, which shows wrong formulas; another precision is only another rounding.
+        found = _stacked(trial, network, loss)
+        reason = found if isinstance(found, str) else _differs(found, expected)
         read = sorted(name for values in kept for name in values.read)
         if read:
             return f"its forward pass reads the param {read[0]}; its constructor should keep it"
-        if not reason:
+        if reason or not network.use(precision):
+            continue
+        again = found if precision == "float32" else _stacked(trial, network, loss)
+        if not isinstance(again, str):
             return network
+        reason = again
     return reason
 
 
@@ -199,41 +195,35 @@ def _who_draws(model: nn.Module) -> str:
     return ""
 
 
-def _differs(trial: _Trial, network: Network, loss: LaneLoss, expected: _Step) -> str:
-    """Returns what is wrong with a stacked step, or nothing."""
+def _stacked(trial: _Trial, network: Network, loss: LaneLoss) -> _Step | str:
+    """Returns a step of some lanes at once, gradients [K, 1 + P]; or why there is none."""
     layout, model = trial.layout, trial.model
     grads = torch.zeros(_N_LANES, layout.size, device=trial.y.device)
     network.bind(layout.views(grads))
     # Other lanes may drop where this one does not; with a rate of 0 it keeps all.
     set_active(model, lambda name: True)
     parameters = dict(model.named_parameters())
-    own = _repeated({slot.name: parameters[slot.name] for slot in layout.slots})
-    fixed = _repeated(fixed_tensors(model))
+    own = repeated({slot.name: parameters[slot.name] for slot in layout.slots}, _N_LANES)
+    fixed = repeated(fixed_tensors(model), _N_LANES)
     keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=trial.y.device)
     try:
         losses = network.train(own, fixed, *_both(trial), keys, loss)
-        network.predict(own, _repeated(fixed_tensors(model)), trial.x)
+        network.predict(own, repeated(fixed_tensors(model), _N_LANES), trial.x)
     except Exception as error:  # noqa: BLE001 - whatever it is, one model alone does not raise it
         # What follows the first sentence is advice for those who call vmap themselves.
         said = str(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
         return f"it cannot be stacked: {type(error).__name__}: {said}"
-    found = torch.cat([losses.view(-1, 1), grads], dim=1)
-    if not _are_close(found, expected.gradients):
+    return _Step(torch.cat([losses.view(-1, 1), grads], dim=1), fixed)
+
+
+def _differs(found: _Step, expected: _Step) -> str:
+    """Returns what is wrong with a stacked step, or nothing."""
+    if not are_close(found.gradients, expected.gradients):
         return "stacked it computes other gradients than alone"
     for name, buffer in expected.buffers.items():
-        if not _are_close(fixed[name].double(), buffer.double()):
+        if not are_close(found.buffers[name].double(), buffer.double()):
             return f"stacked its buffer {name} gets other values than alone"
     return ""
-
-
-def _are_close(found: Tensor, expected: Tensor) -> bool:
-    """Tells whether all lanes of ``found`` [K, ...] are as expected [...]."""
-    if not expected.numel():
-        return True
-    # A lane whose first step diverges says nothing against its stack.
-    scale = 1 + float(expected.nan_to_num(0, 0, 0).abs().max())
-    expected = expected.expand_as(found)
-    return torch.allclose(found, expected, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
 
 
 def _loss_maker(
@@ -247,13 +237,7 @@ def _loss_maker(
     return make
 
 
-def _repeated(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: t.detach().unsqueeze(0).repeat(_N_LANES, *[1] * t.dim()) for name, t in values.items()
-    }
-
-
 def _both(trial: _Trial) -> tuple[Tensor, Tensor]:
     """Returns inputs and targets for all lanes."""
-    shared = _repeated({"x": trial.x, "y": trial.y})
+    shared = repeated({"x": trial.x, "y": trial.y}, _N_LANES)
     return shared["x"], shared["y"]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from hpo.spec.params import Params
 from hpo.train.boundary import is_out_of_memory
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.member import Member
+from hpo.train.fused.sharing import Sharing
 from hpo.train.fused.stack import Stack
+from hpo.train.precision import products
 from hpo.train.signature import Signature
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ logger = logging.getLogger(__name__)
 MAX_LANES: Final = 1024
 _GAIN: Final = 1.1
 _N_TIMED: Final = 3
+# Steps of a shared stack, of which some complete few batches and some many.
+_N_MIXED: Final = 16
 # Of the device's free memory; the rest is for evaluation and for what fragments.
 _SHARE: Final = 0.7
 
@@ -37,6 +42,7 @@ class Sizes:
         fixed: Takes so many whatever is faster, until memory runs out.
         least: Takes at least so many.
         most: Takes at most so many.
+        sharing: Batch sizes that a stack may have side by side.
     """
 
     def __init__(
@@ -47,7 +53,9 @@ class Sizes:
         fixed: int | None = None,
         least: int = 1,
         most: int = MAX_LANES,
+        sharing: Sharing | None = None,
     ) -> None:
+        self.sharing = sharing or Sharing()
         self._device = device
         self._known = dict(known or {})
         self._tell = tell
@@ -78,6 +86,58 @@ class Sizes:
         wanted = max(self._least, min(self._most_wanted, self._known[digest]))
         return min(wanted, self._limits.get(digest, wanted))
 
+    def shared(
+        self,
+        signature: Signature,
+        blueprint: Blueprint,
+        member: Member,
+        state: dict[str, Tensor],
+    ) -> bool:
+        """Tells whether one stack of several batch sizes is faster than one of each.
+
+        Measured with as many lanes in all, and remembered like sizes: 0 lanes where it is not.
+
+        Args:
+            signature: Of the shared stack.
+            blueprint: What it consists of.
+            member: One of its members; it stays as it is.
+            state: The member's tensors; they stay as they are.
+        """
+        digest = signature.digest()
+        if digest not in self._known and self._fixed is None:
+            n_lanes = self._measure(blueprint, member, state)
+            if not self._pays(blueprint, member, state, n_lanes):
+                n_lanes = 0
+            self._known[digest] = n_lanes
+            logger.info("%s: batch sizes share %d lanes", digest, n_lanes)
+            self._tell(digest, n_lanes)
+        return self._known.get(digest) != 0
+
+    def is_shared(self, signature: Signature) -> bool:
+        """Tells whether it is known that batch sizes share stacks of a signature."""
+        return self._known.get(signature.digest(), self._fixed or 0) > 0
+
+    def _pays(
+        self,
+        blueprint: Blueprint,
+        member: Member,
+        state: dict[str, Tensor],
+        n_lanes: int,
+    ) -> bool:
+        batch_sizes, n = self.sharing.batch_sizes, blueprint.n_train
+        each = n_lanes // len(batch_sizes)
+        if each == 0:
+            return False
+        apart = 0.0
+        for size in batch_sizes:
+            own = replace(blueprint, batch_size=size)
+            seconds = self._step_s(own, _with_batches(member, [size] * each), state)
+            apart += -(-n // size) * seconds
+        n_micro = -(-n // blueprint.batch_size)
+        mixed = _with_batches(member, list(batch_sizes) * each)
+        together = n_micro * self._step_s(blueprint, mixed, state, min(n_micro, _N_MIXED))
+        return _GAIN * together < apart
+
     def limit(self, signature: Signature, n_lanes: int) -> None:
         """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
         digest = signature.digest()
@@ -104,25 +164,46 @@ class Sizes:
         self, blueprint: Blueprint, member: Member, state: dict[str, Tensor], n_lanes: int
     ) -> float:
         """Returns steps of lanes per second; 0 when there is no memory for so many."""
+        seconds = self._step_s(blueprint, [member] * n_lanes, state)
+        return n_lanes / seconds
+
+    def _step_s(
+        self,
+        blueprint: Blueprint,
+        members: Sequence[Member],
+        state: dict[str, Tensor],
+        n_steps: int = 1,
+    ) -> float:
+        """Returns seconds of a step, the mean of so many; infinite where memory does not do."""
         try:
-            stack = Stack(blueprint)
-            for key in range(n_lanes):
-                lane = replace(member.lane, key=key)
-                # Without a last epoch it is not through, though its checkpoint may be.
-                stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
-            course = stack.course(1)
-            # The first step allocates memory and chooses kernels.
-            seconds = [self._time(course.step) for _ in range(1 + _N_TIMED)]
+            return self._timed(blueprint, members, state, n_steps)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                return 0.0
+                return math.inf
             raise
-        return n_lanes / min(seconds[1:])
 
-    def _time(self, step: Callable[[int], Tensor]) -> float:
+    def _timed(
+        self,
+        blueprint: Blueprint,
+        members: Sequence[Member],
+        state: dict[str, Tensor],
+        n_steps: int,
+    ) -> float:
+        stack = Stack(blueprint)
+        for key, member in enumerate(members):
+            lane = replace(member.lane, key=key)
+            # Without a last epoch it is not through, though its checkpoint may be.
+            stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
+        course = stack.course(n_steps)
+        with products(blueprint.precision, self._device):
+            seconds = [self._time(lambda: stack.losses(course)) for _ in range(2 + _N_TIMED)]
+        # The first steps allocate memory, choose kernels, and may be recorded.
+        return min(seconds[2:]) / n_steps
+
+    def _time(self, steps: Callable[[], Tensor]) -> float:
         began_at = time.perf_counter()
         # Fetching the losses waits for the device.
-        step(0).sum().item()
+        steps().sum().item()
         return time.perf_counter() - began_at
 
     def _most(self, blueprint: Blueprint) -> Callable[[int], float]:
@@ -138,3 +219,8 @@ class Sizes:
             return _SHARE * (free + reserved) / max(taken, 1)
 
         return most
+
+
+def _with_batches(member: Member, batch_sizes: Sequence[int]) -> list[Member]:
+    params = member.params.asdict()
+    return [replace(member, params=Params({**params, "batch_size": size})) for size in batch_sizes]

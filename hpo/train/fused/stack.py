@@ -11,15 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hpo.train.augmentation import Augmentation
 from hpo.train.boundary import user_code
 from hpo.train.checkpoint import Checkpoint, export
 from hpo.train.engine import EpochReport
 from hpo.train.evaluation import evaluate
 from hpo.train.fused.assessment import Assessment
-from hpo.train.fused.averages import Averages
 from hpo.train.fused.blueprint import Blueprint
-from hpo.train.fused.course import Course, keys_of, orders_of
+from hpo.train.fused.composing import Composer, fixed_of, weights_of
+from hpo.train.fused.course import Course
 from hpo.train.fused.member import (
     AVERAGE,
     BEST,
@@ -30,10 +29,10 @@ from hpo.train.fused.member import (
     checkpoint_of,
     row_shapes,
 )
-from hpo.train.fused.networks import set_active
 from hpo.train.fused.rows import Rows
-from hpo.train.fused.updates import RULES, Columns, names_of
-from hpo.train.seeds import batch_bounds, derive, seeded
+from hpo.train.fused.updates import RULES
+from hpo.train.precision import products
+from hpo.train.seeds import derive, seeded
 
 
 class Stack:
@@ -48,7 +47,8 @@ class Stack:
         self._assessment = Assessment(blueprint.criterion)
         shapes = row_shapes(blueprint.layout, blueprint.optimizer, averages=blueprint.averages)
         self._rows = Rows(shapes, blueprint.device)
-        self._grads = torch.empty(0)
+        self._composer = Composer(blueprint)
+        self._stepper = blueprint.stepper()
         self.members: dict[int, Member] = {}
 
     @property
@@ -66,6 +66,9 @@ class Stack:
         if member.is_through or member.is_failed:
             member.parked = {name: tensor.clone() for name, tensor in state.items()}
         else:
+            if len(self._rows) == self._rows.capacity:
+                # The rows move: nothing may keep the old ones.
+                self._stepper.clear()
             member.row, member.parked = self._rows.push(state), None
         self.members[member.lane.key] = member
 
@@ -78,7 +81,8 @@ class Stack:
     def trim(self) -> None:
         """Gives back the memory of free rows."""
         self._rows.trim()
-        self._grads = torch.empty(0)
+        self._composer.clear()
+        self._stepper.clear()
 
     def state(self, key: int) -> dict[str, Tensor]:
         """Returns a member's tensors by name; views where it is training."""
@@ -118,7 +122,8 @@ class Stack:
         if part is None or not member.best_epoch:
             return {}
         seed = derive(member.lane.seed, "noise", member.epoch)
-        with user_code("the task"), seeded(seed, blueprint.device):
+        precision, device = blueprint.precision, blueprint.device
+        with user_code("the task"), seeded(seed, device), products(precision, device):
             model = self._best_model(key)
             return evaluate(blueprint.criterion, member.params, model, part, "test")
 
@@ -156,16 +161,24 @@ class Stack:
             (WEIGHTS, "step", *self._state_names, *self._fixed_names, *self._averaged)
         )
         try:
-            return reports + self._epoch(training)
+            with products(self._blueprint.precision, self._blueprint.device):
+                return reports + self._epoch(training)
         except Exception:
             self._rows.restore(before)
             raise
 
     def _epoch(self, training: list[Member]) -> list[EpochReport]:
         began_at = time.perf_counter()
-        losses = self.course().run()
-        weights, fixed = self._weights(self._source), self._fixed(self._source)
-        measured = self._assessment.validate(self._blueprint, training, weights, fixed)
+        course = self.course()
+        taken = self.losses(course)
+        if self._stepper.is_ahead:
+            # While the device computes: most lanes will want the next epoch.
+            self._composer.prepare(training)
+        losses = course.mean(taken)
+        blueprint, source = self._blueprint, self._source
+        weights = weights_of(self._rows, blueprint.layout, source)
+        fixed = fixed_of(self._rows, blueprint.layout, source)
+        measured = self._assessment.validate(blueprint, training, weights, fixed)
         seconds = time.perf_counter() - began_at
         metrics = [
             {"train_loss": loss, **(found if math.isfinite(loss) else {})}
@@ -185,45 +198,17 @@ class Stack:
         self.park([member for member in training if member.is_failed or member.is_through])
         return found
 
+    def losses(self, course: Course) -> Tensor:
+        """Takes all steps of a course; returns the losses before each, [S, K]."""
+        return self._stepper.losses(course)
+
     def course(self, n_steps: int | None = None) -> Course:
         """Returns the members' next epoch, ready to run.
 
         Args:
             n_steps: Leaves it at so many steps; None for all.
         """
-        blueprint, training = self._blueprint, self._training()
-        part, n = blueprint.folds.train, blueprint.n_train
-        seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
-        shape = (len(training), blueprint.layout.size)
-        if self._grads.shape != shape:
-            self._grads = torch.empty(shape, device=blueprint.device)
-        # The gaps between parameters too, where a lane that failed leaves NaN.
-        self._grads.zero_()
-        blueprint.network.bind(blueprint.layout.views(self._grads))
-        set_active(blueprint.model, lambda name: any(name in m.dropping for m in training))
-        keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(blueprint.device)
-        params, folds = [m.params for m in training], [m.lane.fold for m in training]
-        begins = torch.tensor([[blueprint.folds.begins[fold]] for fold in folds])
-        averages = None
-        if blueprint.averages:
-            averages = Averages.of(self._rows, best_names(blueprint.layout), training, len(keys))
-        return Course(
-            part=part,
-            orders=(orders_of(n, seeds, epochs) + begins).to(blueprint.device),
-            keys=keys,
-            bounds=batch_bounds(n, blueprint.batch_size)[:n_steps],
-            weights=self._rows[WEIGHTS],
-            named=self._weights(),
-            grads=self._grads,
-            fixed=self._fixed(),
-            state={name: self._rows[name] for name in (*self._state_names, "step")},
-            columns=self._columns(training),
-            network=blueprint.network,
-            loss=blueprint.loss(params, folds),
-            optimizer=blueprint.optimizer,
-            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
-            averages=averages,
-        )
+        return self._composer.course(self._rows, self._training(), n_steps)
 
     def _keep_best(self, members: list[Member]) -> None:
         if not members:
@@ -262,12 +247,6 @@ class Stack:
         found = [member for member in self.members.values() if member.row is not None]
         return sorted(found, key=lambda member: member.row or 0)
 
-    def _columns(self, training: list[Member]) -> Columns:
-        names = names_of(self._blueprint.optimizer)
-        columns = Columns([m.params for m in training], names, self._blueprint.device)
-        columns.set("learning_rate", [member.learning_rate for member in training])
-        return columns
-
     @property
     def _state_names(self) -> tuple[str, ...]:
         return RULES[self._blueprint.optimizer].state
@@ -285,10 +264,3 @@ class Stack:
     def _averaged(self) -> list[str]:
         names = best_names(self._blueprint.layout)
         return [AVERAGE + name for name in names] if self._blueprint.averages else []
-
-    def _weights(self, prefix: str = "") -> dict[str, Tensor]:
-        return self._blueprint.layout.views(self._rows[prefix + WEIGHTS])
-
-    def _fixed(self, prefix: str = "") -> dict[str, Tensor]:
-        names = self._blueprint.layout.fixed
-        return {name: self._rows[prefix + FIXED + name] for name in names}

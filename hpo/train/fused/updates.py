@@ -51,9 +51,13 @@ class Columns:
         """Tells whether a value is other than 0; known without asking the device."""
         return any(self._values[name])
 
-    def all(self, name: str) -> bool:
-        """Tells whether no value is 0."""
-        return all(self._values[name])
+    def tensors(self) -> list[Tensor]:
+        """Returns all columns in both precisions, always in the same order."""
+        return [*self._tensors.values(), *self._single.values()]
+
+    def decisions(self) -> tuple[bool, ...]:
+        """Returns what ``any`` says of each column."""
+        return tuple(map(self.any, self._values))
 
     def set(self, name: str, values: Sequence[float]) -> None:
         """Overwrites a column in place, for whoever holds the tensors."""

@@ -1,0 +1,123 @@
+"""From the rows of a stack to the next epoch of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hpo.train.augmentation import Augmentation
+from hpo.train.fused.averages import Averages
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.course import Course, keys_of
+from hpo.train.fused.layout import Layout
+from hpo.train.fused.member import FIXED, WEIGHTS, Member, best_names
+from hpo.train.fused.microbatches import accumulation_of
+from hpo.train.fused.networks import set_active
+from hpo.train.fused.rows import Rows
+from hpo.train.fused.updates import RULES, Columns, names_of
+from hpo.train.hyperparameters import n_per_batch
+from hpo.train.seeds import batch_bounds, sample_order
+
+
+class Composer:
+    """Makes the courses of a stack, which share the memory for gradients.
+
+    Args:
+        blueprint: What the members have in common.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._buffers: dict[str, Tensor] = {}
+        self._orders: dict[tuple[int, int], Tensor] = {}
+
+    def course(self, rows: Rows, training: Sequence[Member], n_steps: int | None = None) -> Course:
+        """Returns the members' next epoch, ready to run.
+
+        Args:
+            rows: Of the members.
+            training: The members, in the order of the rows.
+            n_steps: Leaves it at so many steps; None for all.
+        """
+        blueprint, n_lanes = self._blueprint, len(training)
+        part, n, device = blueprint.folds.train, blueprint.n_train, blueprint.device
+        seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
+        sizes = [n_per_batch(m.params["batch_size"], n) for m in training]
+        grads, parts = self._scratch("grads", n_lanes), None
+        blueprint.network.bind(blueprint.layout.views(grads))
+        dropping = frozenset[str]().union(*(member.dropping for member in training))
+        set_active(blueprint.model, lambda name: name in dropping)
+        if set(sizes) == {blueprint.batch_size}:
+            keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(device)
+            bounds = batch_bounds(n, blueprint.batch_size)
+        else:
+            parts = accumulation_of(n, blueprint.batch_size, sizes, seeds, epochs, device)
+            keys, bounds = parts.keys, parts.bounds
+        params, folds = [m.params for m in training], [m.lane.fold for m in training]
+        begins = torch.tensor([[blueprint.folds.begins[fold]] for fold in folds])
+        return Course(
+            part=part,
+            orders=(torch.stack([self._order(m, n) for m in training]) + begins).to(device),
+            keys=keys,
+            bounds=bounds[:n_steps],
+            weights=rows[WEIGHTS],
+            named=weights_of(rows, blueprint.layout),
+            grads=grads,
+            fixed=fixed_of(rows, blueprint.layout),
+            state={name: rows[name] for name in (*RULES[blueprint.optimizer].state, "step")},
+            columns=self._columns(training),
+            network=blueprint.network,
+            loss=blueprint.loss(params, folds),
+            optimizer=blueprint.optimizer,
+            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
+            averages=self._averages(rows, training, len(bounds)),
+            accumulation=parts,
+            dropping=dropping,
+            total=None if parts is None else self._scratch("total", n_lanes),
+        )
+
+    def _averages(self, rows: Rows, training: Sequence[Member], n_steps: int) -> Averages | None:
+        if not self._blueprint.averages:
+            return None
+        return Averages.of(rows, best_names(self._blueprint.layout), list(training), n_steps)
+
+    def prepare(self, training: Sequence[Member]) -> None:
+        """Draws the orders of samples of the epoch after this one, which takes a while."""
+        n = self._blueprint.n_train
+        pairs = [(member.lane.seed, member.epoch + 1) for member in training]
+        self._orders = {pair: sample_order(n, *pair) for pair in pairs}
+
+    def clear(self) -> None:
+        """Frees the memory."""
+        self._buffers.clear()
+        self._orders.clear()
+
+    def _order(self, member: Member, n: int) -> Tensor:
+        found = self._orders.get((member.lane.seed, member.epoch))
+        return sample_order(n, member.lane.seed, member.epoch) if found is None else found
+
+    def _columns(self, training: Sequence[Member]) -> Columns:
+        names = names_of(self._blueprint.optimizer)
+        columns = Columns([m.params for m in training], names, self._blueprint.device)
+        columns.set("learning_rate", [member.learning_rate for member in training])
+        return columns
+
+    def _scratch(self, name: str, n_lanes: int) -> Tensor:
+        """Returns zeros of shape [K, P], in the same memory as long as K stays."""
+        shape = (n_lanes, self._blueprint.layout.size)
+        if name not in self._buffers or self._buffers[name].shape != shape:
+            self._buffers[name] = torch.empty(shape, device=self._blueprint.device)
+        # The gaps between parameters too, where a lane that failed leaves NaN.
+        return self._buffers[name].zero_()
+
+
+def weights_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+    """Returns the parameters of all rows, or their averages, by name, [K, ...]: views."""
+    return layout.views(rows[prefix + WEIGHTS])
+
+
+def fixed_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+    """Returns buffers and frozen parameters of all rows, or their averages, [K, ...]: views."""
+    return {name: rows[prefix + FIXED + name] for name in layout.fixed}

@@ -1,0 +1,32 @@
+"""A trial before it has a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from hpo.spec.params import Params
+from hpo.train.noise import Noise
+from hpo.train.signature import Signature
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A trial's model before it has a place.
+
+    Attributes:
+        fold: Of the data.
+        params: With defaults filled in.
+        model: Lifted, on the device, with its initial weights.
+        noise: What its dropout draws from.
+        signature: Of the stacks that could take it.
+        batch_size: Samples that a lane of theirs computes with at once.
+    """
+
+    fold: int
+    params: Params
+    model: nn.Module
+    noise: Noise
+    signature: Signature
+    batch_size: int

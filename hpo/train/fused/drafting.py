@@ -1,0 +1,165 @@
+"""Trials before they have a place: their models, and the stacks that could take them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import torch
+
+from hpo.train.augmentation import AUGMENTATIONS
+from hpo.train.boundary import attempt
+from hpo.train.engine import Failure, Lane
+from hpo.train.fused.blueprint import Blueprint
+from hpo.train.fused.course import Eager, Stepper
+from hpo.train.fused.draft import Draft
+from hpo.train.fused.microbatches import adds_up
+from hpo.train.fused.planning import plan
+from hpo.train.fused.sharing import Sharing
+from hpo.train.hyperparameters import n_per_batch
+from hpo.train.parts import Folds
+from hpo.train.precision import products
+from hpo.train.scoring import Score
+from hpo.train.signature import Signature, signature_of
+from hpo.train.task import Task
+from hpo.train.training import draw
+
+logger = logging.getLogger(__name__)
+
+_N_KEPT: Final = 16
+
+
+class Drafts:
+    """Draws models, and keeps what stacks of a signature consist of.
+
+    Args:
+        task: The task.
+        folds: Its data, on the device.
+        device: Where they train.
+        sharing: Batch sizes that one stack may have.
+        tell: Called with the reason when trials of a signature turn out to train alone.
+
+    Attributes:
+        alone: By signature, why its trials are not stacked.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        folds: Folds,
+        device: torch.device,
+        sharing: Sharing,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._task, self._folds, self._device = task, folds, device
+        self._sharing, self._tell = sharing, tell
+        self._blueprints: dict[Signature, Blueprint] = {}
+        self._apart: set[Signature] = set()
+        self.alone: dict[Signature, str] = {}
+
+    def draw(self, lane: Lane) -> Draft:
+        """Builds a trial's model.
+
+        Raises:
+            Exception: Whatever the task raises; ``TaskError`` for impossible params.
+        """
+        splits = self._folds[lane.fold]
+        params, model, noise = draw(self._task, splits, lane.params, lane.seed, self._device)
+        size = n_per_batch(params["batch_size"], len(splits.train))
+        signature = signature_of(model, params, size)
+        if len(self._folds) > 1:
+            # Folds by groups or by order are of several sizes.
+            signature = replace(signature, settings=(signature.settings, len(splits.train)))
+        return Draft(lane.fold, params, model, noise, signature, size)
+
+    def shared(self, draft: Draft) -> Draft | None:
+        """Returns a draft for stacks of several batch sizes; None where they are not possible.
+
+        Folds and augmentation follow from whole batches.
+        """
+        sharing = self._sharing
+        if not sharing.takes(draft.batch_size) or len(self._folds) > 1:
+            return None
+        if any(draft.params.asdict().get(name) for name in AUGMENTATIONS):
+            return None
+        signature = signature_of(draft.model, draft.params, sharing.batch_sizes)
+        if signature in self._apart:
+            return None
+        return replace(draft, signature=signature, batch_size=sharing.micro)
+
+    def separate(self, signature: Signature) -> None:
+        """Notes that batch sizes do not share stacks of a signature."""
+        self._apart.add(signature)
+        self._blueprints.pop(signature, None)
+
+    def blueprint(
+        self, draft: Draft, score: Score, stacks: Mapping[Signature, Collection[object]]
+    ) -> Blueprint | None:
+        """Returns what a stack consists of; None for lanes that train alone.
+
+        Args:
+            draft: Of a trial.
+            score: What trials are compared by.
+            stacks: Those that there are, by signature.
+        """
+        signature = draft.signature
+        if signature in self.alone:
+            return None
+        if signature not in self._blueprints:
+            planned = self._plan(draft, score)
+            if not isinstance(planned, Blueprint):
+                self.refuse(signature, planned)
+                return None
+            self._keep(signature, planned, stacks)
+        return self._blueprints[signature]
+
+    def shared_blueprint(
+        self, draft: Draft, score: Score, stacks: Mapping[Signature, Collection[object]]
+    ) -> Blueprint | None:
+        """Returns the same for several batch sizes; None where micro-batches do not add up."""
+        signature = draft.signature
+        if signature not in self._blueprints:
+            planned = self._plan(draft, score)
+            adds = isinstance(planned, Blueprint) and attempt(lambda: adds_up(planned))
+            if not isinstance(planned, Blueprint) or adds is not True:
+                logger.info("%s: stacks of one batch size each", signature.digest())
+                self.separate(signature)
+                return None
+            self._keep(signature, planned, stacks)
+        return self._blueprints[signature]
+
+    def refuse(self, signature: Signature, why: str | Failure) -> None:
+        """Notes why trials of a signature train alone."""
+        text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
+        logger.info("%s trains lane by lane: %s", signature.digest(), text)
+        self.alone[signature] = text
+        self._tell(text)
+
+    def _plan(self, draft: Draft, score: Score) -> Blueprint | Failure | str:
+        with products("float32", self._device):
+            return attempt(lambda: plan(self._task, self._folds, score, draft))
+
+    def _keep(
+        self,
+        signature: Signature,
+        blueprint: Blueprint,
+        stacks: Mapping[Signature, Collection[object]],
+    ) -> None:
+        self._blueprints[signature] = replace(blueprint, stepper=stepper_for(self._device))
+        # A study may have any number of signatures, and each blueprint holds a model.
+        idle = [other for other in self._blueprints if not stacks.get(other)]
+        for other in idle[:-_N_KEPT]:
+            del self._blueprints[other]
+
+
+def stepper_for(device: torch.device) -> Callable[[], Stepper]:
+    """Returns what makes the steppers of stacks on a device."""
+    if device.type != "cuda":
+        return Eager
+    # Whoever has no GPU does without it.
+    from hpo.train.fused.graphs import CudaGraph, Replayer
+
+    return partial(Replayer, partial(CudaGraph, device))

@@ -1,0 +1,30 @@
+"""Which params trials of one structure have in common."""
+
+from __future__ import annotations
+
+from hpo.run.planning import Stacking
+from hpo.spec.params import Params
+from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
+from tests.unit.train.toy import Digits
+
+SPACE = SearchSpace(
+    {
+        "batch_size": Categorical([16, 32]),
+        "depth": Int(1, 3),
+        "width": Fixed(8),
+        "learning_rate": Float(0.01, 1.0),
+    }
+)
+POINT = {"batch_size": 16, "depth": 2, "width": 8, "learning_rate": 0.1}
+
+
+def test_the_batch_size_is_structural_until_stacks_share_it() -> None:
+    known: list[Params] = []
+    stacking = Stacking(Digits(), 100, SPACE, 8, lambda params: params in known)
+    stacking.note([POINT])
+    assert stacking.required == {"batch_size": 16, "depth": 2}
+    assert stacking.names == ("batch_size", "depth")
+    # The first trial of the structure has been trained by now.
+    known.append(Params(POINT))
+    assert stacking.required == {"depth": 2}
+    assert stacking.names == ("depth",)
