@@ -24,6 +24,7 @@ from hpo.train.fused.drafting import Drafts
 from hpo.train.fused.member import Member, dropping_of, fresh_state
 from hpo.train.fused.sharing import sharing_of
 from hpo.train.fused.stack import Stack
+from hpo.train.parts import Folds
 from hpo.train.precision import products
 from hpo.train.scoring import Score
 from hpo.train.task import Task
@@ -186,9 +187,9 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
         device: As PyTorch names it.
     """
     there = torch.device(device)
-    splits = task.data().splits().to(there)
-    sharing = sharing_of([values["batch_size"] for values in params], len(splits.train))
-    drafts = Drafts(task, splits, Score(*METRIC), there, sharing, print)
+    folds, score = Folds(task.data().splits(), there), Score.of(*METRIC)
+    sharing = sharing_of([values["batch_size"] for values in params], len(folds[0].train))
+    drafts = Drafts(task, folds, there, sharing, print)
     stack = None
     for key, values in enumerate(params):
         (lane,) = lanes_of(values, 1)
@@ -196,9 +197,9 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
         draft = drafts.draw(lane)
         shared = drafts.shared(draft)
         if shared is not None:
-            blueprint = drafts.shared_blueprint(shared, {})
+            blueprint = drafts.shared_blueprint(shared, score, {})
         else:
-            blueprint = drafts.blueprint(draft, {})
+            blueprint = drafts.blueprint(draft, score, {})
         assert blueprint is not None, drafts.alone
         stack = stack or Stack(blueprint)
         member = Member(lane, draft.params, 100, dropping_of(draft.model))
