@@ -99,7 +99,9 @@ class LedgerMachine(RuleBasedStateMachine):
         ordered = [
             Wish(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
             for trial_id, place in standing.places.items()
-            if place.epoch >= place.epoch_stop and (trial_id in held or not place.is_held)
+            # One that a worker has, with all its epochs, is settled by it, not trained further.
+            if (place.epoch >= place.epoch_stop and not place.is_held)
+            or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
         ]
         ordered += [Wish(None, 0, stop)] * n
         token = standing.last_token if idle and is_over else None
