@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.test_fused_batches import Plain, lanes_of, shared
 from tests.contracts.test_fused_graphs import plain, replayed
-from tests.contracts.test_fused_graphs import tapes as tapes  # noqa: PLC0414 - a fixture
+from tests.contracts.test_fused_graphs import tapes as tapes
 from tests.unit.train.stacks import add, advance, assert_as_alone, fused, sizes_of, solo
 from tests.unit.train.tape import Tape
 from tests.unit.train.toy import blobs
