@@ -187,9 +187,9 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
         device: As PyTorch names it.
     """
     there = torch.device(device)
-    folds, score = Folds(task.data().splits(), there), Score.of(*METRIC)
-    sharing = sharing_of([values["batch_size"] for values in params], len(folds[0].train))
-    drafts = Drafts(task, folds, there, sharing, print)
+    splits = task.data().splits()
+    sharing = sharing_of([values["batch_size"] for values in params], len(splits.train))
+    drafts = Drafts(task, Folds(splits, there), Score(*METRIC), there, sharing, print)
     stack = None
     for key, values in enumerate(params):
         (lane,) = lanes_of(values, 1)
@@ -197,9 +197,9 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
         draft = drafts.draw(lane)
         shared = drafts.shared(draft)
         if shared is not None:
-            blueprint = drafts.shared_blueprint(shared, score, {})
+            blueprint = drafts.shared_blueprint(shared, {})
         else:
-            blueprint = drafts.blueprint(draft, score, {})
+            blueprint = drafts.blueprint(draft, {})
         assert blueprint is not None, drafts.alone
         stack = stack or Stack(blueprint)
         member = Member(lane, draft.params, 100, dropping_of(draft.model))

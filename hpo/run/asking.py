@@ -19,6 +19,7 @@ from hpo.train.task import Task
 _N_STRUCTURES: Final = 8
 _MOST_COUNTED: Final = 1000
 
+BATCH_SIZE: Final = "batch_size"
 AWAY: Final = Claim(leases=(), exhausted=False, reason="away")
 
 
@@ -138,10 +139,16 @@ class Layout:
             self._known[active] = found & searched if searched - found else None
         return self._known[active]
 
-    def key(self, point: Mapping[str, Any]) -> Hashable:
-        """Returns what trials of one stack have in common with a point."""
+    def key(self, point: Mapping[str, Any], leaves: Collection[str] = ()) -> Hashable:
+        """Returns what trials of one stack have in common with a point.
+
+        Args:
+            point: Params of a trial.
+            leaves: Names of those that count for nothing.
+        """
         names = self.names(point)
-        return tuple((name, point[name]) for name in sorted(point if names is None else names))
+        kept = set(point if names is None else names) - set(leaves)
+        return tuple((name, point[name]) for name in sorted(kept))
 
 
 class StructureFirst(Plainly):
@@ -167,8 +174,7 @@ class StructureFirst(Plainly):
         shares: Callable[[Params], bool] = lambda params: False,
     ) -> None:
         super().__init__(post)
-        self._layout = Layout(task, n_train, post.study.spec.space)
-        self._shares = shares
+        self._layout, self._shares = Layout(task, n_train, post.study.spec.space), shares
         self._point: Mapping[str, Any] = {}
         self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
         self._pinned: dict[str, Any] = {}
@@ -218,9 +224,9 @@ def relaxed(
         shares: Tells of a point whether stacks of its structure take any batch size; it knows once
             the first trial was trained.
     """
-    if "batch_size" not in pinned or not shares(Params(point)):
+    if BATCH_SIZE not in pinned or not shares(Params(point)):
         return pinned
-    return {name: value for name, value in pinned.items() if name != "batch_size"}
+    return {name: value for name, value in pinned.items() if name != BATCH_SIZE}
 
 
 def run_length(space: SearchSpace, n_trials: int | None, most: int) -> int:

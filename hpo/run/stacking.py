@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from hpo.run.asking import Layout, relaxed
+from hpo.run.asking import BATCH_SIZE, Layout, relaxed
 from hpo.spec.params import Params
 
 
@@ -26,6 +26,7 @@ class Stacking:
     ) -> None:
         self._layout, self._run, self._shares = layout, run, shares
         self._point: Mapping[str, Any] = {}
+        self._shared: set[Hashable] = set()
         self._n_left = 0
         self._pinned: dict[str, Any] = {}
         self.names: tuple[str, ...] = ()
@@ -37,13 +38,16 @@ class Stacking:
 
     def key(self, point: Mapping[str, Any]) -> Hashable:
         """Returns what trials of one stack have in common with a point."""
-        return self._layout.key(point)
+        rest = self._layout.key(point, (BATCH_SIZE,))
+        return rest if rest in self._shared else self._layout.key(point)
 
     @property
     def required(self) -> Mapping[str, Any] | None:
         """Structural values of the trials that begin next; None where they are free."""
-        self._pinned = relaxed(self._pinned, self._point, self._shares)
-        self.names = tuple(sorted(self._pinned))
+        free = relaxed(self._pinned, self._point, self._shares)
+        if free != self._pinned:
+            self._shared.add(self._layout.key(self._point, (BATCH_SIZE,)))
+            self._pinned, self.names = free, tuple(sorted(free))
         return self._pinned if self._n_left > 0 else None
 
     def note(self, points: Sequence[Mapping[str, Any]]) -> None:

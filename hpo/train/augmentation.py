@@ -92,12 +92,20 @@ class Augmentation:
 
     def inputs(self, i: int, x: Tensor) -> Tensor:
         """Returns the samples of step ``i``, of shape [K, B, ...], as models shall see them."""
-        key = self.keys[i]
+        return self.apply(x, self.keys[i], None if self.shares is None else self.shares[i])
+
+    def apply(self, x: Tensor, key: Tensor, share: Tensor | None) -> Tensor:
+        """Returns the samples of a step, of shape [K, B, ...], as models shall see them.
+
+        Args:
+            x: The samples.
+            key: Of the step, of shape [K].
+            share: Of a sample in its mixture, of shape [K]; None without mixup.
+        """
         for name, strength in self.strengths.items():
             x = _APPLY[name](x, strength, key)
-        if self.shares is not None:
-            share = self.shares[i].view(-1, *[1] * (x.dim() - 1))
-            x = torch.lerp(partners(x), x, share)
+        if share is not None:
+            x = torch.lerp(partners(x), x, share.view(-1, *[1] * (x.dim() - 1)))
         return x
 
 

@@ -29,7 +29,7 @@ def evaluate(
 
     Args:
         criterion: Gives loss and metrics, which see the whole part at once.
-        params: Of the trial, with defaults filled in.
+        params: Of the trial, with defaults filled in; the forward pass has their precision.
         model: On the device of the part; left in evaluation mode.
         part: The samples, at least one.
         prefix: ``val`` or ``test``: begins the metrics' names.
@@ -42,7 +42,7 @@ def evaluate(
     """
     model.eval()
     with torch.inference_mode():
-        outputs = predict(model, part.x, params.get("precision", "float32"))
+        outputs = predict(model, part.x, params["precision"])
         loss = as_float("loss", criterion.reported(params)(outputs, part.y))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):

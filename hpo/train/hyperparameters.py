@@ -64,14 +64,8 @@ def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ..
         scope: The task's.
     """
     schedule = SCHEDULES.get(_chosen("schedule", params))
-    names = [
-        "batch_size",
-        "precision",
-        "schedule",
-        "warmup_epochs",
-        *(schedule.reads if schedule else ()),
-    ]
-    names += ["grad_clip", "l1", "patience", "averaging"]
+    names = ["batch_size", "precision", "schedule", "warmup_epochs"]
+    names += [*(schedule.reads if schedule else ()), "grad_clip", "l1", "patience", "averaging"]
     names += AVERAGES.get(_chosen("averaging", params), ())
     names += names_for(scope.n_axes)
     if not scope.own_loss:

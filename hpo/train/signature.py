@@ -42,7 +42,7 @@ class Signature:
     Attributes:
         model: The module tree, its plain attributes, and the tensors' shapes and types.
         settings: Hyperparameters that change which kernels run: optimizer, loss, batch size,
-            whether weights are averaged, precision.
+            precision, and whether weights are averaged.
     """
 
     model: Hashable
@@ -85,13 +85,8 @@ def signature_of(
         described = describe(model)
     except Exception:  # noqa: BLE001 - what cannot be looked into is equal to nothing else
         described = _Same(object())
-    settings = (
-        params.get("optimizer"),
-        params.get("loss"),
-        batch_size,
-        averages(params),
-        params.get("precision"),
-    )
+    names = ("optimizer", "loss", "precision")
+    settings = (*map(params.get, names), batch_size, averages(params))
     return Signature(described, settings)
 
 

@@ -93,7 +93,7 @@ HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
     ),
     "precision": Hyper(
         "float32",
-        lambda v: v in PRECISIONS,
+        _one_of(PRECISIONS),
         ", ".join(PRECISIONS),
         "How exactly the model computes; weights and optimizer are float32.",
     ),

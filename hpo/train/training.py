@@ -86,16 +86,15 @@ class Training:
         """
         self._apply_schedule()
         self.model.train()
-        order = sample_order(len(part), self.seed, self.epoch)
-        order = order.to(part.y.device, non_blocking=True)
+        order = sample_order(len(part), self.seed, self.epoch).to(part.y.device, non_blocking=True)
         bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
         keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds))
         augmentation = self._augmentation(part, keys)
         mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
         losses = []
-        for i, (key, (begin, end)) in enumerate(zip(keys.tolist(), bounds, strict=True)):
+        for i, (begin, end) in enumerate(bounds):
+            self.noise.begin(int(keys[i]))
             rows = order[begin:end]
-            self.noise.begin(key)
             losses.append(self.step(part.x[rows], part.y[rows], augmentation, i))
             self._mix(mixed[i % len(mixed)])
         self.epoch += 1
@@ -117,8 +116,7 @@ class Training:
         Returns:
             The loss before the step, a scalar on the device.
         """
-        params = self.params
-        loss = self._loss(x, y, augmentation, i)
+        params, loss = self.params, self._loss(x, y, augmentation, i)
         # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
         for parameter in self._trained:
             parameter.grad = None
@@ -131,15 +129,17 @@ class Training:
         return loss.detach()
 
     def _loss(self, x: Tensor, y: Tensor, augmentation: Augmentation | None, i: int) -> Tensor:
-        if augmentation is not None:
-            x = augmentation.inputs(i, x.unsqueeze(0)).squeeze(0)
-        with cast(self.params["precision"], x.device):
-            outputs = self.model(x)
-        outputs = full(outputs)
-        if augmentation is None or augmentation.shares is None:
+        if augmentation is None:
+            return self.loss(self._outputs(x), y)
+        outputs = self._outputs(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
+        if augmentation.shares is None:
             return self.loss(outputs, y)
         share, other = augmentation.shares[i, 0], partners(y.unsqueeze(0)).squeeze(0)
         return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        with cast(self.params["precision"], x.device):
+            return full(self.model(x))
 
     def _augmentation(self, part: Part, keys: NDArray[np.int32]) -> Augmentation | None:
         column = torch.from_numpy(keys).unsqueeze(1).to(part.x.device)

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from hpo.spec.params import Params
 from hpo.train.data import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused import drafting
 from hpo.train.fused.course import Course
 from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.graphs import Replayer
 from hpo.train.fused.stack import Stack
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.task import Task
@@ -26,7 +24,7 @@ from tests.contracts.test_fused_batches import ByVmap, Plain, lanes_of, shared
 from tests.contracts.test_fused_hyperparameters import Rich
 from tests.contracts.test_fused_tasks import IMAGES, STEPS, Net
 from tests.unit.train.stacks import add, advance, assert_as_alone, fused, saved, sizes_of, solo
-from tests.unit.train.tape import Tape, Waits, Watch
+from tests.unit.train.tape import Tape, Waits, Watch, recording
 from tests.unit.train.toy import blobs
 
 
@@ -69,14 +67,7 @@ OPTIMIZER_NAMES = list(OPTIMIZERS)
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
     """All recordings that engines begin, in their order."""
-    made: list[Tape] = []
-
-    def make() -> Tape:
-        made.append(Tape())
-        return made[-1]
-
-    monkeypatch.setattr(drafting, "stepper_for", lambda device: lambda: Replayer(make))
-    return made
+    return recording(monkeypatch)
 
 
 def replayed(tapes: list[Tape]) -> list[int]:
@@ -201,8 +192,8 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_usual(
 ) -> None:
     original = Course.take
 
-    def take(self: Course, feed: Any, i: int, *, updates: bool = True) -> Tensor:
-        found = original(self, feed, i, updates=updates)
+    def take(self: Course, feed: Any, *, updates: bool = True) -> Tensor:
+        found = original(self, feed, updates=updates)
         float(found.sum())
         return found
 

@@ -28,7 +28,9 @@ class Averages:
     steps: list[bool]
 
     @classmethod
-    def of(cls, rows: Rows, names: Sequence[str], training: list[Member], n_steps: int) -> Averages:
+    def of(
+        cls, rows: Rows, names: Sequence[str], training: Sequence[Member], n_steps: int
+    ) -> Averages:
         """Returns the averages of the lanes' next epoch.
 
         Args:

@@ -33,6 +33,7 @@ class Blueprint:
         loss: What members minimise, from their params and folds.
         reported: The loss that their epochs report, from their params.
         params: The first member's.
+        fold: The first member's.
         optimizer: Its name.
         batch_size: Samples that a lane computes with at once: its batch, or a part of that.
         averages: Whether members are evaluated by averages of their weights.
@@ -49,6 +50,7 @@ class Blueprint:
     loss: Callable[[Sequence[Params], Sequence[int]], LaneLoss]
     reported: Callable[[Sequence[Params]], LaneLoss]
     params: Params
+    fold: int
     optimizer: str
     batch_size: int
     averages: bool
@@ -66,4 +68,4 @@ class Blueprint:
 
     def probe_loss(self, n_lanes: int) -> LaneLoss:
         """Returns the loss of so many lanes like the first member."""
-        return self.loss([self.params] * n_lanes, [0] * n_lanes)
+        return self.loss([self.params] * n_lanes, [self.fold] * n_lanes)

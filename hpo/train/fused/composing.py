@@ -43,8 +43,9 @@ class Composer:
         """
         blueprint, n_lanes = self._blueprint, len(training)
         part, n, device = blueprint.folds.train, blueprint.n_train, blueprint.device
+        params = [m.params for m in training]
         seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
-        sizes = [n_per_batch(m.params["batch_size"], n) for m in training]
+        sizes = [n_per_batch(one["batch_size"], n) for one in params]
         grads, parts = self._scratch("grads", n_lanes), None
         blueprint.network.bind(blueprint.layout.views(grads))
         dropping = frozenset[str]().union(*(member.dropping for member in training))
@@ -55,11 +56,9 @@ class Composer:
         else:
             parts = accumulation_of(n, blueprint.batch_size, sizes, seeds, epochs, device)
             keys, bounds = parts.keys, parts.bounds
-        params, folds = [m.params for m in training], [m.lane.fold for m in training]
-        begins = torch.tensor([[blueprint.folds.begins[fold]] for fold in folds])
         return Course(
             part=part,
-            orders=(torch.stack([self._order(m, n) for m in training]) + begins).to(device),
+            orders=self._orders_of(training).to(device),
             keys=keys,
             bounds=bounds[:n_steps],
             weights=rows[WEIGHTS],
@@ -69,19 +68,14 @@ class Composer:
             state={name: rows[name] for name in (*RULES[blueprint.optimizer].state, "step")},
             columns=self._columns(training),
             network=blueprint.network,
-            loss=blueprint.loss(params, folds),
+            loss=blueprint.loss(params, [m.lane.fold for m in training]),
             optimizer=blueprint.optimizer,
-            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
-            averages=self._averages(rows, training, len(bounds)),
             accumulation=parts,
             dropping=dropping,
+            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
+            averages=self._averages(rows, training, len(keys)),
             total=None if parts is None else self._scratch("total", n_lanes),
         )
-
-    def _averages(self, rows: Rows, training: Sequence[Member], n_steps: int) -> Averages | None:
-        if not self._blueprint.averages:
-            return None
-        return Averages.of(rows, best_names(self._blueprint.layout), list(training), n_steps)
 
     def prepare(self, training: Sequence[Member]) -> None:
         """Draws the orders of samples of the epoch after this one, which takes a while."""
@@ -93,6 +87,19 @@ class Composer:
         """Frees the memory."""
         self._buffers.clear()
         self._orders.clear()
+
+    def _averages(self, rows: Rows, training: Sequence[Member], n_steps: int) -> Averages | None:
+        blueprint = self._blueprint
+        if not blueprint.averages:
+            return None
+        return Averages.of(rows, best_names(blueprint.layout), training, n_steps)
+
+    def _orders_of(self, training: Sequence[Member]) -> Tensor:
+        """Returns each lane's samples among those of all folds, of shape [K, N]."""
+        blueprint = self._blueprint
+        orders = torch.stack([self._order(member, blueprint.n_train) for member in training])
+        begins = [[blueprint.folds.begins[member.lane.fold]] for member in training]
+        return orders + torch.tensor(begins)
 
     def _order(self, member: Member, n: int) -> Tensor:
         found = self._orders.get((member.lane.seed, member.epoch))
@@ -114,10 +121,16 @@ class Composer:
 
 
 def weights_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
-    """Returns the parameters of all rows, or their averages, by name, [K, ...]: views."""
+    """Returns the parameters of all rows by name, [K, ...]: views.
+
+    Args:
+        rows: Of a stack.
+        layout: Of its parameters.
+        prefix: ``AVERAGE`` for their averages.
+    """
     return layout.views(rows[prefix + WEIGHTS])
 
 
 def fixed_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
-    """Returns buffers and frozen parameters of all rows, or their averages, [K, ...]: views."""
+    """Returns buffers and frozen parameters of all rows by name, [K, ...]; see ``weights_of``."""
     return {name: rows[prefix + FIXED + name] for name in layout.fixed}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
@@ -31,6 +31,7 @@ class Feed:
     Attributes:
         rows: Samples of each lane, of shape [K, B].
         keys: Of the noise, of shape [K].
+        mixtures: Share of each lane's samples in their mixtures, of shape [K]; None without mixup.
         offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
             are of one size.
         shares: Of shape [K, 1].
@@ -40,6 +41,7 @@ class Feed:
 
     rows: Tensor
     keys: Tensor
+    mixtures: Tensor | None = None
     offsets: Tensor | None = None
     shares: Tensor | None = None
     begins: Tensor | None = None
@@ -47,7 +49,8 @@ class Feed:
 
     def tensors(self) -> list[Tensor]:
         """Returns those that there are, always in the same order."""
-        found = (self.rows, self.keys, self.offsets, self.shares, self.begins, self.ends)
+        parts = (self.offsets, self.shares, self.begins, self.ends)
+        found = (self.rows, self.keys, self.mixtures, *parts)
         return [tensor for tensor in found if tensor is not None]
 
 
@@ -97,12 +100,12 @@ class Course:
 
     def step(self, i: int) -> Tensor:
         """Takes one step; returns the losses before it, [K], on the device."""
-        losses = self.take(self.feed(i), i, updates=self.updates(i))
-        self.mix(i)
+        losses = self.take(self.feed(i), updates=self.updates(i))
+        self.average(i)
         return losses
 
-    def mix(self, i: int) -> None:
-        """Adds the weights after a step to their averages."""
+    def average(self, i: int) -> None:
+        """Adds the weights after step ``i`` to the averages, if there are any."""
         if self.averages is not None:
             self.averages.mix(i)
 
@@ -110,22 +113,30 @@ class Course:
         """Returns what a step begins with."""
         begin, end = self.bounds[i]
         rows, parts = self.orders[:, begin:end], self.accumulation
+        feed = Feed(rows, self.keys[i], self._mixtures(i))
         if parts is None:
-            return Feed(rows, self.keys[i])
-        return Feed(
-            rows, self.keys[i], parts.offsets[i], parts.shares[i], parts.begins[i], parts.ends[i]
+            return feed
+        return replace(
+            feed,
+            offsets=parts.offsets[i],
+            shares=parts.shares[i],
+            begins=parts.begins[i],
+            ends=parts.ends[i],
         )
+
+    def _mixtures(self, i: int) -> Tensor | None:
+        shares = None if self.augmentation is None else self.augmentation.shares
+        return None if shares is None else shares[i]
 
     def updates(self, i: int) -> bool:
         """Tells whether a step changes any lane's weights."""
         return self.accumulation is None or self.accumulation.updates[i]
 
-    def take(self, feed: Feed, i: int, *, updates: bool = True) -> Tensor:
+    def take(self, feed: Feed, *, updates: bool = True) -> Tensor:
         """Computes a step, without a glance at any number on the device.
 
         Args:
             feed: What is new.
-            i: The step, which augmentation follows from.
             updates: Whether any lane's batch is complete with it.
 
         Returns:
@@ -135,11 +146,11 @@ class Course:
         rows = feed.rows.reshape(-1)
         x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
         y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
-        loss, augmentation = self.loss, self.augmentation
-        if augmentation is not None:
-            x = augmentation.inputs(i, x)
-            if augmentation.shares is not None:
-                loss = MixedLoss(loss, augmentation.shares[i])
+        loss = self.loss
+        if self.augmentation is not None:
+            x = self.augmentation.apply(x, feed.keys, feed.mixtures)
+        if feed.mixtures is not None:
+            loss = MixedLoss(loss, feed.mixtures)
         losses = self.network.train(self.named, self.fixed, x, y, feed.keys, loss, feed.offsets)
         if feed.ends is None:
             self._update()
@@ -180,7 +191,7 @@ class Course:
 
     def values(self) -> list[Tensor]:
         """Returns the tensors of another epoch's course that its steps read numbers from."""
-        return [*self.columns.tensors(), *self.loss.tensors()]
+        return [*self.columns.tensors(), *self.loss.tensors(), *self._strengths().values()]
 
     def fingerprint(self) -> Hashable:
         """Returns what decides which kernels a step runs, and on which memory.
@@ -192,7 +203,12 @@ class Course:
         if self.total is not None:
             tensors["total"] = self.total
         places = tuple((name, t.data_ptr(), tuple(t.shape)) for name, t in tensors.items())
-        return places, self.columns.decisions(), len(self.loss.tensors()), self.dropping
+        augmentations = (*self._strengths(), self._mixtures(0) is not None)
+        n_own = len(self.loss.tensors())
+        return places, self.columns.decisions(), n_own, self.dropping, augmentations
+
+    def _strengths(self) -> Mapping[str, Tensor]:
+        return {} if self.augmentation is None else self.augmentation.strengths
 
 
 class Stepper(Protocol):

@@ -1,4 +1,4 @@
-"""A trial before it has a place."""
+"""A trial's model before it has a place in a stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Draft:
     """A trial's model before it has a place.
 
     Attributes:
-        fold: Of the data.
+        fold: Of its data.
         params: With defaults filled in.
         model: Lifted, on the device, with its initial weights.
         noise: What its dropout draws from.

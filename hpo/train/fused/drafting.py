@@ -10,7 +10,6 @@ from typing import Final
 
 import torch
 
-from hpo.train.augmentation import AUGMENTATIONS
 from hpo.train.boundary import attempt
 from hpo.train.engine import Failure, Lane
 from hpo.train.fused.blueprint import Blueprint
@@ -18,7 +17,7 @@ from hpo.train.fused.course import Eager, Stepper
 from hpo.train.fused.draft import Draft
 from hpo.train.fused.microbatches import adds_up
 from hpo.train.fused.planning import plan
-from hpo.train.fused.sharing import Sharing
+from hpo.train.fused.sharing import Sharing, adds_up_in
 from hpo.train.hyperparameters import n_per_batch
 from hpo.train.parts import Folds
 from hpo.train.precision import products
@@ -38,11 +37,13 @@ class Drafts:
     Args:
         task: The task.
         folds: Its data, on the device.
+        score: What trials are compared by.
         device: Where they train.
         sharing: Batch sizes that one stack may have.
         tell: Called with the reason when trials of a signature turn out to train alone.
 
     Attributes:
+        score: What trials are compared by, in stacks to come.
         alone: By signature, why its trials are not stacked.
     """
 
@@ -50,11 +51,12 @@ class Drafts:
         self,
         task: Task,
         folds: Folds,
+        score: Score,
         device: torch.device,
         sharing: Sharing,
         tell: Callable[[str], None],
     ) -> None:
-        self._task, self._folds, self._device = task, folds, device
+        self._task, self._folds, self.score, self._device = task, folds, score, device
         self._sharing, self._tell = sharing, tell
         self._blueprints: dict[Signature, Blueprint] = {}
         self._apart: set[Signature] = set()
@@ -68,22 +70,19 @@ class Drafts:
         """
         splits = self._folds[lane.fold]
         params, model, noise = draw(self._task, splits, lane.params, lane.seed, self._device)
-        size = n_per_batch(params["batch_size"], len(splits.train))
+        n_train = len(splits.train)
+        size = n_per_batch(params["batch_size"], n_train)
         signature = signature_of(model, params, size)
         if len(self._folds) > 1:
             # Folds by groups or by order are of several sizes.
-            signature = replace(signature, settings=(signature.settings, len(splits.train)))
+            signature = replace(signature, settings=(signature.settings, n_train))
         return Draft(lane.fold, params, model, noise, signature, size)
 
     def shared(self, draft: Draft) -> Draft | None:
-        """Returns a draft for stacks of several batch sizes; None where they are not possible.
-
-        Folds and augmentation follow from whole batches.
-        """
+        """Returns a draft for stacks of several batch sizes; None where they are not possible."""
         sharing = self._sharing
-        if not sharing.takes(draft.batch_size) or len(self._folds) > 1:
-            return None
-        if any(draft.params.asdict().get(name) for name in AUGMENTATIONS):
+        is_possible = len(self._folds) == 1 and adds_up_in(draft.params)
+        if not is_possible or not sharing.takes(draft.batch_size):
             return None
         signature = signature_of(draft.model, draft.params, sharing.batch_sizes)
         if signature in self._apart:
@@ -96,20 +95,19 @@ class Drafts:
         self._blueprints.pop(signature, None)
 
     def blueprint(
-        self, draft: Draft, score: Score, stacks: Mapping[Signature, Collection[object]]
+        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
     ) -> Blueprint | None:
         """Returns what a stack consists of; None for lanes that train alone.
 
         Args:
             draft: Of a trial.
-            score: What trials are compared by.
             stacks: Those that there are, by signature.
         """
         signature = draft.signature
         if signature in self.alone:
             return None
         if signature not in self._blueprints:
-            planned = self._plan(draft, score)
+            planned = self._plan(draft)
             if not isinstance(planned, Blueprint):
                 self.refuse(signature, planned)
                 return None
@@ -117,12 +115,12 @@ class Drafts:
         return self._blueprints[signature]
 
     def shared_blueprint(
-        self, draft: Draft, score: Score, stacks: Mapping[Signature, Collection[object]]
+        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
     ) -> Blueprint | None:
         """Returns the same for several batch sizes; None where micro-batches do not add up."""
         signature = draft.signature
         if signature not in self._blueprints:
-            planned = self._plan(draft, score)
+            planned = self._plan(draft)
             adds = isinstance(planned, Blueprint) and attempt(lambda: adds_up(planned))
             if not isinstance(planned, Blueprint) or adds is not True:
                 logger.info("%s: stacks of one batch size each", signature.digest())
@@ -138,9 +136,9 @@ class Drafts:
         self.alone[signature] = text
         self._tell(text)
 
-    def _plan(self, draft: Draft, score: Score) -> Blueprint | Failure | str:
+    def _plan(self, draft: Draft) -> Blueprint | Failure | str:
         with products("float32", self._device):
-            return attempt(lambda: plan(self._task, self._folds, score, draft))
+            return attempt(lambda: plan(self._task, self._folds, self.score, draft))
 
     def _keep(
         self,

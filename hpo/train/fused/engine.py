@@ -74,7 +74,8 @@ class FusedEngine(Homes):
         self._folds = Folds(splits, self._device)
         self._score = Score.of(metric, direction)
         self._sizes = sizes or Sizes(self._device)
-        self._drafts = Drafts(task, self._folds, self._device, self._sizes.sharing, tell)
+        sharing = self._sizes.sharing
+        self._drafts = Drafts(task, self._folds, self._score, self._device, sharing, tell)
         self._stacks: dict[Signature, list[Stack]] = {}
         self._turns: list[Stack | SoloEngine] = []
         self._wanted = 1
@@ -98,7 +99,7 @@ class FusedEngine(Homes):
             return draft
         draft = self._shared(lane, draft) or draft
         signature = draft.signature
-        blueprint = self._drafts.blueprint(draft, self._score, self._stacks)
+        blueprint = self._drafts.blueprint(draft, self._stacks)
         if blueprint is None:
             return self._add_alone(lane)
         member, state = self._member(lane, draft, blueprint)
@@ -155,7 +156,7 @@ class FusedEngine(Homes):
 
     def serve(self, n_parts: int) -> None:
         """See ``PartEngine``."""
-        self._score = replace(self._score, keeps=False)
+        self._score = self._drafts.score = replace(self._score, keeps=False)
 
     def remove(self, key: int) -> None:
         """See ``Engine``."""
@@ -176,7 +177,7 @@ class FusedEngine(Homes):
         if shared is None:
             return None
         signature = shared.signature
-        blueprint = self._drafts.shared_blueprint(shared, self._score, self._stacks)
+        blueprint = self._drafts.shared_blueprint(shared, self._stacks)
         if blueprint is None:
             return None
         member, state = self._member(lane, shared, blueprint)
@@ -256,8 +257,9 @@ class FusedEngine(Homes):
 
     def _dissolve(self, stack: Stack, error: Exception) -> list[EpochReport]:
         """Lets the lanes of a stack that raises go on alone; reports those that cannot."""
-        why = f"the stack raised {type(error).__name__}: {error}"
-        self._drafts.refuse(self._signature(stack), why)
+        self._drafts.refuse(
+            self._signature(stack), f"the stack raised {type(error).__name__}: {error}"
+        )
         reports = []
         # Those that have nothing left to train stay.
         training = [member for member in stack.members.values() if member.row is not None]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hpo.train.boundary import is_out_of_memory
-from hpo.train.fused.course import Course, Eager, Feed
+from hpo.train.fused.course import Course, Feed
 
 logger = logging.getLogger(__name__)
 
@@ -139,15 +139,12 @@ class Replayer:
 
     def losses(self, course: Course) -> Tensor:
         """See ``Stepper``."""
-        if course.augmentation is not None:
-            # What each step does to the samples is another number each time.
-            return Eager().losses(course)
         held = self._hold(course)
         n_steps, n_lanes = len(course.bounds), len(course.orders)
         found = torch.empty(n_steps, n_lanes, device=course.weights.device)
         for i in range(n_steps):
-            found[i].copy_(self._step(held, course.feed(i), i, updates=course.updates(i)))
-            course.mix(i)
+            found[i].copy_(self._step(held, course.feed(i), updates=course.updates(i)))
+            course.average(i)
         return found
 
     def clear(self) -> None:
@@ -166,24 +163,24 @@ class Replayer:
             torch._foreach_copy_(self._course.values(), course.values())
         return self._course
 
-    def _step(self, course: Course, feed: Feed, i: int, *, updates: bool) -> Tensor:
+    def _step(self, course: Course, feed: Feed, *, updates: bool) -> Tensor:
         if self.obstacle:
-            return course.take(feed, i, updates=updates)
+            return course.take(feed, updates=updates)
         key = (feed.rows.shape, updates)
         kind = self._kinds.get(key)
         if kind is None:
             self._kinds[key] = kind = _Kind(_copy(feed), self._make())
-            return kind.recording.warm_up(lambda: course.take(feed, i, updates=updates))
+            return kind.recording.warm_up(lambda: course.take(feed, updates=updates))
         torch._foreach_copy_(kind.feed.tensors(), feed.tensors())
-        if kind.losses is None and not self._record(course, kind, i, updates=updates):
-            return course.take(feed, i, updates=updates)
+        if kind.losses is None and not self._record(course, kind, updates=updates):
+            return course.take(feed, updates=updates)
         assert kind.losses is not None
         kind.recording.replay()
         return kind.losses
 
-    def _record(self, course: Course, kind: _Kind, i: int, *, updates: bool) -> bool:
+    def _record(self, course: Course, kind: _Kind, *, updates: bool) -> bool:
         try:
-            kind.losses = kind.recording.record(lambda: course.take(kind.feed, i, updates=updates))
+            kind.losses = kind.recording.record(lambda: course.take(kind.feed, updates=updates))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise

@@ -57,7 +57,7 @@ class MappedLoss:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """See ``LaneLoss``."""
-        return tuple(self._numbers[name] for name in sorted(self._numbers))
+        return tuple(self._numbers.values())
 
 
 class MixedLoss:

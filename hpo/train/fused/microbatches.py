@@ -110,7 +110,7 @@ def adds_up(blueprint: Blueprint) -> bool:
     not: masks have to be the same too.
     """
     n = min(blueprint.n_train, 2 * blueprint.batch_size + 1)
-    if n <= blueprint.batch_size or blueprint.averages:
+    if n <= blueprint.batch_size:
         return False
     cut = list(range(0, n, blueprint.batch_size))
     # In float32, which shows more than a rounder precision.
@@ -128,7 +128,7 @@ def _gradients(blueprint: Blueprint, bounds: list[tuple[int, int]]) -> Tensor | 
     None where a forward pass changes a buffer: it would be another value for each cut.
     """
     network, layout, model = blueprint.network, blueprint.layout, blueprint.model
-    part, n = blueprint.folds.train, bounds[-1][1]
+    part, n = blueprint.folds[blueprint.fold].train, bounds[-1][1]
     grads = torch.zeros(_N_LANES, layout.size, device=blueprint.device)
     network.bind(layout.views(grads))
     set_active(model, lambda name: True)

@@ -72,7 +72,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
         task: The task.
         folds: Its data, on the device.
         score: What trials are compared by.
-        draft: The model, with what it was built from.
+        draft: Of a trial.
 
     Returns:
         What a stack needs, or in words why such trials train alone.
@@ -80,19 +80,19 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
     Raises:
         Exception: Whatever the task raises with one model alone.
     """
-    params, model, batch_size = draft.params, draft.model, draft.batch_size
+    params, model, fold = draft.params, draft.model, draft.fold
     reason = _obstacle(task, model)
     if reason:
         return reason
-    splits = folds[draft.fold]
-    x, y = splits.train.x[:batch_size], splits.train.y[:batch_size]
+    splits = folds[fold]
+    x, y = splits.train.x[: draft.batch_size], splits.train.y[: draft.batch_size]
     trial = _Trial(model, draft.noise, Layout(model), x, y)
     criterion = Criterion.of(task, splits, score.metrics)
     expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
         return expected
     make_loss = _loss_maker(criterion, folds)
-    loss = make_loss([params] * _N_LANES, [draft.fold] * _N_LANES)
+    loss = make_loss([params] * _N_LANES, [fold] * _N_LANES)
     network = _network(trial, loss, expected, params["precision"])
     if isinstance(network, str):
         return network
@@ -107,8 +107,9 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
         loss=make_loss,
         reported=lambda params: reported(criterion, params, y.device),
         params=params,
+        fold=fold,
         optimizer=params["optimizer"],
-        batch_size=batch_size,
+        batch_size=draft.batch_size,
         averages=averages(params),
     )
 

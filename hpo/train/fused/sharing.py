@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from hpo.spec.space import Categorical, SearchSpace
+from hpo.train.augmentation import AUGMENTATIONS
+from hpo.train.averaging import averages
 from hpo.train.hyperparameters import n_per_batch
 
 # On a CPU a stack of the smallest batches costs more than it saves: small batches are slow there
@@ -49,6 +51,17 @@ def sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> Sharing:
     """
     sizes = sorted({n_per_batch(size, n_train) for size in batch_sizes})
     return Sharing(tuple(n for n in sizes if n % sizes[0] == 0 or n == n_train))
+
+
+def adds_up_in(params: Mapping[str, Any]) -> bool:
+    """Tells whether nothing that a trial asks for needs its batches at once.
+
+    A mean weighted by classes is not the mean of its parts; augmentation draws its numbers by the
+    place in the batch; averages of weights are taken step by step.
+    """
+    weighted = params.get("class_weights", "none") != "none"
+    augmented = any(params.get(name) for name in AUGMENTATIONS)
+    return not (weighted or augmented or averages(params))
 
 
 def sharing_for(space: SearchSpace, n_train: int, device: str) -> Sharing:

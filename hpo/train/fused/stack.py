@@ -175,10 +175,10 @@ class Stack:
             # While the device computes: most lanes will want the next epoch.
             self._composer.prepare(training)
         losses = course.mean(taken)
-        blueprint, source = self._blueprint, self._source
-        weights = weights_of(self._rows, blueprint.layout, source)
-        fixed = fixed_of(self._rows, blueprint.layout, source)
-        measured = self._assessment.validate(blueprint, training, weights, fixed)
+        layout, source = self._blueprint.layout, self._source
+        weights = weights_of(self._rows, layout, source)
+        fixed = fixed_of(self._rows, layout, source)
+        measured = self._assessment.validate(self._blueprint, training, weights, fixed)
         seconds = time.perf_counter() - began_at
         metrics = [
             {"train_loss": loss, **(found if math.isfinite(loss) else {})}

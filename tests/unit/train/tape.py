@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from hpo.train.fused import drafting
+from hpo.train.fused.graphs import Replayer
 
 # They wait for the device, which a graph cannot hold.
 WAITING = (
@@ -99,6 +103,18 @@ class Tape(Watch):
         if place not in self._own and place not in self._before:
             storage = tensor.untyped_storage()
             self._before[place] = (storage, storage.clone())
+
+
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
+    """Has engines record their steps; returns all recordings that they begin, in their order."""
+    made: list[Tape] = []
+
+    def make() -> Tape:
+        made.append(Tape())
+        return made[-1]
+
+    monkeypatch.setattr(drafting, "stepper_for", lambda device: lambda: Replayer(make))
+    return made
 
 
 def _as_is(values: Any) -> Any:
