@@ -12,7 +12,7 @@ from hpo.report import text
 from hpo.report.overview import Ending, EventRow, Overview, describe
 from hpo.report.queries import Subject
 from hpo.report.tables import STATE_STYLES
-from hpo.search.auto import choose
+from hpo.search.auto import AUTO, choose
 from hpo.spec.study import StudySpec
 from hpo.store.stacks import Usage
 
@@ -154,7 +154,8 @@ def _method(spec: StudySpec) -> dict[str, str]:
         what["task options"] = ", ".join(options)
     choice = choose(spec, can_pause=spec.objective is None)
     if choice.reason:
-        what["auto"] = f"{choice.scheduler} with {choice.sampler}: {choice.reason}"
+        sampler = "" if choice.sampler == AUTO else f" with {choice.sampler}"
+        what["auto"] = f"{choice.scheduler}{sampler}: {choice.reason}"
     return {
         **{name: str(value) for name, value in what.items()},
         "sampler": _named(spec.sampler.name, spec.sampler.options),
