@@ -140,7 +140,7 @@ def main() -> NoReturn:
 
 
 def _leave(end: SystemExit) -> NoReturn:
-    """Ends the process as Python does, but takes nothing apart: with PyTorch that lasts a second."""
+    """Ends the process as Python does, but does not take it apart: that lasts a second with PyTorch."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

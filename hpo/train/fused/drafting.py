@@ -60,6 +60,7 @@ class Drafts:
         self._sharing, self._tell = sharing, tell
         self._blueprints: dict[Signature, Blueprint] = {}
         self._apart: set[Signature] = set()
+        self._refused: set[Signature] = set()
         self.alone: dict[Signature, str] = {}
 
     def draw(self, lane: Lane) -> Draft:
@@ -104,7 +105,7 @@ class Drafts:
             stacks: Those that there are, by signature.
         """
         signature = draft.signature
-        if signature in self.alone:
+        if signature in self._refused:
             return None
         if signature not in self._blueprints:
             planned = self._plan(draft)
@@ -130,7 +131,12 @@ class Drafts:
         return self._blueprints[signature]
 
     def refuse(self, signature: Signature, why: str | Failure) -> None:
-        """Notes why trials of a signature train alone."""
+        """Notes why trials of a signature train alone, each as a model of its own."""
+        self._refused.add(signature)
+        self.part(signature, why)
+
+    def part(self, signature: Signature, why: str | Failure) -> None:
+        """Notes why trials of a signature train one by one."""
         text = why.message.strip().rpartition("\n")[2] if isinstance(why, Failure) else why
         logger.info("%s trains lane by lane: %s", signature.digest(), text)
         self.alone[signature] = text

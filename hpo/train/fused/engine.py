@@ -104,9 +104,10 @@ class FusedEngine(Homes):
             return self._add_alone(lane)
         member, state = self._member(lane, draft, blueprint)
         n_lanes = attempt(lambda: self._sizes.of(signature, blueprint, member, state))
-        if isinstance(n_lanes, Failure) or n_lanes == 1:
-            slow = "more lanes would not be faster"
-            self._drafts.refuse(signature, n_lanes if isinstance(n_lanes, Failure) else slow)
+        if isinstance(n_lanes, Failure):
+            self._drafts.refuse(signature, n_lanes)
+            return self._add_alone(lane)
+        if n_lanes == 1 and not self._is_stack_of_one(signature, blueprint):
             return self._add_alone(lane)
         stack = self._stack(signature, blueprint, n_lanes)
         if isinstance(attempt(lambda: stack.join(member, state)), Failure):
@@ -186,6 +187,18 @@ class FusedEngine(Homes):
             return shared
         self._drafts.separate(signature)
         return None
+
+    def _is_stack_of_one(self, signature: Signature, blueprint: Blueprint) -> bool:
+        """Tells whether trials that gain nothing from each other train in stacks nevertheless.
+
+        A stack of one is as fast as its model where its layers are known; besides it does without
+        ``torch.optim``, whose first optimizer loads for one or two seconds.
+        """
+        if signature not in self.alone:
+            why = "more lanes would not be faster"
+            is_quick = blueprint.network.is_quick_alone
+            (self._drafts.part if is_quick else self._drafts.refuse)(signature, why)
+        return blueprint.network.is_quick_alone
 
     def _member(
         self, lane: Lane, draft: Draft, blueprint: Blueprint

@@ -21,11 +21,14 @@ Values = Mapping[str, Tensor]
 class Network(Protocol):
     """The lanes' models as one.
 
-    Each begins in float32; ``use`` gives it another precision.
+    Each begins in float32; ``use`` gives it another precision. ``is_quick_alone``: a single lane
+    takes no longer than the model itself does.
 
     ``weights`` and ``fixed`` are [K, ...] by name: what is trained, and frozen parameters and
     buffers, which a forward pass in training mode changes in place.
     """
+
+    is_quick_alone: bool
 
     def train(
         self,
@@ -67,6 +70,8 @@ class Layered:
         layers: In the order of the forward pass.
         noise: What dropout draws from.
     """
+
+    is_quick_alone = True
 
     def __init__(self, layers: list[Layer], noise: Noise) -> None:
         self._layers, self._noise = layers, noise
@@ -135,6 +140,8 @@ class Mapped:
         noise: What its dropout draws from.
         decomposes: See ``Call``.
     """
+
+    is_quick_alone = False
 
     def __init__(self, model: nn.Module, noise: Noise, *, decomposes: bool = False) -> None:
         self._model, self._noise = model, noise
