@@ -140,7 +140,7 @@ def main() -> NoReturn:
 
 
 def _leave(end: SystemExit) -> NoReturn:
-    """Ends the process as Python does, but does not take it apart: that lasts a second with PyTorch."""
+    """Ends the process without taking it apart, which lasts a second once PyTorch is loaded."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,15 +14,11 @@ from alembic.script import ScriptDirectory
 
 from hpo.errors import StoreError
 from hpo.store import optuna_schema, tables
+from hpo.store.creation import alone
 from hpo.store.database import Database
-from hpo.store.engines import BUSY_TIMEOUT_S
 from hpo.store.schema import REVISIONS, VERSION_TABLE
 
 logger = logging.getLogger(__name__)
-
-_LOCK_NAME = "hpo_schema"
-_LOCK_KEY = 0x68706F  # the letters hpo
-_TRIGGERS = frozenset({"hpo_study_deleted", "hpo_trial_deleted", "hpo_suggestion_deleted"})
 
 
 def create(db: Database) -> None:
@@ -33,7 +27,7 @@ def create(db: Database) -> None:
     Raises:
         StoreError: Optuna's tables are there at a revision that this program does not know.
     """
-    with _alone(db) as conn:
+    with alone(db) as conn:
         optuna_schema.create_all_and_stamp(conn)
         if _current(conn) is None:
             _drop_remains(conn)
@@ -48,7 +42,7 @@ def upgrade(db: Database) -> None:
         StoreError: The schema is newer than this program, or Optuna's is of another revision.
     """
     create(db)
-    with _alone(db) as conn:
+    with alone(db) as conn:
         revision = _current(conn)
         if revision not in REVISIONS:
             raise StoreError(
@@ -82,33 +76,15 @@ def check(db: Database) -> list[str]:
         found = [] if revision == head() else [f"revision is {revision}, should be {head()}"]
         found += [_describe(difference) for difference in _differences(conn)]
         if db.dialect == "sqlite":
-            found += [f"trigger {name} is missing" for name in sorted(_TRIGGERS - _triggers(conn))]
+            found += [
+                f"trigger {name} is missing"
+                for name in sorted(set(tables.SQLITE_TRIGGERS) - _triggers(conn))
+            ]
     try:
         optuna_schema.check_version(db.engine)
     except StoreError as error:
         found.append(error.message)
     return found
-
-
-@contextmanager
-def _alone(db: Database) -> Iterator[sa.Connection]:
-    """A writing transaction during which nobody else changes the schema."""
-    with db.write() as conn:
-        if db.dialect == "postgresql":
-            conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-        if db.dialect != "mysql":
-            # SQLite's BEGIN IMMEDIATE already excludes every other writer; on both databases
-            # the whole change of the schema commits or goes as one.
-            yield conn
-            return
-        # MySQL commits at every CREATE TABLE: its lock belongs to the session instead.
-        lock = {"name": _LOCK_NAME, "seconds": BUSY_TIMEOUT_S}
-        if conn.execute(sa.text("SELECT GET_LOCK(:name, :seconds)"), lock).scalar() != 1:
-            raise StoreError(f"{db.masked_url}: another process is changing the schema; try again")
-        try:
-            yield conn
-        finally:
-            conn.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
 
 
 def _config() -> Config:

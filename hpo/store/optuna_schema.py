@@ -87,11 +87,25 @@ def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
         if current_revision(connection) is not None:
             check_version(connection)
             return
-        models.BaseModel.metadata.create_all(connection)
-        _add_microseconds(connection)
-        _insert_version_info(connection)
+        create_all(connection)
         _context(connection).stamp(_scripts(), OPTUNA_REVISION)
         _logger.debug("created Optuna's tables at revision %s", OPTUNA_REVISION)
+
+
+def create_all(connection: sa.Connection) -> None:
+    """Creates those of Optuna's tables that are missing, and writes their version, no revision."""
+    models.BaseModel.metadata.create_all(connection)
+    _add_microseconds(connection)
+    _insert_version_info(connection)
+
+
+def is_known() -> bool:
+    """Whether the installed Optuna's newest revision is the one that this code knows.
+
+    By the names of its scripts; those who must be certain ask `check_version`.
+    """
+    scripts = Path(models.__file__).with_name("alembic") / "versions"
+    return max(path.stem.rstrip("_") for path in scripts.glob("v*.py")) == OPTUNA_REVISION
 
 
 FINER_TIMES = (

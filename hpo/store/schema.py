@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from hpo.store.database import Database
 
 VERSION_TABLE = "hpo_alembic_version"
+OPTUNA_VERSION_TABLE = "alembic_version"
 REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 OPTUNA_HEAD = "v3.2.0.a"
 
 _BOTH = sa.text(
     f"SELECT 'hpo', version_num FROM {VERSION_TABLE}"
-    " UNION ALL SELECT 'optuna', version_num FROM alembic_version"
+    f" UNION ALL SELECT 'optuna', version_num FROM {OPTUNA_VERSION_TABLE}"
 )
 
 
@@ -39,7 +40,12 @@ def ensure(db: Database, *, create: bool) -> None:
     """
     if _revisions(db) == {"hpo": HEAD, "optuna": OPTUNA_HEAD}:
         return
-    # Only now the slow way, which loads alembic and Optuna.
+    if create:
+        from hpo.store import creation
+
+        if creation.create(db):
+            return
+    # Only now the slow way, which loads alembic.
     from hpo.store import optuna_schema
     from hpo.store.migrations import create as create_schema
     from hpo.store.migrations import current

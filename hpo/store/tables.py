@@ -147,3 +147,28 @@ hpo_stack = _table(
     sa.Column("lanes", sa.Integer, nullable=False),
     sa.Column("measured_at", _DateTime, nullable=False),
 )
+
+# Optuna's own connections to SQLite leave foreign keys off, so that the cascades do not fire when
+# a study is deleted with Optuna or its dashboard; new trials would inherit the rows of old ones.
+SQLITE_TRIGGERS = {
+    "hpo_study_deleted": """
+    CREATE TRIGGER hpo_study_deleted AFTER DELETE ON studies BEGIN
+        DELETE FROM hpo_lease WHERE study_id = OLD.study_id;
+        DELETE FROM hpo_event WHERE study_id = OLD.study_id;
+        DELETE FROM hpo_worker WHERE study_id = OLD.study_id;
+        DELETE FROM hpo_study WHERE study_id = OLD.study_id;
+    END
+    """,
+    "hpo_trial_deleted": """
+    CREATE TRIGGER hpo_trial_deleted AFTER DELETE ON trials BEGIN
+        DELETE FROM hpo_lease WHERE trial_id = OLD.trial_id;
+        DELETE FROM hpo_epoch WHERE trial_id = OLD.trial_id;
+        DELETE FROM hpo_event WHERE trial_id = OLD.trial_id;
+    END
+    """,
+    "hpo_suggestion_deleted": """
+    CREATE TRIGGER hpo_suggestion_deleted AFTER DELETE ON studies BEGIN
+        DELETE FROM hpo_suggestion WHERE study_id = OLD.study_id;
+    END
+    """,
+}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import optuna
@@ -12,9 +13,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from optuna.storages._rdb import models as optuna_models
 
 from hpo.errors import StoreError
-from hpo.store import migrations, optuna_schema, optuna_tables, schema, studies, tables
+from hpo.store import creation, migrations, optuna_schema, optuna_tables, schema, studies, tables
 from hpo.store.database import Database
 from tests.integration import ledger_kit as kit
 
@@ -49,6 +51,55 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
     }
     assert set(tables.metadata.tables) == ours
     assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
+
+
+def _described(url: str) -> dict[str, Any]:
+    """Everything that the database tells of its tables; columns by name, as migrations add some."""
+    db = Database(url)
+    with db.read() as conn:
+        found = sa.inspect(conn)
+        described = {
+            name: {
+                "columns": {c["name"]: _plain(c) for c in found.get_columns(name)},
+                "key": found.get_pk_constraint(name),
+                "indexes": sorted(map(_plain, found.get_indexes(name))),
+                "parents": sorted(map(_plain, found.get_foreign_keys(name))),
+                "rows": conn.execute(sa.text(f"SELECT COUNT(*) FROM {name}")).scalar(),
+            }
+            for name in found.get_table_names()
+        }
+        if db.dialect == "sqlite":
+            query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+            described["triggers"] = {n: sql.split() for n, sql in conn.execute(sa.text(query))}
+    db.dispose()
+    return described
+
+
+def _plain(found: Mapping[str, Any]) -> str:
+    return repr(sorted((key, str(value)) for key, value in found.items()))
+
+
+def test_made_at_once_it_is_what_the_migrations_make(fresh: Database) -> None:
+    assert creation.create(fresh)
+    at_once = _described(fresh.url)
+    assert migrations.check(fresh) == []
+    with fresh.write() as conn:
+        by_need = [*optuna_models.BaseModel.metadata.sorted_tables, *tables.metadata.sorted_tables]
+        for table in reversed(by_need):
+            table.drop(conn)
+        for name in (schema.VERSION_TABLE, schema.OPTUNA_VERSION_TABLE):
+            conn.execute(sa.text(f"DROP TABLE {name}"))
+    assert _tables(fresh) == set()
+    migrations.create(fresh)
+    assert _described(fresh.url) == at_once
+
+
+def test_what_is_there_is_left_to_the_migrations(fresh: Database) -> None:
+    with fresh.write() as conn:
+        optuna_schema.create_all(conn)
+    assert not creation.create(fresh)
+    Database.open(fresh.url, create=True).dispose()
+    assert migrations.check(fresh) == []
 
 
 def test_creating_twice_changes_nothing(fresh: Database) -> None:
