@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpo.cli.loading import quickly
 from hpo.cli.messages import complain
 from hpo.cli.options import Command, NearestChoice, machine_options, storage_option
 from hpo.errors import SpecError
@@ -54,8 +55,9 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     STUDY is a study file or the name of a study in the database.
     """
     # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
-    from hpo.run.manager import prepare
-    from hpo.run.session import start
+    with quickly():
+        from hpo.run.manager import prepare
+        from hpo.run.session import start
 
     if study is not None and objective is not None:
         raise SpecError("give a study or --objective, not both")
@@ -77,9 +79,10 @@ def worker(name: str | None, **given: Any) -> None:
 
     STUDY is its name; it may be left out when the database holds only one.
     """
-    from hpo.report.queries import find
-    from hpo.run.session import attach
-    from hpo.store.database import Database
+    with quickly():
+        from hpo.report.queries import find
+        from hpo.run.session import attach
+        from hpo.store.database import Database
 
     options = _options(given)
     _fill_nursery(options)
@@ -95,9 +98,10 @@ def _fill_nursery(options: Any) -> None:
     from hpo.run import nursery
     from hpo.run.devices import plan
 
-    if nursery.can_fork(options.device):
-        click.get_current_context().call_on_close(nursery.empty)
-        nursery.fill(len(plan(options.device, options.workers)))
+    with quickly():
+        if nursery.can_fork(options.device):
+            click.get_current_context().call_on_close(nursery.empty)
+            nursery.fill(len(plan(options.device, options.workers)))
 
 
 def _follow(session: Any, storage: str | None) -> None:

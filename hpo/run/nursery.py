@@ -7,6 +7,7 @@ that has looked at a GPU must not be forked.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -74,6 +75,9 @@ def fill(n: int) -> None:
         n: How many.
     """
     _load()
+    # What is loaded stays: the workers' search for garbage need not look through it, nor touch
+    # it, which would copy its memory.
+    gc.freeze()
     while len(_waiting) < n:
         _waiting.append(_fork())
 
@@ -129,6 +133,8 @@ def _fork() -> Forked:
         return Forked(pid, writing_orders, reading)
     code = 1
     try:
+        # Whoever loads quickly looks for no garbage; who works must.
+        gc.enable()
         # Ctrl-C is for the supervisor, which passes on what it means.
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
