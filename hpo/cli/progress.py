@@ -265,6 +265,6 @@ def next_steps(subject: Subject, view: frame.View, storage: str | None) -> str:
     """Returns the commands that somebody whose study has ended may want."""
     name = shlex.quote(subject.name)
     first = "best" if view.snapshot.counts.complete else "show"
-    line = f" next: hpo {first} {name} · hpo trials {name} · hpo dashboard"
+    line = f" next: hpo {first} {name} · hpo plot history {name} · hpo dashboard"
     # A URL with a user in it may have a password, too: who typed it knows it.
     return line if storage is None or "@" in storage else f"{line}  (with --storage {storage})"

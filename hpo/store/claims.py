@@ -99,6 +99,9 @@ def _grant(turn: Turn, request: Request) -> Claim:
         waiting = [replace(trial, epoch_stop=wishes.first_stop) for trial in waiting]
         possible = candidates.wished(turn, request)
         n_missed = len(wishes.ordered) - len(possible)
+        # Somebody may have put down just now what was paused when the wish was made.
+        given = {trial.trial_id for trial in free}
+        possible = [trial for trial in possible if trial.trial_id not in given]
         wanted = [*free, *waiting, *_within(possible, n, may_start)]
     chosen = _funded(turn, wanted, may_pause=wishes is not None)
     going_on = [*mislaid, *(trial for trial in chosen if trial.kind in ("free", "held"))]

@@ -78,7 +78,7 @@ def test_plain_lines_into_a_pipe(
     heading, farewell = stream.getvalue().splitlines()
     assert heading == f"digits · {sqlite_database.masked_url} · 2 workers on cpu · engine solo"
     assert farewell == (
-        " next: hpo best digits · hpo trials digits · hpo dashboard"
+        " next: hpo best digits · hpo plot history digits · hpo dashboard"
         "  (with --storage sqlite:///x.db)"
     )
     assert "\x1b" not in stream.getvalue()

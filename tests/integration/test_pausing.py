@@ -115,6 +115,22 @@ def test_interrupted_trials_come_before_wishes(
     assert (again.number, again.epoch, again.epoch_stop) == (0, 1, 2)
 
 
+def test_who_wishes_for_an_interrupted_trial_gets_it_once(
+    database: Database, study_id: int, worker_id: int
+) -> None:
+    ledger = Ledger(database)
+    (lease,) = claim(ledger, study_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    ledger.settle([kit.outcome(again, "released", epoch=1, checkpoint="here")])
+    found = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 4), NEW)
+    assert [(x.trial_id, x.epoch_stop) for x in found.leases if not x.is_new] == [
+        (lease.trial_id, 3)
+    ]
+    assert len({x.trial_id for x in found.leases}) == len(found.leases) == 2
+    assert found.n_missed == 0
+
+
 def test_a_trial_with_all_its_epochs_needs_no_wish(
     database: Database, study_id: int, worker_id: int
 ) -> None:

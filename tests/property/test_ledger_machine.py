@@ -100,14 +100,14 @@ class LedgerMachine(RuleBasedStateMachine):
             Wish(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
             for trial_id, place in standing.places.items()
             # One that a worker has, with all its epochs, is settled by it, not trained further.
-            if (place.epoch >= place.epoch_stop and not place.is_held)
-            or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
+            # One that was paused a moment ago may have been put down by another since.
+            if not place.is_held or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
         ]
         ordered += [Wish(None, 0, stop)] * n
         token = standing.last_token if idle and is_over else None
         wishes = Wishes(() if is_over else tuple(ordered), stop, token)
         claim = self.ledger.claim(self.study_id, worker_id, n, held, wishes)
-        assert len(claim.leases) <= n
+        assert len({lease.trial_id for lease in claim.leases}) == len(claim.leases) <= n
         fresh = []
         for lease in claim.leases:
             assert lease.epoch <= lease.epoch_stop <= EPOCHS

@@ -78,15 +78,9 @@ class FusedEngine(Homes):
         self._drafts = Drafts(task, self._folds, self._score, self._device, sharing, tell)
         self._stacks: dict[Signature, list[Stack]] = {}
         self._turns: list[Stack | SoloEngine] = []
-        self._wanted = 1
         self.alone = self._drafts.alone
         self.lane_epochs = 0
         self.stack_epochs = 0
-
-    @property
-    def capacity(self) -> int:
-        """How many lanes it wants at present: what the latest lane's signature can use."""
-        return max(self._wanted, len(self._homes))
 
     def add(self, lane: Lane) -> Failure | None:
         """See ``Engine``."""
@@ -94,6 +88,7 @@ class FusedEngine(Homes):
         is_full = self._score.keeps and len(self._homes) >= self.capacity
         if lane.key in self._homes or is_full:
             raise ValueError(f"the engine has no place for lane {lane.key}")
+        self._wanted_before = (lane.key, self._wanted)
         draft = attempt(lambda: self._drafts.draw(lane))
         if isinstance(draft, Failure):
             return draft
@@ -164,6 +159,7 @@ class FusedEngine(Homes):
         home = self._homes.pop(key, None)
         if home is None:
             return
+        self._want_no_more(key)
         if isinstance(home, SoloEngine):
             home.remove(key)
             self._turns.remove(home)
@@ -191,14 +187,13 @@ class FusedEngine(Homes):
     def _is_stack_of_one(self, signature: Signature, blueprint: Blueprint) -> bool:
         """Tells whether trials that gain nothing from each other train in stacks nevertheless.
 
-        A stack of one is as fast as its model where its layers are known; besides it does without
-        ``torch.optim``, whose first optimizer loads for one or two seconds.
+        A stack of one does without ``torch.optim``, whose first optimizer loads for seconds.
         """
+        is_quick = blueprint.network.is_quick_alone
         if signature not in self.alone:
-            why = "more lanes would not be faster"
-            is_quick = blueprint.network.is_quick_alone
-            (self._drafts.part if is_quick else self._drafts.refuse)(signature, why)
-        return blueprint.network.is_quick_alone
+            note = self._drafts.part if is_quick else self._drafts.refuse
+            note(signature, "more lanes would not be faster")
+        return is_quick
 
     def _member(
         self, lane: Lane, draft: Draft, blueprint: Blueprint

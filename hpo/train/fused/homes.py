@@ -13,6 +13,18 @@ class Homes:
 
     def __init__(self) -> None:
         self._homes: dict[int, Stack | SoloEngine] = {}
+        self._wanted = 1
+        self._wanted_before = (0, 1)
+
+    @property
+    def capacity(self) -> int:
+        """How many lanes it wants at present: what the latest lane's signature can use."""
+        return max(self._wanted, len(self._homes))
+
+    def _want_no_more(self, key: int) -> None:
+        """Wants what it wanted before the latest lane, if that is the one; it may come again."""
+        if self._wanted_before[0] == key:
+            self._wanted = self._wanted_before[1]
 
     def epoch(self, key: int) -> int:
         """See ``Engine``."""

@@ -90,6 +90,8 @@ def test_large_models_train_alone(monkeypatch: Patch, tmp_path: Path) -> None:
     add(engine, [one])
     assert engine.capacity == 1
     assert list(engine.alone.values()) == ["more lanes would not be faster"]
+    # Its layers are known, so that a stack of one does; torch.optim is not loaded for it.
+    assert sizes_of(engine) == [1]
     reports = advance(engine, 2)
     assert_as_alone(engine, [one], reports, lambda: solo(Blobs()), tmp_path)
 
@@ -178,3 +180,20 @@ def test_a_batch_that_raises_while_it_is_measured() -> None:
     (report,) = engine.advance()
     assert report.failure is not None
     assert report.failure.reason == "user_code"
+
+
+def test_the_latest_lane_finds_its_place_again(monkeypatch: Patch) -> None:
+    engine = fused(Blobs(), sizes=Sizes(CPU, fixed=4))
+    first, second, third = lanes(3)
+    add(engine, [first, second])
+    assert engine.capacity == 4
+    # Of a structure that gains nothing: from here on there is room for those that are there.
+    costing(monkeypatch, lambda n: n)
+    engine._sizes = Sizes(CPU)
+    wide = Lane(2, Params({**third.params.asdict(), "width": 7}), 2, 0, 5)
+    add(engine, [wide])
+    assert engine.capacity == 3
+    engine.remove(2)
+    assert engine.capacity == 4
+    add(engine, [wide])
+    assert [report.key for _ in range(2) for report in engine.advance()] == [0, 1, 2]
