@@ -21,6 +21,8 @@ _PALE: Final = "#B0B0B0"
 _PARTS: Final = {"train": ("training", "--"), "val": ("validation", "-")}
 # Values this many times as far from the best as the middle one are no longer on the axis.
 _REACH: Final = 8.0
+# And nothing is left off that is not further away than this times that.
+_FAR: Final = 3.0
 _LEGEND: Final = {"framealpha": 0.8, "edgecolor": "none"}
 
 
@@ -164,6 +166,8 @@ def _bound(axes: Axes, found: Iterable[float], sign: float, ends: Sequence[float
         return
     best, middle = costs[0], costs[len(costs) // 2]
     reach = best + _REACH * (middle - best) if middle > best else costs[-1]
+    if costs[-1] - best < _FAR * (reach - best):
+        reach = costs[-1]
     worst = min(costs[-1], max(reach, *(sign * end for end in ends if math.isfinite(end)), reach))
     room = 0.05 * (worst - best) or 0.05 * abs(best) or 0.05
     low, high = sorted((sign * (best - room), sign * (worst + room)))
