@@ -10,6 +10,12 @@ import click
 
 from hpo.errors import nearest
 
+_PLAINLY = {
+    "is not a valid integer range": "is not a whole number",
+    "is not a valid integer": "is not a whole number",
+    "is not a valid float range": "is not a number",
+    "is not a valid float": "is not a number",
+}
 _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 
 
@@ -44,7 +50,10 @@ def explain_usage(error: click.ClickException) -> str:
         return f"No such option {error.option_name!r}." + (
             f" Did you mean {match}?" if match else ""
         )
-    return error.format_message()
+    message = error.format_message()
+    for theirs, ours in _PLAINLY.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _options(context: click.Context | None) -> list[str]:

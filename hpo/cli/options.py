@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from hpo.errors import did_you_mean, nearest
+from hpo.run.devices import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,11 +56,20 @@ class NearestChoice(click.Choice[str]):
         raise click.BadParameter(message, ctx, param)
 
 
+def _require_text(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    # `--storage "$DATABASE"` of a script that has set no such variable: the default would be
+    # another database than the one that was meant.
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty", param=param)
+    return value
+
+
 def storage_option(function: F) -> F:
     """Adds ``--storage``."""
     return click.option(
         "--storage",
         metavar="URL",
+        callback=_require_text,
         help="Database: sqlite:///FILE, postgresql://..., mysql://...; else $HPO_STORAGE, "
         "else sqlite:///hpo.db.",
     )(function)
@@ -109,7 +119,7 @@ def machine_options(function: F) -> F:
         click.option(
             "--workers",
             "-j",
-            type=click.IntRange(min=1),
+            type=click.IntRange(min=1, max=MAX_WORKERS),
             metavar="N",
             help="Worker processes; one a GPU, or one a core, by default.",
         ),

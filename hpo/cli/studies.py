@@ -11,7 +11,8 @@ import click
 from hpo.cli.options import Command, format_option, storage_option, study_argument
 from hpo.cli.output import console, emit, emit_one
 from hpo.report import text
-from hpo.report.queries import StudyRow, find, list_studies
+from hpo.report.listing import StudyRow, list_studies
+from hpo.report.queries import find
 from hpo.report.tables import by_key
 from hpo.store.database import Database
 

@@ -1,11 +1,10 @@
-"""Which studies a database holds, and what each of them is. Every study of Optuna counts."""
+"""What a study is, as reports see it. Every study of Optuna counts."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,12 @@ from sqlalchemy import Connection
 
 from hpo.errors import SpecError, StoreError, nearest
 from hpo.report.paused import count_paused
-from hpo.store import roster
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
-    ValueType,
     name_of,
-    row_to_value,
     studies,
     study_directions,
     study_system_attributes,
-    trial_values,
     trials,
 )
 from hpo.store.tables import hpo_study
@@ -93,22 +88,6 @@ class Counts:
         return self.complete + self.pruned + self.failed
 
 
-@dataclass(frozen=True)
-class StudyRow:
-    """A line of the list of studies.
-
-    Attributes:
-        best: The best value of one objective; None for several, or none yet.
-        updated_at: Naive UTC by the database's clock.
-    """
-
-    subject: Subject
-    counts: Counts
-    best: float | None
-    n_workers: int
-    updated_at: datetime.datetime | None
-
-
 def find(db: Database, name: str | None = None) -> Subject:
     """Finds a study; without a name, the only one that the database holds.
 
@@ -119,7 +98,7 @@ def find(db: Database, name: str | None = None) -> Subject:
     with db.read() as conn:
         names = list(conn.scalars(sa.select(studies.c.study_name).order_by(studies.c.study_id)))
         chosen = _choose(name, names, db.masked_url)
-        return _subjects(conn, chosen)[0]
+        return read_subjects(conn, chosen)[0]
 
 
 def _choose(name: str | None, names: list[str], where: str) -> str:
@@ -141,34 +120,6 @@ def _listed(names: list[str], limit: int = 8) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
-def list_studies(
-    db: Database, grace_s: float = GRACE_S
-) -> tuple[list[StudyRow], datetime.datetime]:
-    """Returns every study of the database, oldest first, and the database's time now (UTC).
-
-    Seven queries, however many studies and trials there are.
-    """
-    n_workers = Counter(row.study_id for row in roster.live(db, None, grace_s))
-    with db.read() as conn:
-        subjects = _subjects(conn, with_specs=False)
-        counts = count_states(conn)
-        best = _best_values(conn)
-        updated = _updated(conn)
-        rows = [
-            StudyRow(
-                subject=subject,
-                counts=counts.get(subject.study_id, Counts()),
-                best=best.get((subject.study_id, subject.direction))
-                if len(subject.directions) == 1
-                else None,
-                n_workers=n_workers[subject.study_id],
-                updated_at=updated.get(subject.study_id, subject.created_at),
-            )
-            for subject in subjects
-        ]
-        return rows, db.now(conn)
-
-
 def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Counts]:
     """Counts the trials of each study, or of one, by state."""
     query = sa.select(trials.c.study_id, name_of(trials.c.state), sa.func.count()).group_by(
@@ -185,9 +136,14 @@ def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Cou
     return {owner: Counts(**by_state) for owner, by_state in found.items()}
 
 
-def _subjects(
+def read_subjects(
     conn: Connection, name: str | None = None, *, with_specs: bool = True
 ) -> list[Subject]:
+    """Reads the study of a name, or every study of the database, oldest first.
+
+    Args:
+        with_specs: Read their specs too; a list needs none.
+    """
     query = (
         sa.select(studies.c.study_name, studies.c.study_id.label("id"), *hpo_study.c)
         .select_from(studies.outerjoin(hpo_study, hpo_study.c.study_id == studies.c.study_id))
@@ -263,42 +219,3 @@ def _metric_names(conn: Connection) -> dict[int, list[str]]:
     table = study_system_attributes.c
     query = sa.select(table.study_id, table.value_json).where(table.key == "study:metric_names")
     return {study_id: json.loads(text) for study_id, text in conn.execute(query)}
-
-
-def _best_values(conn: Connection) -> dict[tuple[int, str], float]:
-    """Returns the best value of the first objective by study and direction.
-
-    One pass over the values: an infinity has no number in its row, only a type.
-    """
-    value = trial_values.c
-    query = (
-        sa.select(
-            trials.c.study_id,
-            value.value_type,
-            sa.func.max(value.value),
-            sa.func.min(value.value),
-        )
-        .join(trials, trials.c.trial_id == value.trial_id)
-        .where(trials.c.state == "COMPLETE", value.objective == 0)
-        .group_by(trials.c.study_id, value.value_type)
-    )
-    best: dict[tuple[int, str], float] = {}
-    for study_id, kind, highest, lowest in conn.execute(query):
-        for direction, choose, found in (("maximize", max, highest), ("minimize", min, lowest)):
-            number = row_to_value(None if kind is not ValueType.FINITE else found, kind)
-            key = (study_id, direction)
-            best[key] = choose(best.get(key, number), number)
-    return best
-
-
-def _updated(conn: Connection) -> dict[int, datetime.datetime]:
-    query = sa.select(
-        trials.c.study_id,
-        sa.func.max(trials.c.datetime_start),
-        sa.func.max(trials.c.datetime_complete),
-    ).group_by(trials.c.study_id)
-    return {
-        study_id: max(moment for moment in moments if moment is not None)
-        for study_id, *moments in conn.execute(query)
-        if any(moments)
-    }

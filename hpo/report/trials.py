@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import json
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,25 +12,27 @@ from sqlalchemy import Connection
 
 from hpo.report import values
 from hpo.report.pareto import pareto_front
-from hpo.report.paused import is_paused
 from hpo.report.queries import Subject
+from hpo.report.trial_details import (
+    chunks,
+    epochs_of,
+    params_of,
+    paused_of,
+    reasons_of,
+    steps_of,
+    user_attrs_of,
+    values_of,
+)
 from hpo.spec.points import complete
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
     name_of,
-    row_to_intermediate,
-    row_to_value,
-    trial_intermediate_values,
-    trial_params,
-    trial_user_attributes,
     trial_values,
     trials,
 )
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.tables import hpo_epoch
 
 SORTS = ("best", "number", "duration")
-CHUNK = 500
-"""Ids in one IN list; SQLite and the servers all take it."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
         found = conn.execute(
             _page_query(subject, Page("best", ("COMPLETE",)), conn.dialect.name)
         ).all()
-        points = _values(conn, [row.trial_id for row in found])
+        points = values_of(conn, [row.trial_id for row in found])
         front = set(pareto_front(points, subject.directions))
         return list(_details(conn, subject, [row for row in found if row.trial_id in front]))
 
@@ -164,17 +162,17 @@ def _page_query(subject: Subject, page: Page, dialect: str) -> sa.Select[Any]:
 def _details(
     conn: Connection, subject: Subject, found: Sequence[sa.Row[Any]]
 ) -> Iterator[TrialRow]:
-    for rows in _chunks(found):
+    for rows in chunks(found):
         ids = [row.trial_id for row in rows]
-        of_values = _values(conn, ids)
-        of_params = _params(conn, ids)
-        attrs = _user_attrs(conn, ids)
-        steps = _steps(conn, ids, subject.direction)
+        of_values = values_of(conn, ids)
+        of_params = params_of(conn, ids)
+        attrs = user_attrs_of(conn, ids)
+        steps = steps_of(conn, ids, subject.direction)
         if len(subject.directions) > 1:
             # With several objectives there are no intermediate values.
-            steps |= _epochs(conn, ids)
-        reasons = _reasons(conn, ids)
-        paused = _paused(conn, ids)
+            steps |= epochs_of(conn, ids)
+        reasons = reasons_of(conn, ids)
+        paused = paused_of(conn, ids)
         for row in rows:
             n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
             yield TrialRow(
@@ -198,93 +196,6 @@ def _completed(stored: dict[str, Any], subject: Subject) -> dict[str, Any]:
     return complete(stored, subject.spec.space) or stored
 
 
-def _values(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
-    table = trial_values.c
-    found: dict[int, tuple[float, ...]] = {}
-    for chunk in _chunks(ids):
-        query = (
-            sa.select(table.trial_id, table.value, table.value_type)
-            .where(table.trial_id.in_(chunk))
-            .order_by(table.trial_id, table.objective)
-        )
-        for trial_id, value, kind in conn.execute(query):
-            found[trial_id] = (*found.get(trial_id, ()), row_to_value(value, kind))
-    return found
-
-
-def _params(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    table = trial_params.c
-    query = (
-        sa.select(table.trial_id, table.param_name, table.param_value, table.distribution_json)
-        .where(table.trial_id.in_(ids))
-        .order_by(table.param_id)
-    )
-    rows: dict[int, dict[str, tuple[float, str]]] = defaultdict(dict)
-    for trial_id, name, value, text in conn.execute(query):
-        rows[trial_id][name] = (value, text)
-    return {trial_id: values.params(found) for trial_id, found in rows.items()}
-
-
-def _user_attrs(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    table = trial_user_attributes.c
-    query = (
-        sa.select(table.trial_id, table.key, table.value_json)
-        .where(table.trial_id.in_(ids))
-        .order_by(table.trial_user_attribute_id)
-    )
-    found: dict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, key, text in conn.execute(query):
-        found[trial_id][key] = json.loads(text)
-    return found
-
-
-def _steps(
-    conn: Connection, ids: Sequence[int], direction: str
-) -> dict[int, tuple[int, int | None]]:
-    """Returns by trial how many steps it reported, and which of them was best."""
-    table = trial_intermediate_values.c
-    query = sa.select(
-        table.trial_id, table.step, table.intermediate_value, table.intermediate_value_type
-    ).where(table.trial_id.in_(ids))
-    sign = -1.0 if direction == "maximize" else 1.0
-    reported: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for trial_id, step, value, kind in conn.execute(query):
-        reported[trial_id].append((sign * row_to_intermediate(value, kind), step))
-    found: dict[int, tuple[int, int | None]] = {}
-    for trial_id, points in reported.items():
-        real = [point for point in points if not math.isnan(point[0])]
-        found[trial_id] = (len(points), min(real)[1] if real else None)
-    return found
-
-
-def _paused(conn: Connection, ids: Sequence[int]) -> set[int]:
-    lease = hpo_lease.c
-    query = sa.select(lease.trial_id).where(lease.trial_id.in_(ids), is_paused())
-    return set(conn.scalars(query))
-
-
-def _epochs(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None]]:
-    """Returns by trial how many epochs it trained; there is no single best one."""
-    epoch = hpo_epoch.c
-    query = (
-        sa.select(epoch.trial_id, sa.func.count())
-        .where(epoch.trial_id.in_(ids))
-        .group_by(epoch.trial_id)
-    )
-    return {trial_id: (n, None) for trial_id, n in conn.execute(query)}
-
-
-def _reasons(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
-    table = hpo_event.c
-    query = (
-        sa.select(table.trial_id, table.kind)
-        .where(table.trial_id.in_(ids), table.kind != "complete")
-        .order_by(table.event_id)
-    )
-    # The last event is what ended it.
-    return {row.trial_id: row.kind for row in conn.execute(query)}
-
-
 def _with_metrics(conn: Connection, trial: TrialRow) -> TrialRow:
     query = sa.select(hpo_epoch.c.metrics).where(
         hpo_epoch.c.trial_id == trial.trial_id, hpo_epoch.c.epoch == trial.best_epoch
@@ -293,9 +204,3 @@ def _with_metrics(conn: Connection, trial: TrialRow) -> TrialRow:
     if text is None:
         return trial
     return TrialRow(**{**vars(trial), "metrics": values.metrics(text)})
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hpo.errors import LaunchError, did_you_mean
 
 KINDS = ("auto", "cpu", "cuda", "mps")
+MAX_WORKERS = 1000
+"""More processes than that on one machine are a slip of the finger, and would bring it down."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ def plan(device: str = "auto", n_workers: int | None = None) -> tuple[Place, ...
         n_workers: How many workers; by default one a GPU, or one a core.
 
     Raises:
-        LaunchError: There is no such device here.
+        LaunchError: There is no such device here, or no machine takes so many workers.
     """
-    if n_workers is not None and n_workers < 1:
-        raise LaunchError(f"--workers must be at least 1; it is {n_workers}")
+    if n_workers is not None and not 1 <= n_workers <= MAX_WORKERS:
+        raise LaunchError(f"--workers must be 1 to {MAX_WORKERS:,}; it is {n_workers:,}")
     kind, _, indices = device.partition(":")
     if kind not in KINDS:
         raise LaunchError(f"unknown device {device!r}{did_you_mean(kind, KINDS)}")

@@ -153,6 +153,8 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
     db = Database.open(options.storage)
     try:
         if name not in studies.names(db):
+            if Path(name).is_dir():
+                toml.read_text(name)  # Raises: it tells which of the folder's files is a study.
             close = nearest(name, [*studies.names(db), *map(str, Path("studies").glob("*.toml"))])
             also = f"; did you mean {close}?" if close else ""
             raise SpecError(f"{name} is neither a study file nor a study in {db.masked_url}{also}")

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hpo.run.asking import Asking, Plainly
+from hpo.run.boarding import board, lane_of
 from hpo.run.ending import STATES, End, Verdict, failed, last_values
 from hpo.run.post import Post, put_down
 from hpo.run.reporting import Reporting
 from hpo.run.saving import Saver
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
-from hpo.search.seeds import mix
 from hpo.spec.params import Params
 from hpo.store.ledger import Claim, Lease, Outcome
 from hpo.store.stacks import Usage
-from hpo.train.engine import Engine, EpochReport, Failure, Lane
+from hpo.train.engine import Engine, EpochReport, Lane
 from hpo.train.folds import spread_of
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class TaskExecutor:
             self._leases[lease.trial_id] = lease
             self._trained_s[lease.trial_id] = lease.seconds
             with self._post.watch.over([lease]):
-                failure = self._add(self._lane(lease, params))
+                failure = board(self._engine, self._lane(lease, params))
             if failure:
                 ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
         self._post.line.settle(surplus)
@@ -133,28 +133,7 @@ class TaskExecutor:
             self._forget(outcome.trial_id)
 
     def _lane(self, lease: Lease, params: Params) -> Lane:
-        post, epochs = self._post, self._post.study.spec.budget.epochs
-        return Lane(
-            key=lease.trial_id,
-            params=params,
-            seed=mix(post.study.spec.seed, lease.number),
-            epoch=lease.epoch,
-            # A lane that may go on at once keeps its place in the stack: only here it is told that
-            # it has come as far as it should.
-            epoch_stop=max(lease.epoch_stop, epochs) if self._asking.pauses else lease.epoch_stop,
-            checkpoint=post.artifacts.latest_checkpoint(lease.number),
-            horizon=epochs,
-        )
-
-    def _add(self, lane: Lane) -> Failure | None:
-        failure = self._engine.add(lane)
-        if failure or self._engine.epoch(lane.key) <= lane.epoch:
-            return failure
-        # Its last owner's reports are in a spool that has not come, or came too late: going on
-        # from here would leave a hole in the curve.
-        logger.warning("lane %d has unreported epochs; it starts from epoch 0", lane.key)
-        self._engine.remove(lane.key)
-        return self._engine.add(replace(lane, checkpoint=None))
+        return lane_of(self._post, lease, params, pauses=self._asking.pauses)
 
     def work(self) -> None:
         """Trains lanes for one epoch, reports all at once, and ends those that are through."""

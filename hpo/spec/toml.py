@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -168,6 +169,7 @@ def read_text(path: str | Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"{path} cannot be read: {reason.lower()}") from None
+    _require_no_other(file)
     if len(content) > _LARGEST_BYTES:
         raise SpecError(f"{path} is larger than a study file can be (1 MB)")
     try:
@@ -175,6 +177,22 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SpecError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8") from None
+
+
+def _require_no_other(file: Path) -> None:
+    """Refuses what belongs into a study and is none, and says how it gets there."""
+    suffix, name = file.suffix.lower(), shlex.quote(str(file))
+    if suffix == ".py":
+        raise SpecError(
+            f"{file} is Python code, not a study file",
+            hint=f"`hpo run --objective {name}:FUNCTION` runs an Optuna objective, "
+            f"`hpo init --task {name}:CLASS` writes a study of a task",
+        )
+    if suffix in (".csv", ".tsv", ".parquet"):
+        raise SpecError(
+            f"{file} is a table, not a study file",
+            hint=f"`hpo init --data {name} --target COLUMN` writes a study of it",
+        )
 
 
 def _spec(parsed: Parsed) -> StudySpec:

@@ -181,7 +181,7 @@ def _require_columns(
 def _no_column(name: str, names: Sequence[str]) -> str:
     listed = ", ".join(names[:_MAX_LISTED])
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return f"no column {name}{did_you_mean(name, names)}; there are {listed}{more}"
+    return f"no column {name}; there are {listed}{more}{did_you_mean(name, names)}"
 
 
 def _splitting(frame: DataFrame, option: str, name: str) -> Series:

@@ -254,6 +254,13 @@ def test_a_wrong_name_gets_the_nearest(run: Run, filled: Database) -> None:
         assert error == ("error: sqlite:///hpo.db holds no study 'digts'. Did you mean digits?\n")
 
 
+def test_a_folder_is_no_study(run: Run, filled: Database, folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "a.toml").touch()
+    error = run("run", "mine", expect=2).stderr
+    assert error == "error: mine is a directory. Name one of its files: mine/a.toml\n"
+
+
 def test_a_study_without_a_complete_trial_has_no_best(run: Run, folder: Path) -> None:
     import optuna
 

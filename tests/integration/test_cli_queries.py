@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError
+from hpo.report.listing import list_studies
 from hpo.report.overview import overview
 from hpo.report.progress import last_event, snapshot
-from hpo.report.queries import Counts, find, list_studies
+from hpo.report.queries import Counts, find
 from hpo.report.trials import Page, best_trials, list_trials
 from hpo.spec.study import StudySpec
 from hpo.store import studies, workers

@@ -152,7 +152,7 @@ WRONG = [
     ),
     (
         ["run", "x.toml", "--epochs", "many"],
-        "Invalid value for '--epochs': 'many' is not a valid integer range.",
+        "Invalid value for '--epochs': 'many' is not a whole number.",
     ),
     (
         ["run", "x.toml", "--hours", "-1"],
@@ -160,8 +160,18 @@ WRONG = [
     ),
     (
         ["run", "x.toml", "--workers", "0"],
-        "Invalid value for '--workers' / '-j': 0 is not in the range x>=1.",
+        "Invalid value for '--workers' / '-j': 0 is not in the range 1<=x<=1000.",
     ),
+    (
+        # None is started: ten thousand processes bring a machine down.
+        ["worker", "x", "-j", "10000"],
+        "Invalid value for '--workers' / '-j': 10000 is not in the range 1<=x<=1000.",
+    ),
+    (
+        ["run", "x.toml", "--target", "high"],
+        "Invalid value for '--target': 'high' is not a number.",
+    ),
+    (["ls", "--storage", " "], "Invalid value for '--storage': it is empty"),
     (
         ["run", "x.toml", "--direction", "maximise"],
         "Invalid value for '--direction': 'maximise' is not one of minimize, maximize; "

@@ -141,6 +141,26 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     assert _message("a\0b").endswith("cannot be read: embedded null byte")
 
 
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("train.py", "is Python code", "`hpo run --objective {}:FUNCTION`"),
+        ("my.csv", "is a table", "`hpo init --data {} --target COLUMN`"),
+        ("my.parquet", "is a table", "`hpo init --data {} --target COLUMN`"),
+    ],
+)
+def test_what_belongs_into_a_study_is_none(
+    tmp_path: Path, name: str, message: str, hint: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"a,b\xff\n")
+    with pytest.raises(SpecError) as caught:
+        toml.load(file)
+    assert str(caught.value) == f"{file} {message}, not a study file"
+    assert caught.value.hint is not None
+    assert hint.format(file) in caught.value.hint
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"

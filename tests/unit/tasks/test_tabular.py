@@ -140,8 +140,8 @@ def test_paths_start_at_the_study_then_at_the_current_folder(
 def test_wrong_options(table: Path) -> None:
     data = str(table)
     assert problems(data=data, target="chruned") == {
-        "task_options.target": "no column chruned; did you mean churned?; there are "
-        "id, age, town, since, constant, churned, grade, spent"
+        "task_options.target": "no column chruned; there are "
+        "id, age, town, since, constant, churned, grade, spent; did you mean churned?"
     }
     assert set(problems(data=data, target="x", drop=["y", "town"])) == {
         "task_options.target",
@@ -226,8 +226,8 @@ def test_rows_of_a_group_stay_together(table: Path) -> None:
 def test_wrong_columns_to_split_by(table: Path) -> None:
     file = {"data": str(table), "target": "churned"}
     assert problems(**file, groups="twon") == {
-        "task_options.groups": "no column twon; did you mean town?; there are id, age, town, "
-        "since, constant, churned, grade, spent"
+        "task_options.groups": "no column twon; there are id, age, town, "
+        "since, constant, churned, grade, spent; did you mean town?"
     }
     assert problems(**file, order="churned") == {"task_options.order": "churned is the target"}
     assert problems(**file, groups="town") == {
