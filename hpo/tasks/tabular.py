@@ -23,6 +23,12 @@ from hpo.train.data import Data
 from hpo.train.task import Task
 
 _MIN_ROWS: Final = 10
+# A single fifth of so few rows is too little to compare trials on.
+_FEW_ROWS: Final = 2_000
+_FOLDS: Final = 5
+# Few rows are few steps an epoch.
+_EPOCHS: Final = 54
+_HAS_LAYERS: Final = {"depth": [1, 2, 3]}
 _OPTIONAL: Final = ("separator", "encoding", "groups", "order")
 _MAX_LISTED: Final = 12
 
@@ -49,15 +55,15 @@ class Tabular(Task):
     path_options: ClassVar[tuple[str, ...]] = ("data",)
     defaults: ClassVar[Mapping[str, Any]] = MLP_DEFAULTS
     space: ClassVar[Mapping[str, Any]] = {
-        "optimizer": Categorical(["sgd", "adamw"]),
-        "learning_rate": Float(3e-4, 0.3, log=True),
-        "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),
+        "optimizer": "adamw",
+        "learning_rate": Float(3e-4, 0.1, log=True),
         "batch_size": Categorical([16, 32, 64, 128]),
-        "weight_decay": Float(1e-6, 1e-1, log=True),
-        "depth": Int(1, 4),
-        "width": Categorical([16, 32, 64, 128]),
-        "dropout": Float(0.0, 0.5),
-        "normalization": Categorical(["none", "batch"]),
+        "weight_decay": Float(1e-4, 10.0, log=True),
+        # Without hidden layers it is a linear model.
+        "depth": Int(0, 3),
+        "width": Categorical([16, 32, 64, 128], when=_HAS_LAYERS),
+        "dropout": Float(0.0, 0.5, when=_HAS_LAYERS),
+        "normalization": Categorical(["none", "batch"], when=_HAS_LAYERS),
     }
 
     def __init__(  # noqa: PLR0913 - each is an option of the study
@@ -87,6 +93,8 @@ class Tabular(Task):
         self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
+        self._is_small = len(frame) <= _FEW_ROWS
+        self._is_shuffled = not cuts
         self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
         # Made here, so that its mistakes are those of the study too.
         self._data = Data.split(
@@ -99,10 +107,25 @@ class Tabular(Task):
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # known once the target has been read
-        """The metric of a study that names none, by what is to be learnt."""
+        """The metric of a study that names none, by what is to be learnt.
+
+        Of few rows many trials classify equally many right; how sure they are of them differs.
+        """
         if self._target.kind == "regression":
             return "val_r2"
+        if self._is_small:
+            return "val_log_loss"
         return "val_auroc" if self._data.n_classes == 2 else "val_accuracy"
+
+    @property
+    def budget(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
+        """The epochs of a study that says nothing about them: more for few rows."""
+        return {"epochs": _EPOCHS} if self._is_small else {}
+
+    @property
+    def validation(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
+        """The folds of a study that says nothing about them: five for few rows in no order."""
+        return {"folds": _FOLDS} if self._is_small and self._is_shuffled else {}
 
     def data(self) -> Data:
         """See ``Task``."""

@@ -149,7 +149,7 @@ class Data:
         Raises:
             TaskError: There are too few samples for so many folds, or they are split already.
         """
-        if validation.folds is None:
+        if validation.folds in (None, 1):
             return (self.splits(validation),)
         return self.plan.folds(validation, validation.folds)
 

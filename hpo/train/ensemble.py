@@ -11,7 +11,7 @@ from torch import Tensor
 from hpo.train.engine import PartEngine
 
 
-def tested(engine: PartEngine, keys: Sequence[int]) -> dict[str, float]:
+def measured(engine: PartEngine, keys: Sequence[int]) -> dict[str, float]:
     """Returns ``test_*`` metrics of the models of a trial together.
 
     Outputs that are no real numbers have no mean; then it is the models' metrics that have one.

@@ -17,7 +17,7 @@ from hpo.spec.study import ValidationSpec
 from hpo.train import checkpoint as files
 from hpo.train.checkpoint import CheckpointError
 from hpo.train.engine import Engine, EpochReport, Failure, Lane, PartEngine
-from hpo.train.ensemble import means, tested
+from hpo.train.ensemble import means, measured
 from hpo.train.resuming import logger
 from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive
@@ -161,7 +161,7 @@ class FoldsEngine:
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``; the models of all parts together."""
-        return tested(self._inner, self._trials[key].keys)
+        return measured(self._inner, self._trials[key].keys)
 
     def save(self, key: int, path: Path) -> None:
         """See ``Engine``."""

@@ -57,7 +57,7 @@ def params(task: Task) -> Params:
 
 @pytest.mark.parametrize(
     ("target", "metric", "n_out"),
-    [("churned", "val_auroc", 2), ("grade", "val_accuracy", 3), ("spent", "val_r2", 1)],
+    [("churned", "val_log_loss", 2), ("grade", "val_log_loss", 3), ("spent", "val_r2", 1)],
 )
 def test_targets(table: Path, target: str, metric: str, n_out: int) -> None:
     task = Tabular(data=str(table), target=target)
@@ -123,7 +123,30 @@ def test_metrics_of_a_regression_are_in_the_targets_units(table: Path) -> None:
 def test_the_default_space_is_read() -> None:
     space = SearchSpace(Tabular.space)
     assert set(space.names) - standard_names() - set(Tabular.defaults) == set()
-    assert not space.is_active("momentum", {"optimizer": "adamw"})
+    # A linear model has neither width nor dropout.
+    assert not space.is_active("width", {"depth": 0})
+    assert space.is_active("width", {"depth": 1})
+
+
+def test_few_rows_are_folded_and_trained_for_longer(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+
+    def made(n: int, **options: Any) -> Tabular:
+        frame = pd.DataFrame({"x": random.normal(size=n), "patient": np.arange(n) // 5})
+        frame["y"] = frame["x"] > 0
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        return Tabular(data=str(tmp_path / "t.csv"), target="y", **options)
+
+    few, many = made(2000), made(2001)
+    assert (few.metric, few.budget, few.validation) == (
+        "val_log_loss",
+        {"epochs": 54},
+        {"folds": 5},
+    )
+    assert (many.metric, many.budget, many.validation) == ("val_auroc", {}, {})
+    # Groups may be too few for so many folds, and ordered folds train on few rows at first.
+    assert made(100, groups="patient").validation == {}
+    assert made(100, order="patient").validation == {}
 
 
 @pytest.mark.parametrize("folder", ["base", "here"])
