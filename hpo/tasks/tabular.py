@@ -107,14 +107,9 @@ class Tabular(Task):
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # known once the target has been read
-        """The metric of a study that names none, by what is to be learnt.
-
-        Of few rows many trials classify equally many right; how sure they are of them differs.
-        """
+        """The metric of a study that names none, by what is to be learnt."""
         if self._target.kind == "regression":
             return "val_r2"
-        if self._is_small:
-            return "val_log_loss"
         return "val_auroc" if self._data.n_classes == 2 else "val_accuracy"
 
     @property
@@ -130,6 +125,14 @@ class Tabular(Task):
     def data(self) -> Data:
         """See ``Task``."""
         return self._data
+
+    def samples(self, x: DataFrame) -> DataFrame:
+        """Returns rows of a table like the study's, with or without its target, for ``predict``.
+
+        Raises:
+            TaskError: Columns are missing.
+        """
+        return columns.again(x, self._columns)
 
     def model(self, params: Params) -> nn.Module:
         """See ``Task``.

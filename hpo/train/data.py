@@ -153,6 +153,21 @@ class Data:
             return (self.splits(validation),)
         return self.plan.folds(validation, validation.folds)
 
+    def features(self, x: Any, validation: ValidationSpec | None = None) -> tuple[Tensor, ...]:
+        """Returns samples that were not there, preprocessed for the models of each fold.
+
+        Args:
+            x: In the form in which ``split`` was given the features.
+            validation: The study's.
+
+        Returns:
+            Tensors of shape [N, ...]: one for each fold, a single one where there are none.
+
+        Raises:
+            TaskError: The preprocessing raises.
+        """
+        return self.plan.features(x, validation or ValidationSpec())
+
 
 def _read(
     pairs: list[Pair], kind: Kind | None, *, is_raw: bool = False

@@ -51,6 +51,14 @@ class Task:
         """Returns the data; the same in every process."""
         raise NotImplementedError(f"{type(self).__name__} must define data()")
 
+    def samples(self, x: Any) -> Any:
+        """Returns samples that were not there when the study ran, as ``data`` has its features.
+
+        Args:
+            x: What a person has; by default it is in that form already.
+        """
+        return x
+
     def model(self, params: Params) -> nn.Module:
         """Builds an untrained model; does nothing else.
 

@@ -15,6 +15,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from hpo.errors import SpecError, TaskError
+from hpo.run.predicting import predictions
 from hpo.spec.study import ValidationSpec
 from hpo.train.data import Data, Splits
 from hpo.train.engine import EpochReport, Lane
@@ -142,6 +143,25 @@ def test_the_parts_are_tested_as_an_ensemble(make: Callable[..., Any], tmp_path:
     # Cross-entropy is convex: the ensemble's is below the mean of theirs.
     each = [float(torch.nn.functional.cross_entropy(one, test.y)) for one in outputs]
     assert loss < statistics.fmean(each)
+
+
+def test_the_exported_models_predict_as_they_were_tested(tmp_path: Path) -> None:
+    class Own(Rich):
+        def data(self) -> Data:
+            return data()
+
+    engine = whole(fused)
+    assert engine.add(trial()) is None
+    train(engine, 2)
+    path = tmp_path / "model.pt"
+    engine.export(1, path)
+    plan: Any = data().plan
+    rows = torch.from_numpy(plan.cut.assign(plan.targets, SPEC).test)
+    found = torch.tensor(predictions(Own(), SPEC, path, plan.x[rows]).to_numpy())
+    assert torch.allclose(found.sum(1), torch.ones(len(rows)))
+    y = plan.targets.y[rows]
+    right = float((found.argmax(1) == y).float().mean())
+    assert right == pytest.approx(engine.test(1)["test_accuracy"])
 
 
 def test_outputs_without_a_mean_leave_the_mean_of_the_metrics() -> None:

@@ -47,7 +47,7 @@ def churn(tmp_path: Path) -> Path:
 
 def test_a_task_says_what_its_study_leaves_open(churn: Path) -> None:
     spec = prepare(churn).spec
-    assert (spec.metrics, spec.directions) == (("val_log_loss",), ("minimize",))
+    assert (spec.metrics, spec.directions) == (("val_auroc",), ("maximize",))
     assert (spec.budget.epochs, spec.validation.folds) == (54, 5)
     assert "depth" in spec.space.names
     # What a person says stands, also where it is what other studies have anyway.
