@@ -95,9 +95,9 @@ def again(frame: DataFrame, columns: Columns) -> DataFrame:
         TaskError: Columns are missing.
     """
     sources = {name: _source(name, frame) for name in (*columns.numeric, *columns.categorical)}
-    missing = [name for name, source in sources.items() if source is None]
+    missing = {_whole(name) for name, source in sources.items() if source is None}
     if missing:
-        raise TaskError(f"the rows have no column {', '.join(missing)}")
+        raise TaskError(f"the rows have no column {', '.join(sorted(missing))}")
     found: dict[str, Series] = {}
     for name, source in sources.items():
         assert source is not None
@@ -121,8 +121,12 @@ def _source(name: str, frame: DataFrame) -> str | None:
     """Returns the column that a column of numbers or text comes from, such as that of a date."""
     if name in frame.columns:
         return name
-    source = name.rpartition(" (")[0]
-    return source if source in frame.columns and name.removeprefix(source) in _PARTS else None
+    return source if (source := _whole(name)) in frame.columns else None
+
+
+def _whole(name: str) -> str:
+    """Returns the name of the date that a column is a part of, else its own."""
+    return next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
 
 
 def as_numbers(column: Series) -> Series | None:

@@ -219,6 +219,20 @@ def test_impossible_params_are_the_tasks_error(table: Path) -> None:
         task.model(Params({"activation": "rleu"}).with_defaults(task.defaults))
 
 
+def test_other_rows_come_in_the_columns_of_the_table(table: Path) -> None:
+    task = Tabular(data=str(table), target="spent", drop="churned")
+    own = task.samples(pd.read_csv(table))
+    assert own.equals(task.data().plan.x[own.columns])  # type: ignore[attr-defined]
+    rows = pd.DataFrame({"age": ["40", "old"], "town": ["Aa", None], "grade": ["a", "z"]})
+    found = task.samples(rows.assign(since=["2021-05-01", "never"]))
+    assert list(found.columns) == list(own.columns)
+    assert found["age"].tolist() == [40.0, pytest.approx(np.nan, nan_ok=True)]
+    assert found["town"].iloc[0] == "Aa"
+    assert found["since (month)"].tolist() == [5.0, pytest.approx(np.nan, nan_ok=True)]
+    with pytest.raises(TaskError, match="the rows have no column age, since, town"):
+        task.samples(rows[["grade"]])
+
+
 def test_rows_may_be_split_by_order(table: Path) -> None:
     task = resolve("tabular", {"data": str(table), "target": "spent", "order": "since"})
     splits = task.data().splits()
