@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import numpy as np
 from pandas import DataFrame, Series
 from torch import Tensor, nn
 
@@ -26,6 +27,8 @@ _MIN_ROWS: Final = 10
 # A single fifth of so few rows is too little to compare trials on.
 _FEW_ROWS: Final = 2_000
 _FOLDS: Final = 5
+# Rows of a class that leave each fold one of them, and some.
+_RARE: Final = 2 * _FOLDS
 # Few rows are few steps an epoch.
 _EPOCHS: Final = 54
 _HAS_LAYERS: Final = {"depth": [1, 2, 3]}
@@ -93,6 +96,8 @@ class Tabular(Task):
         self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
+        _, n_each = np.unique(self._target.values, return_counts=True)
+        self._n_rarest = int(n_each.min())
         self._is_small = len(frame) <= _FEW_ROWS
         self._is_shuffled = not cuts
         self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
@@ -119,8 +124,13 @@ class Tabular(Task):
 
     @property
     def validation(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
-        """The folds of a study that says nothing about them: five for few rows in no order."""
-        return {"folds": _FOLDS} if self._is_small and self._is_shuffled else {}
+        """The folds of a study that says nothing about them: five for few rows in no order.
+
+        None where a fold might validate on a single class, of which no ranking can be measured.
+        """
+        is_rare = self._data.n_classes is not None and self._n_rarest < _RARE
+        folds = self._is_small and self._is_shuffled and not is_rare
+        return {"folds": _FOLDS} if folds else {}
 
     def data(self) -> Data:
         """See ``Task``."""

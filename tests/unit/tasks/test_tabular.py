@@ -140,6 +140,10 @@ def test_few_rows_are_folded_and_trained_for_longer(tmp_path: Path) -> None:
     few, many = made(2000), made(2001)
     assert (few.budget, few.validation) == ({"epochs": 54}, {"folds": 5})
     assert (many.budget, many.validation) == ({}, {})
+    # Each fold shall validate on both classes.
+    frame = pd.DataFrame({"x": random.normal(size=100), "y": [1] * 9 + [0] * 91})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert Tabular(data=str(tmp_path / "t.csv"), target="y").validation == {}
     # Groups may be too few for so many folds, and ordered folds train on few rows at first.
     assert made(100, groups="patient").validation == {}
     assert made(100, order="patient").validation == {}
