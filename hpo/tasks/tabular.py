@@ -27,7 +27,7 @@ _MIN_ROWS: Final = 10
 # A single fifth of so few rows is too little to compare trials on.
 _FEW_ROWS: Final = 2_000
 _FOLDS: Final = 5
-# Rows of a class that leave each fold one of them, and some.
+# So many rows of each of two classes leave every fold one of them.
 _RARE: Final = 2 * _FOLDS
 # Few rows are few steps an epoch.
 _EPOCHS: Final = 54
@@ -128,7 +128,7 @@ class Tabular(Task):
 
         None where a fold might validate on a single class, of which no ranking can be measured.
         """
-        is_rare = self._data.n_classes is not None and self._n_rarest < _RARE
+        is_rare = self._data.n_classes == 2 and self._n_rarest < _RARE
         folds = self._is_small and self._is_shuffled and not is_rare
         return {"folds": _FOLDS} if folds else {}
 
