@@ -169,7 +169,7 @@ def parts(spec: StudySpec) -> str:
     """Says which models a trial trains; nothing where it is a single one."""
     counts = {"fold": spec.validation.folds or 1, "seed": spec.validation.seeds}
     each = [f"{text.count(n)} {what}s" for what, n in counts.items() if n > 1]
-    n_models = text.count(counts["fold"] * counts["seed"])
+    n_models = text.count(spec.validation.n_parts)
     return f"{n_models} models, of {' and '.join(each)}, tested together" if each else ""
 
 

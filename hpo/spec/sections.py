@@ -129,3 +129,8 @@ class ValidationSpec(Completed):
         read = read_validation(values, findings)
         findings.raise_if_any("the validation", {"validation": values})
         super().__init__(**read)
+
+    @property
+    def n_parts(self) -> int:
+        """How many models a trial trains: one for each fold and seed."""
+        return (self.folds or 1) * self.seeds

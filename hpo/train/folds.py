@@ -66,10 +66,9 @@ def with_parts(
         metrics: Of the study.
         direction: Of the first metric.
     """
-    n_folds = spec.folds or 1
-    if n_folds * spec.seeds == 1:
+    if spec.n_parts == 1:
         return engine
-    return FoldsEngine(engine, metrics, direction, n_folds, spec.seeds)
+    return FoldsEngine(engine, metrics, direction, spec.folds or 1, spec.seeds)
 
 
 class FoldsEngine:
