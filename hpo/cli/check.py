@@ -12,6 +12,7 @@ import click
 
 from hpo.cli.options import Command, storage_option
 from hpo.cli.output import pairs
+from hpo.cli.sheet import parts
 from hpo.report import text
 from hpo.report.tables import show
 from hpo.spec.space import Fixed
@@ -60,6 +61,8 @@ def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
             ("test", report.n_test),
         )
         facts["samples"] = ", ".join(f"{text.count(n)} to {what}" for what, n in samples if n)
+    if of_parts := parts(spec):
+        facts["a trial"] = of_parts
     if any(report.n_parameters):
         low, high = (text.count(n) for n in report.n_parameters)
         facts["model"] = f"{low} parameters" if low == high else f"{low} to {high} parameters"

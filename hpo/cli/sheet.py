@@ -152,6 +152,8 @@ def _method(spec: StudySpec) -> dict[str, str]:
     options = [f"{name} = {value}" for name, value in spec.task_options.items()]
     if options:
         what["task options"] = ", ".join(options)
+    if of_parts := parts(spec):
+        what["a trial"] = of_parts
     choice = choose(spec, can_pause=spec.objective is None)
     if choice.reason:
         sampler = "" if choice.sampler == AUTO else f" with {choice.sampler}"
@@ -161,6 +163,14 @@ def _method(spec: StudySpec) -> dict[str, str]:
         "sampler": _named(spec.sampler.name, spec.sampler.options),
         "pruner": _named(spec.pruner.name, spec.pruner.options),
     }
+
+
+def parts(spec: StudySpec) -> str:
+    """Says which models a trial trains; nothing where it is a single one."""
+    counts = {"fold": spec.validation.folds or 1, "seed": spec.validation.seeds}
+    each = [f"{text.count(n)} {what}s" for what, n in counts.items() if n > 1]
+    n_models = text.count(spec.validation.n_parts)
+    return f"{n_models} models, of {' and '.join(each)}, tested together" if each else ""
 
 
 def engine(name: str, usage: Usage) -> str:

@@ -11,7 +11,7 @@ task      = {task}{task_note}
 {metric}
 [budget]
 trials = 60                     # exactly so many, however many workers
-epochs = 27                     # at most, per trial
+{epochs}
 # hours  = 2.0                  # whatever ends first ends the study
 # target = 0.99                 # a value of the metric that is good enough
 # patience = 30                 # so many trials in a row are no better: enough
@@ -26,7 +26,7 @@ name = "auto"                   # what pauses or stops trials: auto, asha, bohb,
 # [validation]
 # val_fraction  = 0.2           # the trials are compared on these
 # test_fraction = 0.2           # and never see these
-# folds         = 5             # cross-validation in the place of val_fraction
+# folds         = 5             # cross-validation in the place of val_fraction; 1 for none
 """
 
 _OBJECTIVE = """\
@@ -71,6 +71,12 @@ _TABULAR_SPACE = """\
 # depth         = { low = 1, high = 4 }      # whole numbers make an integer parameter
 """
 
+_EPOCHS = "epochs = 27                     # at most, per trial"
+
+_TABULAR_EPOCHS = (
+    "# epochs = 27                   # at most, per trial; the task has its own for few rows"
+)
+
 _METRIC = """\
 metric    = "val_accuracy"      # `hpo check` lists the others
 direction = "maximize"
@@ -107,6 +113,7 @@ def study(
         task=_quoted(task),
         task_note=_BUILT_IN_NOTE if is_built_in and not is_tabular else "",
         metric=_TABULAR_METRIC if is_tabular else _METRIC,
+        epochs=_TABULAR_EPOCHS if is_tabular else _EPOCHS,
         options=_options(data, target) if is_tabular else "",
         space=_TABULAR_SPACE if is_tabular else _SPACE + (_MODEL if is_built_in else _OWN),
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from hpo.errors import HpoError, SpecError
 from hpo.report import values
 from hpo.report.queries import Subject
-from hpo.report.trials import CHUNK
+from hpo.report.trial_details import CHUNK
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
     name_of,

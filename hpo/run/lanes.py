@@ -55,7 +55,6 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
     """
     spec = post.study.spec
     most = most_lanes(post.study.budget.trials, device)
-    n_parts = len(folds) * spec.validation.seeds
     here, line = hardware(device), post.line
 
     def remember(digest: str, n_lanes: int) -> None:
@@ -72,7 +71,7 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
         known=line.ask(lambda: stacks.known(post.db, here), {}),
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
-        most=min(MAX_LANES, most * n_parts),
+        most=min(MAX_LANES, most * spec.validation.n_parts),
         sharing=sharing_for(spec.space, len(folds[0].train), device),
     )
     direction = spec.directions[0]

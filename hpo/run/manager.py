@@ -61,7 +61,7 @@ def prepare(
     changes = _table({k: v for k, v in (overrides or {}).items() if v is not None})
     _require_study(source)
     if isinstance(source, StudySpec):
-        parsed = toml.parse_table(source.to_table(), "StudySpec", changes)
+        parsed = toml.parse_table(source.to_given(), "StudySpec", changes)
         return _checked(parsed, Path.cwd(), _draft_references(parsed))
     if source is None:
         if objective is None:
@@ -183,7 +183,11 @@ def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Pre
     _raise_if_any(parsed, found.problems)
     assert parsed.spec is not None
     spec = parsed.spec.with_defaults(
-        metric=found.metric, direction=found.direction, space=found.space
+        metric=found.metric,
+        direction=found.direction,
+        space=found.space,
+        budget=found.budget,
+        validation=found.validation,
     )
     return Prepared(spec, base_dir, allow)
 

@@ -30,12 +30,16 @@ class TaskFindings:
         metric: Its own metric, for a study that names none.
         direction: The direction of that metric.
         space: Its own search space, for a study without one.
+        budget: Its own entries for those that the study's budget leaves out.
+        validation: Likewise for how the data is split.
     """
 
     problems: tuple[Problem, ...] = ()
     metric: str | None = None
     direction: Direction | None = None
     space: Mapping[str, Any] | None = None
+    budget: Mapping[str, Any] | None = None
+    validation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class CheckReport:
     Attributes:
         task: The task's or objective's reference.
         description: What the task says of itself and its data, by name.
-        n_train: Samples to train on; with ``n_val`` and ``n_test``, 0 for an objective.
+        n_train: Samples to train on, in one fold; with ``n_val`` and ``n_test``, 0 for an
+            objective.
         n_parameters: Trainable numbers of the smallest and largest model that was built.
         metrics: What an epoch reports.
         seconds_per_epoch: Of one trial on one worker, as a mean over the space.
@@ -101,7 +106,9 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
             wanted = tuple(draft.values.get("metric", ()))
             names = _metric_names(task, splits, space, wanted)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
-    return TaskFindings(tuple(found), task.metric, task.direction, task.space)
+    return TaskFindings(
+        tuple(found), task.metric, task.direction, task.space, task.budget, task.validation
+    )
 
 
 def check_objective(spec: StudySpec, base_dir: Path, allow: tuple[str, ...]) -> None:
@@ -139,7 +146,8 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     points = [Params(point) for point in corners(spec.space)[:3]]
     with _threads(places[0].n_threads):
         sizes = [one_batch(task, on_device, point).n_parameters for point in points]
-        seconds = estimate(task, on_device, spec.space)
+        # Parts of a trial that train as lanes of one stack cost less; this is an upper bound.
+        seconds = spec.validation.n_parts * estimate(task, on_device, spec.space)
     upper_s, likely_s = _durations(spec, seconds, len(places))
     return CheckReport(
         task=spec.task,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas
 
+    from hpo.train.task import Task
+
 
 @dataclass(frozen=True)
 class Best:
@@ -104,3 +106,31 @@ class Study:
             test={name: v for name, v in attrs.items() if name.startswith("test_")},
             model=self._artifacts.find_model(trial.number),
         )
+
+    def predict(self, x: Any, task: Task | None = None) -> pandas.DataFrame:
+        """Predicts samples that the study has not seen, by the best trial as it was tested.
+
+        Models of several folds and seeds predict together, by the mean of their outputs.
+
+        Args:
+            x: Samples as the task's data has its features; of ``tabular`` a table like the study's,
+                with or without the target.
+            task: The study's task, where it is code of a file: that runs only where it is given.
+
+        Returns:
+            A row a sample: the probability of each class, or the numbers of a regression.
+
+        Raises:
+            HpoError: There is no best trial, or no model of it on this machine.
+            TaskError: The task cannot be loaded, its code raises, or columns are missing.
+        """
+        from hpo.run.predicting import predictions
+        from hpo.tasks.resolve import resolve
+
+        record, model = studies.load(self._db, self.name), self.best.model
+        spec = record.spec
+        if model is None or spec.task is None:
+            raise HpoError(f"{self.name} has no model of its best trial here")
+        if task is None:
+            task = resolve(spec.task, spec.task_options, Path(record.base_dir or "."))
+        return predictions(task, spec.validation, model, x)

@@ -48,7 +48,7 @@ VALIDATION: Final[Mapping[str, Kind]] = {
     "val_fraction": Number(0, 1, low_open=True, high_open=True),
     "test_fraction": Number(0, 1, high_open=True),
     "seed": _SEED,
-    "folds": Whole(2, _MOST_PARTS),
+    "folds": Whole(1, _MOST_PARTS),
     "seeds": Whole(1, _MOST_PARTS),
 }
 PLAIN: Final[Mapping[str, Kind]] = {
@@ -133,7 +133,7 @@ def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
     val, test = values.get("val_fraction", 0.2), values.get("test_fraction", 0.2)
     if val + test >= 1 and values:
         findings.add(f"val_fraction + test_fraction must be below 1; found {val:g} + {test:g}")
-    if "folds" in values and "val_fraction" in values:
+    if values.get("folds", 1) > 1 and "val_fraction" in values:
         findings.add("folds are validated on in turn; leave it out", "val_fraction")
     return values
 

@@ -6,132 +6,28 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, TypeAlias
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Final, Literal, TypeAlias
 
 from hpo.spec.findings import Findings
-from hpo.spec.methods import read_method
-from hpo.spec.reading import read_budget, read_study, read_validation
+from hpo.spec.reading import read_study
+from hpo.spec.sections import (
+    Budget,
+    Completed,
+    PrunerSpec,
+    SamplerSpec,
+    Section,
+    ValidationSpec,
+)
 from hpo.spec.space import SearchSpace
+
+__all__ = ["Budget", "Direction", "PrunerSpec", "SamplerSpec", "StudySpec", "ValidationSpec"]
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
 _MINIMIZED: Final = ("loss", "mse", "mae", "mape", "rmse", "error", "brier", "nll", "perplexity")
 
 
-class _Section(BaseModel):
-    """A part of a study, immutable and checked when it is made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_table(self) -> dict[str, Any]:
-        """Returns what a study file would hold, defaults left out."""
-        return self.model_dump(exclude_defaults=True)
-
-
-class Budget(_Section):
-    """How much a study may spend; whatever ends first ends it.
-
-    Attributes:
-        trials: Exact number of trials.
-        epochs: Most epochs of one trial.
-        total_epochs: Most epochs of all trials together.
-        hours: Hours since the study began, by the clock on the wall.
-        trial_hours: Most hours that one trial trains; one that takes longer fails.
-        target: Value of the metric that is good enough.
-        patience: Trials in a row that may be no better than the best; then no more begin.
-    """
-
-    trials: int | None = None
-    epochs: int = 27
-    total_epochs: int | None = None
-    hours: float | None = None
-    trial_hours: float | None = None
-    target: float | None = None
-    patience: int | None = None
-
-    def __init__(self, **values: Any) -> None:
-        findings = Findings(("budget",))
-        read = read_budget(values, findings)
-        findings.raise_if_any("the budget", {"budget": values})
-        super().__init__(**read)
-
-
-class _Method(_Section):
-    """A sampler or a pruner.
-
-    Attributes:
-        name: Its name, one of those in ``methods``.
-        options: Options that differ from its defaults.
-    """
-
-    role: ClassVar[str]
-
-    name: str
-    options: dict[str, Any] = {}
-
-    def __init__(self, **values: Any) -> None:
-        findings = Findings((self.role,))
-        read = read_method(self.role, values, findings)
-        findings.raise_if_any(f"the {self.role}", {self.role: values})
-        super().__init__(**read)
-
-    def to_table(self) -> dict[str, Any]:
-        """Returns what a study file would hold: the name and the options side by side."""
-        return {"name": self.name, **self.options}
-
-
-class SamplerSpec(_Method):
-    """What proposes params; see ``_Method``."""
-
-    role = "sampler"
-
-    name: str = "auto"
-
-    # Type checkers would otherwise allow only the fields, and no options by their names.
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**values)
-
-
-class PrunerSpec(_Method):
-    """What stops trials early; see ``_Method``."""
-
-    role = "pruner"
-
-    name: str = "auto"
-
-    # Type checkers would otherwise allow only the fields, and no options by their names.
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**values)
-
-
-class ValidationSpec(_Section):
-    """How the data are split.
-
-    Attributes:
-        val_fraction: Share of all samples that the trials are compared on.
-        test_fraction: Share that only the best trial sees, at the end; may be 0.
-        seed: Seed of the split; the same for every trial.
-        folds: Into so many parts the samples are cut, each of which is validated on by a model that
-            was trained on the others; a trial's value is their mean. None for a single split.
-        seeds: So often a trial is trained, from other initial weights; its value is their mean.
-    """
-
-    val_fraction: float = 0.2
-    test_fraction: float = 0.2
-    seed: int = 0
-    folds: int | None = None
-    seeds: int = 1
-
-    def __init__(self, **values: Any) -> None:
-        findings = Findings(("validation",))
-        read = read_validation(values, findings)
-        findings.raise_if_any("the validation", {"validation": values})
-        super().__init__(**read)
-
-
-class StudySpec(_Section):
+class StudySpec(Section):
     """A whole study.
 
     Besides instances of its parts it takes what a study file holds: one metric as text, a sampler
@@ -160,7 +56,7 @@ class StudySpec(_Section):
     name: str
     task: str | None = None
     objective: str | None = None
-    task_options: dict[str, Any] = {}
+    task_options: dict[str, Any] = {}  # noqa: RUF012 - pydantic gives each study its own
     metric: tuple[str, ...] = ()
     direction: tuple[Direction, ...] = ()
     budget: Budget = Budget()
@@ -173,7 +69,7 @@ class StudySpec(_Section):
 
     def __init__(self, **values: Any) -> None:
         findings = Findings()
-        table = {key: _plain(value) for key, value in values.items()}
+        table = {key: _given(value) for key, value in values.items()}
         draft = read_study(table, findings)
         findings.raise_if_any("StudySpec", table)
         if "space" in draft.values:
@@ -230,6 +126,8 @@ class StudySpec(_Section):
         metric: str | None = None,
         direction: Direction | None = None,
         space: Mapping[str, Any] | None = None,
+        budget: Mapping[str, Any] | None = None,
+        validation: Mapping[str, Any] | None = None,
     ) -> StudySpec:
         """Returns the spec with the task's own choices where it makes none.
 
@@ -237,6 +135,8 @@ class StudySpec(_Section):
             metric: Metric for a spec without one.
             direction: Direction for a spec without a metric and a direction.
             space: Search space for a spec without one.
+            budget: Entries for those that its budget leaves out.
+            validation: Likewise; folds are left out where the spec says ``val_fraction``.
 
         Raises:
             SpecError: The task's choices do not go with the rest of the spec.
@@ -248,7 +148,19 @@ class StudySpec(_Section):
                 table.setdefault("direction", direction)
         if not len(self.space) and space:
             table["space"] = space
+        table["budget"] = {**(budget or {}), **self.budget.to_given()}
+        given = self.validation.to_given()
+        chosen = {k: v for k, v in (validation or {}).items() if not _excludes(given, k)}
+        table["validation"] = {**chosen, **given}
         return StudySpec(**table)
+
+    def to_given(self) -> dict[str, Any]:
+        """Returns the table with every entry of budget and validation that was given.
+
+        Those that equal the defaults go before the task's own choices all the same.
+        """
+        given = {"budget": self.budget.to_given(), "validation": self.validation.to_given()}
+        return {**self.to_table(), **{name: table for name, table in given.items() if table}}
 
     def to_table(self) -> dict[str, Any]:
         """Returns what a study file would hold, defaults left out.
@@ -272,7 +184,16 @@ def default_direction(metric: str) -> Direction:
 
 
 def _plain(value: Any) -> Any:
-    return value.to_table() if isinstance(value, _Section | SearchSpace) else value
+    return value.to_table() if isinstance(value, Section | SearchSpace) else value
+
+
+def _given(value: Any) -> Any:
+    return value.to_given() if isinstance(value, Completed) else _plain(value)
+
+
+def _excludes(given: Mapping[str, Any], name: str) -> bool:
+    """Tells whether a study's validation leaves no room for an entry of its task's."""
+    return name == "folds" and "val_fraction" in given
 
 
 def _json_of(value: dt.date | dt.time) -> dict[str, str]:

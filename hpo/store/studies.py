@@ -293,5 +293,6 @@ def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:
     difference = toml.diff(toml.dumps(record.spec), toml.dumps(spec), spec.name)
     return SpecError(
         f"another study called {spec.name} is in the database:\n{difference}",
-        hint="give this one another name, or delete the other with `hpo delete`",
+        hint=f"give this one another name, go on with the other by `hpo run {spec.name}`, or "
+        "delete it with `hpo delete`",
     )

@@ -13,6 +13,8 @@ import pandas as pd
 from pandas import DataFrame, Series
 from pandas.api import types
 
+from hpo.errors import TaskError
+
 logger = logging.getLogger(__name__)
 
 # Text that differs in nearly every row is a name, an address or prose, and no category.
@@ -23,6 +25,7 @@ _ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
 _LARGEST: Final = 1e100
 _COUNTER: Final = "counts the rows"
 _CONSTANT: Final = "is the same in every row"
+_PARTS: Final = (" (day)", " (month)", " (weekday)", " (hour)")
 _ISO_DATE: Final = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 
 
@@ -77,6 +80,53 @@ def find_columns(frame: DataFrame) -> Columns:
     for name, why in columns.dropped.items():
         logger.info("left out column %s: %s", name, why)
     return columns
+
+
+def again(frame: DataFrame, columns: Columns) -> DataFrame:
+    """Returns other rows in the columns that were found in a table.
+
+    What cannot be read as a number where there were numbers counts as missing.
+
+    Args:
+        frame: With the table's own columns, in any order and among others.
+        columns: Found in the table.
+
+    Raises:
+        TaskError: Columns are missing.
+    """
+    sources = {name: _source(name, frame) for name in (*columns.numeric, *columns.categorical)}
+    missing = {_whole(name) for name, source in sources.items() if source is None}
+    if missing:
+        raise TaskError(f"the rows have no column {', '.join(sorted(missing))}")
+    found: dict[str, Series] = {}
+    for name, source in sources.items():
+        assert source is not None
+        column, part = frame[source], name.removeprefix(source)
+        if name in columns.categorical:
+            found[name] = _text(column)
+        elif part:
+            dates = pd.to_datetime(_text(column), errors="coerce", utc=True, format="ISO8601")
+            found[name] = _parts(dates)[part].astype("float64")
+        elif _is_boolean(column, column.dropna()):
+            found[name] = column.map({True: 1.0, False: 0.0}).astype("float64")
+        else:
+            numbers = as_numbers(column)
+            if numbers is None:
+                numbers = as_numbers(pd.to_numeric(_text(column), errors="coerce"))
+            found[name] = numbers
+    return DataFrame(found, index=frame.index)
+
+
+def _source(name: str, frame: DataFrame) -> str | None:
+    """Returns the column that a column of numbers or text comes from, such as that of a date."""
+    if name in frame.columns:
+        return name
+    return source if (source := _whole(name)) in frame.columns else None
+
+
+def _whole(name: str) -> str:
+    """Returns the name of the date that a column is a part of, else its own."""
+    return next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
 
 
 def as_numbers(column: Series) -> Series | None:
@@ -169,19 +219,24 @@ def _as_dates(column: Series, present: Series) -> Series | None:
 
 def _date_parts(dates: Series) -> dict[str, Series]:
     """Returns what in a date varies and may matter, as numbers."""
-    # In whole seconds, because nanoseconds end in 2262, and files say 9999 for "never".
-    since_1970 = dates.dt.as_unit("s") - pd.Timestamp(0, tz="UTC").as_unit("s")
-    parts = {
-        " (day)": since_1970.dt.total_seconds() / 86_400,
-        " (month)": dates.dt.month,
-        " (weekday)": dates.dt.day_of_week,
-        " (hour)": dates.dt.hour,
-    }
     return {
         suffix: part.astype("float64")
-        for suffix, part in parts.items()
+        for suffix, part in _parts(dates).items()
         if part.nunique(dropna=False) > 1
     }
+
+
+def _parts(dates: Series) -> dict[str, Series]:
+    """Returns what may matter in a date, by the name of the part."""
+    # In whole seconds, because nanoseconds end in 2262, and files say 9999 for "never".
+    since_1970 = dates.dt.as_unit("s") - pd.Timestamp(0, tz="UTC").as_unit("s")
+    found = (
+        since_1970.dt.total_seconds() / 86_400,
+        dates.dt.month,
+        dates.dt.day_of_week,
+        dates.dt.hour,
+    )
+    return dict(zip(_PARTS, found, strict=True))
 
 
 def _uselessness(name: str, values: Series) -> str:

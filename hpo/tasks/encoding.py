@@ -70,6 +70,10 @@ class TableEncoder:
         """Returns the targets of a regression with mean 0 and deviation 1 on the training rows."""
         return np.asarray((y - self.target_mean) / self.target_scale, dtype=np.float32)
 
+    def inverse_target(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns numbers in standard units in those of the targets."""
+        return np.asarray(y * self.target_scale + self.target_mean, dtype=np.float32)
+
     def _prepared(self, x: DataFrame) -> DataFrame:
         filled = {name: x[name].fillna(_MISSING) for name in self._categorical}
         return x[self._numeric].assign(**filled)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import numpy as np
 from pandas import DataFrame, Series
 from torch import Tensor, nn
 
@@ -23,6 +24,14 @@ from hpo.train.data import Data
 from hpo.train.task import Task
 
 _MIN_ROWS: Final = 10
+# A single fifth of so few rows is too little to compare trials on.
+_FEW_ROWS: Final = 2_000
+_FOLDS: Final = 5
+# So many rows of each of two classes leave every fold one of them.
+_RARE: Final = 2 * _FOLDS
+# Few rows are few steps an epoch.
+_EPOCHS: Final = 54
+_HAS_LAYERS: Final = {"depth": [1, 2, 3]}
 _OPTIONAL: Final = ("separator", "encoding", "groups", "order")
 _MAX_LISTED: Final = 12
 
@@ -49,15 +58,15 @@ class Tabular(Task):
     path_options: ClassVar[tuple[str, ...]] = ("data",)
     defaults: ClassVar[Mapping[str, Any]] = MLP_DEFAULTS
     space: ClassVar[Mapping[str, Any]] = {
-        "optimizer": Categorical(["sgd", "adamw"]),
-        "learning_rate": Float(3e-4, 0.3, log=True),
-        "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),
+        "optimizer": "adamw",
+        "learning_rate": Float(3e-4, 0.1, log=True),
         "batch_size": Categorical([16, 32, 64, 128]),
-        "weight_decay": Float(1e-6, 1e-1, log=True),
-        "depth": Int(1, 4),
-        "width": Categorical([16, 32, 64, 128]),
-        "dropout": Float(0.0, 0.5),
-        "normalization": Categorical(["none", "batch"]),
+        "weight_decay": Float(1e-4, 10.0, log=True),
+        # Without hidden layers it is a linear model.
+        "depth": Int(0, 3),
+        "width": Categorical([16, 32, 64, 128], when=_HAS_LAYERS),
+        "dropout": Float(0.0, 0.5, when=_HAS_LAYERS),
+        "normalization": Categorical(["none", "batch"], when=_HAS_LAYERS),
     }
 
     def __init__(  # noqa: PLR0913 - each is an option of the study
@@ -87,6 +96,10 @@ class Tabular(Task):
         self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
+        _, n_each = np.unique(self._target.values, return_counts=True)
+        self._n_rarest = int(n_each.min())
+        self._is_small = len(frame) <= _FEW_ROWS
+        self._is_shuffled = not cuts
         self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
         # Made here, so that its mistakes are those of the study too.
         self._data = Data.split(
@@ -104,9 +117,32 @@ class Tabular(Task):
             return "val_r2"
         return "val_auroc" if self._data.n_classes == 2 else "val_accuracy"
 
+    @property
+    def budget(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
+        """The epochs of a study that says nothing about them: more for few rows."""
+        return {"epochs": _EPOCHS} if self._is_small else {}
+
+    @property
+    def validation(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
+        """The folds of a study that says nothing about them: five for few rows in no order.
+
+        None where a fold might validate on a single class, of which no ranking can be measured.
+        """
+        is_rare = self._data.n_classes == 2 and self._n_rarest < _RARE
+        folds = self._is_small and self._is_shuffled and not is_rare
+        return {"folds": _FOLDS} if folds else {}
+
     def data(self) -> Data:
         """See ``Task``."""
         return self._data
+
+    def samples(self, x: DataFrame) -> DataFrame:
+        """Returns rows of a table like the study's, with or without its target, for ``predict``.
+
+        Raises:
+            TaskError: Columns are missing.
+        """
+        return columns.again(x, self._columns)
 
     def model(self, params: Params) -> nn.Module:
         """See ``Task``.

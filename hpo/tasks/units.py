@@ -45,6 +45,10 @@ class StandardUnits:
         """Returns targets in standard units."""
         return np.asarray((y - self.target_mean) / self.target_scale, dtype=np.float32)
 
+    def inverse_target(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns numbers in standard units in those of the targets."""
+        return np.asarray(y * self.target_scale + self.target_mean, dtype=np.float32)
+
 
 def mean_and_scale(y: NDArray[Any]) -> tuple[float, float]:
     """Returns mean and standard deviation of targets; the latter is 1 if all are the same."""

@@ -149,9 +149,24 @@ class Data:
         Raises:
             TaskError: There are too few samples for so many folds, or they are split already.
         """
-        if validation.folds is None:
+        if validation.folds in (None, 1):
             return (self.splits(validation),)
         return self.plan.folds(validation, validation.folds)
+
+    def features(self, x: Any, validation: ValidationSpec | None = None) -> tuple[Tensor, ...]:
+        """Returns samples that were not there, preprocessed for the models of each fold.
+
+        Args:
+            x: In the form in which ``split`` was given the features.
+            validation: The study's.
+
+        Returns:
+            Tensors of shape [N, ...]: one for each fold, a single one where there are none.
+
+        Raises:
+            TaskError: The preprocessing raises.
+        """
+        return self.plan.features(x, validation or ValidationSpec())
 
 
 def _read(

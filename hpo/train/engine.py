@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from torch import Tensor
+
 from hpo.spec.params import Params
 
 Reason: TypeAlias = Literal["nan", "oom", "user_code"]
@@ -165,4 +167,25 @@ class PartEngine(Engine, Protocol):
         Args:
             key: The lane.
             metrics: Of the epoch.
+        """
+
+    def outputs(self, key: int) -> Tensor | None:
+        """Returns what the best epoch's weights make of the test samples, of shape [N, ...].
+
+        Returns:
+            None without a test split, or before there is a best epoch.
+
+        Raises:
+            TaskError: The task's code raises.
+        """
+
+    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+        """Returns ``test_*`` metrics of outputs for the test samples, of one lane or of several.
+
+        Args:
+            key: A lane; its params say what the loss is.
+            outputs: Of shape [N, ...].
+
+        Raises:
+            TaskError: The task's code raises.
         """

@@ -40,9 +40,21 @@ def evaluate(
     Raises:
         TaskError: A metric is no single number.
     """
+    return measure(criterion, params, outputs_of(model, part, params), part, prefix)
+
+
+def outputs_of(model: nn.Module, part: Part, params: Mapping[str, Any]) -> Tensor:
+    """Returns a model's outputs for all samples of a part, in evaluation mode; see ``evaluate``."""
     model.eval()
     with torch.inference_mode():
-        outputs = predict(model, part.x, params["precision"])
+        return predict(model, part.x, params["precision"])
+
+
+def measure(
+    criterion: Criterion, params: Mapping[str, Any], outputs: Tensor, part: Part, prefix: str
+) -> dict[str, float]:
+    """Measures outputs for the samples of a part; see ``evaluate``."""
+    with torch.inference_mode():
         loss = as_float("loss", criterion.reported(params)(outputs, part.y))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):

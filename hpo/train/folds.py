@@ -17,6 +17,7 @@ from hpo.spec.study import ValidationSpec
 from hpo.train import checkpoint as files
 from hpo.train.checkpoint import CheckpointError
 from hpo.train.engine import Engine, EpochReport, Failure, Lane, PartEngine
+from hpo.train.ensemble import means, measured
 from hpo.train.resuming import logger
 from hpo.train.scoring import Score, is_spent
 from hpo.train.seeds import derive
@@ -65,10 +66,9 @@ def with_parts(
         metrics: Of the study.
         direction: Of the first metric.
     """
-    n_folds = spec.folds or 1
-    if n_folds * spec.seeds == 1:
+    if spec.n_parts == 1:
         return engine
-    return FoldsEngine(engine, metrics, direction, n_folds, spec.seeds)
+    return FoldsEngine(engine, metrics, direction, spec.folds or 1, spec.seeds)
 
 
 class FoldsEngine:
@@ -159,8 +159,8 @@ class FoldsEngine:
         return trial.best_epoch, dict(trial.best_metrics)
 
     def test(self, key: int) -> dict[str, float]:
-        """See ``Engine``; the means over the parts, each with its own model."""
-        return _means([self._inner.test(part) for part in self._trials[key].keys])
+        """See ``Engine``; the models of all parts together."""
+        return measured(self._inner, self._trials[key].keys)
 
     def save(self, key: int, path: Path) -> None:
         """See ``Engine``."""
@@ -280,17 +280,13 @@ class FoldsEngine:
         return EpochReport(key, epoch, **last, is_spent=trial.is_spent)
 
     def _together(self, reports: Sequence[EpochReport]) -> dict[str, float]:
-        means = _means([report.metrics for report in reports])
+        shared = means([report.metrics for report in reports])
         values = [report.metrics[self._score.metric] for report in reports]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        return {**means, self._score.metric + SPREAD: spread}
+        return {**shared, self._score.metric + SPREAD: spread}
 
 
 def _is_through(trial: _Trial, found: Mapping[int, EpochReport]) -> bool:
     """Tells whether all parts have reported, or one that it cannot go on."""
     reports = [found[key] for key in trial.keys if key in found]
     return len(reports) == len(trial.keys) or any(report.failure for report in reports)
-
-
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}

@@ -42,6 +42,12 @@ class Plan(Protocol):
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
         """Returns the data in the splits of each fold."""
 
+    def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
+        """Returns other samples as the models of each fold take them, of one where there is one."""
+
+    def in_units(self, y: Tensor) -> Tensor:
+        """Returns numbers that a model was trained to give in the units of the targets."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ready:
@@ -60,6 +66,14 @@ class Ready:
             TaskError: Always: nobody knows what may be mixed.
         """
         raise TaskError("the task's data is split already, so that it cannot be cut into folds")
+
+    def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
+        """See ``Plan``."""
+        return (as_features(x),)
+
+    def in_units(self, y: Tensor) -> Tensor:
+        """See ``Plan``."""
+        return y
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +184,29 @@ class Cutting:
         pairs = zip(found, wholes, strict=True)
         return tuple(_with_targets_of(one, whole) for one, whole in pairs)
 
+    def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
+        """See ``Plan``; each fold's training rows tell how to preprocess."""
+        n_folds = validation.folds or 1
+        if n_folds == 1:
+            return (self._encoded(x, self.cut.assign(self.targets, validation).train),)
+        assigned = self.cut.folds(self.targets, validation, n_folds)
+        known = np.union1d(assigned[-1].train, assigned[-1].val)
+        each = [self._encoded(x, rows.train) for rows in assigned]
+        # Last, for what was fitted tells the number of features, and the units of the targets.
+        whole = self._encoded(x, known)
+        return tuple(_as_wide(one, whole) for one in each)
+
+    def in_units(self, y: Tensor) -> Tensor:
+        """See ``Plan``; preprocessing that has ``inverse_target`` was fitted by ``features``."""
+        inverse = getattr(self.preprocess, "inverse_target", None)
+        return y if inverse is None else torch.as_tensor(inverse(y.numpy()))
+
+    def _encoded(self, x: Any, rows: Rows) -> Tensor:
+        """Returns samples preprocessed by what some rows tell."""
+        self._fit(rows)
+        with user_code("the preprocessing"):
+            return as_features(x if self.preprocess is None else self.preprocess.transform(x))
+
     def _fit(self, rows: Rows) -> None:
         if self.preprocess is not None:
             with user_code("the preprocessing"):
@@ -200,31 +237,36 @@ class Cutting:
 
 
 def _with_targets_of(splits: Splits, whole: Splits) -> Splits:
-    """Returns splits with others' targets, and features as wide as theirs.
+    """Returns splits with others' targets, and features as wide as theirs."""
+
+    def part(own: Part | None, other: Part | None) -> Part | None:
+        if own is None or other is None:
+            return None
+        return Part(_as_wide(own.x, other.x), other.y)
+
+    train, val = part(splits.train, whole.train), part(splits.val, whole.val)
+    assert train is not None
+    assert val is not None
+    return replace(splits, train=train, val=val, test=part(splits.test, whole.test))
+
+
+def _as_wide(x: Tensor, other: Tensor) -> Tensor:
+    """Returns features as wide as others.
 
     A category that a fold's training rows lack has no column there: one of zeros stands in.
 
     Raises:
         TaskError: The features are no rows of numbers, or there are more of them.
     """
-
-    def part(own: Part | None, other: Part | None) -> Part | None:
-        if own is None or other is None:
-            return None
-        shape, wanted = own.x.shape[1:], other.x.shape[1:]
-        if shape == wanted:
-            return Part(own.x, other.y)
-        if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:
-            raise TaskError(
-                f"preprocessing gives features of shape {list(shape)} in a fold, and of "
-                f"{list(wanted)} for all rows; it must give as many in each"
-            )
-        return Part(functional.pad(own.x, (0, wanted[0] - shape[0])), other.y)
-
-    train, val = part(splits.train, whole.train), part(splits.val, whole.val)
-    assert train is not None
-    assert val is not None
-    return replace(splits, train=train, val=val, test=part(splits.test, whole.test))
+    shape, wanted = x.shape[1:], other.shape[1:]
+    if shape == wanted:
+        return x
+    if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:
+        raise TaskError(
+            f"preprocessing gives features of shape {list(shape)} in a fold, and of "
+            f"{list(wanted)} for all rows; it must give as many in each"
+        )
+    return functional.pad(x, (0, wanted[0] - shape[0]))
 
 
 def require_same_length(n_x: int, n_y: int) -> None:

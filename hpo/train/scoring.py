@@ -66,10 +66,16 @@ class Score:
         return None
 
     def is_better(self, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Tells whether an epoch is better than the best before; anything is better than none."""
+        """Tells whether an epoch is better than the best before; anything is better than none.
+
+        Of two that are equal the one with less validation loss is: on few samples a metric such as
+        the accuracy says the same of many epochs, and the first of them has learnt the least.
+        """
         if not self.keeps:
             return False
         sign = 1.0 if self.direction == "maximize" else -1.0
         gain = sign * (metrics[self.metric] - best.get(self.metric, math.nan))
+        if gain == 0:
+            return metrics.get("val_loss", math.nan) < best.get("val_loss", math.nan)
         # Not `gain > 0`: the first epoch is compared with NaN.
-        return not gain <= 0
+        return not gain < 0

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from hpo.train import checkpoint as files
 from hpo.train.boundary import attempt, user_code
 from hpo.train.checkpoint import Best, Checkpoint, Last
 from hpo.train.criteria import Criterion
 from hpo.train.engine import EpochReport, Failure, Lane
-from hpo.train.evaluation import evaluate
+from hpo.train.evaluation import evaluate, measure, outputs_of
 from hpo.train.parts import Folds, Splits
 from hpo.train.precision import products
 from hpo.train.resuming import resume
@@ -126,18 +127,31 @@ class SoloEngine:
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
+        outputs = self.outputs(key)
+        return {} if outputs is None else self.measure(key, outputs)
+
+    def outputs(self, key: int) -> Tensor | None:
+        """See ``PartEngine``."""
         solo = self._lanes[key]
         test = self._folds[solo.lane.fold].test
         if test is None or not solo.best.epoch:
-            return {}
+            return None
         model = solo.training.model
         current = files.to_cpu(model.state_dict())
         model.load_state_dict(solo.best.weights)
         try:
             with user_code("the task"), self._prepared(solo):
-                return self._evaluate(solo, test, "test")
+                return outputs_of(model, test, solo.training.params)
         finally:
             model.load_state_dict(current)
+
+    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+        """See ``PartEngine``."""
+        solo = self._lanes[key]
+        test = self._folds[solo.lane.fold].test
+        assert test is not None
+        with user_code("the task"), self._prepared(solo):
+            return measure(self._criterion, solo.training.params, outputs, test, "test")
 
     def best(self, key: int) -> tuple[int, dict[str, float]]:
         """See ``Engine``."""

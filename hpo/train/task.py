@@ -29,12 +29,16 @@ class Task:
         space: Search space of a study without one: dimensions, or tables as in a study file.
         metric: Metric of a study that names none, as it is reported: ``val_accuracy``.
         direction: Direction of that metric; None to tell by its name.
+        budget: Entries of ``[budget]`` for those that a study leaves out, such as ``epochs``.
+        validation: Likewise of ``[validation]``, such as ``folds``.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
     space: ClassVar[Mapping[str, Any]] = {}
     metric: ClassVar[str | None] = None
     direction: ClassVar[Literal["maximize", "minimize"] | None] = None
+    budget: ClassVar[Mapping[str, Any]] = {}
+    validation: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, **options: Any) -> None:
         if options:
@@ -46,6 +50,14 @@ class Task:
     def data(self) -> Data:
         """Returns the data; the same in every process."""
         raise NotImplementedError(f"{type(self).__name__} must define data()")
+
+    def samples(self, x: Any) -> Any:
+        """Returns samples that were not there when the study ran, as ``data`` has its features.
+
+        Args:
+            x: What a person has; by default it is in that form already.
+        """
+        return x
 
     def model(self, params: Params) -> nn.Module:
         """Builds an untrained model; does nothing else.

@@ -15,9 +15,11 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from hpo.errors import SpecError, TaskError
+from hpo.run.predicting import predictions
 from hpo.spec.study import ValidationSpec
 from hpo.train.data import Data, Splits
 from hpo.train.engine import EpochReport, Lane
+from hpo.train.ensemble import measured
 from hpo.train.folds import FoldsEngine, with_parts
 from hpo.train.seeds import derive
 from tests.contracts.test_fused_hyperparameters import Rich
@@ -117,6 +119,64 @@ def test_what_is_exported_is_of_the_epoch_that_was_best_in_the_mean(
     assert all(torch.equal(a, b) for a, b in first)
 
 
+@pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES.keys())
+def test_the_parts_are_tested_as_an_ensemble(make: Callable[..., Any], tmp_path: Path) -> None:
+    engine = whole(make)
+    assert engine.add(trial()) is None
+    train(engine, 3)
+    engine.export(1, tmp_path / "model.pt")
+    file = torch.load(tmp_path / "model.pt", weights_only=True)
+    outputs = []
+    for i, state in enumerate(file["parts"]):
+        model = Rich().model(trial().params)
+        model.load_state_dict(state)
+        test = folds()[i % 3].test
+        assert test is not None
+        with torch.no_grad():
+            outputs.append(model.eval()(test.x))
+    together = torch.stack(outputs).mean(0)
+    found = engine.test(1)
+    loss = float(torch.nn.functional.cross_entropy(together, test.y))
+    assert found["test_loss"] == pytest.approx(loss, rel=1e-4)
+    right = float((together.argmax(1) == test.y).float().mean())
+    assert found["test_accuracy"] == pytest.approx(right)
+    # Cross-entropy is convex: the ensemble's is below the mean of theirs.
+    each = [float(torch.nn.functional.cross_entropy(one, test.y)) for one in outputs]
+    assert loss < statistics.fmean(each)
+
+
+def test_the_exported_models_predict_as_they_were_tested(tmp_path: Path) -> None:
+    class Own(Rich):
+        def data(self) -> Data:
+            return data()
+
+    engine = whole(fused)
+    assert engine.add(trial()) is None
+    train(engine, 2)
+    path = tmp_path / "model.pt"
+    engine.export(1, path)
+    plan: Any = data().plan
+    rows = torch.from_numpy(plan.cut.assign(plan.targets, SPEC).test)
+    found = torch.tensor(predictions(Own(), SPEC, path, plan.x[rows]).to_numpy())
+    assert torch.allclose(found.sum(1), torch.ones(len(rows)))
+    y = plan.targets.y[rows]
+    right = float((found.argmax(1) == y).float().mean())
+    assert right == pytest.approx(engine.test(1)["test_accuracy"])
+
+
+def test_outputs_without_a_mean_leave_the_mean_of_the_metrics() -> None:
+    class Whole:
+        """Two models whose outputs are classes."""
+
+        def outputs(self, key: int) -> torch.Tensor:
+            return torch.tensor([key, 1])
+
+        def measure(self, key: int, outputs: torch.Tensor) -> dict[str, float]:
+            return {"test_sum": float(outputs.sum())}
+
+    assert measured(Whole(), (1, 2)) == {"test_sum": 2.5}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("values", [{}, {"averaging": "ema", "optimizer": "adam"}])
 def test_a_trial_goes_on_in_another_engine(values: dict[str, Any], tmp_path: Path) -> None:
     one = trial(**{"learning_rate": 0.01, **values})
@@ -199,6 +259,13 @@ def test_seeds_alone() -> None:
     assert report.metrics[f"{METRIC}_std"] >= 0
     assert engine.lane_epochs == 3
     assert not isinstance(whole(fused, ValidationSpec()), FoldsEngine)
+
+
+def test_one_fold_is_a_single_split() -> None:
+    one = ValidationSpec(folds=1)
+    assert not isinstance(whole(fused, one), FoldsEngine)
+    (found,) = data().folds(one)
+    assert torch.equal(found.val.x, data().splits().val.x)
 
 
 def test_folds_by_groups_are_of_several_sizes() -> None:
@@ -307,7 +374,7 @@ def test_what_cannot_be_folded_is_told() -> None:
     with pytest.raises(SpecError, match="folds are validated on in turn"):
         ValidationSpec(folds=3, val_fraction=0.3)
     with pytest.raises(SpecError):
-        ValidationSpec(folds=1)
+        ValidationSpec(folds=0)
 
 
 class OneColumnEach:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from hpo.train.fused.stack import Stack
 from hpo.train.solo import SoloEngine
 
@@ -45,6 +47,14 @@ class Homes:
     def keep(self, key: int, metrics: dict[str, float]) -> None:
         """See ``PartEngine``."""
         self._homes[key].keep(key, metrics)
+
+    def outputs(self, key: int) -> Tensor | None:
+        """See ``PartEngine``."""
+        return self._homes[key].outputs(key)
+
+    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+        """See ``PartEngine``."""
+        return self._homes[key].measure(key, outputs)
 
     def export(self, key: int, path: Path) -> None:
         """See ``Engine``."""

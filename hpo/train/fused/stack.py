@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from hpo.train.boundary import user_code
 from hpo.train.checkpoint import Checkpoint, export
 from hpo.train.engine import EpochReport
-from hpo.train.evaluation import evaluate
+from hpo.train.evaluation import measure, outputs_of
 from hpo.train.fused.assessment import Assessment
 from hpo.train.fused.blueprint import Blueprint
 from hpo.train.fused.composing import Composer, fixed_of, weights_of
@@ -31,6 +32,7 @@ from hpo.train.fused.member import (
 )
 from hpo.train.fused.rows import Rows
 from hpo.train.fused.updates import RULES
+from hpo.train.parts import Part
 from hpo.train.precision import products
 from hpo.train.seeds import derive, seeded
 
@@ -117,15 +119,33 @@ class Stack:
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
-        member, blueprint = self.members[key], self._blueprint
-        part = blueprint.folds[member.lane.fold].test
+        outputs = self.outputs(key)
+        return {} if outputs is None else self.measure(key, outputs)
+
+    def outputs(self, key: int) -> Tensor | None:
+        """See ``PartEngine``."""
+        member, part = self.members[key], self._test_part(key)
         if part is None or not member.best_epoch:
-            return {}
+            return None
+        with self._prepared(member):
+            return outputs_of(self._best_model(key), part, member.params)
+
+    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+        """See ``PartEngine``."""
+        member, part = self.members[key], self._test_part(key)
+        assert part is not None
+        with self._prepared(member):
+            return measure(self._blueprint.criterion, member.params, outputs, part, "test")
+
+    def _test_part(self, key: int) -> Part | None:
+        return self._blueprint.folds[self.members[key].lane.fold].test
+
+    @contextmanager
+    def _prepared(self, member: Member) -> Iterator[None]:
         seed = derive(member.lane.seed, "noise", member.epoch)
-        precision, device = blueprint.precision, blueprint.device
+        precision, device = self._blueprint.precision, self._blueprint.device
         with user_code("the task"), seeded(seed, device), products(precision, device):
-            model = self._best_model(key)
-            return evaluate(blueprint.criterion, member.params, model, part, "test")
+            yield
 
     def _best_model(self, key: int) -> nn.Module:
         """Returns the stand-in as a member's model with the weights of its best epoch.

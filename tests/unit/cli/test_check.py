@@ -48,6 +48,20 @@ def test_summary() -> None:
 
 
 @pytest.mark.parametrize(
+    ("validation", "written"),
+    [
+        ({}, None),
+        ({"folds": 1}, None),
+        ({"folds": 5}, "5 models, of 5 folds, tested together"),
+        ({"folds": 5, "seeds": 2}, "10 models, of 5 folds and 2 seeds, tested together"),
+    ],
+)
+def test_models_of_a_trial(validation: dict[str, int], written: str | None) -> None:
+    spec = StudySpec(**{**SPEC.to_table(), "validation": validation})
+    assert summary(spec, REPORT).get("a trial") == written
+
+
+@pytest.mark.parametrize(
     ("value", "written"),
     [
         (["a"], "a"),

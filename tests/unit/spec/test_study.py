@@ -162,6 +162,26 @@ def test_with_defaults_fills_only_what_was_left_out() -> None:
     assert own.with_defaults(metric="m", direction="minimize", space={"depth": 1}) == own
 
 
+def test_what_a_study_gives_goes_before_its_tasks_epochs_and_folds() -> None:
+    def filled(**sections: Any) -> tuple[int, int | None]:
+        table = {"name": "s", "task": "t", "budget": {"trials": 1}, **sections}
+        # A spec within a spec keeps what was given to it.
+        spec = StudySpec(**StudySpec(**table).to_given())
+        done = spec.with_defaults(budget={"epochs": 54}, validation={"folds": 5})
+        assert StudySpec(**done.to_table()) == done
+        return done.budget.epochs, done.validation.folds
+
+    assert filled() == (54, 5)
+    # The same as where nothing is given, and yet given.
+    assert filled(budget={"trials": 1, "epochs": 27}) == (27, 5)
+    assert filled(budget=Budget(trials=1, epochs=27)) == (27, 5)
+    assert filled(validation={"seed": 3}) == (54, 5)
+    assert filled(validation={"folds": 3}) == (54, 3)
+    assert filled(validation={"folds": 1}) == (54, 1)
+    assert filled(validation={"val_fraction": 0.2}) == (54, None)
+    assert filled(validation=ValidationSpec(val_fraction=0.2)) == (54, None)
+
+
 def test_specs_survive_pickle_and_copy() -> None:
     spec = StudySpec(**MINIMAL, task_options={"a": [1, {"b": 2}]}, space={"a": Int(1, 3)})
     assert pickle.loads(pickle.dumps(spec)) == spec

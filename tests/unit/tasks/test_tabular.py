@@ -123,7 +123,30 @@ def test_metrics_of_a_regression_are_in_the_targets_units(table: Path) -> None:
 def test_the_default_space_is_read() -> None:
     space = SearchSpace(Tabular.space)
     assert set(space.names) - standard_names() - set(Tabular.defaults) == set()
-    assert not space.is_active("momentum", {"optimizer": "adamw"})
+    # A linear model has neither width nor dropout.
+    assert not space.is_active("width", {"depth": 0})
+    assert space.is_active("width", {"depth": 1})
+
+
+def test_few_rows_are_folded_and_trained_for_longer(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+
+    def made(n: int, **options: Any) -> Tabular:
+        frame = pd.DataFrame({"x": random.normal(size=n), "patient": np.arange(n) // 5})
+        frame["y"] = frame["x"] > 0
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        return Tabular(data=str(tmp_path / "t.csv"), target="y", **options)
+
+    few, many = made(2000), made(2001)
+    assert (few.budget, few.validation) == ({"epochs": 54}, {"folds": 5})
+    assert (many.budget, many.validation) == ({}, {})
+    # Each fold shall validate on both classes.
+    frame = pd.DataFrame({"x": random.normal(size=100), "y": [1] * 9 + [0] * 91})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert Tabular(data=str(tmp_path / "t.csv"), target="y").validation == {}
+    # Groups may be too few for so many folds, and ordered folds train on few rows at first.
+    assert made(100, groups="patient").validation == {}
+    assert made(100, order="patient").validation == {}
 
 
 @pytest.mark.parametrize("folder", ["base", "here"])
@@ -198,6 +221,20 @@ def test_impossible_params_are_the_tasks_error(table: Path) -> None:
     task = Tabular(data=str(table), target="spent")
     with pytest.raises(TaskError, match="did you mean relu"):
         task.model(Params({"activation": "rleu"}).with_defaults(task.defaults))
+
+
+def test_other_rows_come_in_the_columns_of_the_table(table: Path) -> None:
+    task = Tabular(data=str(table), target="spent", drop="churned")
+    own = task.samples(pd.read_csv(table))
+    assert own.equals(task.data().plan.x[own.columns])  # type: ignore[attr-defined]
+    rows = pd.DataFrame({"age": ["40", "old"], "town": ["Aa", None], "grade": ["a", "z"]})
+    found = task.samples(rows.assign(since=["2021-05-01", "never"]))
+    assert list(found.columns) == list(own.columns)
+    assert found["age"].tolist() == [40.0, pytest.approx(np.nan, nan_ok=True)]
+    assert found["town"].iloc[0] == "Aa"
+    assert found["since (month)"].tolist() == [5.0, pytest.approx(np.nan, nan_ok=True)]
+    with pytest.raises(TaskError, match="the rows have no column age, since, town"):
+        task.samples(rows[["grade"]])
 
 
 def test_rows_may_be_split_by_order(table: Path) -> None:
