@@ -114,7 +114,9 @@ def retry(
 @click.command(cls=Command)
 @_name
 @click.argument("values", metavar="PARAMETER=VALUE...", nargs=-1, required=True)
-@click.option("-n", "--n", "n", type=click.IntRange(min=1), default=1, help="How many trials.")
+@click.option(
+    "-n", "--n", "n", type=click.IntRange(min=1), default=1, metavar="N", help="How many trials."
+)
 @storage_option
 def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> None:
     """Enqueue a trial with given params; the sampler draws those that are not given.

@@ -16,11 +16,18 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     default=8080,
     show_default=True,
     help="0 takes any free port.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to listen.",
+)
 def dashboard(storage: str | None, port: int, host: str) -> None:
     """Open the database with optuna-dashboard, for this machine only."""
     # The dashboard takes a second to load: not for --help.

@@ -73,7 +73,7 @@ def copy_(
     force: bool,
     restart: bool,
 ) -> None:
-    """Copy studies from a database to another, of any two kinds, and compare the two.
+    """Copy studies to another database, of any kind, and compare.
 
     All studies are copied unless --study names some. The copies are made under working names and
     get their own when they are complete; the same command goes on after an interruption. Trials

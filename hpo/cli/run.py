@@ -27,13 +27,16 @@ BUDGET = "Instead of the study file's"
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} epochs per trial."
 )
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help=f"{BUDGET} hours.")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help=f"{BUDGET} hours."
+)
 @click.option(
     "--trial-hours",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="H",
     help=f"{BUDGET} hours per trial.",
 )
-@click.option("--target", type=float, help=f"{BUDGET} target value.")
+@click.option("--target", type=float, metavar="VALUE", help=f"{BUDGET} target value.")
 @click.option("--patience", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} patience.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
 @click.option("--name", help="Name of the study.")
@@ -46,7 +49,7 @@ BUDGET = "Instead of the study file's"
 )
 @click.option("--sampler", type=NearestChoice(tuple(METHODS["sampler"])), help="What proposes.")
 @click.option("--pruner", type=NearestChoice(tuple(METHODS["pruner"])), help="What stops early.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all randomness.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of all randomness.")
 @storage_option
 @machine_options
 def run(study: str | None, objective: str | None, **given: Any) -> None:

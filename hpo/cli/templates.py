@@ -127,8 +127,8 @@ def objective(path: str, name: str, reference: str) -> str:
 def _options(data: str | None, target: str | None) -> str:
     return (
         "\n[task_options]\n"
-        f"data   = {_quoted(data or 'my.csv')}   # CSV or Parquet, beside this file\n"
-        f"target = {_quoted(target or 'label')}   # the column to predict\n"
+        f"data   = {_quoted(data or 'my.csv'):<22} # CSV or Parquet, beside this file\n"
+        f"target = {_quoted(target or 'label'):<22} # the column to predict\n"
     )
 
 

@@ -92,12 +92,11 @@ def clock(seconds: float) -> str:
 def rate(per_second: float, what: str = "trials") -> str:
     """Writes how many things happen in the unit of time that suits: ``6.1 trials/s``."""
     for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
-        if per_second * size >= 1 or unit == "h":
-            return (
-                f"{per_second * size:.2g} {what}/{unit}"
-                if per_second * size < 100
-                else (f"{per_second * size:,.0f} {what}/{unit}")
-            )
+        n = per_second * size
+        if n >= 1 or unit == "h":
+            written = f"{n:.2g}" if n < 100 else f"{n:,.0f}"
+            # One of them a second would be a trial, not trials.
+            return f"{'1.0' if written == '1' else written} {what}/{unit}"
     raise AssertionError("unreachable")
 
 

@@ -37,7 +37,6 @@ class Slow(hpo.Task):
 STUDY = """
 name   = "slow"
 task   = "slow.py:Slow"
-engine = "solo"
 metric = "val_accuracy"
 
 [budget]
@@ -91,9 +90,9 @@ def _n_owned(shell: Shell) -> int:
 
 
 def test_two_workers_are_paused_resumed_updated_and_stopped(shell: Shell) -> None:
-    _write(shell, trials=500, epochs=10)
+    _write(shell, trials=1000, epochs=10)
     process = shell.start("run", "slow.toml", "--workers", "2")
-    shell.until(lambda: _n(shell, "COMPLETE") >= 1 and _n_owned(shell) == 2, "trials")
+    shell.until(lambda: _n(shell, "COMPLETE") >= 1 and _n_owned(shell) >= 2, "trials")
 
     assert "slow is paused" in shell.hpo("pause", "slow")
     _until_soon(shell, lambda: _n_owned(shell) == 0, "the trials to be put down")
@@ -114,18 +113,18 @@ def test_two_workers_are_paused_resumed_updated_and_stopped(shell: Shell) -> Non
         "the trials that were put down to be complete",
     )
 
-    # The command takes a moment to start, and the workers go on meanwhile.
-    n = sum(shell.states().values()) + 40
-    assert f"trials 500 -> {n}" in shell.hpo("update", "slow", "--trials", str(n))
+    # The command takes a moment to start, and stacks of trials go on meanwhile.
+    n = sum(shell.states().values()) + 200
+    assert f"trials 1,000 -> {n}" in shell.hpo("update", "slow", "--trials", str(n))
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert f"{n}/{n} trials" in output
     assert shell.states() == {"COMPLETE": n}
 
     # More of it, and this time it is told to stop.
-    assert "it goes on" in shell.hpo("update", "slow", "--trials", "500")
+    assert "it goes on" in shell.hpo("update", "slow", "--trials", "1000")
     process = shell.start("worker", "slow", "--workers", "2", "--allow", "slow.py:Slow")
-    shell.until(lambda: _n_owned(shell) == 2, "trials")
+    shell.until(lambda: _n_owned(shell) >= 2, "trials")
     assert "slow is stopped" in shell.hpo("stop", "slow")
     began_s = time.monotonic()
     output, _ = process.communicate(timeout=180)
@@ -141,7 +140,7 @@ def test_a_cancelled_trial_is_dropped_and_another_takes_its_place(shell: Shell) 
     _write(shell, trials=2, epochs=160)
     process = shell.start("run", "slow.toml", "--workers", "1")
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch >= 2"), "an epoch")
-    ((number,),) = shell.query("SELECT number FROM trials WHERE state = 'RUNNING'")
+    number, *_ = shell.query("SELECT min(number) FROM trials WHERE state = 'RUNNING'")[0]
     assert f"cancelled trial {number}" in shell.hpo("cancel", "slow", str(number))
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output

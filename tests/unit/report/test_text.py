@@ -62,6 +62,7 @@ def test_ago_of_never() -> None:
     [
         (6.12, "6.1 trials/s"),
         (250.0, "250 trials/s"),
+        (1.01, "1.0 trials/s"),
         (0.2, "12 trials/min"),
         (0.001, "3.6 trials/h"),
         (0.0001, "0.36 trials/h"),
