@@ -27,6 +27,8 @@ _MIN_ROWS: Final = 10
 # A single fifth of so few rows is too little to compare trials on.
 _FEW_ROWS: Final = 2_000
 _FOLDS: Final = 5
+# Fewer leave a fold too little to measure anything on.
+_MIN_FOLDED: Final = 50
 # So many rows of each of two classes leave every fold one of them.
 _RARE: Final = 2 * _FOLDS
 # Few rows are few steps an epoch.
@@ -129,8 +131,8 @@ class Tabular(Task):
         None where a fold might validate on a single class, of which no ranking can be measured.
         """
         is_rare = self._data.n_classes == 2 and self._n_rarest < _RARE
-        folds = self._is_small and self._is_shuffled and not is_rare
-        return {"folds": _FOLDS} if folds else {}
+        is_enough = self._data.n_rows >= _MIN_FOLDED and not is_rare
+        return {"folds": _FOLDS} if self._is_small and self._is_shuffled and is_enough else {}
 
     def data(self) -> Data:
         """See ``Task``."""

@@ -138,6 +138,7 @@ def test_few_rows_are_folded_and_trained_for_longer(tmp_path: Path) -> None:
         return Tabular(data=str(tmp_path / "t.csv"), target="y", **options)
 
     few, many = made(2000), made(2001)
+    assert (made(50).validation, made(49).validation) == ({"folds": 5}, {})
     assert (few.budget, few.validation) == ({"epochs": 54}, {"folds": 5})
     assert (many.budget, many.validation) == ({}, {})
     # Each fold shall validate on both classes.
