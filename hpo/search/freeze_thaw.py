@@ -61,7 +61,7 @@ class FreezeThaw:
     """
 
     name = "freeze-thaw"
-    version = "1"
+    version = "2"
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder

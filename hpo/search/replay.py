@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +75,9 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as text."""
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+        # Not by asdict, which copies every number: there are thousands in a first record.
+        table = {**vars(self), "ask": vars(self.ask)}
+        return json.dumps(table, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

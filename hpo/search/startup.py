@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import torch
 
+from hpo.search.candidates import Candidates
 from hpo.search.columns import Column
 from hpo.search.curves import Floats
 from hpo.search.encoding import Encoder
@@ -14,13 +15,15 @@ from hpo.search.encoding import Encoder
 # A space of so few points is gone through one by one.
 _FEW = 4096
 _LONGEST_SEQUENCE = 1 << 12
+_ONE_EVEN_IN = 4
 
 
 class Startup:
     """A point for each number, so that no two workers begin with the same one.
 
-    First come given points, then a scrambled Sobol sequence, which covers the space evenly. Of a
-    space of few points each has its own number.
+    First come given points. Those after them, which many places at once ask for, are three out of
+    four variations of given ones; the others, or all where none were given, are a scrambled Sobol
+    sequence, which covers the space evenly. Of a space of few points each has its own number.
 
     Args:
         encoder: The searched parameters.
@@ -46,9 +49,22 @@ class Startup:
             return row
         if number < len(self._first):
             rows = self._first[number : number + 1]
+        elif len(self._first) and number % _ONE_EVEN_IN:
+            rows = self._variation(number)
         else:
             rows = even_point(self._encoder, self._seed, number)
         return np.asarray(rows[0])
+
+    def _variation(self, number: int) -> Floats:
+        """Returns a given point moved, given ones crossed, or one with new coordinates, [1, P]."""
+        rng = np.random.default_rng([self._seed, number])
+        drawer = Candidates(self._encoder, rng)
+        way = rng.integers(3)
+        if way == 0:
+            return drawer.near(self._first, 1)
+        if way == 1:
+            return drawer.crossed(self._first, 1)
+        return drawer.jumps(self._first, 1)
 
     def _every_point(self) -> Floats:
         encoder = self._encoder

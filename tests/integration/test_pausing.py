@@ -307,6 +307,20 @@ def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> 
     assert kit.lease_rows(database, study_id) == []
 
 
+def test_a_look_tells_how_much_time_is_left(database: Database, study_id: int) -> None:
+    assert Ledger(database).standing(study_id).seconds_left is None
+    other_id = kit.new_study(database, name="timed", hours=1.0)
+    worker_id, ledger = kit.new_worker(database, other_id), Ledger(database)
+    assert ledger.standing(other_id).epoch_s is None
+    (lease,) = claim(ledger, other_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    kit.pass_time(database, 3000, [worker_id])
+    standing = ledger.standing(other_id)
+    assert standing.seconds_left is not None
+    assert 0.0 < standing.seconds_left <= 600.0
+    assert standing.epoch_s == kit.epoch_row(lease, 1, 0.5).seconds
+
+
 def test_a_budget_can_change_while_trials_are_paused(
     database: Database, study_id: int, worker_id: int
 ) -> None:
