@@ -15,26 +15,31 @@ from hpo.search.encoding import Encoder
 # A space of so few points is gone through one by one.
 _FEW = 4096
 _LONGEST_SEQUENCE = 1 << 12
-_ONE_EVEN_IN = 4
+# Of so many trials to a given point, one in four is no variation.
+_VARIATIONS, _ONE_EVEN_IN = 8, 4
 
 
 class Startup:
     """A point for each number, so that no two workers begin with the same one.
 
-    First come given points. Those after them, which many places at once ask for, are three out of
-    four variations of given ones; the others, or all where none were given, are a scrambled Sobol
-    sequence, which covers the space evenly. Of a space of few points each has its own number.
+    First come given points, then a scrambled Sobol sequence, which covers the space evenly. Beyond
+    the usual number, as many places at once ask for, three out of four are variations of the given
+    points, up to six of each. Of a space of few points each has its own number.
 
     Args:
         encoder: The searched parameters.
         seed: The study's.
         first: [K, P] Given points, snapped.
+        n_usual: How many trials a study begins with.
     """
 
-    def __init__(self, encoder: Encoder, seed: int, first: Floats | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, seed: int, first: Floats | None = None, n_usual: int = 0
+    ) -> None:
         self._encoder = encoder
         self._seed = seed
         self._first = np.zeros((0, len(encoder))) if first is None else first
+        self._varied = range(max(n_usual, len(self._first)), _VARIATIONS * len(self._first))
         self._all = self._every_point() if encoder.n_points <= _FEW else None
 
     @property
@@ -49,7 +54,7 @@ class Startup:
             return row
         if number < len(self._first):
             rows = self._first[number : number + 1]
-        elif len(self._first) and number % _ONE_EVEN_IN:
+        elif number in self._varied and number % _ONE_EVEN_IN:
             rows = self._variation(number)
         else:
             rows = even_point(self._encoder, self._seed, number)
