@@ -82,7 +82,7 @@ def _best(curves: Curves, rows: Ints) -> tuple[int, int]:
 
 
 def _to_the_end(curves: Curves, row: int) -> Advance:
-    return Advance(int(curves.numbers[row]), curves.horizon, {"by": "closing"})
+    return Advance(int(curves.numbers[row]), curves.horizon, {"by": "last"})
 
 
 def _without_waiting(curves: Curves) -> Curves:

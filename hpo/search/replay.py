@@ -167,6 +167,8 @@ def explained(granted: Granted) -> str:
             return f"{goal}: among the best at epoch {note['rung']}"
         case "closing":
             return f"{goal}: no new trial can begin, and this one may yet be the best"
+        case "last":
+            return f"{goal}: the study is nearly over, and one trial should be complete"
         case "anew":
             return f"{goal}: the params were drawn for it alone, from all that was reported"
         case "enqueued":
