@@ -14,7 +14,6 @@ from hpo.search.decisions import Ask, Note, Plan
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow
 
-
 _REASONS: Final = {
     "chance": "drawn at random, as a few trials always are",
     "knowledge": "a first point that has served other tasks",
