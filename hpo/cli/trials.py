@@ -122,6 +122,8 @@ def _sheet(row: TrialRow, subject: Subject) -> list[Text]:
     where = f" at epoch {row.best_epoch}" if is_in_epochs(subject) and row.best_epoch else ""
     head = Text(f"{subject.name} · trial {row.number} · ")
     head.append(f"{subject.metric} {text.number(row.value)}", style="bold green").append(where)
+    if row.state != "COMPLETE":
+        head.append(f" · stopped after {row.n_epochs}; no trial was trained to the end")
     found = {**row.metrics, **row.test}
     params = {name: _exact(value) for name, value in row.params.items()}
     measured = {name: text.number(value) for name, value in found.items()}

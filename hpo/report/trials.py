@@ -102,16 +102,17 @@ def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[Tri
 
 
 def best_trial(
-    conn: Connection, subject: Subject, *, known: TrialRow | None = None
+    conn: Connection, subject: Subject, *, known: TrialRow | None = None, state: str = "COMPLETE"
 ) -> TrialRow | None:
     """Returns the best complete trial; None while there is none, and for several objectives.
 
     Args:
         known: A trial read before: returned as it is if it still is the best.
+        state: Look at trials in this state instead.
     """
     if len(subject.directions) != 1:
         return None
-    page = Page("best", ("COMPLETE",), 1)
+    page = Page("best", (state,), 1)
     row = conn.execute(_page_query(subject, page, conn.dialect.name)).first()
     if row is None or (known is not None and known.trial_id == row.trial_id):
         return known if row is not None else None
@@ -120,11 +121,16 @@ def best_trial(
 
 
 def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
-    """Returns the best trial, or the Pareto front of several objectives, by the first of them."""
+    """Returns the best trial, or the Pareto front of several objectives, by the first of them.
+
+    Of a study that has ended without a complete trial it is the best of those that were stopped.
+    """
     with db.read() as conn:
         if len(subject.directions) == 1:
             best = best_trial(conn, subject)
-            return [] if best is None else [_with_metrics(conn, best)]
+            if best is None and subject.state in ("done", "stopped"):
+                best = best_trial(conn, subject, state="PRUNED")
+            return [_with_metrics(conn, best)] if best and best.value is not None else []
         found = conn.execute(
             _page_query(subject, Page("best", ("COMPLETE",)), conn.dialect.name)
         ).all()

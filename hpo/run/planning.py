@@ -217,11 +217,14 @@ class Planning:
 
     def _ask(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Ask:
         n_places = sum(place.is_held for place in standing.places.values()) + n - len(at_stop)
-        left = standing.epochs_left
+        left, depth = standing.epochs_left, _depth_left(standing)
+        shares = [] if left is None else [left / max(1, n_places)]
+        shares += [] if depth is None else [depth]
         return Ask(
             n=n,
             n_new=standing.n_new,
-            epochs_left=None if left is None else left / max(1, n_places),
+            epochs_left=min(shares, default=None),
+            depth_left=depth,
             at_rung=tuple(lease.number for lease in at_stop),
             memory=self._memory,
             **self._structure(),
@@ -273,6 +276,13 @@ class Planning:
             points |= dict(zip(batch, found, strict=True))
             rest = rest[len(batch) :]
         return points
+
+
+def _depth_left(standing: Standing) -> float | None:
+    """Returns the epochs that one trial can have before the deadline; None for any number."""
+    if standing.seconds_left is None or not standing.epoch_s:
+        return None
+    return standing.seconds_left / standing.epoch_s
 
 
 def _occasion(standing: Standing, held: Collection[int]) -> object:

@@ -67,6 +67,12 @@ class Candidates:
         drawn = order < rng.integers(1, 3, size=(n, 1))
         return self._encoder.snap(np.where(drawn, fresh, base))
 
+    def crossed(self, tops: Floats, n: int) -> Floats:
+        """Returns points of which each coordinate is some good one's, [n, P] and snapped."""
+        base = self._filled(tops)
+        picks = self._rng.integers(len(tops), size=(n, len(self._encoder)))
+        return self._encoder.snap(np.take_along_axis(base, picks, axis=0))
+
     def _filled(self, rows: Floats) -> Floats:
         """Gives coordinates that do not apply a value, in case they will."""
         return np.where(np.isnan(rows), self._scale(self._rng.random(rows.shape)), rows)

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpo.search.curves import Curves, State
+from hpo.search.curves import Curves, Ints, State
 from hpo.search.decisions import Advance, Ask, Plan
 from hpo.search.judging import is_free, is_pending
 from hpo.search.schedulers import Scheduler
+
+# Epochs may take longer than those before them, and checkpoints take time, too.
+_SLOWER = 1.25
 
 
 def decide(scheduler: Scheduler, curves: Curves, ask: Ask, epochs_left: int | None) -> Plan:
@@ -24,19 +27,23 @@ def decide(scheduler: Scheduler, curves: Curves, ask: Ask, epochs_left: int | No
     if ask.n_new == 0:
         curves = _without_waiting(curves)
     plan = scheduler.plan(curves, ask)
-    return with_one_complete(plan, curves.with_paused(ask.at_rung), epochs_left)
+    curves = curves.with_paused(ask.at_rung)
+    return with_one_complete(plan, curves, epochs_left, ask.depth_left)
 
 
-def with_one_complete(plan: Plan, curves: Curves, epochs_left: int | None) -> Plan:
+def with_one_complete(
+    plan: Plan, curves: Curves, epochs_left: int | None, depth_left: float | None = None
+) -> Plan:
     """Returns a plan by which a study will have one trial that was trained to the end.
 
     Without one, the best paused trial goes on to the end when nothing else is worth doing, or
-    when no more epochs are left than it needs.
+    when no more epochs are left than it needs, or no more time.
 
     Args:
         plan: What the scheduler said.
         curves: All trials; the worker's own at their stop as paused ones.
         epochs_left: Of the study's budget; None for any number.
+        depth_left: See ``Ask``.
     """
     pending = is_pending(curves)
     stops = [one.epoch_stop for one in plan.assignments]
@@ -45,14 +52,37 @@ def with_one_complete(plan: Plan, curves: Curves, epochs_left: int | None) -> Pl
     free = np.flatnonzero(is_free(curves))
     if is_safe or not len(free) or max(stops, default=0) >= curves.horizon:
         return plan
-    best = free[np.argmax(np.nan_to_num(curves.best[free], nan=-np.inf))]
-    n_needed = curves.horizon - int(curves.epochs[best])
+    best, n_needed = _best(curves, free)
+    if stops and depth_left is not None and depth_left - max(stops) < _SLOWER * n_needed:
+        return _in_time(plan, curves, free, depth_left)
     if not stops and pending.any():
         return plan
     if stops and (epochs_left is None or epochs_left - sum(stops) >= n_needed):
         return plan
-    last = Advance(int(curves.numbers[best]), curves.horizon, {"by": "closing"})
-    return replace(plan, assignments=(last,), finished=False)
+    return replace(plan, assignments=(_to_the_end(curves, best),), finished=False)
+
+
+def _in_time(plan: Plan, curves: Curves, free: Ints, depth_left: float) -> Plan:
+    """Returns a plan whose first assignment is the best trial that can be complete in time."""
+    free = free[curves.horizon - curves.epochs[free] <= depth_left]
+    if not len(free):
+        return plan
+    last = _to_the_end(curves, _best(curves, free)[0])
+    others = [
+        one for one in plan.assignments if not isinstance(one, Advance) or one.number != last.number
+    ]
+    n = len(plan.assignments)
+    return replace(plan, assignments=(last, *others)[:n], finished=False)
+
+
+def _best(curves: Curves, rows: Ints) -> tuple[int, int]:
+    """Returns the row of the best trial, and how many epochs it has yet to train."""
+    row = int(rows[np.argmax(np.nan_to_num(curves.best[rows], nan=-np.inf))])
+    return row, curves.horizon - int(curves.epochs[row])
+
+
+def _to_the_end(curves: Curves, row: int) -> Advance:
+    return Advance(int(curves.numbers[row]), curves.horizon, {"by": "last"})
 
 
 def _without_waiting(curves: Curves) -> Curves:

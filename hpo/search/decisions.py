@@ -28,6 +28,8 @@ class Ask:
         n_new: New trials that the budget still allows; None for any number.
         epochs_left: Epochs that the budget still allows each place of all workers, where it
             limits epochs or time; None for any number.
+        depth_left: Epochs that any one trial can still have before the study's time is over; None
+            for any number.
         at_rung: Numbers of the worker's own trials that have reached the epoch they were
             assigned to; they count as paused, and going on with them costs nothing.
         structural: Names of the parameters that must be equal for trials to be trained as one
@@ -39,6 +41,7 @@ class Ask:
     n: int
     n_new: int | None = None
     epochs_left: float | None = None
+    depth_left: float | None = None
     at_rung: tuple[int, ...] = ()
     structural: tuple[str, ...] = ()
     structure: Note | None = None

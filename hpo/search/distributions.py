@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hpo.spec.dimensions import last_step
 from hpo.spec.points import complete as complete
 from hpo.spec.space import Categorical, Fixed, Float, Int, Parameter, SearchSpace
 
@@ -33,16 +33,6 @@ def distribution(parameter: Parameter) -> BaseDistribution | None:
             return CategoricalDistribution(parameter.choices)
         case Fixed():
             return None
-
-
-def last_step(low: float, high: float, step: float | None) -> float:
-    """Returns the last value up to ``high`` that whole steps from ``low`` reach, as Optuna does."""
-    if step is None:
-        return high
-    # In decimals: (0.7 - 0.1) / 0.2 is less than 3 in binary.
-    exact_low, exact_step = Decimal(str(low)), Decimal(str(step))
-    n_steps = (Decimal(str(high)) - exact_low) // exact_step
-    return float(exact_low + n_steps * exact_step)
 
 
 def suggest(

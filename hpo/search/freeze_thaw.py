@@ -61,18 +61,18 @@ class FreezeThaw:
     """
 
     name = "freeze-thaw"
-    version = "1"
+    version = "2"
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
         self.pauses = settings.pauses
         self._memory: Note = {}
-        self._startup = Startup(encoder, settings.seed, settings.first)
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
             self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
+        self._startup = Startup(encoder, settings.seed, settings.first, self._n_startup)
         self._belief = belief_about(encoder)
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hpo.search.curves import Curves, Floats, Ints, State
 from hpo.search.decisions import Advance, Ask, Plan, Start, Verdict
 from hpo.search.judging import at_targets, is_free, is_over, is_pending
 from hpo.search.proposing import Proposal, Proposer
 from hpo.search.rungs import ladder, lowest_rung
-from hpo.search.seeds import mix
+from hpo.search.seeds import uniforms
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,13 @@ class Halving:
         proposer: Where new points come from.
     """
 
-    version = "1"
+    version = "2"
     pauses = True
 
     def __init__(self, name: str, rules: Rules, proposer: Proposer) -> None:
         self.name = name
         self._rules = rules
         self._proposer = proposer
-        # Brackets by the number of rungs and that of the trial: drawn once, for thousands.
-        self._drawn: dict[tuple[int, int], int] = {}
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
         """Returns what to do with free places: promotions first, then new trials."""
@@ -65,9 +64,10 @@ class Halving:
         n_new = n_free if ask.n_new is None else min(n_free, ask.n_new)
         numbers = list(range(curves.next_number, curves.next_number + n_new))
         points, memory = self._proposer.propose(curves, numbers, ask)
+        firsts = self._brackets(rungs, numbers).tolist()
         starts = [
-            Start(number, point, self._first_rung(rungs, number), {"by": self._proposer.name})
-            for number, point in zip(numbers, points, strict=False)
+            Start(number, point, rungs[first], {"by": self._proposer.name})
+            for number, point, first in zip(numbers, points, firsts, strict=False)
         ]
         if not starts and not advances:
             advances = _closing(curves, rungs)[: ask.n]
@@ -87,29 +87,21 @@ class Halving:
         lowest = self._rules.lowest or lowest_rung(curves)
         return ladder(min(lowest, curves.horizon), curves.horizon, float(self._rules.factor))
 
-    def _first_rung(self, rungs: tuple[int, ...], number: int) -> int:
-        return rungs[self._bracket(rungs, number)]
-
-    def _bracket(self, rungs: tuple[int, ...], number: int) -> int:
-        """Returns the bracket of a trial: the index of its first rung.
+    def _brackets(self, rungs: tuple[int, ...], numbers: npt.ArrayLike) -> Ints:
+        """Returns the brackets of trials, by their numbers: the index of the first rung of each.
 
         Brackets with early first rungs get the more trials, so that all spend alike.
         """
         n = min(self._rules.n_brackets or len(rungs), len(rungs))
-        if n <= 1:
-            return 0
-        key = (len(rungs), number)
-        if key not in self._drawn:
-            above = len(rungs) - 1 - np.arange(n)
-            shares = self._rules.factor ** above.astype(float) / (above + 1)
-            rng = np.random.default_rng(mix(self._rules.seed, number))
-            self._drawn[key] = int(rng.choice(n, p=shares / shares.sum()))
-        return self._drawn[key]
+        above = len(rungs) - 1 - np.arange(n)
+        shares = self._rules.factor ** above.astype(float) / (above + 1)
+        limits = np.cumsum(shares / shares.sum())[:-1]
+        return np.searchsorted(limits, uniforms(self._rules.seed, numbers), side="right")
 
     def _promotions(self, curves: Curves, rungs: tuple[int, ...]) -> list[Advance]:
         """Returns the paused trials that are among the best of their rung, the highest first."""
         free = is_free(curves)
-        brackets = np.array([self._bracket(rungs, int(number)) for number in curves.numbers])
+        brackets = self._brackets(rungs, curves.numbers)
         advances = []
         for rung, goal in reversed(list(itertools.pairwise(rungs))):
             for bracket in np.unique(brackets):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from hpo.search.curves import Curves, Ints, State
 from hpo.search.decisions import Ask, Note, Plan
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow
+
+_REASONS: Final = {
+    "chance": "drawn at random, as a few trials always are",
+    "knowledge": "a first point that has served other tasks",
+    "startup": "one of the first points, spread evenly or varied",
+    "closing": "no new trial can begin, and this one may yet be the best",
+    "last": "the study is nearly over, and one trial should be complete",
+    "anew": "the params were drawn for it alone, from all that was reported",
+    "enqueued": "somebody had enqueued it",
+    "interrupted": "it had been interrupted on the way there",
+}
 
 
 class Granted(NamedTuple):
@@ -75,7 +86,9 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as text."""
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+        # Not by asdict, which copies every number: there are thousands in a first record.
+        table = {**vars(self), "ask": vars(self.ask)}
+        return json.dumps(table, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -148,28 +161,13 @@ def explained(granted: Granted) -> str:
     note = granted.note
     what = "continued" if granted.epoch else "begun"
     goal = f"{what} up to epoch {granted.epoch_stop}"
-    match note.get("by"):
-        case "model" if "mean" in note:
-            return (
-                f"{goal}: {note['horizon']} epochs on the model expects {note['mean']:.2f} "
-                f"± {note['sd']:.2f} of it, and {note['incumbent']:.2f} is the best so far "
-                f"(in standard deviations of all trials)"
-            )
-        case "chance":
-            return f"{goal}: drawn at random, as a few trials always are"
-        case "knowledge":
-            return f"{goal}: a first point that has served other tasks"
-        case "startup":
-            return f"{goal}: one of the first points, spread evenly"
-        case "rung":
-            return f"{goal}: among the best at epoch {note['rung']}"
-        case "closing":
-            return f"{goal}: no new trial can begin, and this one may yet be the best"
-        case "anew":
-            return f"{goal}: the params were drawn for it alone, from all that was reported"
-        case "enqueued":
-            return f"{goal}: somebody had enqueued it"
-        case "interrupted":
-            return f"{goal}: it had been interrupted on the way there"
-        case other:
-            return f"{goal}: by {other}"
+    by = note.get("by")
+    if by == "model" and "mean" in note:
+        return (
+            f"{goal}: {note['horizon']} epochs on the model expects {note['mean']:.2f} "
+            f"± {note['sd']:.2f} of it, and {note['incumbent']:.2f} is the best so far "
+            f"(in standard deviations of all trials)"
+        )
+    if by == "rung":
+        return f"{goal}: among the best at epoch {note['rung']}"
+    return f"{goal}: {_REASONS.get(str(by), f'by {by}')}"

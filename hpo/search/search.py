@@ -56,11 +56,12 @@ class Search:
 
         Args:
             trial_ids: The trials.
-            pinned: Values that all of them shall have where they apply.
+            pinned: Values that all of them shall have where they apply; but a grid has points of
+                its own, each once.
             paused: Trials that have begun and that nobody trains now.
         """
         batch = Batch(self._storage, paused)
-        params = []
+        params, pinned = [], {} if self._spec.sampler.name == "grid" else pinned
         for trial_id in trial_ids:
             study = self._study(self._storage.get_trial_number_from_id(trial_id), batch)
             params.append(draw(study, batch, trial_id, self._spec.space, pinned))

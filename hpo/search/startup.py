@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import torch
 
+from hpo.search.candidates import Candidates
 from hpo.search.columns import Column
 from hpo.search.curves import Floats
 from hpo.search.encoding import Encoder
@@ -14,24 +15,31 @@ from hpo.search.encoding import Encoder
 # A space of so few points is gone through one by one.
 _FEW = 4096
 _LONGEST_SEQUENCE = 1 << 12
+# Of so many trials to a given point, one in four is no variation.
+_VARIATIONS, _ONE_EVEN_IN = 8, 4
 
 
 class Startup:
     """A point for each number, so that no two workers begin with the same one.
 
-    First come given points, then a scrambled Sobol sequence, which covers the space evenly. Of a
-    space of few points each has its own number.
+    First come given points, then a scrambled Sobol sequence, which covers the space evenly. Beyond
+    the usual number, as many places at once ask for, three out of four are variations of the given
+    points, up to six of each. Of a space of few points each has its own number.
 
     Args:
         encoder: The searched parameters.
         seed: The study's.
         first: [K, P] Given points, snapped.
+        n_usual: How many trials a study begins with.
     """
 
-    def __init__(self, encoder: Encoder, seed: int, first: Floats | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, seed: int, first: Floats | None = None, n_usual: int = 0
+    ) -> None:
         self._encoder = encoder
         self._seed = seed
         self._first = np.zeros((0, len(encoder))) if first is None else first
+        self._varied = range(max(n_usual, len(self._first)), _VARIATIONS * len(self._first))
         self._all = self._every_point() if encoder.n_points <= _FEW else None
 
     @property
@@ -46,9 +54,22 @@ class Startup:
             return row
         if number < len(self._first):
             rows = self._first[number : number + 1]
+        elif number in self._varied and number % _ONE_EVEN_IN:
+            rows = self._variation(number)
         else:
             rows = even_point(self._encoder, self._seed, number)
         return np.asarray(rows[0])
+
+    def _variation(self, number: int) -> Floats:
+        """Returns a given point moved, given ones crossed, or one with new coordinates, [1, P]."""
+        rng = np.random.default_rng([self._seed, number])
+        drawer = Candidates(self._encoder, rng)
+        way = rng.integers(3)
+        if way == 0:
+            return drawer.near(self._first, 1)
+        if way == 1:
+            return drawer.crossed(self._first, 1)
+        return drawer.jumps(self._first, 1)
 
     def _every_point(self) -> Floats:
         encoder = self._encoder

@@ -244,3 +244,13 @@ def _on_step(parameter: Float, value: float) -> bool:
         return True
     steps = (Decimal(str(value)) - Decimal(str(parameter.low))) / Decimal(str(parameter.step))
     return abs(steps - round(steps)) < Decimal("1e-8")
+
+
+def last_step(low: float, high: float, step: float | None) -> float:
+    """Returns the last value up to ``high`` that whole steps from ``low`` reach, as Optuna does."""
+    if step is None:
+        return high
+    # In decimals: (0.7 - 0.1) / 0.2 is less than 3 in binary.
+    exact_low, exact_step = Decimal(str(low)), Decimal(str(step))
+    n_steps = (Decimal(str(high)) - exact_low) // exact_step
+    return float(exact_low + n_steps * exact_step)

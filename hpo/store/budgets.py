@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from hpo.spec.study import Budget
+from hpo.spec.grid import grid_points
+from hpo.spec.study import Budget, StudySpec
 
 UNBOUNDED_EPOCHS = 2**31 - 1
 
@@ -38,11 +39,19 @@ class Limits:
         return self if self.n_trials is None else replace(self, n_trials=self.n_trials + n)
 
 
-def limits(budget: Budget, created_at: datetime) -> Limits:
-    """Returns a budget as limits; its hours count from the study's creation."""
-    hours = budget.hours
+def limits(spec: StudySpec, created_at: datetime) -> Limits:
+    """Returns a study's budget as limits; its hours count from its creation.
+
+    Raises:
+        SpecError: It is a grid with too many points.
+    """
+    budget, hours, n_trials = spec.budget, spec.budget.hours, spec.budget.trials
+    if spec.sampler.name == "grid":
+        # A grid is through when each of its points was tried.
+        n_points = len(grid_points(spec.space))
+        n_trials = min(n_points, n_trials or n_points)
     return Limits(
-        n_trials=budget.trials,
+        n_trials=n_trials,
         epochs=budget.epochs,
         total_epochs=budget.total_epochs,
         deadline_at=None if hours is None else created_at + timedelta(hours=hours),

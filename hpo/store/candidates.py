@@ -157,3 +157,17 @@ def epochs_left(turn: Turn) -> int | None:
     statement = sa.select(sa.func.sum(charge)).where(lease.study_id == turn.study_id)
     used = turn.epochs_spent + int(turn.conn.execute(statement).scalar() or 0)
     return turn.limits.total_epochs - used
+
+
+def time_left(turn: Turn) -> tuple[float | None, float | None]:
+    """Returns the seconds until the deadline, and those of an epoch: see ``Standing``."""
+    if turn.limits.deadline_at is None:
+        return None, None
+    statement = (
+        sa.select(sa.func.avg(hpo_epoch.c.seconds))
+        .join(hpo_lease, hpo_lease.c.trial_id == hpo_epoch.c.trial_id)
+        .where(hpo_lease.c.study_id == turn.study_id)
+    )
+    epoch_s = turn.conn.execute(statement).scalar()
+    left = (turn.limits.deadline_at - turn.now).total_seconds()
+    return max(0.0, left), None if epoch_s is None else float(epoch_s)

@@ -102,6 +102,9 @@ class Standing:
         n_new: Trials that may still begin; None for any number.
         epochs_left: Epochs that are neither spent nor promised; None for any number.
         places: By trial_id.
+        seconds_left: Until the deadline; None without one.
+        epoch_s: Mean seconds of an epoch of the unfinished trials; None where there is no deadline
+            or no epoch.
     """
 
     last_token: int
@@ -109,6 +112,8 @@ class Standing:
     n_new: int | None
     epochs_left: int | None
     places: Mapping[int, Place]
+    seconds_left: float | None = None
+    epoch_s: float | None = None
 
 
 @dataclass(frozen=True)

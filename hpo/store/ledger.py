@@ -178,7 +178,8 @@ class Ledger:
                 for row in rows
             }
             left = candidates.epochs_left(turn)
-        return Standing(turn.last_token, limits.epochs, n_new, left, places)
+            time_left = candidates.time_left(turn)
+        return Standing(turn.last_token, limits.epochs, n_new, left, places, *time_left)
 
     def open_numbers(self, study_id: int) -> set[int]:
         """Returns the numbers of the trials that are leased or free to be continued."""

@@ -14,7 +14,6 @@ from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import budgets, given_budget, optuna_tables, spending, study_rows, targets
-from hpo.store.budgets import Limits
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
@@ -216,14 +215,14 @@ def _insert_ours(
             created_at=now,
             updated_at=now,
             spec=toml.dumps(spec),
-            **vars(_limits(spec, now)),
+            **vars(budgets.limits(spec, now)),
         )
     )
 
 
 def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
     spec = record.spec.model_copy(update={"budget": budget})
-    turn.limits = _limits(spec, record.created_at).with_more_trials(spending.n_excused(turn))
+    turn.limits = budgets.limits(spec, record.created_at).with_more_trials(spending.n_excused(turn))
     values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(turn.limits)}
     if turn.state == "done" and budgets.grew(record.budget, budget):
         values |= {"state": "active", "reason": None}
@@ -242,10 +241,6 @@ def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
 def _changes(old: Budget, new: Budget) -> str:
     before, after = old.model_dump(), new.model_dump()
     return ", ".join(f"{k} {before[k]} -> {after[k]}" for k in after if before[k] != after[k])
-
-
-def _limits(spec: StudySpec, created_at: datetime) -> Limits:
-    return budgets.limits(spec.budget, created_at)
 
 
 def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from hpo.report.queries import find
+from hpo.report.trials import best_trials
 from hpo.run import asking
 from hpo.spec.study import Budget
 from hpo.store import control, copying, optuna_tables, queueing, studies
@@ -315,12 +317,29 @@ def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> 
     leases = claim(ledger, study_id, worker_id, NEW, NEW).leases
     for lease, value in zip(leases, (0.25, 0.75), strict=True):
         pause(ledger, lease, value)
+    assert best_trials(database, find(database, "s")) == []
     kit.pass_time(database, 3700, [worker_id])
     answer = claim(ledger, study_id, worker_id, Wish(leases[0].trial_id, 1, 3))
     assert (answer.leases, answer.exhausted, answer.reason) == ((), True, "deadline")
     assert kit.states(database, study_id) == ["PRUNED", "PRUNED"]
     assert [kit.values_of(database, lease.trial_id) for lease in leases] == [[0.25], [0.75]]
     assert kit.lease_rows(database, study_id) == []
+    (best,) = best_trials(database, find(database, "s"))
+    assert (best.state, best.number, best.value) == ("PRUNED", leases[1].number, 0.75)
+
+
+def test_a_look_tells_how_much_time_is_left(database: Database, study_id: int) -> None:
+    assert Ledger(database).standing(study_id).seconds_left is None
+    other_id = kit.new_study(database, name="timed", hours=1.0)
+    worker_id, ledger = kit.new_worker(database, other_id), Ledger(database)
+    assert ledger.standing(other_id).epoch_s is None
+    (lease,) = claim(ledger, other_id, worker_id, NEW).leases
+    pause(ledger, lease)
+    kit.pass_time(database, 3000, [worker_id])
+    standing = ledger.standing(other_id)
+    assert standing.seconds_left is not None
+    assert 0.0 < standing.seconds_left <= 600.0
+    assert standing.epoch_s == kit.epoch_row(lease, 1, 0.5).seconds
 
 
 def test_a_budget_can_change_while_trials_are_paused(

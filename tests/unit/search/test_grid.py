@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from hpo.errors import SpecError
-from hpo.search.grid import GridSampler, grid_points
+from hpo.search.grid import GridSampler
+from hpo.spec.grid import grid_points
 from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
 
 

@@ -14,6 +14,7 @@ from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow
 from hpo.search.rungs import agreement, ladder, lowest_rung, next_rung
 from hpo.search.schedulers import make_scheduler
+from hpo.search.seeds import uniforms
 from tests.unit.search import kit
 
 ASHA = {"name": "asha", "min_resource": 3}
@@ -112,3 +113,13 @@ def test_the_lowest_rung_goes_up_where_early_epochs_mislead() -> None:
 def test_without_curves_the_lowest_rung_is_a_ninth() -> None:
     assert lowest_rung(_paused([])) == 3
     assert np.isclose(agreement(_paused([]), 1, 3), 0.5)
+
+
+def test_uniform_numbers_are_even_and_unrelated() -> None:
+    drawn = uniforms(3, np.arange(20_000))
+    assert drawn.min() >= 0.0
+    assert drawn.max() < 1.0
+    assert np.allclose(np.histogram(drawn, 10)[0], 2_000, rtol=0.1)
+    assert abs(np.corrcoef(drawn[1:], drawn[:-1])[0, 1]) < 0.03
+    assert not np.isin(uniforms(4, np.arange(100)), drawn).any()
+    assert uniforms(3, [7])[0] == drawn[7]

@@ -10,6 +10,7 @@ import pytest
 from hpo.search.encoding import Encoder
 from hpo.search.portfolio import Portfolio, first_points, read, shipped
 from hpo.search.schedulers import make_scheduler
+from hpo.search.startup import Startup
 from hpo.spec.space import Fixed, SearchSpace
 from tests.unit.search import kit
 
@@ -40,6 +41,7 @@ def _placed(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 RATE = {"low": 1e-4, "high": 1.0, "log": True}
+X = {"low": 0.0, "high": 1.0}
 
 
 def test_values_are_found_by_name_and_by_other_names() -> None:
@@ -131,3 +133,17 @@ def test_a_file_is_read() -> None:
     assert portfolio.usual_name("Rate") == "lr"
     assert portfolio.usual_name("other") == "other"
     assert portfolio.points == [{"lr": 0.1}]
+
+
+def test_many_first_trials_vary_the_first_points_and_few_do_not() -> None:
+    space = SearchSpace.model_validate({"parameters": {"x": X, "y": X, "z": X}})
+    encoder = Encoder.of_space(space)
+    first = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
+    startup, even = Startup(encoder, 0, first, n_usual=8), Startup(encoder, 0)
+    rows = [startup.row(number) for number in range(40)]
+    assert np.allclose(rows[:2], first)
+    is_even = [np.allclose(row, even.row(number)) for number, row in enumerate(rows)]
+    assert [number for number in range(2, 40) if not is_even[number]] == [9, 10, 11, 13, 14, 15]
+    near = [row for row, one in zip(rows[2:], is_even[2:], strict=True) if not one]
+    moved = [min((np.abs(row - one) > 0.3).sum() for one in first) for row in near]
+    assert max(moved) <= 2

@@ -54,7 +54,8 @@ def test_what_is_told_of_a_decision_names_its_reason() -> None:
     assert "continued up to epoch 12" in text
     assert "1.25" in text
     assert "random" in explained(Granted(3, 0, 3, True, {"by": "chance"}))
-    for reason in ("knowledge", "startup", "closing", "anew", "enqueued"):
+    for reason in ("knowledge", "startup", "closing", "last", "anew", "enqueued"):
         granted = Granted(0, 0, 3, True, {"by": reason})
         assert explained(granted).startswith("begun up to epoch 3: ")
+        assert not explained(granted).endswith(f"by {reason}")
     assert "epoch 9" in explained(Granted(0, 9, 27, False, {"by": "rung", "rung": 9}))

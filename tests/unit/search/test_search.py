@@ -161,3 +161,11 @@ def test_paused_trials_show_tpe_where_good_values_are() -> None:
         return sum(abs(point["x"] - 0.2) for point in drawn) / len(drawn)
 
     assert asked(counts=True) < 0.15 < asked(counts=False)
+
+
+def test_a_grid_keeps_its_points_whatever_a_stack_would_like() -> None:
+    space = {"depth": {"low": 1, "high": 3}, "optimizer": {"choices": ["sgd", "adam"]}}
+    search, storage, study_id = _history(_spec(sampler="grid", space=space))
+    trial_ids = [storage.create_new_trial(study_id) for _ in range(6)]
+    points = search.ask(trial_ids, pinned={"depth": 2})
+    assert len({(point["depth"], point["optimizer"]) for point in points}) == 6

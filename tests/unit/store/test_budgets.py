@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.spec.study import Budget
+from hpo.spec.study import Budget, StudySpec
 from hpo.store import budgets
+
+
+def _spec(sampler: str = "random", **budget: float) -> StudySpec:
+    return StudySpec(
+        name="s",
+        task="digits-mlp",
+        metric="val_accuracy",
+        sampler=sampler,
+        space={"width": {"choices": [16, 32]}, "depth": {"low": 1, "high": 3}},
+        budget=budget,
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,10 +43,10 @@ def test_shares_without_a_limit() -> None:
 
 def test_hours_become_a_deadline() -> None:
     created_at = datetime(2026, 1, 1)
-    limits = budgets.limits(Budget(trials=3, hours=1.5), created_at)
+    limits = budgets.limits(_spec(trials=3, hours=1.5), created_at)
     assert limits.deadline_at == created_at + timedelta(minutes=90)
     assert (limits.n_trials, limits.target, limits.total_epochs) == (3, None, None)
-    assert budgets.limits(Budget(trials=3), created_at).deadline_at is None
+    assert budgets.limits(_spec(trials=3), created_at).deadline_at is None
 
 
 @pytest.mark.parametrize(
@@ -54,3 +65,11 @@ def test_hours_become_a_deadline() -> None:
 )
 def test_a_budget_grew(old: Budget, new: Budget, expected: bool) -> None:
     assert budgets.grew(old, new) is expected
+
+
+def test_a_grid_has_no_more_trials_than_points() -> None:
+    created_at = datetime(2026, 1, 1)
+    assert budgets.limits(_spec("grid", trials=100), created_at).n_trials == 6
+    assert budgets.limits(_spec("grid", hours=1.0), created_at).n_trials == 6
+    assert budgets.limits(_spec("grid", trials=4), created_at).n_trials == 4
+    assert budgets.limits(_spec("random", trials=100), created_at).n_trials == 100
