@@ -43,7 +43,7 @@ class TrialRow:
         state: Optuna's, and PAUSED for those that wait for the search to go on with them.
         values: Value of each objective; None while there is none.
         n_epochs: Steps that were reported.
-        best_epoch: The step whose intermediate value is best; None without any.
+        best_epoch: The step that is best, as its trial tells or by its value; None without any.
         params: Fixed parameters included, where the study's space is known.
         user_attrs: Whatever was noted down, test metrics among them.
         reason: Kind of the event that ended it, when that was not completion.
@@ -187,7 +187,7 @@ def _details(
                 state="PAUSED" if row.trial_id in paused and row.state == "RUNNING" else row.state,
                 values=of_values.get(row.trial_id),
                 n_epochs=n_epochs,
-                best_epoch=best_epoch,
+                best_epoch=values.best_epoch(subject, attrs.get(row.trial_id)) or best_epoch,
                 params=_completed(of_params.get(row.trial_id, {}), subject),
                 user_attrs=attrs.get(row.trial_id, {}),
                 reason=None if row.state == "COMPLETE" else reasons.get(row.trial_id),

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -18,6 +18,9 @@ from hpo.store.optuna_tables import (
     trial_values,
     trials,
 )
+
+if TYPE_CHECKING:
+    from hpo.report.queries import Subject
 
 FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 STATES = (*FINISHED, "RUNNING", "WAITING")
@@ -84,3 +87,12 @@ def _external_of(text: str) -> Callable[[float], Any]:
 def metrics(text: str) -> dict[str, float]:
     """Reads the metrics of a row of `hpo_epoch`; a null there is a NaN."""
     return {k: math.nan if v is None else float(v) for k, v in json.loads(text).items()}
+
+
+def best_epoch(subject: Subject, attrs: Mapping[str, Any] | None) -> int | None:
+    """Returns the best epoch that a complete trial of a task tells, None where there is none.
+
+    Of epochs with an equal value only the trial itself knows whose weights it has kept.
+    """
+    is_of_task = subject.spec is not None and subject.spec.task is not None
+    return (attrs or {}).get("best_epoch") if is_of_task and len(subject.directions) == 1 else None
