@@ -71,7 +71,7 @@ class Result:
     """What came out of a run.
 
     Attributes:
-        regret: At each of ``FRACTIONS`` of the budget.
+        regret: At each of ``FRACTIONS`` of the budget, the first ones only where the run ended.
         n_trials: Trials begun.
         n_full: Trials trained to the end.
         ask_ms: Mean time of a question for work, in milliseconds.
@@ -83,8 +83,8 @@ class Result:
     ask_ms: float
 
 
-def run(job: Job, data: Path) -> Result:
-    """Makes one run."""
+def run(job: Job, data: Path, until: float) -> Result:
+    """Makes one run, up to a share of the budget."""
     torch.set_num_threads(1)
     surrogate = Surrogate(data)
     # Nothing that is known of the task at hand may be used.
@@ -94,26 +94,33 @@ def run(job: Job, data: Path) -> Result:
     simulation = Simulation(
         method, lambda point: surrogate.curve(point, job.task), EPOCHS, job.workers, job.is_stack
     )
-    outcome = simulation.run(BUDGET)
+    outcome = simulation.run(BUDGET * until)
     known = surrogate.known[job.task]
     return Result(
-        regret=[known.regret(outcome.best(fraction)) for fraction in FRACTIONS],
+        regret=[known.regret(outcome.best(share / until)) for share in _shares(until)],
         n_trials=outcome.n_trials,
         n_full=outcome.n_full,
         ask_ms=1e3 * statistics.mean(outcome.ask_s),
     )
 
 
-def run_missing(jobs: Iterable[Job], data: Path, path: Path, n_processes: int) -> dict[Job, Result]:
+def _shares(until: float) -> list[float]:
+    return [share for share in FRACTIONS if share <= until]
+
+
+def run_missing(
+    jobs: Iterable[Job], data: Path, path: Path, n_processes: int, until: float
+) -> dict[Job, Result]:
     """Makes the runs that are not in a file yet, and notes each there as soon as it is made.
 
     Returns:
         The results of all jobs, but for methods that are not installed.
     """
-    done = _read(path)
+    n_shares = len(_shares(until))
+    done = {job: one for job, one in _read(path).items() if len(one.regret) >= n_shares}
     missing = [job for job in jobs if job not in done]
     with ProcessPoolExecutor(n_processes) as pool, path.open("a", encoding="utf-8") as file:
-        futures = {pool.submit(run, job, data): job for job in missing}
+        futures = {pool.submit(run, job, data, until): job for job in missing}
         for future in track(as_completed(futures), "running", total=len(futures), transient=True):
             job = futures[future]
             try:
@@ -155,6 +162,9 @@ def table_of(results: Mapping[Job, Result], tasks: Sequence[str]) -> Table:
 def _cells(results: Mapping[Job, Result], seeds: Sequence[Sequence[Job]]) -> list[str]:
     cells = []
     for i in range(len(FRACTIONS)):
+        if any(len(results[job].regret) <= i for jobs in seeds for job in jobs):
+            cells.append("")
+            continue
         means = [statistics.mean(results[job].regret[i] for job in jobs) for jobs in seeds]
         error = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
         cells.append(f"{statistics.mean(means):.3f}" + (f" ± {error:.3f}" if error else ""))
@@ -162,6 +172,26 @@ def _cells(results: Mapping[Job, Result], seeds: Sequence[Sequence[Job]]) -> lis
     cells.append(f"{statistics.mean(one.n_trials for one in every):.0f}")
     cells.append(f"{statistics.mean(one.n_full for one in every):.0f}")
     return [*cells, f"{statistics.mean(one.ask_ms for one in every):.0f}"]
+
+
+def best_known(surrogate: Surrogate, tasks: Sequence[str], workers: int) -> list[float]:
+    """Returns the regret of the best known params, begun at once: what depth alone forbids.
+
+    Args:
+        surrogate: The curves.
+        tasks: Over which the mean is taken.
+        workers: Trials in flight, so that none has had more than its share of the epochs.
+
+    Returns:
+        The mean regret at each of ``FRACTIONS`` of the budget.
+    """
+    regrets = []
+    for task in tasks:
+        known = surrogate.known[task]
+        values, _ = surrogate.curve(known.best_params, task)
+        depths = [min(EPOCHS, int(share * BUDGET / workers)) for share in FRACTIONS]
+        regrets.append([known.regret(float(values[:depth].max())) for depth in depths])
+    return [statistics.mean(at_share) for at_share in zip(*regrets, strict=True)]
 
 
 def main() -> None:
@@ -174,6 +204,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, nargs="*", default=[], help="of one worker")
     parser.add_argument("--tasks", nargs="*", help="development tasks; all 12 by default")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--until", type=float, default=1.0, help="share of the budget to spend")
     parser.add_argument("--results", type=Path, default=BUILD / "lcbench.jsonl")
     options = parser.parse_args()
     surrogate = Surrogate(options.data)
@@ -187,8 +218,12 @@ def main() -> None:
         for seed in range(options.seeds)
         for task in tasks
     ]
-    results = run_missing(jobs, options.data, options.results, options.processes)
-    Console(width=130).print(table_of(results, tasks))
+    results = run_missing(jobs, options.data, options.results, options.processes, options.until)
+    console = Console(width=130)
+    console.print(table_of(results, tasks))
+    for n in sorted({n for n, _ in flights}):
+        shown = ", ".join(f"{regret:.3f}" for regret in best_known(surrogate, tasks, n))
+        console.print(f"The best known params, begun at once by one of {n}: {shown}.")
 
 
 if __name__ == "__main__":

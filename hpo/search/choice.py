@@ -27,7 +27,7 @@ _LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
 _EXPLORING = 0.06
 _NEW = 0.5
 _N_CLIMBERS, _N_CLIMBED = 5, 150
-_N_CLIMBS, _N_CLIMBS_IN_BATCH = 4, 2
+_N_CLIMBS = 4
 _BATCH = 8
 
 
@@ -99,8 +99,8 @@ class Board:
         self._tops = self._curves.points[ranked[:_N_TOPS]]
         self._paused = self._considered(ranked, paused)
         self._seen = set(encoder.keys(self._curves.points))
-        self._pool = self._fresh(self._drawn())
-        self._is_open = np.ones(len(self._paused) + len(self._pool), dtype=bool)
+        self._is_open = np.ones(len(self._paused), dtype=bool)
+        self._redraw()
 
     def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Pick]:
         """Chooses trials to go on with and new points, the first one first.
@@ -115,11 +115,15 @@ class Board:
         horizon = self._curves.horizon
         farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
         aims = self._aims(n, farthest)
-        horizons = {aim.horizon for aim in aims}
-        old = {horizon: self._guess_paused(horizon) for horizon in horizons}
-        new = {horizon: self._guess_new(self._pool, horizon) for horizon in horizons | {farthest}}
+        old = {horizon: self._guess_paused(horizon) for horizon in {aim.horizon for aim in aims}}
         picks: list[Pick] = []
-        for aim in aims:
+        for i, aim in enumerate(aims):
+            if i % _BATCH == 0:
+                # Many choices from the same few candidates would all be neighbours.
+                if i:
+                    self._redraw()
+                horizons = {one.horizon for one in aims[i : i + _BATCH]}
+                new = {h: self._guess_new(self._pool, h) for h in horizons | {farthest}}
             may_start = self.has_new and sum(pick.row is None for pick in picks) < n_new
             index = self._going_on(aim, old[aim.horizon], new[aim.horizon], may_start)
             if index is not None:
@@ -127,7 +131,7 @@ class Board:
                 pick = self.advance(int(self._paused[index]), note)
             elif may_start:
                 # Which new point it is depends on where it will be in the end.
-                pick = self._begun(_Aim(farthest, aim.gain), new[farthest], n)
+                pick = self._begun(_Aim(farthest, aim.gain), new[farthest])
             else:
                 break
             picks.append(pick)
@@ -169,6 +173,12 @@ class Board:
             ]
         )
 
+    def _redraw(self) -> None:
+        """Draws other new points to choose among."""
+        self._pool = self._fresh(self._drawn())
+        fits = self._structures.allow(self._pool)
+        self._is_open = np.append(self._is_open[: len(self._paused)], fits)
+
     def _fresh(self, rows: Floats) -> Floats:
         """Returns rows that fit the structures, without points that were tried or stand twice."""
         rows = self._structures.fitted(rows, self._rng)
@@ -209,7 +219,7 @@ class Board:
         rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
         return best if scores[best] >= rivals.max() else None
 
-    def _begun(self, aim: _Aim, guess: Guess, n: int) -> Pick:
+    def _begun(self, aim: _Aim, guess: Guess) -> Pick:
         """Returns the best of the pool, improved by looking around the best few again."""
         is_open = self._is_open[len(self._paused) :]
         if self._rng.random() < _EXPLORING:
@@ -217,7 +227,7 @@ class Board:
             return Pick(None, row, self._ladder[0], {"by": "chance"})
         rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
         expected: dict[str, float] = {}
-        for _ in range(_N_CLIMBS if n < _BATCH else _N_CLIMBS_IN_BATCH):
+        for _ in range(_N_CLIMBS):
             tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
             around = self._fresh(np.concatenate([tops, self._drawer.near(tops, _N_CLIMBED)]))
             rows = around if len(around) else tops
