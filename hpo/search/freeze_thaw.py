@@ -61,7 +61,7 @@ class FreezeThaw:
     """
 
     name = "freeze-thaw"
-    version = "2"
+    version = "3"
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
@@ -140,7 +140,7 @@ class FreezeThaw:
             An answer for each, and the memory for the next time.
         """
         rows = curves.rows_of(numbers)
-        stops = ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        stops = ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
         is_judged = np.isin(curves.epochs[rows], stops[:-1])
         if not is_judged.any() or len(usable(curves)) <= self._n_startup:
             return [False] * len(rows), memory
@@ -155,7 +155,7 @@ class FreezeThaw:
     def _stops(self, curves: Curves) -> tuple[int, ...]:
         if not self.pauses:
             return (curves.horizon,)
-        return ladder(lowest_rung(curves), curves.horizon, _FACTOR)
+        return ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
 
     def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)

@@ -112,7 +112,7 @@ class Posterior:
         warped = self.warped(points)
         cross = self._kernel.between(self._points, warped)
         half = torch.linalg.solve_triangular(self._factor, cross, upper=False)
-        variance = self._kernel.variance - (half * half).sum(0)
+        variance = self._kernel.variance(warped) - (half * half).sum(0)
         return Guess(warped, half.T @ self._weights, variance, half)
 
     def draws(self, points: Points, normal: Tensor) -> Tensor:

@@ -25,11 +25,14 @@ SCALARS: Final = (
     "time_length",
     "trial_length",
     "noise",
+    "trend",
 )
-_SCALAR_MEANS: Final = (0.7, 0.5, 0.5, 0.02, 0.4, 0.5, 0.01)
+_SCALAR_MEANS: Final = (0.7, 0.5, 0.5, 0.02, 0.4, 0.5, 0.01, 1.0)
 _SCALAR_SD: Final = 1.2
 _LENGTH, _LENGTH_SD = 0.6, 1.0
 _WARP_SD: Final = 0.75
+# How much the trend bends; with all lengths as expected it grows threefold to a corner.
+_BEND: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,22 @@ class Points:
 class Kernel:
     """A covariance function, given the logarithms of its hyperparameters.
 
-    k = a1 M(x) + a2 M(x) R(t) + a3 R(t) + a4 [same trial] E(t): the quality of params, how their
-    curves run, how all curves run, and what is one trial's own: its seed, or what the model does
-    not see. M is Matérn 5/2 with a length for each feature, R Gaussian, E exponential. Before,
-    each number's coordinate u is warped to 1 - (1 - u^a)^b, for the effect of many a
-    hyperparameter crowds at one end of its range.
+    k = a1 M(x) + a2 M(x) R(t) + a3 R(t) + a4 [same trial] E(t) + a5 P(x): the quality of params,
+    how their curves run, how all curves run, what is one trial's own (its seed, or what the model
+    does not see), and a trend over the whole space. M is Matérn 5/2 with a length for each
+    feature, R Gaussian, E exponential, P a polynomial of degree two: after a few trials it tells
+    which half of a range is better, also far from all of them. Before, each number's coordinate u
+    is warped to 1 - (1 - u^a)^b, for the effect of many a hyperparameter crowds at one end of its
+    range.
 
     Source: Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", 2014; the warping: Snoek,
     Swersky, Zemel, Adams, "Input Warping for Bayesian Optimization of Non-Stationary Functions",
-    ICML 2014, with Kumaraswamy's distribution in place of the Beta.
+    ICML 2014, with Kumaraswamy's distribution in place of the Beta; a trend beside Matérn:
+    Cowen-Rivers et al., "HEBO: Pushing the Limits of Sample-Efficient Hyperparameter
+    Optimisation", JAIR 2022.
 
     Args:
-        log_hyper: [3 D + 7] Lengths, exponents a, exponents b, then ``SCALARS``.
+        log_hyper: [3 D + 8] Lengths, exponents a, exponents b, then ``SCALARS``.
         ordered: [D] Which features are warped.
     """
 
@@ -85,15 +92,17 @@ class Kernel:
         self.lengths, self.a, self.b = hyper[:n], hyper[n : 2 * n], hyper[2 * n : 3 * n]
         self._scalars = hyper[3 * n :]
         self._ordered = ordered
+        self._middle = 0.5 / self.lengths
 
     def scalar(self, name: str) -> Tensor:
         """Returns one of ``SCALARS``."""
         return self._scalars[SCALARS.index(name)]
 
-    @property
-    def variance(self) -> Tensor:
-        """Prior variance of a value without its noise."""
-        return self._scalars[:4].sum()
+    def variance(self, points: Points) -> Tensor:
+        """Returns the prior variance of values without their noise, [N]; ``x`` is warped."""
+        around = points.x - self._middle
+        trend = self._trend((around * around).sum(1))
+        return self._scalars[:4].sum() + self.scalar("trend") * trend
 
     def warp(self, x: Tensor) -> Tensor:
         """Returns features as distances are measured on them, [N, D]."""
@@ -103,15 +112,18 @@ class Kernel:
 
     def between(self, left: Points, right: Points) -> Tensor:
         """Returns the covariances of two sets of points, [N, M]; their ``x`` are warped."""
-        squares = (left.x**2).sum(1)[:, None] + (right.x**2).sum(1)[None]
-        square = (squares - 2.0 * left.x @ right.x.T).clamp(min=1e-12)
+        from_left, from_right = left.x - self._middle, right.x - self._middle
+        products = from_left @ from_right.T
+        squares = (from_left**2).sum(1)[:, None] + (from_right**2).sum(1)[None]
+        square = (squares - 2.0 * products).clamp(min=1e-12)
         distance = SQRT5 * square.sqrt()
         matern = (1.0 + distance + square * (5.0 / 3.0)) * torch.exp(-distance)
         # Candidates mostly share one time: a column of gaps is enough for them.
         times = right.time[:1] if _is_constant(right.time) else right.time
         gap = left.time[:, None] - times[None]
         gauss = torch.exp(-0.5 * (gap / self.scalar("time_length")) ** 2)
-        of_params = self.scalar("params") * matern
+        trend = self.scalar("trend") * self._trend(products)
+        of_params = self.scalar("params") * matern + trend
         of_time = (self.scalar("params_time") * matern + self.scalar("time")) * gauss
         same = (left.trial[:, None] == right.trial[None]) & (left.trial[:, None] >= 0)
         if not same.any():
@@ -119,14 +131,18 @@ class Kernel:
         own = self.scalar("trial") * torch.exp(-gap.abs() / self.scalar("trial_length"))
         return of_params + of_time + torch.where(same, own, 0.0)
 
+    def _trend(self, products: Tensor) -> Tensor:
+        """Returns the covariance of the trend from the products of features around the middle."""
+        return (1.0 + products * (_BEND / len(self.lengths))) ** 2
+
 
 @dataclass(frozen=True)
 class Belief:
     """What is thought of the hyperparameters before any data: normal in their logarithms.
 
     Attributes:
-        mean: [3 D + 7]
-        sd: [3 D + 7]
+        mean: [3 D + 8]
+        sd: [3 D + 8]
         ordered: [D]
     """
 

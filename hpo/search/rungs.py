@@ -8,6 +8,7 @@ from hpo.search.curves import Curves, Floats
 
 # Without any curves: a ninth of a full training. The first epochs mislead.
 _USUAL, _EARLIEST, _LATEST = 9, 27, 3
+_FIRST_EPOCHS = 3
 _N_ENOUGH = 8
 # Rank correlations with what comes later: above the first an earlier look would have told the
 # same, below the second the look tells too little.
@@ -15,15 +16,29 @@ _SAME, _MISLEADING = 0.85, 0.3
 _UNKNOWN = 0.5
 
 
-def lowest_rung(curves: Curves) -> int:
+def usual_rung(horizon: int, *, is_modelled: bool = False) -> int:
+    """Returns the first epoch at which trials are compared while nothing is known of their curves.
+
+    It is a ninth of the horizon. A model of the curves weighs an early look by what such looks
+    have told so far, and may have it in half the time, though not in the first epochs.
+    """
+    ninth = max(1, round(horizon / _USUAL))
+    return min(ninth, max(_FIRST_EPOCHS, round(horizon / _USUAL / 2))) if is_modelled else ninth
+
+
+def lowest_rung(curves: Curves, *, is_modelled: bool = False) -> int:
     """Returns the first epoch at which trials are compared, as their own curves advise.
 
-    It begins at a ninth of the horizon. Where the ranks of the trials that went on to twice the
+    It begins at the usual one. Where the ranks of the trials that went on to twice the
     epoch changed, it doubles. Where they did not, and trials were ranked alike at half the epoch
     already, it moves there.
+
+    Args:
+        curves: All trials.
+        is_modelled: See ``usual_rung``.
     """
     horizon = curves.horizon
-    rung = max(1, round(horizon / _USUAL))
+    rung = usual_rung(horizon, is_modelled=is_modelled)
     earliest, latest = max(1, round(horizon / _EARLIEST)), max(1, horizon // _LATEST)
     begin = rung
     while rung * 2 <= latest and agreement(curves, rung, 2 * rung) < _MISLEADING:

@@ -88,13 +88,16 @@ def test_a_diverged_trial_is_stopped_and_taken_for_a_bad_one() -> None:
         rate = params["learning_rate"]
         return math.nan if rate > 0.05 and epoch > 1 else kit.accuracy(params, epoch)
 
-    run = kit.Run(kit.spec(budget={"trials": 24, "epochs": 9}), objective)
-    run.to_the_end()
-    stopped = [n for n, state in run.states.items() if state == State.PRUNED]
-    assert stopped
-    assert all(run.params[n]["learning_rate"] > 0.05 for n in stopped)
-    late = [run.params[n]["learning_rate"] for n in run.params if n >= 16]
-    assert sum(rate > 0.05 for rate in late) <= 2
+    late = []
+    for seed in range(4):
+        run = kit.Run(kit.spec(budget={"trials": 24, "epochs": 9}, seed=seed), objective)
+        run.to_the_end()
+        stopped = [n for n, state in run.states.items() if state == State.PRUNED]
+        assert stopped
+        assert all(run.params[n]["learning_rate"] > 0.05 for n in stopped)
+        late += [run.params[n]["learning_rate"] for n in run.params if n >= 16]
+    # A third of the range diverges.
+    assert sum(rate > 0.05 for rate in late) <= len(late) / 4
 
 
 def test_no_new_trials_means_going_on_with_those_that_may_win() -> None:

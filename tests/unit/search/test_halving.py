@@ -12,7 +12,7 @@ from hpo.search.curves import Curves, State
 from hpo.search.decisions import Ask
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow
-from hpo.search.rungs import agreement, ladder, lowest_rung, next_rung
+from hpo.search.rungs import agreement, ladder, lowest_rung, next_rung, usual_rung
 from hpo.search.schedulers import make_scheduler
 from hpo.search.seeds import uniforms
 from tests.unit.search import kit
@@ -123,3 +123,13 @@ def test_uniform_numbers_are_even_and_unrelated() -> None:
     assert abs(np.corrcoef(drawn[1:], drawn[:-1])[0, 1]) < 0.03
     assert not np.isin(uniforms(4, np.arange(100)), drawn).any()
     assert uniforms(3, [7])[0] == drawn[7]
+
+
+@pytest.mark.parametrize(
+    ("horizon", "blind", "modelled"), [(1, 1, 1), (9, 1, 1), (27, 3, 3), (52, 6, 3), (180, 20, 10)]
+)
+def test_a_model_may_look_earlier_but_not_in_the_first_epochs(
+    horizon: int, blind: int, modelled: int
+) -> None:
+    assert usual_rung(horizon) == blind
+    assert usual_rung(horizon, is_modelled=True) == modelled

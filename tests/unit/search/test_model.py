@@ -40,7 +40,7 @@ def test_guesses_are_those_of_the_formula() -> None:
     noisy = kernel.between(warped[0], warped[0]) + _noise(BELIEF.mean) * torch.eye(12)
     cross = kernel.between(*warped)
     assert torch.allclose(guess.mean, cross.T @ torch.linalg.solve(noisy, z))
-    variance = kernel.variance - (cross * torch.linalg.solve(noisy, cross)).sum(0)
+    variance = kernel.variance(warped[1]) - (cross * torch.linalg.solve(noisy, cross)).sum(0)
     assert torch.allclose(guess.variance, variance)
 
 
@@ -98,6 +98,25 @@ def test_a_trial_shares_its_own_deviation_with_itself_only() -> None:
     covariance = kernel.between(points, points)
     own = float(kernel.scalar("trial"))
     assert float(covariance[0, 1] - covariance[0, 2]) == pytest.approx(own)
+
+
+def test_variances_are_those_of_points_with_themselves() -> None:
+    kernel = Kernel(BELIEF.mean, BELIEF.ordered)
+    points = _points(9, 6)
+    warped = Points(kernel.warp(points.x), points.time, points.trial)
+    assert torch.allclose(kernel.variance(warped), kernel.between(warped, warped).diagonal())
+
+
+def test_a_trend_goes_on_where_nobody_was() -> None:
+    known = _points(20, 7)
+    known = Points(0.5 * known.x, known.time, known.trial)
+    z = 4.0 * known.x[:, 0]
+    found = learn(known, z - z.mean(), BELIEF, BELIEF.mean, 60)
+    ends = torch.tensor([[0.0, 0.25, 0.25], [1.0, 0.25, 0.25]], dtype=torch.float64)
+    asked = Points(ends, torch.ones(2).double(), torch.full((2,), -1))
+    guess = Posterior(known, z - z.mean(), found, BELIEF).guess(asked)
+    inside = float((z - z.mean()).max())
+    assert float(guess.mean[0]) < 0.0 < inside < float(guess.mean[1])
 
 
 def test_a_singular_history_is_no_error() -> None:
