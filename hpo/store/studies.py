@@ -240,7 +240,14 @@ def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
 
 def _changes(old: Budget, new: Budget) -> str:
     before, after = old.model_dump(), new.model_dump()
-    return ", ".join(f"{k} {before[k]} -> {after[k]}" for k in after if before[k] != after[k])
+    changed = (key for key in after if before[key] != after[key])
+    return ", ".join(f"{key} {_shown(before[key])} -> {_shown(after[key])}" for key in changed)
+
+
+def _shown(limit: Any) -> str:
+    if limit is None:
+        return "none"
+    return f"{limit:.4g}" if isinstance(limit, float) else str(limit)
 
 
 def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import HpoError, SpecError
@@ -17,6 +18,7 @@ from hpo.store import breaker, control, events, queueing, studies
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger
 from hpo.store.storage import Storage
+from hpo.store.tables import hpo_event
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -245,8 +247,14 @@ def test_a_deadline_that_has_passed_ends_the_study(database: Database) -> None:
     database.clock_offset += timedelta(hours=1)
     studies.set_budget(database, shop.study_id, Budget(trials=5, hours=0.5))
     assert (shop.record.state, shop.record.reason) == ("done", "deadline")
-    studies.set_budget(database, shop.study_id, Budget(trials=5, hours=2.0))
+    studies.set_budget(database, shop.study_id, Budget(trials=5, hours=2.0123456))
     assert shop.record.state == "active"
+    told = sa.select(hpo_event.c.message).where(hpo_event.c.kind == "budget").order_by("event_id")
+    with database.read() as conn:
+        assert list(conn.scalars(told)) == [
+            "epochs 3 -> 27, hours none -> 0.5",
+            "hours 0.5 -> 2.012",
+        ]
 
 
 def test_a_study_whose_trials_mostly_fail_stops_itself(database: Database) -> None:
