@@ -33,7 +33,9 @@ TASK = "126025"
 SHOWN = {
     "auto": ("#1b6ca8", "-"),
     "auto, no prior": ("#1b6ca8", "--"),
+    "optuna: gp": ("#2e8b57", "-"),
     "optuna: cmaes": ("#8a6d3b", "-"),
+    "syne tune 0.13: dehb": ("#8e44ad", "-"),
     "optuna: tpe": ("#c0392b", "-"),
     "optuna: tpe + median": ("#e08e79", "-"),
     "optuna: random": ("#888888", "-"),
@@ -91,8 +93,8 @@ def draw_regret(axes: Axes) -> None:
     axes.set(xlabel="share of the epochs, %", ylabel="regret", xscale="log", yscale="log")
     axes.set_xticks(shares, [f"{share:.0f}" for share in shares])
     axes.minorticks_off()
-    axes.set_title("mean over 12 tasks and 5 seeds")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_title("mean over 12 tasks, and seeds")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     draw_curves(left, options.data)
     draw_regret(right)
     for axes in (left, right):
