@@ -21,7 +21,7 @@ _REASONS: Final = {
     "closing": "no new trial can begin, and this one may yet be the best",
     "last": "the study is nearly over, and one trial should be complete",
     "anew": "the params were drawn for it alone, from all that was reported",
-    "enqueued": "somebody had enqueued it",
+    "enqueued": "it was waiting, enqueued or put aside before it began",
     "interrupted": "it had been interrupted on the way there",
 }
 
