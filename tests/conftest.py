@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,12 @@ DIALECTS = ("sqlite", "postgresql", "mysql")
 _SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
 
 GetServer = Callable[[str], Server]
+
+
+def pytest_configure() -> None:
+    """Lets Ctrl-C be tested in the background, too, where shells have it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def start_server(dialect: str, **options: Any) -> Server:
