@@ -12,12 +12,13 @@ from hpo.run.asking import AWAY
 from hpo.run.outage import PARTING_S, Stopped
 from hpo.run.post import Executor, Post, put_down, timed_out
 from hpo.run.watch import hung
-from hpo.store import stacks
+from hpo.store import stacks, studies
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
 End: TypeAlias = Literal["exhausted", "interrupted"]
 POLL_S = 0.5
+_LOOKS = 5
 BEATS_PER_GRACE = 12
 
 
@@ -71,8 +72,17 @@ class Worker:
             else:
                 # Others hold the rest of the budget; one of them may die and leave its trial.
                 self._post.patiently(lambda: self._post.ledger.reap(self._post.study.study_id))
-                self._post.stop.wait(POLL_S)
+                self._wait_for_others()
         return "interrupted"
+
+    def _wait_for_others(self) -> None:
+        """Waits a while; that the others are through is noticed sooner."""
+        post = self._post
+        for _ in range(_LOOKS):
+            if post.stop.wait(POLL_S / _LOOKS):
+                return
+            if post.line.ask(lambda: studies.is_done(post.db, post.study.study_id), False):
+                return
 
     def _refill(self) -> Claim:
         held, n_free = self._executor.held, self._executor.wanted

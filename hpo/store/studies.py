@@ -97,6 +97,13 @@ def create_or_join(
     return db.transaction(work)
 
 
+def is_done(db: Database, study_id: int) -> bool:
+    """Tells whether a study is over: one short read, for those who have nothing else to do."""
+    query = sa.select(hpo_study.c.state).where(hpo_study.c.study_id == study_id)
+    with db.read() as conn:
+        return conn.scalar(query) == "done"
+
+
 def load(db: Database, name: str) -> StudyRecord:
     """Returns the study of this name.
 
