@@ -13,6 +13,7 @@ _NEAREST_END = -3.0
 _SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3
 _SHARE_MOVED = (0.2, 0.6, 1.0)
 _SHARE_SCALED = 0.3
+_DIGITS = 5
 
 
 class Candidates:
@@ -104,3 +105,12 @@ def new_rows(encoder: Encoder, rows: Floats, seen: set[bytes]) -> Ints:
             met.add(key)
             fresh.append(i)
     return np.array(fresh, dtype=np.int64)
+
+
+def comparable(scores: Floats) -> Floats:
+    """Returns scores without the digits that a number of threads or a processor may change.
+
+    Neighbours often differ by no more than these: the first of equal ones is the same everywhere,
+    so that a choice can be made again.
+    """
+    return np.round(scores, _DIGITS)

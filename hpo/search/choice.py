@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpo.search.candidates import Candidates, new_rows
+from hpo.search.candidates import Candidates, comparable, new_rows
 from hpo.search.curves import Floats, Ints
 from hpo.search.encoding import Encoder
 from hpo.search.evidence import usable
@@ -247,7 +247,7 @@ class Board:
 
     def _scores(self, guess: Guess, aim: _Aim) -> Floats:
         wanted = self.fitted.incumbent + aim.gain
-        return np.asarray(((guess.mean - wanted) / guess.sd).numpy())
+        return comparable(((guess.mean - wanted) / guess.sd).numpy())
 
     def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
         if pick.point is not None:
@@ -275,7 +275,8 @@ def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
     """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
     last = np.full(len(rows), fitted.terrain.curves.horizon)
     guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
-    return np.asarray(torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd))
+    chances = torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd)
+    return comparable(chances.numpy())
 
 
 def _expected(guess: Guess, index: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.search.candidates import Candidates, new_rows
+from hpo.search.candidates import Candidates, comparable, new_rows
 from hpo.search.curves import Curves, Floats, Ints
 from hpo.search.decisions import Ask
 from hpo.search.encoding import Encoder, Point
@@ -117,7 +117,7 @@ class _Batch:
         score = _log_density(x, self._good_x, self._good_width) - _log_density(
             x, self._other_x, self._other_width
         )
-        row: Floats = rows[0 if is_random else int(score.argmax())]
+        row: Floats = rows[0 if is_random else int(comparable(score).argmax())]
         structures.count(row[None])
         seen.update(self._encoder.keys(row[None]))
         self.add(row[None])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hpo.search.curves import State
-from hpo.search.decisions import Ask, Verdict
+from hpo.search.decisions import Ask, Plan, Start, Verdict
+from hpo.search.gp import Guess, Posterior
 from hpo.search.history import TrialRow
+from hpo.search.kernel import Points
 from hpo.spec.study import StudySpec
 from tests.unit.search import kit
 
@@ -197,3 +201,33 @@ def test_one_epoch_is_enough_for_a_study() -> None:
     run = kit.Run(study, objective=lambda params, epoch: kit.accuracy(params, 27)).to_the_end()
     assert set(run.states.values()) == {State.COMPLETE}
     assert abs(math.log10(run.best()["learning_rate"] / 0.01)) < 0.3
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+def test_rounding_changes_no_choice(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As other processors and other numbers of threads round: a plan can still be made again."""
+    guess = Posterior.guess
+
+    def nudged(self: Posterior, points: Points) -> Guess:
+        found = guess(self, points)
+        rng = torch.Generator().manual_seed(len(found.mean))
+        found.mean += size * torch.randn(found.mean.shape, generator=rng, dtype=torch.float64)
+        return found
+
+    # Only the end of its range is good: what is close to it is as good but for the last digits.
+    run = kit.Run(kit.spec(), lambda params, _: params["learning_rate"] ** 0.1, n_places=4)
+    for _ in range(40):
+        run.fill()
+        run.train()
+    curves = run.history.curves()
+    before = run.scheduler.plan(curves, Ask(16, memory=run.memory))
+    monkeypatch.setattr(Posterior, "guess", nudged)
+    again = run.scheduler.plan(curves, Ask(16, memory=run.memory))
+    assert _choices(again) == _choices(before)
+
+
+def _choices(plan: Plan) -> list[tuple[Any, ...]]:
+    return [
+        (one.number, one.epoch_stop, one.params if isinstance(one, Start) else None)
+        for one in plan.assignments
+    ]
