@@ -236,8 +236,10 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
     Raises:
         HpoError: It cannot be loaded, or may not run here.
     """
+    from hpo.run.memory import keep_freed
     from hpo.tasks.resolve import Allow, load_objective, resolve
 
+    keep_freed()
     spec = post.study.spec
     allow = Allow(order.allow)
     base_dir = Path(order.base_dir or post.study.base_dir or ".")

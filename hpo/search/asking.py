@@ -19,8 +19,9 @@ from hpo.spec.space import SearchSpace
 class Batch:
     """A storage as it was when the batch began, for decisions about many trials.
 
-    All trials are read once, and params are kept until they are delivered; everything else is
-    passed on. To samplers and pruners it looks like any storage.
+    All trials are read once; params, and what samplers and pruners note of trials, are kept until
+    they are delivered. Everything else is passed on. To samplers and pruners it looks like any
+    storage.
 
     Args:
         storage: The storage.
@@ -34,6 +35,7 @@ class Batch:
         self._trials: dict[int, list[FrozenTrial]] = {}
         self._answers: dict[tuple[str, int | str], Any] = {}
         self._params: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}
+        self._notes: dict[int, dict[str, Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -73,6 +75,14 @@ class Batch:
         """Keeps a param."""
         self._params.setdefault(trial_id, {})[name] = (internal, distribution)
 
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Keeps a note of a sampler's or a pruner's."""
+        self._notes.setdefault(trial_id, {})[key] = value
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """See ``BaseStorage``; with what is kept."""
+        return {**self._storage.get_trial_system_attrs(trial_id), **self._notes.get(trial_id, {})}
+
     def _once(self, verb: str, key: int | str) -> Any:
         if (verb, key) not in self._answers:
             self._answers[verb, key] = getattr(self._storage, verb)(key)
@@ -81,13 +91,17 @@ class Batch:
     def deliver(self) -> None:
         """Writes what was kept: in one transaction where the storage has a verb for it."""
         items = list(self._params.items())
-        self._params = {}
+        notes = [(i, key, v) for i, kept in self._notes.items() for key, v in kept.items()]
+        self._params, self._notes = {}, {}
         if hasattr(self._storage, "set_params"):
-            self._storage.set_params(items)
+            if items or notes:
+                self._storage.set_params(items, notes)
             return
         for trial_id, params in items:
             for name, (internal, found) in params.items():
                 self._storage.set_trial_param(trial_id, name, internal, found)
+        for trial_id, key, value in notes:
+            self._storage.set_trial_system_attr(trial_id, key, value)
 
 
 def draw(

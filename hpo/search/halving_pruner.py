@@ -59,5 +59,7 @@ class HalvingPruner(BasePruner):
 
 def _at(reports: Mapping[int, float], rung: int) -> float:
     """Returns the first value from a rung on; NaN for a trial that has not come so far."""
+    if rung in reports:
+        return reports[rung]
     step = min((step for step in reports if step >= rung), default=None)
     return math.nan if step is None else reports[step]

@@ -14,6 +14,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.search_space import IntersectionSearchSpace
 
 from hpo.search.auto import AUTO, choose
 from hpo.search.grid import GridSampler
@@ -90,12 +91,26 @@ def _seeded(cls: type[BaseSampler], **defaults: Any) -> Callable[[StudySpec], Sa
     return factory
 
 
+def _tpe(spec: StudySpec) -> SamplerOf:
+    build = _seeded(TPESampler)(spec)
+    # Each trial has a sampler of its own; what all trials have in common need not be found out
+    # for each of them again.
+    common = IntersectionSearchSpace(include_pruned=True)
+
+    def sampler_of(seed: int) -> BaseSampler:
+        sampler = build(seed)
+        sampler._search_space = common  # type: ignore[attr-defined]
+        return sampler
+
+    return sampler_of
+
+
 SAMPLERS: dict[str, Callable[[StudySpec], SamplerOf]] = {
     "auto": _auto,
     "random": _seeded(RandomSampler),
     "grid": _grid,
     "qmc": _qmc,
-    "tpe": _seeded(TPESampler),
+    "tpe": _tpe,
     "gp": _seeded(GPSampler, warn_independent_sampling=False),
     "cmaes": _cmaes,
     "nsga2": _seeded(NSGAIISampler),

@@ -97,11 +97,13 @@ class Search:
             return set()
         batch, wanted = Batch(self._storage), set(trial_ids)
         study = self._study(0, batch)
-        return {
+        pruned = {
             trial._trial_id
             for trial in study.get_trials(deepcopy=False)
             if trial._trial_id in wanted and self._pruner.prune(study, trial)
         }
+        batch.deliver()
+        return pruned
 
     def should_prune(self, trial_id: int) -> bool:
         """Tells whether the pruner would stop the trial after what it has reported."""
@@ -118,6 +120,7 @@ class Search:
             trial = self._storage.get_trial(trial_id)
             study = self._study(trial.number, batch)
             study.sampler.after_trial(study, trial, state, values)
+        batch.deliver()
 
     def reported(self, trial_id: int) -> dict[int, float]:
         """Returns what a trial has reported: value by step."""

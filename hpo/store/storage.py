@@ -182,9 +182,11 @@ class Storage(BaseStorage):
         """Adds a RUNNING trial with each of these params; see `TrialWriter.begin`."""
         return self._writer.begin(study_id, params)
 
-    def set_params(self, items: Sequence[tuple[int, Params]]) -> None:
-        """Sets parameters of many trials; see `TrialWriter.set_params`."""
-        self._writer.set_params(items)
+    def set_params(
+        self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
+    ) -> None:
+        """Sets parameters and system attributes of many; see `TrialWriter.set_params`."""
+        self._writer.set_params(items, attrs)
 
     def report(self, rows: Sequence[tuple[int, int, float]]) -> None:
         """Reports (trial_id, step, intermediate value) of many; see `TrialWriter.report`."""

@@ -140,11 +140,14 @@ class TrialWriter:
 
         session.write(self._database, put)
 
-    def set_params(self, items: Sequence[tuple[int, Params]]) -> None:
+    def set_params(
+        self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
+    ) -> None:
         """Sets parameters of many trials; one that a trial has already stays.
 
         Args:
             items: (trial_id, params) of each.
+            attrs: (trial_id, key, value) of system attributes to set besides.
 
         Raises:
             KeyError: There is no such trial.
@@ -152,9 +155,12 @@ class TrialWriter:
             ValueError: A distribution does not go with the one that the study uses.
         """
         rows = _param_rows(items)
+        notes = [trial_rows.attr_row(*attr) for attr in attrs]
         known = self._distributions.all_known(items)
 
         def put(connection: sa.Connection) -> dict[int, int]:
+            if not trial_rows.write_rows_fenced(connection, trial_rows.SYSTEM_ATTRS, notes):
+                refusals.lock_open(connection, [trial_id for trial_id, _, _ in attrs])
             if known and trial_rows.write_rows_fenced(connection, trial_rows.PARAMS, rows):
                 return {}
             heads = refusals.lock_open(connection, [trial_id for trial_id, _ in items])

@@ -113,10 +113,14 @@ class Noise:
 
     def layer_key(self) -> Tensor | int:
         """Returns the key of the next layer that draws."""
-        if self._n_calls == len(self._salts):
+        if self._n_calls >= len(self._salts):
             self._salts = step_keys(0, 2 * self._n_calls).tolist()
-        self._n_calls += 1
+        self.pass_over()
         return self.key ^ self._salts[self._n_calls - 1]
+
+    def pass_over(self) -> None:
+        """Leaves out the next layer, which does not draw in this step."""
+        self._n_calls += 1
 
     def places(self, shape: torch.Size, device: torch.device) -> Tensor:
         """Returns ``places_of`` in a shape, computed once for each number of elements."""

@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import optuna
 import pytest
@@ -108,7 +109,7 @@ def test_infinite_values_survive(storage: Storage, study_id: int) -> None:
     assert trials[0].intermediate_values == {1: float("inf"), 2: float("-inf")}
 
 
-@pytest.mark.parametrize("verb", ["set_params", "report", "finish"])
+@pytest.mark.parametrize("verb", ["set_params", "set_attrs", "report", "finish"])
 def test_one_finished_trial_refuses_the_whole_batch(
     storage: Storage, study_id: int, verb: str
 ) -> None:
@@ -118,16 +119,31 @@ def test_one_finished_trial_refuses_the_whole_batch(
     before = storage.get_all_trials(study_id)
     batches = {
         "set_params": [(i, {"x": (0.1, UNIT)}) for i in ids],
+        "set_attrs": [(i, "note", "text") for i in ids],
         "report": [(i, 1, 0.1) for i in ids],
         "finish": [(i, TrialState.COMPLETE, [0.1]) for i in ids],
     }
+    write = partial(storage.set_params, []) if verb == "set_attrs" else getattr(storage, verb)
     with pytest.raises(UpdateFinishedTrialError, match="trial 1 "):
-        getattr(storage, verb)(batches[verb])
+        write(batches[verb])
     assert storage.get_all_trials(study_id) == before
 
     unknown = [(i + 1000, *rest) for i, *rest in batches[verb]]
     with pytest.raises(KeyError):
-        getattr(storage, verb)(unknown)
+        write(unknown)
+
+
+def test_params_and_attributes_come_together_or_not_at_all(storage: Storage, study_id: int) -> None:
+    going, over = storage.create_trials(study_id, 2)
+    notes = [(going, "a", [1]), (going, "b", "text")]
+    storage.set_params([(going, {"x": (0.1, UNIT)})], notes)
+    storage.set_params([], [(going, "a", [2])])
+    trial = storage.get_trial(going)
+    assert (trial.params, trial.system_attrs) == ({"x": 0.1}, {"a": [2], "b": "text"})
+    storage.set_trial_state_values(over, TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_params([(going, {"y": (0.5, UNIT)})], [(over, "a", 1)])
+    assert storage.get_trial(going).params == {"x": 0.1}
 
 
 def test_incompatible_distribution_refuses_the_whole_batch(storage: Storage, study_id: int) -> None:

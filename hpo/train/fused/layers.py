@@ -61,7 +61,8 @@ class Linear:
         """See ``Layer``."""
         x, shape = saved
         d = d.reshape(shape[0], -1, d.shape[-1]).contiguous()
-        torch.bmm(d.transpose(1, 2), x, out=grads[self._weight])
+        # Not in place: PyTorch multiplies lane by lane where the results do not lie together.
+        grads[self._weight].copy_(torch.bmm(d.transpose(1, 2), x))
         if self._bias:
             torch.sum(d, 1, out=grads[self._bias])
         if not self.needs_input_gradient:
@@ -75,7 +76,7 @@ class BatchNorm:
     def __init__(self, prefix: str, module: nn.BatchNorm1d) -> None:
         self._names = [prefix + name for name in ("weight", "bias", "running_mean", "running_var")]
         self._count = f"{prefix}num_batches_tracked"
-        self._eps, self._momentum = module.eps, module.momentum
+        self._eps, self._momentum = module.eps, float(module.momentum or 0.0)
 
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
         """See ``Layer``."""
@@ -83,37 +84,33 @@ class BatchNorm:
         if tape is None:
             scale = weight * (var + self._eps).rsqrt()
             return torch.addcmul((bias - mean * scale).unsqueeze(1), x, scale.unsqueeze(1))
-        n_lanes, n_rows, width = x.shape
+        _, n_rows, _ = x.shape
         if n_rows == 1:
             raise ValueError("batch normalization cannot train on batches of one sample")
-        # All lanes' features side by side are one batch normalization of K x F channels.
-        flat = x.transpose(0, 1).reshape(n_rows, n_lanes * width)
-        wide = weight.reshape(-1)
-        out, *moments = aten.native_batch_norm(
-            flat,
-            wide,
-            bias.reshape(-1),
-            mean.view(-1),
-            var.view(-1),
-            True,
-            self._momentum,
-            self._eps,
-        )
+        middle = _mean(x)
+        centered = x - middle
+        out = centered * centered
+        spread = _mean(out)
+        rstd = (spread + self._eps).rsqrt_()
+        scale = weight.unsqueeze(1) * rstd
+        torch.addcmul(bias.unsqueeze(1), centered, scale, out=out)
+        unbiased = spread.mul_(n_rows / (n_rows - 1))
+        mean.lerp_(middle.squeeze(1), self._momentum)
+        var.lerp_(unbiased.squeeze(1), self._momentum)
         values[self._count].add_(1)
-        tape.append((flat, wide, moments))
-        return _apart(out, n_lanes)
+        tape.append((centered, rstd, scale))
+        return out
 
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
         """See ``Layer``."""
-        flat, wide, moments = saved
-        n_lanes = len(d)
-        d = d.transpose(0, 1).reshape(flat.shape)
-        d, d_weight, d_bias = aten.native_batch_norm_backward(
-            d, flat, wide, None, None, *moments, True, self._eps, [True, True, True]
-        )
-        grads[self._names[0]].copy_(d_weight.view(n_lanes, -1))
-        grads[self._names[1]].copy_(d_bias.view(n_lanes, -1))
-        return _apart(d, n_lanes)
+        centered, rstd, scale = saved
+        n_rows, part = d.shape[1], d * centered
+        of_bias, of_weight = _mean(d), _mean(part).mul_(rstd)
+        torch.mul(of_weight.squeeze(1), n_rows, out=grads[self._names[0]])
+        torch.mul(of_bias.squeeze(1), n_rows, out=grads[self._names[1]])
+        # What the batch's own mean and variance take away.
+        torch.addcmul(of_bias, centered, of_weight.mul_(rstd), out=part)
+        return torch.sub(d, part, out=part).mul_(scale)
 
 
 class LayerNorm:
@@ -180,13 +177,14 @@ class Dropout:
         if tape is None:
             return x
         noise = self._module.noise
-        key = noise.layer_key()
         if not self._module.is_active:
+            noise.pass_over()
             tape.append(None)
             return x
         shape = x.shape[1:]
         shape = mask_shape(shape) if self._module.drops_features else shape
         lanes = (-1, *[1] * len(shape))
+        key = noise.layer_key()
         assert isinstance(key, Tensor)
         places, shift = noise.places(shape, x.device).unsqueeze(0), noise.shift(shape)
         places = places if shift is None else places + shift.view(lanes)
@@ -277,9 +275,13 @@ def _is_standard(module: nn.BatchNorm1d) -> bool:
     return has_all and module.momentum is not None
 
 
-def _apart(flat: Tensor, n_lanes: int) -> Tensor:
-    """Returns [B, K x F] as [K, B, F]."""
-    return flat.view(len(flat), n_lanes, -1).transpose(0, 1)
+def _mean(x: Tensor) -> Tensor:
+    """Returns the mean over the samples of [K, B, F], as [K, 1, F]."""
+    if x.device.type != "cpu":
+        return x.mean(1, keepdim=True)
+    # A CPU multiplies faster than it adds up.
+    n_lanes, n_rows, _ = x.shape
+    return torch.bmm(x.new_full((1, 1, n_rows), 1.0 / n_rows).expand(n_lanes, 1, n_rows), x)
 
 
 def _over(value: Tensor, x: Tensor) -> Tensor:

@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 MAX_LANES: Final = 1024
 _GAIN: Final = 1.1
-_N_TIMED: Final = 3
+_N_TIMED: Final = 5
+# What an epoch of a stack takes besides its steps, however many lanes there are: to evaluate, to
+# write reports, to ask what becomes of the lanes.
+_EPOCH_S: Final = 0.005
 # Steps of a shared stack, of which some complete few batches and some many.
 _N_MIXED: Final = 16
 # Of the device's free memory; the rest is for evaluation and for what fragments.
@@ -163,9 +166,10 @@ class Sizes:
     def _rate(
         self, blueprint: Blueprint, member: Member, state: dict[str, Tensor], n_lanes: int
     ) -> float:
-        """Returns steps of lanes per second; 0 when there is no memory for so many."""
-        seconds = self._step_s(blueprint, [member] * n_lanes, state)
-        return n_lanes / seconds
+        """Returns epochs of lanes per second; 0 when there is no memory for so many."""
+        n_steps = -(-blueprint.n_train // blueprint.batch_size)
+        step_s = self._step_s(blueprint, [member] * n_lanes, state)
+        return n_lanes / (n_steps * step_s + _EPOCH_S)
 
     def _step_s(
         self,

@@ -118,7 +118,7 @@ def _momentum(weights: Tensor, grads: Tensor, state: State, columns: Columns) ->
 
 def _nesterov(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
     _decay(weights, grads, columns)
-    buffer = state["momentum_buffer"].mul_(columns["momentum"]).add_(grads)
+    buffer = _heavy_ball(state, grads, columns)
     grads.addcmul_(buffer, columns["momentum"])
     weights.addcmul_(grads, columns["learning_rate"], value=-1)
 
@@ -129,7 +129,7 @@ def _sgd_with(
     _decay(weights, grads, columns)
     step = grads
     if columns.any("momentum"):
-        step = state["momentum_buffer"].mul_(columns["momentum"]).add_(grads)
+        step = _heavy_ball(state, grads, columns)
         if ahead is not None and columns.any(ahead):
             look, momentum = columns[ahead], columns["momentum"]
             step = grads.mul_(look).addcmul_(step, look * momentum + (1 - look))
@@ -149,7 +149,7 @@ def _rmsprop(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> 
     mean = state["square_avg"].mul_(columns["alpha"]).addcmul_(grads * rest, grads)
     step = grads.div_(mean.sqrt().add_(columns["eps"]))
     if columns.any("momentum"):
-        step = state["momentum_buffer"].mul_(columns["momentum"]).add_(step)
+        step = _heavy_ball(state, step, columns)
     weights.addcmul_(step, columns["learning_rate"], value=-1)
 
 
@@ -176,6 +176,12 @@ def _adam_step(weights: Tensor, grads: Tensor, state: State, columns: Columns) -
     divisor = torch.sqrt(second, out=grads).div_(root.float()).add_(columns["eps"])
     # In the gradients' place, so that the gaps between parameters hold zeros there again.
     weights.addcmul_(torch.div(first, divisor, out=divisor), size.float(), value=-1)
+
+
+def _heavy_ball(state: State, step: Tensor, columns: Columns) -> Tensor:
+    """Adds a step to the lanes' momentum, in one pass over their memory, and returns that."""
+    buffer = state["momentum_buffer"]
+    return torch.addcmul(step, buffer, columns["momentum"], out=buffer)
 
 
 def _decay(weights: Tensor, grads: Tensor, columns: Columns) -> None:

@@ -169,3 +169,37 @@ def test_a_grid_keeps_its_points_whatever_a_stack_would_like() -> None:
     trial_ids = [storage.create_new_trial(study_id) for _ in range(6)]
     points = search.ask(trial_ids, pinned={"depth": 2})
     assert len({(point["depth"], point["optimizer"]) for point in points}) == 6
+
+
+def test_tpe_draws_what_a_sampler_of_its_own_would_draw() -> None:
+    """Samplers share what they know of the space, and nothing else."""
+    spec = _spec(sampler={"name": "tpe"}, space={**SPACE, "momentum": {"low": 0.0, "high": 0.9}})
+    search, storage, study_id = _history(spec)
+    for number in range(16):
+        study = optuna.load_study(study_name=spec.name, storage=storage)
+        trial_id = storage.create_new_trial(study_id)
+        own = optuna.samplers.TPESampler(seed=mix(spec.seed, number))
+        frozen = storage.get_trial(trial_id)
+        space = own.infer_relative_search_space(study, frozen)
+        expected = own.sample_relative(study, frozen, space)
+        params = search.params(trial_id)
+        assert len(expected) == (4 if number >= 10 else 0)
+        assert {name: params[name] for name in expected} == expected
+        storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [params["learning_rate"]])
+
+
+def test_notes_of_samplers_and_pruners_are_written_with_what_they_decide() -> None:
+    spec = _spec(sampler={"name": "nsga2", "options": {"population_size": 4}})
+    search, storage, study_id = _history(spec)
+    for number in range(10):
+        (trial_id,) = ids = [storage.create_new_trial(study_id)]
+        search.ask(ids)
+        attrs = storage.get_trial(trial_id).system_attrs
+        assert list(attrs.values()) == [number // 4]
+        storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.1 * number])
+    options = {"name": "asha", "type": "stop", "min_early_stopping_rate": 0}
+    search, storage, study_id = _history(_spec(pruner=options))
+    trial_id = storage.create_new_trial(study_id)
+    storage.set_trial_intermediate_value(trial_id, 9, 0.5)
+    search.to_prune([trial_id])
+    assert "completed_rung_0" in storage.get_trial(trial_id).system_attrs

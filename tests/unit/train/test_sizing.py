@@ -74,6 +74,14 @@ def test_doubled_until_it_pays_no_more(n_best: int, monkeypatch: Patch) -> None:
     assert tried == []
 
 
+def test_what_an_epoch_takes_besides_its_steps_is_shared(monkeypatch: Patch) -> None:
+    # Lanes gain nothing from each other but that they are evaluated and written together.
+    costing(monkeypatch, lambda n: 1e-4 * n)
+    assert wanted(Sizes(CPU)) >= 8
+    costing(monkeypatch, lambda n: 1.0 * n)
+    assert wanted(Sizes(CPU)) == 1
+
+
 def test_not_more_than_wanted_nor_less(monkeypatch: Patch) -> None:
     tried = costing(monkeypatch, lambda n: 1.0)
     assert wanted(Sizes(CPU, most=6)) in (4, 6)
