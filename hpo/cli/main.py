@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("hpo.cli.studies:show", "Show a study: budget, workers, failures, events."),
     "trials": ("hpo.cli.trials:trials", "List the trials of a study."),
     "best": ("hpo.cli.trials:best", "Show the best trial and its parameters."),
+    "predict": ("hpo.cli.predict:predict", "Predict new samples with the best trial's models."),
     "plot": ("hpo.cli.plot:plot", "Draw learning curves, or the values of the trials."),
     "replay": ("hpo.cli.replay:replay", "Tell why trials were proposed, begun and continued."),
     "pause": ("hpo.cli.control:pause", "Put running trials down and start no more, for now."),

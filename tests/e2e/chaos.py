@@ -157,8 +157,7 @@ def disturber(url: str, server: Server | None) -> Callable[[random.Random], str]
 
     def disturb(rng: random.Random) -> str:
         if server is None:
-            lock(url, rng.uniform(0.5, 2.0))
-            return "lock"
+            return "lock" if lock(url, rng.uniform(0.5, 2.0)) else "busy"
         if rng.random() < 0.5:
             server.cut_connections()
             return "cut"
@@ -173,10 +172,15 @@ def disturber(url: str, server: Server | None) -> Callable[[random.Random], str]
     return disturb
 
 
-def lock(url: str, seconds: float) -> None:
-    """Keeps an SQLite database locked for a while."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    time.sleep(seconds)
-    connection.execute("ROLLBACK")
-    connection.close()
+def lock(url: str, seconds: float) -> bool:
+    """Keeps an SQLite database locked for a while; False where a frozen worker does so already."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=2, isolation_level=None)
+    with contextlib.closing(connection):
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            # Whoever holds it sleeps until this thread wakes it.
+            return False
+        time.sleep(seconds)
+        connection.execute("ROLLBACK")
+    return True
