@@ -30,6 +30,7 @@ from contests import ROOT, Limit, Run
 from rich.console import Console
 from rich.table import Table
 
+from hpo.run.memory import keep_freed
 from hpo.spec import toml
 from hpo.spec.study import StudySpec
 from hpo.tasks.digits import DigitsMLP
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", action="store_true", help="nothing but the stacks of them")
     told = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()  # as workers do
     console = Console()
     if told.batch_sizes:
         console.print(batch_sizes())
