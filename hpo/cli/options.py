@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from hpo.errors import did_you_mean, nearest
+from hpo.errors import SpecError, did_you_mean, nearest
 from hpo.run.devices import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +55,35 @@ class NearestChoice(click.Choice[str]):
         listed = ", ".join(self.choices)
         message = f"{value!r} is not one of {listed}{did_you_mean(str(value), self.choices)}"
         raise click.BadParameter(message, ctx, param)
+
+
+class OutputFile(click.Path):
+    """A file that a command writes; its ending is its format.
+
+    Args:
+        endings: Those that there are, without their dots.
+    """
+
+    def __init__(self, endings: Sequence[str]) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self._endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the path, before any work is done for it.
+
+        Raises:
+            SpecError: Its ending is that of no format, or its folder is not there.
+        """
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)
+        ending = path.suffix.removeprefix(".").lower()
+        if ending not in self._endings:
+            advice = did_you_mean(ending, self._endings) if ending else ""
+            listed = ", ".join(self._endings)
+            raise SpecError(f"{path}: the ending must be one of {listed}{advice}")
+        if not path.parent.is_dir():
+            raise SpecError(f"{path}: there is no folder {path.parent}")
+        return path
 
 
 def _require_text(_: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -1,14 +1,17 @@
-"""What goes to standard output."""
+"""What goes to standard output, and into files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from hpo.errors import HpoError
 from hpo.report.tables import UNLIMITED, Column, Row, print_table, to_csv, to_json
 
 
@@ -49,6 +52,15 @@ def emit_one(form: str, row: Row) -> bool:
     elif form == "csv":
         click.echo(to_csv([row]), nl=False)
     return form != "table"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes an error of a file that cannot be written one that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise HpoError(f"{path}: {error.strerror or error}") from error
 
 
 def pairs(entries: dict[str, Any], indent: int = 1) -> list[str]:

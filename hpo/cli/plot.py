@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from hpo.cli.options import Command, Group, storage_option, study_argument
-from hpo.errors import HpoError, SpecError, did_you_mean
+from hpo.cli.options import Command, Group, OutputFile, storage_option, study_argument
+from hpo.cli.output import writing
+from hpo.errors import HpoError, SpecError
 from hpo.report.queries import Subject, find
 from hpo.store.database import Database
 
@@ -32,7 +33,7 @@ def _output_option(function: F) -> F:
     return click.option(
         "-o",
         "--output",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputFile(FORMATS),
         metavar="FILE",
         help=f"Where to; the ending is the format: {', '.join(FORMATS)}; else STUDY-PLOT.png.",
     )(function)
@@ -62,14 +63,13 @@ def curves(
     chosen = list(dict.fromkeys(numbers))
     if len(chosen) > _N_TOLD_APART:
         raise SpecError(f"{_N_TOLD_APART} trials can be told apart in a plot; found {len(chosen)}")
-    target = _format_of(output)
     db = Database.open(storage)
     subject = find(db, name)
     chosen = chosen or [_best(db, subject)]
     found = read_curves(db, subject, chosen)
     from hpo.report import plots
 
-    _write(plots.curves(subject, found, chosen), target or _default(subject, "curves"))
+    _write(plots.curves(subject, found, chosen), output or _default(subject, "curves"))
 
 
 @plot.command(cls=Command)
@@ -80,7 +80,6 @@ def history(name: str | None, storage: str | None, output: Path | None) -> None:
     """Plot the value of each trial, and the best one so far."""
     from hpo.report.curves import read_values
 
-    target = _format_of(output)
     db = Database.open(storage)
     subject = find(db, name)
     found = read_values(db, subject)
@@ -88,7 +87,7 @@ def history(name: str | None, storage: str | None, output: Path | None) -> None:
         raise _nothing_yet(subject)
     from hpo.report import plots
 
-    _write(plots.history(subject, found), target or _default(subject, "history"))
+    _write(plots.history(subject, found), output or _default(subject, "history"))
 
 
 def _best(db: Database, subject: Subject) -> int:
@@ -108,31 +107,12 @@ def _nothing_yet(subject: Subject) -> HpoError:
     )
 
 
-def _format_of(output: Path | None) -> Path | None:
-    """Checks a file's name before any work is done for it.
-
-    Raises:
-        SpecError: Its ending is that of no format, or its folder is not there.
-    """
-    if output is None:
-        return None
-    ending = output.suffix.removeprefix(".").lower()
-    if ending not in FORMATS:
-        advice = did_you_mean(ending, FORMATS) if ending else ""
-        raise SpecError(f"{output}: the ending must be one of {', '.join(FORMATS)}{advice}")
-    if not output.parent.is_dir():
-        raise SpecError(f"{output}: there is no folder {output.parent}")
-    return output
-
-
 def _default(subject: Subject, kind: str) -> Path:
     # A study may be called anything; a file may not.
     return Path(re.sub(r"[^\w.-]+", "-", subject.name)[:100] + f"-{kind}.png")
 
 
 def _write(figure: Figure, path: Path) -> None:
-    try:
+    with writing(path):
         figure.savefig(path, dpi=_DOTS_PER_INCH)
-    except OSError as error:
-        raise HpoError(f"{path}: {error.strerror or error}") from error
     click.echo(f"wrote {path}")

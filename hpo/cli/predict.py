@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hpo.cli.loading import quickly
-from hpo.cli.options import Command, format_option, storage_option
-from hpo.cli.output import emit
-from hpo.errors import HpoError, SpecError, did_you_mean
+from hpo.cli.options import Command, OutputFile, format_option, storage_option
+from hpo.cli.output import emit, writing
+from hpo.errors import HpoError, SpecError
+from hpo.report.queries import find
 from hpo.report.tables import by_key
 from hpo.store.database import Database
 
@@ -31,7 +32,7 @@ ARRAYS: Final = ".npy"
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(ENDINGS),
     metavar="FILE",
     help=f"Where to, with every row; the ending is the format: {' or '.join(ENDINGS)}.",
 )
@@ -63,12 +64,9 @@ def predict(
     class is told, or the numbers of a regression.
     """
     name, path = _study_and_file(words)
-    _require_output(output)
     db = Database.open(storage)
-    # PyTorch takes a second to load: not for a mistyped name.
-    from hpo.report.queries import find
-
     subject = find(db, name)
+    # PyTorch takes a second to load: not for a mistyped name.
     with quickly():
         from hpo.run.study import Study
         from hpo.store import studies
@@ -99,22 +97,6 @@ def _study_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
             hint="hpo predict STUDY new.csv",
         )
     return (words[0] if len(words) == 2 else None), Path(words[-1])
-
-
-def _require_output(output: Path | None) -> None:
-    """Checks a file's name before any work is done for it.
-
-    Raises:
-        SpecError: Its ending is that of no format, or its folder is not there.
-    """
-    if output is None:
-        return
-    ending = output.suffix.removeprefix(".").lower()
-    if ending not in ENDINGS:
-        advice = did_you_mean(ending, ENDINGS) if ending else ""
-        raise SpecError(f"{output}: the ending must be one of {', '.join(ENDINGS)}{advice}")
-    if not output.parent.is_dir():
-        raise SpecError(f"{output}: there is no folder {output.parent}")
 
 
 def _read(path: Path, spec: StudySpec) -> Any:
@@ -166,11 +148,9 @@ def _with_predictions(found: DataFrame) -> DataFrame:
 
 
 def _write(found: DataFrame, path: Path) -> None:
-    try:
+    with writing(path):
         if path.suffix.lower() == ".csv":
             found.to_csv(path, index=False)
         else:
             found.to_parquet(path, index=False)
-    except OSError as error:
-        raise HpoError(f"{path}: {error.strerror or error}") from error
     click.echo(f"wrote {path}, {len(found)} rows")

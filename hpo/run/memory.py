@@ -17,8 +17,8 @@ def keep_freed() -> bool:
     """Lets the C library keep what this process frees, up to ``KEPT`` bytes.
 
     A step of training takes and frees the same blocks again and again. By default they go back to
-    the system in between, and each 4 KiB of them costs a page fault when they are taken anew: up
-    to a third of the time of a stack. Whoever has set ``MALLOC_TRIM_THRESHOLD_`` or
+    the system in between, and each 4 KiB of them costs a page fault when they are taken anew.
+    Whoever has set ``MALLOC_TRIM_THRESHOLD_`` or
     ``MALLOC_MMAP_THRESHOLD_`` knows better.
 
     Returns:
