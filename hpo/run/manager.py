@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import HpoError, Problem, SpecError, did_you_mean, nearest
+from hpo.errors import HpoError, Problem, SpecError, StoreError, did_you_mean, nearest
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
-from hpo.spec import toml
+from hpo.spec import ready_made, toml
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import studies
 from hpo.store.database import Database
@@ -45,8 +45,8 @@ def prepare(
     """Reads a study and checks it, before anything is created or trained.
 
     Args:
-        source: A study file, the name of a study in the database, or a spec; None with
-            ``objective``.
+        source: A study file, the name of a study in the database or of a ready-made one, or a
+            spec; None with ``objective``.
         objective: Reference of an Optuna objective, ``file.py:function`` or ``module:function``.
         overrides: Entries that go before those of the source: ``trials``, ``epochs``, ``hours``,
             ``trial_hours``, ``target``, ``patience``, ``total_epochs`` of the budget, and keys of
@@ -68,10 +68,12 @@ def prepare(
             raise SpecError("name a study file, a study, or --objective FILE.py:FUNCTION")
         parsed = toml.parse_table(_objective_table(objective), "the study", changes)
         return _checked(parsed, Path.cwd(), _draft_references(parsed))
-    if _is_file(source):
-        parsed = toml.parse_file(source, overrides=changes)
-        return _checked(parsed, Path(source).absolute().parent, _draft_references(parsed))
-    return _from_database(str(source), changes, options or RunOptions())
+    options = options or RunOptions()
+    file = source if _is_file(source) else _ready_made(str(source), options)
+    if file is not None:
+        parsed = toml.parse_file(file, overrides=changes)
+        return _checked(parsed, Path(file).absolute().parent, _draft_references(parsed))
+    return _from_database(str(source), changes, options)
 
 
 def run(
@@ -89,7 +91,8 @@ def run(
     The study is created, or joined if the database has it already.
 
     Args:
-        source: A study file, the name of a study in the database, or a spec.
+        source: A study file, the name of a study in the database or of a ready-made one, or a
+            spec.
         storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
         workers: How many processes; by default one a GPU, or one a core.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:0,1`` or ``mps``.
@@ -127,6 +130,22 @@ def _is_file(source: str | Path) -> bool:
     return Path(source).is_file()
 
 
+def _ready_made(name: str, options: RunOptions) -> Path | None:
+    """Returns the file of a ready-made study, unless the database has a study of that name."""
+    file = ready_made.files().get(name)
+    if file is None:
+        return None
+    try:
+        db = Database.open(options.storage)
+    except StoreError:
+        # There is none yet, or whoever starts the study says what is wrong with it.
+        return file
+    try:
+        return None if name in studies.names(db) else file
+    finally:
+        db.dispose()
+
+
 def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
     known = (*BUDGETS, *StudySpec.model_fields)
     unknown = [name for name in changes if name not in known]
@@ -150,12 +169,19 @@ def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:
 
 
 def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -> Prepared:
-    db = Database.open(options.storage)
+    try:
+        db = Database.open(options.storage)
+    except StoreError as error:
+        if close := nearest(name, ready_made.files()):
+            message = f"{name} is neither a study file nor a ready-made study"
+            raise SpecError(f"{message}; did you mean {close}?", hint=error.message) from None
+        raise
     try:
         if name not in studies.names(db):
             if Path(name).is_dir():
                 toml.read_text(name)  # Raises: it tells which of the folder's files is a study.
-            close = nearest(name, [*studies.names(db), *map(str, Path("studies").glob("*.toml"))])
+            files = map(str, Path("studies").glob("*.toml"))
+            close = nearest(name, [*studies.names(db), *ready_made.files(), *files])
             also = f"; did you mean {close}?" if close else ""
             raise SpecError(f"{name} is neither a study file nor a study in {db.masked_url}{also}")
         record = studies.load(db, name)

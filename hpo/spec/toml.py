@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo.errors import Problem, SpecError, nearest
+from hpo.spec import ready_made
 from hpo.spec.findings import Findings, in_file_order
 from hpo.spec.reading import Draft, read_study
 from hpo.spec.study import StudySpec
@@ -252,7 +253,12 @@ def _suggestion(missing: Path) -> str:
     files = {file.name: file for file in (*_studies(Path("studies")), *_studies(missing.parent))}
     name = missing.name if missing.suffix == ".toml" else f"{missing.name}.toml"
     match = name if name in files else nearest(name, files)
-    return f" Did you mean {files[match]}?" if match else ""
+    if match:
+        return f" Did you mean {files[match]}?"
+    shipped = ready_made.find(missing.name)
+    return (
+        f" `hpo run {shipped.stem.replace('_', '-')}` runs the ready-made one." if shipped else ""
+    )
 
 
 def _contents(folder: Path) -> str:

@@ -84,20 +84,24 @@ class Shell:
             assert time.monotonic() < deadline, f"waited in vain for: {what}"
             time.sleep(0.05)
 
+    def close(self) -> None:
+        """Ends what still runs: what was started here, and the workers that it started."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        for (pid,) in self.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL"):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """A terminal whose processes are gone when the test is."""
     shell = Shell(tmp_path)
     yield shell
-    for process in shell.processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    for (pid,) in shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL"):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    shell.close()
