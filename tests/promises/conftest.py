@@ -106,7 +106,7 @@ def _everything(descriptor: int) -> str:
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel in it; what hpo needs comes from the one of the tests."""
+    """A virtual environment with the wheel; its dependencies are those of the tests."""
     base = tmp_path_factory.getbasetemp()
     # The processes of pytest-xdist share the folder above their own, and one installation.
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
