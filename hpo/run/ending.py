@@ -9,8 +9,9 @@ from typing import Literal
 
 from optuna.trial import TrialState
 
+from hpo.run.post import Post
 from hpo.store.ledger import Lease, Outcome
-from hpo.train.engine import EpochReport, Failure
+from hpo.train.engine import Engine, EpochReport, Failure
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -47,6 +48,20 @@ class End:
             user_attrs=self.user_attrs,
             epoch=self.epoch,
         )
+
+
+def good_enough(post: Post, engine: Engine, reports: Sequence[EpochReport]) -> set[int]:
+    """Returns the lanes whose best epoch reaches the study's target: they are complete."""
+    if post.target is None:
+        return set()
+    metric = post.study.spec.metrics[0]
+    keys = {report.key for report in reports if report.failure is None}
+    return {key for key in keys if post.reaches_target(engine.best(key)[1].get(metric, math.nan))}
+
+
+def complete(best: Mapping[str, float], metrics: Sequence[str]) -> Verdict:
+    """Returns how a trial ends that is through, from the metrics of its best epoch."""
+    return Verdict("complete", "", tuple(best[name] for name in metrics))
 
 
 def failed(failure: Failure) -> Verdict:

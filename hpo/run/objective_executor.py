@@ -28,11 +28,16 @@ class OutOfTime(Exception):
 
 
 class LeasedTrial(optuna.Trial):
-    """An Optuna trial that ends once its lease is lost, its time is up, or its study has ended."""
+    """An Optuna trial that ends once its lease is lost, its time is up, or its study has ended.
+
+    Attributes:
+        good_enough: A value that it has reported and that has ended the study; else None.
+    """
 
     def __init__(self, study: optuna.Study, trial_id: int, post: Post) -> None:
         super().__init__(study, trial_id)
         self._post = post
+        self.good_enough: float | None = None
 
     def report(self, value: float, step: int) -> None:
         """Reports an intermediate value, as Optuna does.
@@ -45,6 +50,11 @@ class LeasedTrial(optuna.Trial):
             raise LeaseLost
         super().report(value, step)
         self._require_time()
+        post = self._post
+        if self.good_enough is None and post.reaches_target(float(value)):
+            study_id = post.study.study_id
+            if post.line.ask(lambda: post.ledger.finish_if_reported(study_id), True):
+                post.ending, self.good_enough = "target", float(value)
 
     def should_prune(self) -> bool:
         """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
@@ -139,6 +149,9 @@ class ObjectiveExecutor:
             with post.watch.over([lease]):
                 result = self._objective(trial)
         except optuna.TrialPruned:
+            if trial.good_enough is not None:
+                # It was told to stop because it is as good as anybody wants.
+                return _outcome(lease, "complete", "", values=(trial.good_enough,))
             reason, values = post.ending or "pruned", self._last_value(lease.trial_id)
             return _outcome(lease, "pruned", reason, values=values)
         except LeaseLost:

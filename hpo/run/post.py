@@ -38,6 +38,7 @@ class Post:
         trial_s: Seconds that one trial may train; None for any number.
         patience: Trials in a row that may be no better than the best before no more begin; None
             for any number.
+        target: First objective's value that ends the study; None without one.
         portfolio: First points that were learnt from other studies; None for the usual ones.
         watch: Counts the time that trials spend in code that may never return.
     """
@@ -54,6 +55,7 @@ class Post:
     paused: bool = False
     trial_s: float | None = None
     patience: int | None = None
+    target: float | None = None
     portfolio: Portfolio | None = None
     watch: Watch = field(default_factory=Watch)
 
@@ -61,6 +63,13 @@ class Post:
     def lost(self) -> set[int]:
         """Trials whose lease another worker has taken over, as this one has learnt."""
         return self.line.lost
+
+    def reaches_target(self, value: float) -> bool:
+        """Tells whether a value of the first objective ends the study, as far as is known here."""
+        if self.target is None:
+            return False
+        up = self.study.spec.directions[0] == "maximize"
+        return value >= self.target if up else value <= self.target
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Makes a call to the database, waiting out an outage; see `Line.patiently`."""

@@ -214,6 +214,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         stop=stop,
         trial_s=budgets.trial_s(study.budget.trial_hours),
         patience=study.budget.patience,
+        target=study.budget.target,
         portfolio=portfolio,
         watch=watch,
     )

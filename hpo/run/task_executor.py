@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from hpo.run.asking import Asking, Plainly
 from hpo.run.boarding import board, lane_of
-from hpo.run.ending import STATES, End, Verdict, failed, last_values
+from hpo.run.ending import STATES, End, Verdict, complete, failed, good_enough, last_values
 from hpo.run.post import Post, put_down
 from hpo.run.reporting import Reporting
 from hpo.run.saving import Saver
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
 from hpo.spec.params import Params
+from hpo.store import targets
 from hpo.store.ledger import Claim, Lease, Outcome
 from hpo.store.stacks import Usage
 from hpo.train.engine import Engine, EpochReport, Lane
@@ -173,6 +174,7 @@ class TaskExecutor:
             self._reporting.is_due
             or bool(self._post.ending)
             or any(self._own_end(report) or self._decides_at(report.epoch) for report in reports)
+            or bool(good_enough(self._post, self._engine, reports))
         )
 
     def _report(self) -> None:
@@ -182,8 +184,16 @@ class TaskExecutor:
     def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
         """Returns how trials end, by key; those that go on have no verdict."""
         post = self._post
+        good = good_enough(post, self._engine, reports)
+        if good:
+            # By the study's row: somebody may have changed the target just now.
+            study_id = post.study.study_id
+            post.target = post.line.ask(lambda: targets.current(post.db, study_id), post.target)
+            good = good_enough(post, self._engine, reports)
+            post.ending = "target" if good else post.ending
         self._note_stops(reports)
         verdicts = {r.key: found for r in reports if (found := self._own_end(r)) is not None}
+        verdicts |= {key: self._complete(key) for key in good}
         others = [report for report in reports if report.key not in verdicts]
         keys = [report.key for report in others if self._decides_at(report.epoch)]
         pruned: set[int] = set()
@@ -217,11 +227,12 @@ class TaskExecutor:
             return failed(report.failure)
         stop = self._leases[report.key].epoch_stop
         if report.is_spent or (report.epoch >= stop and report.key not in self._at_stop):
-            _, best = self._engine.best(report.key)
-            metrics = self._post.study.spec.metrics
-            return Verdict("complete", "", tuple(best[name] for name in metrics))
+            return self._complete(report.key)
         late = overtime(self._trained_s[report.key], report.epoch, self._post.trial_s)
         return Verdict("failed", "timeout", None, late) if late else None
+
+    def _complete(self, key: int) -> Verdict:
+        return complete(self._engine.best(key)[1], self._post.study.spec.metrics)
 
     def _end(self, ends: list[End]) -> None:
         post = self._post

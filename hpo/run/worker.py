@@ -162,6 +162,9 @@ class Heartbeat(threading.Thread):
         held = self._executor.held
         try:
             renewal = self._post.ledger.renew(self._post.worker_id)
+            if renewal.state == "active" and renewal.target != self._post.target:
+                # A report may have come since it changed: see `LeasedTrial.report`.
+                self._post.ledger.finish_if_reported(self._post.study.study_id)
         except StoreError as error:
             self._post.line.fail(error)
             return
@@ -172,6 +175,7 @@ class Heartbeat(threading.Thread):
         if renewal.state != "gone":
             self._post.trial_s = renewal.trial_s
             self._post.patience = renewal.patience
+            self._post.target = renewal.target
             note_usage(self._post, self._executor)
         self._end_hung()
 

@@ -202,6 +202,7 @@ class Renewal:
             it called: a trial claimed meanwhile may be missing here.
         trial_s: Seconds that one trial may train; None for any number.
         patience: Trials in a row that may be no better than the best; None for any number.
+        target: First objective's value that ends the study; None without one.
     """
 
     state: str
@@ -209,3 +210,4 @@ class Renewal:
     held: frozenset[int]
     trial_s: float | None = None
     patience: int | None = None
+    target: float | None = None

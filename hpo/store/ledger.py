@@ -138,7 +138,12 @@ class Ledger:
             held = conn.scalars(sa.select(lease.trial_id).where(lease.worker_id == worker_id))
             of_worker = (
                 sa.select(
-                    study.state, study.reason, study.deadline_at, study.trial_hours, study.patience
+                    study.state,
+                    study.reason,
+                    study.deadline_at,
+                    study.trial_hours,
+                    study.patience,
+                    study.target,
                 )
                 .join(hpo_worker, hpo_worker.c.study_id == study.study_id)
                 .where(hpo_worker.c.worker_id == worker_id)
@@ -151,7 +156,7 @@ class Ledger:
             if row.state in ("stopped", "done"):
                 ending = "stopped" if row.state == "stopped" else row.reason or "done"
             trial_s = budgets.trial_s(row.trial_hours)
-            return Renewal(row.state, ending, frozenset(held), trial_s, row.patience)
+            return Renewal(row.state, ending, frozenset(held), trial_s, row.patience, row.target)
 
         return self._db.transaction(work)
 
@@ -195,6 +200,8 @@ class Ledger:
     def report(self, rows: Sequence[EpochRow]) -> set[int]:
         """Writes epochs of any number of trials, into our table and Optuna's, all at once.
 
+        One that reaches the study's target ends the study, in the same transaction.
+
         Repeating it is harmless: what was reported first for an epoch stays. The number of
         statements does not depend on the number of trials.
 
@@ -202,6 +209,25 @@ class Ledger:
             The trial_ids whose lease is lost; nothing was written for them.
         """
         return settlement.report(self._db, rows)
+
+    def finish_if_reported(self, study_id: int) -> bool:
+        """Ends a study whose target a trial has reported, not through `report`; see `targets`.
+
+        Returns:
+            Whether the study is over because of its target.
+
+        Raises:
+            StoreError: There is no such study.
+        """
+
+        def work(conn: sa.Connection) -> bool:
+            turn = Turn.take(self._db, conn, study_id)
+            targets.finish_if_reached(turn, reported=True)
+            if turn.state == "done":
+                turn.end_free_trials()
+            return (turn.state, turn.reason) == ("done", "target")
+
+        return self._db.transaction(work)
 
     def settle(self, outcomes: Sequence[Outcome]) -> set[int]:
         """Hands trials back with their outcomes: state, values, user attributes, event.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,14 +32,27 @@ def report(db: Database, rows: Sequence[EpochRow]) -> set[int]:
     first_of = {(row.trial_id, row.token, row.epoch): row for row in reversed(rows)}
     pairs = {(row.trial_id, row.token) for row in rows}
 
-    def work(conn: sa.Connection) -> set[int]:
+    def work(conn: sa.Connection, ending: Collection[int] = ()) -> set[int]:
+        # Whoever locks a study and leases takes the study first.
+        turns = [Turn.take(db, conn, study_id) for study_id in sorted(ending)]
         owned = sql.lock_fenced(conn, sorted(pairs))
         alive = [row for row in first_of.values() if row.trial_id in owned]
         if alive:
             _write_epochs(conn, alive, owned, db.now(conn))
+            reached = _reached(conn, alive, owned)
+            if not reached <= set(ending):
+                raise _TargetReachedError(reached)
+            _finish([turn for turn in turns if turn.study_id in reached])
         return _lost(pairs, owned)
 
-    return db.transaction(work) if rows else set()
+    if not rows:
+        return set()
+    try:
+        return db.transaction(work)
+    except _TargetReachedError as error:
+        # Once in the life of a study; all was undone.
+        reached = error.study_ids
+        return db.transaction(lambda conn: work(conn, reached))
 
 
 def settle(db: Database, outcomes: Sequence[Outcome]) -> set[int]:
@@ -57,6 +70,34 @@ def settle(db: Database, outcomes: Sequence[Outcome]) -> set[int]:
         return _lost(given, settled)
 
     return db.transaction(work) if outcomes else set()
+
+
+class _TargetReachedError(Exception):
+    """Undoes a report by which studies end: their rows are to be locked before the leases."""
+
+    def __init__(self, study_ids: set[int]) -> None:
+        super().__init__(study_ids)
+        self.study_ids = study_ids
+
+
+def _reached(
+    conn: sa.Connection, rows: Sequence[EpochRow], owned: Mapping[int, sql.Fenced]
+) -> set[int]:
+    """Returns the active studies whose target one of these epochs reaches."""
+    if all(lease.target is None for lease in owned.values()):
+        return set()
+    values: dict[tuple[int, float], list[float]] = {}
+    for row in rows:
+        lease = owned[row.trial_id]
+        if lease.target is not None and row.objective is not None:
+            values.setdefault((lease.study_id, lease.target), []).append(row.objective)
+    return {key[0] for key, found in values.items() if targets.reaches(conn, *key, found)}
+
+
+def _finish(turns: Iterable[Turn]) -> None:
+    for turn in turns:
+        turn.finish_study("target")
+        turn.end_free_trials()
 
 
 def _settle_in(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, sql.Fenced]) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.store.optuna_tables import trials
-from hpo.store.tables import hpo_lease
+from hpo.store.tables import hpo_lease, hpo_study
 from hpo.store.upserts import insert_of
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ class Fenced(NamedTuple):
     worker_id: int | None
     attempt: int
     epoch: int
+    target: float | None
+    """Of its study while that is active: read on the way, so that a report need not ask for it."""
 
 
 def fence(pairs: Sequence[Pair]) -> sa.ColumnElement[bool]:
@@ -42,11 +44,25 @@ def lock_fenced(
 
     They are locked in the order of their ids, so that two who lock several cannot deadlock.
     """
-    lease = hpo_lease.c
+    lease, study = hpo_lease.c, hpo_study.c
+    # In a subquery, whose row is not locked.
+    target = (
+        sa.select(study.target)
+        .where(study.study_id == lease.study_id, study.state == "active")
+        .scalar_subquery()
+        .label("target")
+    )
     found: dict[int, Fenced] = {}
     for part in chunks(sorted(pairs)):
         statement = (
-            sa.select(lease.trial_id, lease.study_id, lease.worker_id, lease.attempt, lease.epoch)
+            sa.select(
+                lease.trial_id,
+                lease.study_id,
+                lease.worker_id,
+                lease.attempt,
+                lease.epoch,
+                target,
+            )
             .join(trials, trials.c.trial_id == lease.trial_id)
             .where(fence(part), trials.c.state == TrialState.RUNNING)
             .order_by(lease.trial_id)

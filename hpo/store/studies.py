@@ -236,7 +236,7 @@ def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
         turn.state, turn.reason = "active", None
     turn.update_study(updated_at=turn.now, **values)
     turn.record([Event(turn.study_id, "budget", _changes(record.budget, budget))])
-    targets.finish_if_reached(turn)
+    targets.finish_if_reached(turn, reported=True)
     spending.finish_if_spent(turn)
     if spec.task is not None:
         # The steps of an objective are its own: no budget of epochs says when it is through.

@@ -294,6 +294,46 @@ def test_the_target_ends_the_study(database: Database) -> None:
     assert kit.states(database, study_id) == ["COMPLETE", "COMPLETE", "PRUNED"]
 
 
+@pytest.mark.parametrize(("direction", "good"), [("maximize", 0.9), ("minimize", 0.1)])
+def test_a_report_that_reaches_the_target_ends_the_study(
+    database: Database, direction: str, good: float
+) -> None:
+    spec = kit.spec(direction=direction, target=good, epochs=9)
+    study_id = studies.create_or_join(database, spec, None)[0].study_id
+    ledger, worker_id = Ledger(database), kit.new_worker(database, study_id)
+    first, second, free = ledger.claim(study_id, worker_id, 3).leases
+    ledger.settle([kit.outcome(free, "paused")])
+    near = [kit.epoch_row(lease, 1, objective=0.5) for lease in (first, second)]
+    assert ledger.report([*near, kit.epoch_row(first, 2, objective=None)]) == set()
+    assert studies.load(database, "s").state == "active"
+
+    assert ledger.report([kit.epoch_row(second, 2, good), kit.epoch_row(first, 3, 0.4)]) == set()
+
+    study = studies.load(database, "s")
+    assert (study.state, study.reason) == ("done", "target")
+    assert kit.steps_of(database, second.trial_id) == {1: 0.5, 2: good}
+    assert kit.epochs_of(database, first.trial_id) == [1, 2, 3]
+    assert kit.states(database, study_id) == ["RUNNING", "RUNNING", "PRUNED"]
+    assert ledger.renew(worker_id).ending == "target"
+    # What comes later is written as ever, and the end is told once.
+    assert ledger.report([kit.epoch_row(second, 3, good)]) == set()
+    assert [event.kind for event in events.recent(database, study_id)].count("done") == 1
+
+
+def test_a_target_that_was_reported_before_it_was_set_ends_the_study(database: Database) -> None:
+    study_id = kit.new_study(database, epochs=9)
+    ledger, worker_id = Ledger(database), kit.new_worker(database, study_id)
+    lease = ledger.claim(study_id, worker_id, 1).leases[0]
+    ledger.report([kit.epoch_row(lease, 1, 0.7), kit.epoch_row(lease, 2, 0.6)])
+    ledger.settle([kit.outcome(lease, "paused")])
+
+    studies.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.8))
+    assert studies.load(database, "s").state == "active"
+    studies.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.65))
+
+    assert studies.load(database, "s").reason == "target"
+
+
 @pytest.mark.parametrize(("direction", "value"), [("minimize", 0.1), ("maximize", float("inf"))])
 def test_a_target_set_later_is_seen_at_once(
     database: Database, direction: str, value: float
