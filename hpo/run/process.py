@@ -106,8 +106,17 @@ def serve(order: WorkerOrder, channel: TextIO) -> int:
         traceback.print_exc()
         wire.say(end="crash", message=f"{type(error).__name__}: {error}", exit_code=1)
         return 1
+    finally:
+        # A forked worker ends without Python's own farewell.
+        _close_databases()
     wire.say(end=end, message="", exit_code=0)
     return 0
+
+
+def _close_databases() -> None:
+    from hpo.store import engines
+
+    engines.close_all()
 
 
 def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:

@@ -126,6 +126,7 @@ class Session:
             # Workers would load PyTorch to find nothing to do.
             if on_tick:
                 on_tick()
+            self.db.merge_log()
             return RunEnd("done")
         caught = (signal.SIGINT, signal.SIGTERM) if _is_main_thread() else ()
         previous = {n: signal.signal(n, self._interrupt) for n in caught}
@@ -134,6 +135,8 @@ class Session:
             return self._watch(supervisor, on_tick, interval_s)
         finally:
             supervisor.kill()
+            # Workers that were killed have left what they wrote in SQLite's log.
+            self.db.merge_log()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 

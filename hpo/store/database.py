@@ -151,6 +151,10 @@ class Database:
         """Tells whether waiting may mend this error: server gone, locked, disk full."""
         return faults.is_outage(error)
 
+    def merge_log(self) -> None:
+        """Makes SQLite's file whole: what was written is no longer in its log alone."""
+        engines.merge_log(self.engine)
+
     def dispose(self) -> None:
         """Closes every connection; the next use opens new ones."""
         self.engine.dispose()

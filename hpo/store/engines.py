@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import sqlite3
 import time
+import weakref
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +24,9 @@ PING_AFTER_S = 1.0
 READ_ONLY = "hpo_read_only"
 """Execution option of a connection on which SQLite need not take the lock for writing."""
 _USED_AT = "hpo_used_at"
+_MERGE_TIMEOUT_S = 2
+
+_engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 # A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the
 # study's row for ever; the server ends such a session instead.
@@ -69,11 +75,51 @@ def create(url: sa.URL) -> sa.Engine:
     except ImportError as error:
         raise faults.missing_driver(url) from error
     sa.event.listen(engine, "connect", _ON_CONNECT[backend])
+    _engines.add(engine)
     if backend == "sqlite":
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:
         _ping_idle(engine)
     return engine
+
+
+def merge_log(engine: sa.Engine) -> None:
+    """Brings what SQLite keeps in its write-ahead log into the database's own file.
+
+    People copy and send that file. Nobody has to succeed: while others use the database the last
+    of them does it.
+    """
+    if engine.dialect.name != "sqlite" or not Path(str(engine.url.database)).exists():
+        return
+    try:
+        connection = engine.raw_connection()
+    except sa.exc.SQLAlchemyError as error:
+        logger.debug("the write-ahead log is not merged: %s", error)
+        return
+    try:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {1000 * _MERGE_TIMEOUT_S}")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
+    except sqlite3.Error as error:
+        logger.debug("the write-ahead log is not merged: %s", error)
+    finally:
+        connection.close()
+
+
+def close_all() -> None:
+    """Merges the logs of this process's SQLite databases, and closes all idle connections.
+
+    For the end of a process, above all of one that ends by `os._exit`.
+    """
+    for engine in list(_engines):
+        pool = engine.pool
+        if isinstance(pool, sa.pool.QueuePool) and pool.checkedin():
+            merge_log(engine)
+        engine.dispose()
+
+
+atexit.register(close_all)
 
 
 def _ping_idle(engine: sa.Engine) -> None:
