@@ -1,9 +1,15 @@
-"""How many trials a second the storage writes, against Optuna's own, on each kind of database.
+"""How many trials a second hpo's workers put through a database, beside Optuna's own storage.
 
-A trial has 5 params and 10 intermediate values. Everybody writes the same rows, each into a
-database of their own: Optuna into one that it made with its own settings. The servers are set to
-be durable, as they are when nobody changes that: a commit waits for the disk. Rounds of all take
-turns, and the median round counts, so that a busy machine harms all alike.
+A trial has 5 params and 10 epochs, each reported by itself when it ends. Nobody trains, draws or
+prunes anything: the time is that of the database layer. Optuna makes its trials by its own API:
+ask, suggest, report, tell. hpo's are made as its workers make them: a claim, params by the search,
+a report of all lanes for each epoch, a settlement by the line. An objective that ``hpo run
+--objective`` runs is a third way: claimed and settled by hpo, its params and reports written by
+``optuna.Trial``.
+
+Each has a database of its own. The servers are set to be durable, as they are when nobody changes
+that: a commit waits for the disk. Rounds of all take turns, and the median round counts, so that a
+busy machine harms all alike.
 
 Run it from the checkout: ``python benchmarks/storage.py [sqlite] [postgresql] [mysql]``.
 """
@@ -11,6 +17,8 @@ Run it from the checkout: ``python benchmarks/storage.py [sqlite] [postgresql] [
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import random
 import statistics
 import sys
@@ -19,32 +27,35 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import optuna
 import sqlalchemy as sa
-from optuna.distributions import FloatDistribution
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.study import StudyDirection
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from rich.console import Console
-from rich.table import Table
 
 # The servers are those of the tests; a script sees its own folder only.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpo.store import optuna_schema
+from hpo.run.objective_executor import ObjectiveExecutor
+from hpo.spec.study import Budget, StudySpec
+from hpo.store import optuna_tables, studies
 from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.leases import EpochRow, Lease, Outcome
+from tests.integration.posts import post_at
 from tests.servers import MariaDB, MissingServer, PostgreSQL
 
 PARAMS = tuple(f"x{i}" for i in range(5))
-STEPS = range(10)
-UNIT = FloatDistribution(0.0, 1.0)
-BATCH = 64
+EPOCHS = range(1, 11)
+LANES = 64
 N_BEFORE = 64
-
-Write = Callable[[BaseStorage, int, int], None]
+METRIC = "val_loss"
+N_ROWS = {"trials": 1, "trial_params": len(PARAMS), "trial_values": 1}
+N_ROWS |= {"trial_intermediate_values": len(EPOCHS)}
+"""Rows that each trial must have left in Optuna's tables, whoever wrote it."""
 
 
 class DurablePostgreSQL(PostgreSQL):
@@ -68,62 +79,138 @@ class DurableMariaDB(MariaDB):
 
 
 SERVERS = {"postgresql": DurablePostgreSQL, "mysql": DurableMariaDB}
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
 
 
-def row_by_row(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials through Optuna's interface: 17 calls a trial."""
-    for _ in range(n):
-        trial_id = storage.create_new_trial(study_id)
-        for name in PARAMS:
-            storage.set_trial_param(trial_id, name, random.random(), UNIT)
-        for step in STEPS:
-            storage.set_trial_intermediate_value(trial_id, step, random.random())
-        storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [random.random()])
+def objective(trial: optuna.Trial) -> float:
+    """Suggests and reports, and computes nothing."""
+    for name in PARAMS:
+        trial.suggest_float(name, 0.0, 1.0)
+    for epoch in EPOCHS:
+        trial.report(random.random(), epoch)
+    return random.random()
 
 
-def one_in_four_calls(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, each with 4 calls: create, params, all reports, finish."""
-    assert isinstance(storage, Storage)
-    for _ in range(n):
-        trial_ids = storage.create_trials(study_id, 1)
-        _set_params(storage, trial_ids)
-        storage.report([(trial_ids[0], step, random.random()) for step in STEPS])
-        storage.finish([(trial_ids[0], TrialState.COMPLETE, [random.random()])])
+class Writer(Protocol):
+    """Puts whole trials into a database.
+
+    Attributes:
+        engine: Whose statements and commits are counted.
+    """
+
+    engine: sa.Engine
+
+    def write(self, n: int) -> None:
+        """Writes ``n`` trials, from the first statement to the last."""
 
 
-def one_trial_at_a_time(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, each with 2 calls: begin it with its params, end it with its reports."""
-    for _ in range(n):
-        _write_whole(storage, study_id, 1)
+class OptunaWriter:
+    """Optuna, in a database that it made with its own settings."""
+
+    def __init__(self, url: str) -> None:
+        self._storage = RDBStorage(Database(url).url)
+        self.engine = self._storage.engine
+        # The sampler that looks at no history: what others compute is not the storage's.
+        self._study = optuna.create_study(storage=self._storage, sampler=RandomSampler())
+
+    def write(self, n: int) -> None:
+        """See ``Writer``."""
+        for _ in range(n):
+            trial = self._study.ask()
+            self._study.tell(trial, objective(trial))
 
 
-def batch_step_by_step(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, `BATCH` at a time, each step on its own: 13 calls a batch."""
-    assert isinstance(storage, Storage)
-    for _ in range(0, n, BATCH):
-        trial_ids = storage.create_trials(study_id, BATCH)
-        _set_params(storage, trial_ids)
-        for step in STEPS:
-            storage.report([(trial_id, step, random.random()) for trial_id in trial_ids])
-        storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids])
+class LanesWriter:
+    """A worker of hpo that holds ``lanes`` trials at a time.
+
+    Args:
+        url: An empty database.
+        lanes: How many trials are claimed, reported and settled together.
+        together: Write the epochs of a trial with one report, as workers do with those that
+            are shorter than a quarter of a second; else each when it ends.
+    """
+
+    def __init__(self, url: str, lanes: int, *, together: bool = False) -> None:
+        db = Database.open(url, create=True)
+        studies.create_or_join(db, _spec(task="digits-mlp"), None)
+        self.engine = db.engine
+        self._post = post_at(db, "benchmark", Path(os.devnull))
+        self._lanes, self._together = lanes, together
+
+    def write(self, n: int) -> None:
+        """See ``Writer``."""
+        for first in range(0, n, self._lanes):
+            self._write_together(min(self._lanes, n - first))
+
+    def _write_together(self, n: int) -> None:
+        post = self._post
+        claim = post.ledger.claim(post.study.study_id, post.worker_id, n)
+        leases = claim.leases
+        assert len(leases) == n, claim
+        post.search.give({x.trial_id: {p: random.random() for p in PARAMS} for x in leases})
+        epochs = [_epochs(leases, epoch) for epoch in EPOCHS]
+        for rows in [list(chain(*epochs))] if self._together else epochs:
+            assert not post.line.report(rows)
+        outcomes = [_outcome(lease) for lease in leases]
+        noted = [(o.trial_id, TrialState.COMPLETE, o.values) for o in outcomes]
+        post.line.ask(lambda: post.search.before_finish(noted), None)
+        assert not post.line.settle(outcomes)
 
 
-def batch(storage: BaseStorage, study_id: int, n: int) -> None:
-    """Writes `n` trials, `BATCH` at a time with 2 calls: begin with params, end with reports."""
-    for _ in range(0, n, BATCH):
-        _write_whole(storage, study_id, BATCH)
+class ObjectiveWriter:
+    """A worker of hpo that runs an Optuna objective."""
+
+    def __init__(self, url: str) -> None:
+        db = Database.open(url, create=True)
+        studies.create_or_join(db, _spec(objective="benchmark.py:objective"), None)
+        self.engine = db.engine
+        self._executor = ObjectiveExecutor(post_at(db, "benchmark", Path(os.devnull)), objective)
+
+    def write(self, n: int) -> None:
+        """See ``Writer``."""
+        for _ in range(n):
+            self._executor.begin(self._executor.claim().leases)
+            self._executor.work()
 
 
-def _write_whole(storage: BaseStorage, study_id: int, n: int) -> None:
-    assert isinstance(storage, Storage)
-    params = [{name: (random.random(), UNIT) for name in PARAMS} for _ in range(n)]
-    trial_ids = storage.begin_trials(study_id, params)
-    reports = [(i, step, random.random()) for i in trial_ids for step in STEPS]
-    storage.finish([(i, TrialState.COMPLETE, [random.random()]) for i in trial_ids], reports)
+def _spec(**what: str) -> StudySpec:
+    return StudySpec(
+        name="benchmark",
+        metric=METRIC,
+        direction="minimize",
+        sampler="random",
+        pruner="none",
+        space={name: {"low": 0.0, "high": 1.0} for name in PARAMS},
+        budget=Budget(trials=1_000_000, epochs=len(EPOCHS)),
+        **what,
+    )
 
 
-def _set_params(storage: Storage, trial_ids: Sequence[int]) -> None:
-    storage.set_params([(i, {name: (random.random(), UNIT) for name in PARAMS}) for i in trial_ids])
+def _epochs(leases: Sequence[Lease], epoch: int) -> list[EpochRow]:
+    return [
+        EpochRow(
+            trial_id=lease.trial_id,
+            token=lease.token,
+            epoch=epoch,
+            metrics={METRIC: (loss := random.random()), "train_loss": random.random()},
+            objective=loss,
+            learning_rate=0.1,
+            seconds=1.0,
+            samples_per_s=1000.0,
+        )
+        for lease in leases
+    ]
+
+
+def _outcome(lease: Lease) -> Outcome:
+    return Outcome(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        state="complete",
+        values=(random.random(),),
+        user_attrs={"test_loss": random.random(), "best_epoch": len(EPOCHS)},
+        epoch=len(EPOCHS),
+    )
 
 
 @dataclass
@@ -132,37 +219,57 @@ class Contender:
 
     Attributes:
         name: As the table shows it.
-        write: Writes n trials of a study.
+        writer: Writes trials.
         n_trials: Of each round.
-        storage: Where it writes.
-        engine: Whose statements and commits are counted.
-        study_id: The study that it writes to.
+        n_before: Trials that the study holds already.
         rates: Trials per second, one a round.
+        processor_s: Seconds of this process's processor, one a round.
     """
 
     name: str
-    write: Write
+    writer: Writer
     n_trials: int
-    storage: BaseStorage
-    engine: sa.Engine
-    study_id: int
+    n_before: int
     rates: list[float] = field(default_factory=list)
+    processor_s: list[float] = field(default_factory=list)
     n_statements: int = 0
     n_transactions: int = 0
 
     def __post_init__(self) -> None:
-        sa.event.listen(self.engine, "before_cursor_execute", self._count_statement)
-        sa.event.listen(self.engine, "commit", self._count_transaction)
+        self.writer.write(self.n_before)
+        engine = self.writer.engine
+        sa.event.listen(engine, "before_cursor_execute", self._count_statement)
+        sa.event.listen(engine, "commit", self._count_transaction)
 
     def run(self) -> None:
         """Writes one round."""
-        started = time.perf_counter()
-        self.write(self.storage, self.study_id, self.n_trials)
+        started, processor_s = time.perf_counter(), time.process_time()
+        self.writer.write(self.n_trials)
+        self.processor_s.append(time.process_time() - processor_s)
         self.rates.append(self.n_trials / (time.perf_counter() - started))
+
+    @property
+    def rate(self) -> float:
+        """Trials per second in the median round."""
+        return statistics.median(self.rates)
+
+    @property
+    def processor_ms(self) -> float:
+        """Milliseconds of this process's processor for a trial, in the median round."""
+        return 1000 * statistics.median(self.processor_s) / self.n_trials
 
     def per_trial(self, count: int) -> float:
         """Returns a count of all rounds for each trial."""
         return count / (self.n_trials * len(self.rates))
+
+    def check(self) -> None:
+        """Makes sure that every trial is there, with its rows in Optuna's tables."""
+        n_trials = self.n_before + self.n_trials * len(self.rates)
+        with self.writer.engine.connect() as conn:
+            for name, n_each in N_ROWS.items():
+                table = optuna_tables.metadata.tables[name]
+                found = conn.scalar(sa.select(sa.func.count()).select_from(table))
+                assert found == n_each * n_trials, (self.name, name, found, n_trials)
 
     def _count_statement(self, _c: object, _k: object, statement: str, *_: object) -> None:
         # SQLite's BEGIN passes here, that of the servers does not: counted for nobody.
@@ -172,30 +279,24 @@ class Contender:
         self.n_transactions += 1
 
 
-def contenders(new_url: Callable[[], str]) -> Iterator[Contender]:
-    """Yields all, Optuna first, each with a study that holds some `N_BEFORE` trials."""
-    ways: tuple[tuple[str, Write, int], ...] = (
-        ("optuna, row by row", row_by_row, 16),
-        ("hpo, row by row", row_by_row, 32),
-        ("hpo, one trial, 4 calls", one_in_four_calls, 64),
-        ("hpo, one trial at a time", one_trial_at_a_time, 64),
-        (f"hpo, {BATCH} trials, step by step", batch_step_by_step, 10 * BATCH),
-        (f"hpo, {BATCH} trials at a time", batch, 10 * BATCH),
+def contenders(new_url: Callable[[], str], scale: float) -> Iterator[Contender]:
+    """Yields all, Optuna first, each with a study that holds `N_BEFORE` trials."""
+    ways: tuple[tuple[str, Callable[[str], Writer], int], ...] = (
+        ("Optuna", OptunaWriter, 16),
+        ("hpo, an Optuna objective", ObjectiveWriter, 32),
+        ("hpo, 1 trial at a time", lambda url: LanesWriter(url, 1), 64),
+        (f"hpo, {LANES} lanes", lambda url: LanesWriter(url, LANES), 5 * LANES),
+        ("hpo, 1 trial, short epochs", lambda url: LanesWriter(url, 1, together=True), 32),
+        (
+            f"hpo, {LANES} lanes, short epochs",
+            lambda url: LanesWriter(url, LANES, together=True),
+            5 * LANES,
+        ),
     )
-    for name, write, n_trials in ways:
-        database = Database(new_url())
-        storage: BaseStorage
-        if name.startswith("optuna"):
-            storage = RDBStorage(database.url)
-            engine = storage.engine
-        else:
-            optuna_schema.create_all_and_stamp(database.engine)
-            storage = Storage(database)
-            engine = database.engine
-        study_id = storage.create_new_study([StudyDirection.MINIMIZE], "benchmark")
-        row_by_row(storage, study_id, N_BEFORE)
-        write(storage, study_id, 1)
-        yield Contender(name, write, n_trials, storage, engine, study_id)
+    for name, make, n_trials in ways:
+        yield Contender(
+            name, make(new_url()), *(math.ceil(scale * n) for n in (n_trials, N_BEFORE))
+        )
 
 
 @contextmanager
@@ -211,45 +312,81 @@ def urls_of(kind: str, folder: Path) -> Iterator[Callable[[], str]]:
         server.remove()
 
 
-def add_rows(table: Table, kind: str, measured: Sequence[Contender]) -> None:
-    """Adds one line for each, the first being the mark."""
-    mark = statistics.median(measured[0].rates)
-    for contender in measured:
-        rate = statistics.median(contender.rates)
-        table.add_row(
-            kind,
-            contender.name,
-            f"{rate:.1f}",
-            f"{rate / mark:.1f}",
-            f"{contender.per_trial(contender.n_statements):.2f}",
-            f"{contender.per_trial(contender.n_transactions):.2f}",
-        )
-    table.add_section()
+def measure(kind: str, n_rounds: int, scale: float) -> list[Contender]:
+    """Returns everybody's rounds on one kind of database.
+
+    Raises:
+        MissingServer: The server is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder, urls_of(kind, Path(folder)) as new_url:
+        measured = list(contenders(new_url, scale))
+        for _ in range(n_rounds):
+            for contender in measured:
+                contender.run()
+        for contender in measured:
+            contender.check()
+            contender.writer.engine.dispose()
+    return measured
+
+
+def table_of(measured: dict[str, list[Contender]]) -> str:
+    """Returns the results as Markdown, Optuna being the mark of each database."""
+    columns = ("database", "storage", "trials/s", "ratio", "processor ms", "ratio")
+    lines = [_row(*columns, "statements", "commits"), "| --- | --- |" + " ---: |" * 6]
+    for kind, found in measured.items():
+        mark = found[0]
+        for one in found:
+            cells = (
+                NAMES[kind],
+                one.name,
+                f"{one.rate:,.1f}",
+                f"{one.rate / mark.rate:.1f}",
+                f"{one.processor_ms:.2f}",
+                f"{mark.processor_ms / one.processor_ms:.1f}",
+                f"{one.per_trial(one.n_statements):.2f}",
+                f"{one.per_trial(one.n_transactions):.2f}",
+            )
+            lines.append(_row(*cells))
+    return "\n".join(lines)
+
+
+def summary_of(measured: dict[str, list[Contender]]) -> str:
+    """Returns the short table of README, as Markdown."""
+    lines = [_row("trials a second", *(NAMES[kind] for kind in measured))]
+    lines.append("| --- |" + " ---: |" * len(measured))
+    for i, first in enumerate(next(iter(measured.values()))[:4]):
+        cells = []
+        for found in measured.values():
+            times = f" ({found[i].rate / found[0].rate:.1f}x)" if i else ""
+            cells.append(f"{found[i].rate:,.0f}{times}")
+        lines.append(_row(first.name, *cells))
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measures and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="*", default=["sqlite", *SERVERS])
+    parser.add_argument("kinds", nargs="*", default=list(NAMES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of trials")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    table = Table("database", "storage", "trials/s", "ratio", "statements", "transactions")
+    measured = {}
     for kind in options.kinds:
         try:
-            with tempfile.TemporaryDirectory() as folder, urls_of(kind, Path(folder)) as new_url:
-                measured = list(contenders(new_url))
-                for _ in range(options.rounds):
-                    for contender in measured:
-                        contender.run()
-                for contender in measured:
-                    contender.engine.dispose()
+            measured[kind] = measure(kind, options.rounds, options.scale)
         except MissingServer as error:
-            table.add_row(kind, str(error))
-            continue
-        add_rows(table, kind, measured)
-    table.caption = f"optuna {optuna.__version__}; statements and transactions are per trial"
-    Console(width=100).print(table)
+            sys.stderr.write(f"{NAMES[kind]}: {error}\n")
+    if not measured:
+        sys.exit(1)
+    versions = f"optuna {optuna.__version__}, Python {sys.version.split()[0]}"
+    cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    for text in (table_of(measured), summary_of(measured), f"{versions}, {cores}"):
+        sys.stdout.write(f"{text}\n\n")
 
 
 if __name__ == "__main__":

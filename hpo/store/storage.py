@@ -29,7 +29,7 @@ from hpo.store.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
 from hpo.store.refusals import finished_error, no_study, no_trial
 from hpo.store.stored_trial import copy_trial
 from hpo.store.trial_cache import TrialCaches
-from hpo.store.trial_writer import End, TrialWriter
+from hpo.store.trial_writer import TrialWriter
 from hpo.store.used_distributions import Params
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Storage(BaseStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See `BaseStorage`; numbers are consecutive under the lock of the study's row."""
         if template_trial is None:
-            return self._writer.create(study_id, 1)[0]
+            return self._writer.create(study_id)
         return self._writer.create_from(study_id, template_trial)
 
     def set_trial_param(
@@ -172,29 +172,13 @@ class Storage(BaseStorage):
         """See `BaseStorage`."""
         self._writer.put(trial_rows.SYSTEM_ATTRS, trial_rows.attr_row(trial_id, key, value))
 
-    # Trials: writing many; each call is one transaction, all or nothing
-
-    def create_trials(self, study_id: int, n: int) -> list[int]:
-        """Adds `n` RUNNING trials with consecutive numbers; see `TrialWriter.create`."""
-        return self._writer.create(study_id, n)
-
-    def begin_trials(self, study_id: int, params: Sequence[Params]) -> list[int]:
-        """Adds a RUNNING trial with each of these params; see `TrialWriter.begin`."""
-        return self._writer.begin(study_id, params)
+    # Trials: writing many in one transaction, all or nothing
 
     def set_params(
         self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
     ) -> None:
         """Sets parameters and system attributes of many; see `TrialWriter.set_params`."""
         self._writer.set_params(items, attrs)
-
-    def report(self, rows: Sequence[tuple[int, int, float]]) -> None:
-        """Reports (trial_id, step, intermediate value) of many; see `TrialWriter.report`."""
-        self._writer.report(rows)
-
-    def finish(self, items: Sequence[End], reports: Sequence[tuple[int, int, float]] = ()) -> None:
-        """Finishes many trials, with what they have not reported yet; see `TrialWriter.finish`."""
-        self._writer.finish(items, reports)
 
     # Trials: reading
 

@@ -103,16 +103,13 @@ def write_rows(
     connection: sa.Connection,
     target: Target,
     rows: Iterable[Mapping[str, Any]],
-    *,
-    fresh: bool = False,
 ) -> None:
     """Writes many rows with one statement (SQLite: one prepared statement, many times).
 
     Of rows with equal keys the last one counts. Rows go in the order given: Optuna returns a
-    trial's params in the order of their ids. ``fresh`` ones are of trials that this transaction
-    has added, so that none of them can be there.
+    trial's params in the order of their ids.
     """
-    _write_rows(connection, target, rows, fresh=fresh)
+    _write_rows(connection, target, rows)
 
 
 def write_rows_fenced(
@@ -141,14 +138,13 @@ def _write_rows(
     rows: Iterable[Mapping[str, Any]],
     *,
     fenced: bool = False,
-    fresh: bool = False,
 ) -> bool:
     rows = list(rows)
     by_key = dict(zip(map(itemgetter(*target.keys), rows), rows, strict=True))
     if not by_key:
         return True
     dialect = connection.dialect.name
-    statement = upserts.many(target, dialect, fenced=fenced, fresh=fresh)
+    statement = upserts.many(target, dialect, fenced=fenced)
     if dialect != "postgresql":
         connection.execute(statement, [dict(row) for row in by_key.values()])
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -16,9 +16,6 @@ from hpo.store.used_distributions import Params, UsedDistributions
 
 if TYPE_CHECKING:
     from hpo.store.database import Database
-
-End: TypeAlias = tuple[int, TrialState, Sequence[float] | None]
-"""(trial_id, final state, values or None) of a trial."""
 
 
 class TrialWriter:
@@ -36,46 +33,22 @@ class TrialWriter:
         """Drops what is remembered of a study that was deleted or has just been created."""
         self._distributions.forget(study_id)
 
-    def create(self, study_id: int, n: int) -> list[int]:
-        """Adds `n` RUNNING trials with consecutive numbers and returns their ids, ascending.
+    def create(self, study_id: int) -> int:
+        """Adds a RUNNING trial with the next number and returns its id.
 
         Raises:
             KeyError: There is no such study.
         """
 
-        def add(connection: sa.Connection) -> list[int]:
+        def add(connection: sa.Connection) -> int:
             refusals.lock_study(connection, study_id)
             started_at = schema.utc_now()
-            added = trial_rows.add_trials(connection, study_id, n, started_at=started_at)
-            return [trial_id for trial_id, _ in added]
+            ((trial_id, _),) = trial_rows.add_trials(connection, study_id, 1, started_at=started_at)
+            return trial_id
 
-        trial_ids = session.write(self._database, add)
-        self._distributions.remember(dict.fromkeys(trial_ids, study_id))
-        return trial_ids
-
-    def begin(self, study_id: int, params: Sequence[Params]) -> list[int]:
-        """Adds a RUNNING trial with each of these params and returns their ids, ascending.
-
-        Raises:
-            KeyError: There is no such study.
-            ValueError: A distribution does not go with the one that the study uses.
-        """
-
-        def add(connection: sa.Connection) -> list[int]:
-            refusals.lock_study(connection, study_id)
-            added = trial_rows.add_trials(
-                connection, study_id, len(params), started_at=schema.utc_now()
-            )
-            trial_ids = [trial_id for trial_id, _ in added]
-            items = list(zip(trial_ids, params, strict=True))
-            self._distributions.check(connection, dict.fromkeys(trial_ids, study_id), items)
-            trial_rows.write_rows(connection, trial_rows.PARAMS, _param_rows(items), fresh=True)
-            return trial_ids
-
-        trial_ids = session.write(self._database, add)
-        study_of = dict.fromkeys(trial_ids, study_id)
-        self._distributions.remember(study_of, zip(trial_ids, params, strict=True))
-        return trial_ids
+        trial_id = session.write(self._database, add)
+        self._distributions.remember({trial_id: study_id})
+        return trial_id
 
     def create_from(self, study_id: int, template: FrozenTrial) -> int:
         """Adds a trial with everything that `template` has but its number and id.
@@ -173,61 +146,6 @@ class TrialWriter:
         if study_of:
             self._distributions.remember(study_of, items)
 
-    def report(self, rows: Sequence[tuple[int, int, float]]) -> None:
-        """Sets intermediate values of many trials.
-
-        Args:
-            rows: (trial_id, step, value) of each; of equal trials and steps the last one counts.
-
-        Raises:
-            KeyError: There is no such trial.
-            UpdateFinishedTrialError: One of the trials is finished.
-        """
-        values = [trial_rows.intermediate_row(*row) for row in rows]
-
-        def put(connection: sa.Connection) -> None:
-            if not trial_rows.write_rows_fenced(connection, trial_rows.INTERMEDIATES, values):
-                refusals.lock_open(connection, [trial_id for trial_id, _, _ in rows])
-
-        session.write(self._database, put)
-
-    def finish(self, items: Sequence[End], reports: Sequence[tuple[int, int, float]] = ()) -> None:
-        """Finishes many trials, all with the same `datetime_complete`.
-
-        Args:
-            items: (trial_id, COMPLETE, PRUNED or FAIL, values or None) of each.
-            reports: What these trials have not reported yet, as in `report`.
-
-        Raises:
-            KeyError: There is no such trial.
-            UpdateFinishedTrialError: One of the trials is finished.
-        """
-        values = [row for i, _, given in items for row in trial_rows.value_rows(i, given or ())]
-        steps = [trial_rows.intermediate_row(*row) for row in reports]
-        if not {row[0] for row in reports} <= {item[0] for item in items}:
-            raise ValueError("reports of trials that are not to be finished")
-        by_state: dict[TrialState, set[int]] = {}
-        for trial_id, state, _ in items:
-            by_state.setdefault(state, set()).add(trial_id)
-
-        def put(connection: sa.Connection) -> None:
-            now = schema.utc_now()
-            for state, trial_ids in by_state.items():
-                n_changed = trial_rows.change_state(connection, sorted(trial_ids), state, now)
-                if n_changed < len(trial_ids):
-                    raise _RefusedError
-            # Nobody else sees these trials finished before the transaction ends.
-            trial_rows.write_rows(connection, trial_rows.INTERMEDIATES, steps)
-            trial_rows.write_rows(connection, trial_rows.VALUES, values)
-
-        try:
-            session.write(self._database, put)
-        except _RefusedError:
-            # All was undone, so that the states are those that refused it.
-            with session.reading(self._database) as connection:
-                refusals.lock_open(connection, [trial_id for trial_id, _, _ in items])
-            raise
-
     def set_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None
     ) -> bool:
@@ -255,10 +173,6 @@ class TrialWriter:
             return bool(changed) or not to_running
 
         return session.write(self._database, change)
-
-
-class _RefusedError(Exception):
-    """Undoes a transaction that met a trial it must not change."""
 
 
 def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def one_fenced(target: Target, dialect: str) -> sa.Insert:
 
 
 @lru_cache(maxsize=64)
-def many(target: Target, dialect: str, *, fenced: bool = False, fresh: bool = False) -> sa.Insert:
+def many(target: Target, dialect: str, *, fenced: bool = False) -> sa.Insert:
     """Returns the INSERT of many rows.
 
     On PostgreSQL each column is given as the text of an array (`array_text`), which makes the
@@ -88,15 +88,9 @@ def many(target: Target, dialect: str, *, fenced: bool = False, fresh: bool = Fa
         target: Where to.
         dialect: SQLAlchemy's name for the kind of database.
         fenced: Leave out rows of finished and unknown trials; PostgreSQL only.
-        fresh: No row can be there yet: their trials are of this transaction.
     """
     source = _given_rows(target, fenced=fenced) if dialect == "postgresql" else None
-    if not fresh:
-        return insert_or_update(target, dialect, source)
-    plain = sa.insert(target.table)
-    if source is not None:
-        plain = plain.from_select(target.columns, source, include_defaults=False)
-    return _counted(plain)
+    return insert_or_update(target, dialect, source)
 
 
 def _given_rows(target: Target, *, fenced: bool) -> sa.Select[Any]:

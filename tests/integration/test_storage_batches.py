@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from hpo.store import optuna_schema, optuna_tables, trial_rows
 from hpo.store.database import Database
 from hpo.store.storage import Storage
+from tests.integration import trial_kit
 
 pytestmark = pytest.mark.integration
 
@@ -37,11 +38,11 @@ def study_id(storage: Storage) -> int:
 
 
 def test_batch_is_what_single_verbs_write(storage: Storage, study_id: int) -> None:
-    together = storage.create_trials(study_id, 2)
+    together = trial_kit.create_trials(storage, study_id, 2)
     storage.set_params([(i, {"x": (0.25, UNIT), "y": (1.0, OTHER)}) for i in together])
-    storage.report([(i, step, step / 2) for i in together for step in (1, 2)])
-    storage.report([(i, 2, float("nan")) for i in together])
-    storage.finish([(i, TrialState.COMPLETE, [0.5]) for i in together])
+    trial_kit.report(storage, [(i, step, step / 2) for i in together for step in (1, 2)])
+    trial_kit.report(storage, [(i, 2, float("nan")) for i in together])
+    trial_kit.finish(storage, [(i, TrialState.COMPLETE, [0.5]) for i in together])
 
     alone = storage.create_new_trial(study_id)
     storage.set_trial_param(alone, "x", 0.25, UNIT)
@@ -50,12 +51,8 @@ def test_batch_is_what_single_verbs_write(storage: Storage, study_id: int) -> No
         storage.set_trial_intermediate_value(alone, step, value)
     storage.set_trial_state_values(alone, TrialState.COMPLETE, [0.5])
 
-    (whole,) = storage.begin_trials(study_id, [{"x": (0.25, UNIT), "y": (1.0, OTHER)}])
-    reports = [(whole, 1, 0.5), (whole, 2, float("nan"))]
-    storage.finish([(whole, TrialState.COMPLETE, [0.5])], reports)
-
     trials = storage.get_all_trials(study_id)
-    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert [trial.number for trial in trials] == [0, 1, 2]
     for trial in trials:
         assert trial.params == {"x": 0.25, "y": "b"}
         assert list(trial.params) == ["x", "y"]
@@ -65,65 +62,31 @@ def test_batch_is_what_single_verbs_write(storage: Storage, study_id: int) -> No
         assert trial.datetime_start <= trial.datetime_complete
 
 
-def test_whole_trials_take_two_transactions(
-    database: Database, storage: Storage, study_id: int
-) -> None:
-    commits = []
-    sa.event.listen(database.engine, "commit", commits.append)
-    ids = storage.begin_trials(study_id, [{"x": (i / 8, UNIT)} for i in range(5)])
-    storage.finish(
-        [(i, TrialState.PRUNED, None) for i in ids],
-        [(i, step, 0.5) for i in ids for step in (1, 2)],
-    )
-    assert len(commits) == 2
-    trials = storage.get_all_trials(study_id)
-    assert [trial._trial_id for trial in trials] == ids
-    assert [trial.params["x"] for trial in trials] == [i / 8 for i in range(5)]
-    assert all(trial.last_step == 2 for trial in trials)
-
-
-def test_whole_trials_are_refused_as_a_whole(storage: Storage, study_id: int) -> None:
-    with pytest.raises(ValueError, match="distribution kind"):
-        storage.begin_trials(study_id, [{"x": (0.1, UNIT)}, {"x": (0.0, OTHER)}])
-    with pytest.raises(KeyError, match="no study"):
-        storage.begin_trials(study_id + 1, [{"x": (0.1, UNIT)}])
-    assert storage.get_all_trials(study_id) == []
-    first, second = storage.begin_trials(study_id, [{}, {}])
-    storage.finish([(second, TrialState.FAIL, None)])
-    before = storage.get_all_trials(study_id)
-    ends = [(i, TrialState.COMPLETE, [0.1]) for i in (first, second)]
-    with pytest.raises(UpdateFinishedTrialError, match="trial 1 "):
-        storage.finish(ends, [(first, 1, 0.1)])
-    with pytest.raises(ValueError, match="not to be finished"):
-        storage.finish(ends[:1], [(second, 1, 0.1)])
-    assert storage.get_all_trials(study_id) == before
-
-
 def test_infinite_values_survive(storage: Storage, study_id: int) -> None:
-    ids = storage.create_trials(study_id, 2)
-    storage.report([(ids[0], 1, float("inf")), (ids[0], 2, float("-inf"))])
+    ids = trial_kit.create_trials(storage, study_id, 2)
+    trial_kit.report(storage, [(ids[0], 1, float("inf")), (ids[0], 2, float("-inf"))])
     infinities = [float("inf"), float("-inf")]
-    storage.finish([(i, TrialState.COMPLETE, [v]) for i, v in zip(ids, infinities, strict=True)])
+    trial_kit.finish(
+        storage, [(i, TrialState.COMPLETE, [v]) for i, v in zip(ids, infinities, strict=True)]
+    )
     trials = storage.get_all_trials(study_id)
     assert [t.value for t in trials] == infinities
     assert trials[0].intermediate_values == {1: float("inf"), 2: float("-inf")}
 
 
-@pytest.mark.parametrize("verb", ["set_params", "set_attrs", "report", "finish"])
+@pytest.mark.parametrize("verb", ["set_params", "set_attrs"])
 def test_one_finished_trial_refuses_the_whole_batch(
     storage: Storage, study_id: int, verb: str
 ) -> None:
-    ids = storage.create_trials(study_id, 3)
+    ids = trial_kit.create_trials(storage, study_id, 3)
     storage.set_params([(ids[0], {"x": (0.5, UNIT)})])
     storage.set_trial_state_values(ids[1], TrialState.FAIL)
     before = storage.get_all_trials(study_id)
     batches = {
         "set_params": [(i, {"x": (0.1, UNIT)}) for i in ids],
         "set_attrs": [(i, "note", "text") for i in ids],
-        "report": [(i, 1, 0.1) for i in ids],
-        "finish": [(i, TrialState.COMPLETE, [0.1]) for i in ids],
     }
-    write = partial(storage.set_params, []) if verb == "set_attrs" else getattr(storage, verb)
+    write = partial(storage.set_params, []) if verb == "set_attrs" else storage.set_params
     with pytest.raises(UpdateFinishedTrialError, match="trial 1 "):
         write(batches[verb])
     assert storage.get_all_trials(study_id) == before
@@ -134,7 +97,7 @@ def test_one_finished_trial_refuses_the_whole_batch(
 
 
 def test_params_and_attributes_come_together_or_not_at_all(storage: Storage, study_id: int) -> None:
-    going, over = storage.create_trials(study_id, 2)
+    going, over = trial_kit.create_trials(storage, study_id, 2)
     notes = [(going, "a", [1]), (going, "b", "text")]
     storage.set_params([(going, {"x": (0.1, UNIT)})], notes)
     storage.set_params([], [(going, "a", [2])])
@@ -147,7 +110,7 @@ def test_params_and_attributes_come_together_or_not_at_all(storage: Storage, stu
 
 
 def test_incompatible_distribution_refuses_the_whole_batch(storage: Storage, study_id: int) -> None:
-    ids = storage.create_trials(study_id, 2)
+    ids = trial_kit.create_trials(storage, study_id, 2)
     items = [(ids[0], {"x": (0.1, UNIT)}), (ids[1], {"x": (0.0, OTHER)})]
     with pytest.raises(ValueError, match="distribution kind"):
         storage.set_params(items)
@@ -155,7 +118,7 @@ def test_incompatible_distribution_refuses_the_whole_batch(storage: Storage, stu
 
 
 def test_a_param_that_stands_is_kept(storage: Storage, study_id: int) -> None:
-    (trial_id,) = storage.create_trials(study_id, 1)
+    (trial_id,) = trial_kit.create_trials(storage, study_id, 1)
     storage.set_params([(trial_id, {"x": (0.1, UNIT)})])
     storage.set_params([(trial_id, {"x": (0.2, UNIT), "y": (0.3, UNIT)})])
     storage.set_trial_param(trial_id, "x", 0.4, UNIT)
@@ -166,7 +129,7 @@ def test_numbers_are_consecutive_under_concurrency(
     database: Database, storage: Storage, study_id: int
 ) -> None:
     def create(n: int) -> list[int]:
-        return Storage(database).create_trials(study_id, n)
+        return trial_kit.create_trials(Storage(database), study_id, n)
 
     with ThreadPoolExecutor(4) as pool:
         created = [i for ids in pool.map(create, [1, 3] * 10) for i in ids]
@@ -246,12 +209,12 @@ def test_deleting_a_study_deletes_its_rows(
 ) -> None:
     keep = storage.create_new_study([StudyDirection.MAXIMIZE], "keep")
     for study in (study_id, keep):
-        (trial_id,) = storage.create_trials(study, 1)
+        (trial_id,) = trial_kit.create_trials(storage, study, 1)
         storage.set_params([(trial_id, {"x": (0.5, UNIT)})])
-        storage.report([(trial_id, 1, 0.5)])
+        trial_kit.report(storage, [(trial_id, 1, 0.5)])
         storage.set_trial_user_attr(trial_id, "key", 1)
         storage.set_trial_system_attr(trial_id, "key", 1)
-        storage.finish([(trial_id, TrialState.COMPLETE, [0.5])])
+        trial_kit.finish(storage, [(trial_id, TrialState.COMPLETE, [0.5])])
     storage.delete_study(study_id)
     with database.read() as connection:
         for table in optuna_tables.metadata.sorted_tables:

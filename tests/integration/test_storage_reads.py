@@ -19,6 +19,7 @@ from hpo.store import optuna_tables, trial_cache, trial_reader
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from hpo.store.stored_trial import StoredTrial
+from tests.integration import trial_kit
 
 pytestmark = pytest.mark.integration
 
@@ -60,10 +61,10 @@ def statements(database: Database, other: Storage) -> Statements:
 
 
 def finish_trials(storage: Storage, study_id: int, n: int, value: float = 0.5) -> list[int]:
-    ids = storage.create_trials(study_id, n)
+    ids = trial_kit.create_trials(storage, study_id, n)
     storage.set_params([(i, {"x": (value, UNIT)}) for i in ids])
-    storage.report([(i, step, value) for i in ids for step in (1, 2)])
-    storage.finish([(i, TrialState.COMPLETE, [value]) for i in ids])
+    trial_kit.report(storage, [(i, step, value) for i in ids for step in (1, 2)])
+    trial_kit.finish(storage, [(i, TrialState.COMPLETE, [value]) for i in ids])
     return ids
 
 
@@ -98,7 +99,7 @@ def test_news_cost_one_statement_more_however_many(
     n_known = 5
     for n_finished, n_running in ((1, 0), (0, 1), (3, 2), (100, 40)):
         finish_trials(other, study_id, n_finished)
-        other.create_trials(study_id, n_running)
+        trial_kit.create_trials(other, study_id, n_running)
         n_known += n_finished + n_running
         statements.take()
         assert len(storage.get_all_trials(study_id)) == n_known
@@ -109,16 +110,16 @@ def test_unfinished_trials_are_read_only_for_those_who_want_them(
     storage: Storage, other: Storage, statements: Statements
 ) -> None:
     study_id = new_study(other)
-    ids = other.create_trials(study_id, 3)
+    ids = trial_kit.create_trials(other, study_id, 3)
     storage.get_all_trials(study_id)
-    other.report([(i, 1, 0.5) for i in ids])
+    trial_kit.report(other, [(i, 1, 0.5) for i in ids])
     statements.take()
     assert storage.get_all_trials(study_id, states=FINISHED) == []
     assert statements.take() == 1
     seen = storage.get_all_trials(study_id, deepcopy=False)
     assert [t.intermediate_values for t in seen] == [{1: 0.5}] * 3
     # A value overwritten in place is seen, and what was returned before stays as it was.
-    other.report([(ids[0], 1, 0.75)])
+    trial_kit.report(other, [(ids[0], 1, 0.75)])
     again = storage.get_all_trials(study_id, deepcopy=False)
     assert again[0].intermediate_values == {1: 0.75}
     assert seen[0].intermediate_values == {1: 0.5}
@@ -126,9 +127,11 @@ def test_unfinished_trials_are_read_only_for_those_who_want_them(
 
 def test_changed_states_are_seen(storage: Storage, other: Storage) -> None:
     study_id = new_study(other)
-    ids = other.create_trials(study_id, 200)
+    ids = trial_kit.create_trials(other, study_id, 200)
     storage.get_all_trials(study_id)
-    other.finish([(ids[0], TrialState.PRUNED, [0.1]), (ids[-1], TrialState.COMPLETE, [0.2])])
+    trial_kit.finish(
+        other, [(ids[0], TrialState.PRUNED, [0.1]), (ids[-1], TrialState.COMPLETE, [0.2])]
+    )
     seen = storage.get_all_trials(study_id, states=FINISHED)
     assert [(t.number, t.value) for t in seen] == [(0, 0.1), (199, 0.2)]
     assert storage.get_n_trials(study_id, TrialState.RUNNING) == 198
@@ -139,9 +142,9 @@ def test_more_unfinished_trials_than_one_statement_names(
 ) -> None:
     study_id = new_study(other)
     n = trial_reader.CHUNK + 50
-    ids = other.create_trials(study_id, n)
+    ids = trial_kit.create_trials(other, study_id, n)
     storage.get_all_trials(study_id)
-    other.finish([(ids[0], TrialState.FAIL, None)])
+    trial_kit.finish(other, [(ids[0], TrialState.FAIL, None)])
     finish_trials(other, study_id, 1)
     states = [t.state for t in storage.get_all_trials(study_id)]
     assert [states[0], states[1], states[-1]] == [*states[:1], TrialState.RUNNING, states[-1]]
@@ -259,20 +262,20 @@ def test_curves_are_in_the_order_of_their_steps(
     storage: Storage, other: Storage, n_trials: int
 ) -> None:
     study_id = new_study(other)
-    ids = other.create_trials(study_id, n_trials)
+    ids = trial_kit.create_trials(other, study_id, n_trials)
     for step in (3, 1, 2):
-        other.report([(i, step, 0.5) for i in ids])
-    other.finish([(i, TrialState.COMPLETE, [0.5]) for i in ids])
+        trial_kit.report(other, [(i, step, 0.5) for i in ids])
+    trial_kit.finish(other, [(i, TrialState.COMPLETE, [0.5]) for i in ids])
     trials = storage.get_all_trials(study_id, deepcopy=False)
     assert [list(t.intermediate_values) for t in trials] == [[1, 2, 3]] * n_trials
 
 
 def test_values_are_read_for_trials_that_ended_alike(storage: Storage, other: Storage) -> None:
     study_id = new_study(other)
-    ids = other.create_trials(study_id, 2 * trial_cache.EAGER)
-    other.report([(i, 1, 0.5) for i in ids])
+    ids = trial_kit.create_trials(other, study_id, 2 * trial_cache.EAGER)
+    trial_kit.report(other, [(i, 1, 0.5) for i in ids])
     ends = (TrialState.PRUNED, TrialState.COMPLETE)
-    other.finish([(i, ends[n % 2], [0.5]) for n, i in enumerate(ids)])
+    trial_kit.finish(other, [(i, ends[n % 2], [0.5]) for n, i in enumerate(ids)])
     trials = storage.get_all_trials(study_id, deepcopy=False)
     assert trials[0].intermediate_values == {1: 0.5}
     deferred = [t.is_deferred for t in trials if isinstance(t, StoredTrial)]
@@ -354,13 +357,13 @@ def test_numbers_and_names_come_back_exactly(
     numbers = [5e-324, 1.7976931348623157e308, 0.1 + 0.2, -1.5, 1.0, 1e22, 123456789.123456789]
     everything = FloatDistribution(-1.7976931348623157e308, 1.7976931348623157e308)
     names = ["x", 'a "quoted" one', "größe\\n,;", "x|y:[1]", "a, b"]
-    (trial_id,) = storage.begin_trials(
-        study_id, [{name: (numbers[i], everything) for i, name in enumerate(names)}]
+    trial_id = storage.create_new_trial(study_id)
+    storage.set_params(
+        [(trial_id, {name: (numbers[i], everything) for i, name in enumerate(names)})]
     )
     steps = dict(enumerate([*numbers, float("inf"), float("-inf"), float("nan")]))
-    storage.finish(
-        [(trial_id, TrialState.PRUNED, [0.1 + 0.2])], [(trial_id, *step) for step in steps.items()]
-    )
+    trial_kit.report(storage, [(trial_id, *step) for step in steps.items()])
+    trial_kit.finish(storage, [(trial_id, TrialState.PRUNED, [0.1 + 0.2])])
     trial = Storage(database).get_trial(trial_id)
     assert list(trial.params.items()) == [(name, numbers[i]) for i, name in enumerate(names)]
     # As text, for NaN is not itself.
@@ -379,11 +382,11 @@ def test_lists_that_the_server_has_cut_are_read_row_by_row(
     if database.dialect != "mysql":
         pytest.skip("only there do rows come in lists")
     study_id = new_study(storage)
-    (trial_id,) = storage.begin_trials(study_id, [{f"x{i}": (0.5, UNIT) for i in range(9)}])
+    trial_id = storage.create_new_trial(study_id)
+    storage.set_params([(trial_id, {f"x{i}": (0.5, UNIT) for i in range(9)})])
     steps = {step: step / 7 for step in range(50)}
-    storage.finish(
-        [(trial_id, TrialState.COMPLETE, [0.5])], [(trial_id, *step) for step in steps.items()]
-    )
+    trial_kit.report(storage, [(trial_id, *step) for step in steps.items()])
+    trial_kit.finish(storage, [(trial_id, TrialState.COMPLETE, [0.5])])
 
     def shorten(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
