@@ -10,7 +10,7 @@ import click
 from hpo.cli.control import open_study
 from hpo.cli.options import Command, storage_option
 from hpo.errors import HpoError
-from hpo.report.queries import Counts, count_states
+from hpo.report.states import counts_of
 from hpo.run.artifacts import Artifacts
 from hpo.store import studies, workers
 from hpo.store.database import Database
@@ -51,8 +51,7 @@ def delete(
 
 def _n_trials(db: Database, study_id: int) -> int:
     with db.read() as conn:
-        counts = count_states(conn, study_id).get(study_id, Counts())
-    return sum(vars(counts).values())
+        return counts_of(conn, db, study_id).total
 
 
 def _n_files(folder: Path) -> int:

@@ -75,16 +75,18 @@ def status(view: View, width: int, *, ended: bool, with_bar: bool) -> Text:
     line = Text(_cut(count, width))
     bar_width = min(bar_width, max(0, width - cell_len(count) - 2))
     if bar_width:
-        line.append(" ").append_text(bar(_share(view), bar_width)).append(" ")
+        line.append(" ").append_text(bar(*_shares(view), bar_width)).append(" ")
     for i, (figure, style) in enumerate(figures):
         line.append(DOT if i or not bar_width else "").append(figure, style=style)
     return line
 
 
-def bar(share: float, width: int) -> Text:
-    """Draws how much is done: a thick line, then a thin one."""
-    n_done = min(width, int(share * width + 1e-9))
-    return Text("━" * n_done, style="green").append("─" * (width - n_done), style="dim")
+def bar(done: float, paused: float, width: int) -> Text:
+    """Draws thick lines for what is done and, in another colour, paused; a thin one for more."""
+    n_done = min(width, int(done * width + 1e-9))
+    n_paused = min(width, int((done + paused) * width + 1e-9)) - n_done
+    line = Text("━" * n_done, style="green").append("━" * n_paused, style="yellow")
+    return line.append("─" * (width - n_done - n_paused), style="dim")
 
 
 def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
@@ -167,12 +169,9 @@ def _is_fixed(subject: Subject, name: str) -> bool:
 
 
 def _trials(view: View) -> str:
-    n_trials, n_tried = view.subject.n_trials, view.snapshot.counts.tried
-    done = text.count(n_tried)
-    if n_trials is None:
-        return f"{done} trial{'s' * (n_tried != 1)}"
-    beyond = text.beyond(n_tried, n_trials)
-    return f"{done}/{text.count(max(n_trials, n_tried))} trials{beyond}"
+    subject, n = view.subject, view.snapshot.counts.finished
+    what = " trial" if subject.n_trials is None and n == 1 else " trials"
+    return text.trials(n, subject.n_trials, subject.budget, what=what)
 
 
 def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
@@ -217,12 +216,14 @@ def _full_epochs(view: View) -> int | None:
     return min(known) if known else None
 
 
-def _share(view: View) -> float:
-    if view.subject.n_trials:
-        return min(1.0, view.snapshot.counts.tried / view.subject.n_trials)
+def _shares(view: View) -> tuple[float, float]:
+    """Returns which share of the study is done, and which is paused."""
+    counts, n_trials = view.snapshot.counts, view.subject.n_trials
+    if n_trials:
+        return counts.finished / n_trials, counts.paused / n_trials
     if view.left_s is not None:
-        return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9)
-    return 0.0
+        return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9), 0.0
+    return 0.0, 0.0
 
 
 def _length(figures: Sequence[tuple[str, str]]) -> int:

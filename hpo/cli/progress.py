@@ -46,7 +46,7 @@ class Tracker:
         self._since_event = last_event(session.db, self.subject.study_id)
         self._snapshot = snapshot(session.db, self.subject, since_event=self._since_event)
         self.n_finished_before = self._snapshot.counts.finished
-        self._started = Moment(clock(), self._snapshot.counts.tried)
+        self._started = Moment(clock(), _tried(self._snapshot))
         self._moments = deque([self._started])
         self._next_read_s = 0.0
 
@@ -57,11 +57,11 @@ class Tracker:
             self._snapshot = self._read()
             now_s, began_s = self._clock(), now_s
             self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
-            counts = self._snapshot.counts
-            if not counts.running and counts.tried == self._started.n_finished:
+            n_tried = max(self._moments[-1].n_tried, _tried(self._snapshot))
+            if not self._snapshot.counts.running and n_tried == self._started.n_tried:
                 # The workers are still starting: that says nothing about their pace.
                 self._moments.clear()
-            self._moments.append(Moment(now_s, counts.tried))
+            self._moments.append(Moment(now_s, n_tried))
             while self._moments[0].at_s < now_s - RATE_WINDOW_S:
                 self._moments.popleft()
         return self._view(now_s)
@@ -93,7 +93,7 @@ class Tracker:
         last = self._moments[-1]
         recent = trials_per_s(self._moments[0], last) or trials_per_s(self._started, last)
         n_trials = self.subject.n_trials
-        n_left = None if n_trials is None else n_trials - last.n_finished
+        n_left = None if n_trials is None else n_trials - last.n_tried
         return frame.View(
             subject=self.subject,
             snapshot=self._snapshot,
@@ -117,6 +117,11 @@ class Tracker:
         if self.subject.deadline_at is None:
             return None
         return (self.subject.deadline_at - text.utc_now()).total_seconds()
+
+
+def _tried(found: Snapshot) -> int:
+    """Counts the trials that have ended or are paused: most of the work on them is done."""
+    return found.counts.finished + found.counts.paused
 
 
 class Display(Protocol):

@@ -115,13 +115,9 @@ def _facts(page: Overview) -> dict[str, str]:
         f"{direction} {metric}"
         for metric, direction in zip(subject.metrics, subject.directions, strict=True)
     )
-    of_budget = "" if subject.n_trials is None else f" of {text.count(subject.n_trials)}"
-    if beyond := text.beyond(counts.finished, subject.n_trials):
-        of_budget = beyond
     states = [f"{text.count(n)} {name}" for name, n in vars(counts).items() if n]
-    facts["trials"] = f"{text.count(counts.finished)}{of_budget}" + (
-        f": {', '.join(states)}" if states else ""
-    )
+    done = text.trials(counts.finished, subject.n_trials, subject.budget, of=" of ")
+    facts["trials"] = done + (f": {', '.join(states)}" if states else "")
     if subject.spec is not None and subject.spec.task is not None:
         facts["epochs"] = f"{text.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
     facts |= _ends(subject)

@@ -88,12 +88,10 @@ def _record(row: StudyRow) -> dict[str, Any]:
 
 def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
     subject = row.subject
-    n = row.counts.finished
-    budget = "" if subject.n_trials is None else f"/{max(n, subject.n_trials)}"
     return {
         "name": subject.name,
         "state": subject.state,
-        "trials": f"{n}{budget}{text.beyond(n, subject.n_trials)}",
+        "trials": text.trials(row.counts.finished, subject.n_trials, subject.budget),
         "best": row.best,
         "metric": subject.metric,
         "workers": row.n_workers,

@@ -22,9 +22,9 @@ from hpo.cli.output import console, emit, emit_one, pairs
 from hpo.errors import HpoError
 from hpo.report import text
 from hpo.report.queries import Subject, find
+from hpo.report.states import STATES
 from hpo.report.tables import Column, by_key, exact, show
 from hpo.report.trials import SORTS, Page, TrialRow, best_trials, list_trials
-from hpo.report.values import STATES
 from hpo.store.database import Database
 
 N_SHOWN = 20

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from hpo.errors import HpoError, SpecError
 from hpo.report import values
 from hpo.report.queries import Subject
-from hpo.report.trial_details import CHUNK
+from hpo.report.states import PAUSED, WAITING, live_workers, shown_state
+from hpo.report.trial_details import CHUNK, chunks, last_values_of
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
     name_of,
@@ -23,7 +24,7 @@ from hpo.store.optuna_tables import (
     trial_values,
     trials,
 )
-from hpo.store.tables import hpo_epoch
+from hpo.store.tables import hpo_epoch, hpo_lease
 
 MOST_CURVES: Final = 300
 """More than these in one plot show nothing, and take long to draw."""
@@ -50,8 +51,8 @@ class Value:
 
     Attributes:
         number: Of the trial.
-        state: Optuna's.
-        values: Of each objective.
+        state: One of `hpo.report.states.STATES`.
+        values: Of each objective; of a trial that has not ended, the last one that it reported.
     """
 
     number: int
@@ -90,7 +91,10 @@ def read_curves(db: Database, subject: Subject, numbers: Sequence[int] = ()) -> 
 
 
 def read_values(db: Database, subject: Subject) -> list[Value]:
-    """Returns the trials of a study that have values, by number."""
+    """Returns the trials of a study that have values, by number.
+
+    Those that are paused, or that nobody goes on with now, are among them; those that run are not.
+    """
     table = trial_values.c
     query = (
         sa.select(trials.c.number, name_of(trials.c.state), table.value, table.value_type)
@@ -104,7 +108,23 @@ def read_values(db: Database, subject: Subject) -> list[Value]:
         for number, state, value, kind in conn.execute(query):
             states[number] = state
             found[number].append(row_to_value(value, kind))
-    return [Value(number, states[number], tuple(each)) for number, each in found.items()]
+        ended = [Value(number, states[number], tuple(each)) for number, each in found.items()]
+        return sorted([*ended, *_open_values(conn, db, subject)], key=lambda each: each.number)
+
+
+def _open_values(conn: Connection, db: Database, subject: Subject) -> Iterator[Value]:
+    state = shown_state(live_workers(conn, db, subject.study_id))
+    query = (
+        sa.select(trials.c.trial_id, trials.c.number, state.label("shown"))
+        .join(hpo_lease, hpo_lease.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == subject.study_id, state.in_((PAUSED, WAITING)))
+    )
+    rows = conn.execute(query).all()
+    for chunk in chunks(rows):
+        last = last_values_of(conn, [trial_id for trial_id, _, _ in chunk])
+        for trial_id, number, shown in chunk:
+            if trial_id in last:
+                yield Value(number, shown, last[trial_id])
 
 
 def _points(conn: Connection, subject: Subject, ids: Sequence[int]) -> dict[int, Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report.queries import GRACE_S, Counts, Subject, count_states, read_subjects
+from hpo.report.queries import Subject, read_subjects
+from hpo.report.states import GRACE_S, Counts, count_states
 from hpo.store import roster
 from hpo.store.database import Database
 from hpo.store.optuna_tables import ValueType, row_to_value, trial_values, trials
@@ -41,7 +42,7 @@ def list_studies(
     n_workers = Counter(row.study_id for row in roster.live(db, None, grace_s))
     with db.read() as conn:
         subjects = read_subjects(conn, with_specs=False)
-        counts = count_states(conn)
+        counts = count_states(conn, db)
         best = _best_values(conn)
         updated = _updated(conn)
         rows = [

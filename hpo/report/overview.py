@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.progress import epochs_spent
-from hpo.report.queries import GRACE_S, Counts, Subject, count_states
+from hpo.report.queries import Subject
+from hpo.report.states import GRACE_S, Counts, counts_of
 from hpo.report.trials import TrialRow, best_trial
 from hpo.spec.space import Categorical, Fixed, Parameter
 from hpo.store import roster, stacks
@@ -113,7 +114,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
     with db.read() as conn:
         return Overview(
             subject=subject,
-            counts=count_states(conn, subject.study_id).get(subject.study_id, Counts()),
+            counts=counts_of(conn, db, subject.study_id),
             n_epochs=epochs_spent(conn, subject.study_id),
             best=best_trial(conn, subject),
             workers=live,

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hpo.report.curves import Curve, Value
 from hpo.report.queries import Subject
+from hpo.report.states import FINISHED
 from hpo.report.text import number as written
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
@@ -52,7 +53,8 @@ def curves(subject: Subject, found: Sequence[Curve], chosen: Sequence[int]) -> F
         values = [value for line in lines for value in line]
         _bound(axes, values, _sign(subject, kind), ends=[line[-1] for line in lines])
         axes.legend(**_LEGEND)
-    others = f", before {len(found) - len(own)} others" if len(found) > len(own) else ""
+    n_others = len(found) - len(own)
+    others = f", and {n_others} other{'s' * (n_others > 1)} in grey" if n_others else ""
     trials = ", ".join(map(str, chosen))
     figure.suptitle(f"{subject.name}: trial{'s' * (len(own) > 1)} {trials}{others}")
     return figure
@@ -73,15 +75,17 @@ def history(subject: Subject, found: Sequence[Value]) -> Figure:
     for i, axes in enumerate(figure.subplots(1, n, squeeze=False)[0]):
         sign = 1.0 if subject.directions[i] == "minimize" else -1.0
         complete = [(t.number, t.values[i]) for t in found if t.state == "COMPLETE"]
-        pruned = [(t.number, t.values[i]) for t in found if t.state != "COMPLETE"]
+        pruned = [(t.number, t.values[i]) for t in found if t.state in FINISHED[1:]]
+        unfinished = [(t.number, t.values[i]) for t in found if t.state not in FINISHED]
         _dots(axes, pruned, "stopped early: its last value", _PALE, filled=False)
+        _dots(axes, unfinished, "paused: its last value", _COLOURS[4], filled=False)
         _dots(axes, complete, "complete", _COLOURS[0], filled=True)
         _staircase(axes, complete, sign, max((t.number for t in found), default=0))
         _label(axes, "trial", subject.metrics[i].replace("_", " "))
-        _bound(axes, [value for _, value in (*complete, *pruned)], sign)
+        _bound(axes, [value for _, value in (*complete, *pruned, *unfinished)], sign)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(**_LEGEND)
-    figure.suptitle(f"{subject.name}: {len(found)} trials")
+    figure.suptitle(f"{subject.name}: {len(found)} trial{'s' * (len(found) != 1)}")
     return figure
 
 

@@ -9,7 +9,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report.queries import Counts, Subject, count_states
+from hpo.report.queries import Subject
+from hpo.report.states import Counts, counts_of
 from hpo.report.trials import TrialRow, best_trial
 from hpo.store import stacks
 from hpo.store.database import Database
@@ -59,7 +60,7 @@ def snapshot(
         best: The best trial of an earlier snapshot; its details are not read again.
     """
     with db.read() as conn:
-        counts = count_states(conn, subject.study_id).get(subject.study_id, Counts())
+        counts = counts_of(conn, db, subject.study_id)
         return Snapshot(
             counts=counts,
             n_epochs=epochs_spent(conn, subject.study_id),
@@ -101,17 +102,17 @@ def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | Non
 
 @dataclass(frozen=True)
 class Moment:
-    """How many trials had finished or paused at a time, in seconds of any steady clock."""
+    """How many trials had ended or been paused at a time, in seconds of any steady clock."""
 
     at_s: float
-    n_finished: int
+    n_tried: int
 
 
 def trials_per_s(first: Moment, last: Moment) -> float | None:
-    """Returns the rate between two moments, or None when nothing finished between them."""
+    """Returns the rate between two moments, or None when nothing was between them."""
     elapsed = last.at_s - first.at_s
-    n_finished = last.n_finished - first.n_finished
-    return n_finished / elapsed if elapsed > 0 and n_finished > 0 else None
+    n_tried = last.n_tried - first.n_tried
+    return n_tried / elapsed if elapsed > 0 and n_tried > 0 else None
 
 
 def time_left_s(

@@ -13,21 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.errors import SpecError, StoreError, nearest
-from hpo.report.paused import count_paused
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
     name_of,
     studies,
     study_directions,
     study_system_attributes,
-    trials,
 )
 from hpo.store.tables import hpo_study
 
 if TYPE_CHECKING:
     from hpo.spec.study import StudySpec
 
-GRACE_S = 60.0
 FOREIGN = "optuna"
 """State of a study that was made with Optuna and not with hpo."""
 
@@ -41,7 +38,9 @@ class Subject:
         directions: ``maximize`` or ``minimize`` for each objective.
         metrics: Name of each objective.
         spec: None for a study that hpo did not make, and in lists.
-        n_trials: The budget in trials; None when there is none.
+        n_trials: How many trials will have ended when the budget is spent: the cancelled and the
+            retried, which the budget does not count, are added to it. None without such a budget.
+        budget: The budget in trials, as somebody gave it.
     """
 
     study_id: int
@@ -51,6 +50,7 @@ class Subject:
     metrics: tuple[str, ...]
     spec: StudySpec | None = None
     n_trials: int | None = None
+    budget: int | None = None
     reason: str | None = None
     created_at: datetime.datetime | None = None
     deadline_at: datetime.datetime | None = None
@@ -64,28 +64,6 @@ class Subject:
     def metric(self) -> str:
         """The names of the objectives, as a list reads."""
         return ", ".join(self.metrics)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many trials are in each of Optuna's states; paused ones are RUNNING to Optuna."""
-
-    complete: int = 0
-    pruned: int = 0
-    failed: int = 0
-    running: int = 0
-    waiting: int = 0
-    paused: int = 0
-
-    @property
-    def tried(self) -> int:
-        """Trials that have ended, or wait until the search goes on with them, if it ever does."""
-        return self.finished + self.paused
-
-    @property
-    def finished(self) -> int:
-        """Trials that will not change any more; these are what a budget of trials counts."""
-        return self.complete + self.pruned + self.failed
 
 
 def find(db: Database, name: str | None = None) -> Subject:
@@ -118,22 +96,6 @@ def _choose(name: str | None, names: list[str], where: str) -> str:
 def _listed(names: list[str], limit: int = 8) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def count_states(conn: Connection, study_id: int | None = None) -> dict[int, Counts]:
-    """Counts the trials of each study, or of one, by state."""
-    query = sa.select(trials.c.study_id, name_of(trials.c.state), sa.func.count()).group_by(
-        trials.c.study_id, trials.c.state
-    )
-    if study_id is not None:
-        query = query.where(trials.c.study_id == study_id)
-    found: dict[int, dict[str, int]] = {}
-    for owner, state, n in conn.execute(query):
-        key = "failed" if state == "FAIL" else state.lower()
-        found.setdefault(owner, {})[key] = n
-    for owner, n in count_paused(conn, study_id).items():
-        found[owner] |= {"paused": n, "running": max(0, found[owner].get("running", 0) - n)}
-    return {owner: Counts(**by_state) for owner, by_state in found.items()}
 
 
 def read_subjects(
@@ -178,7 +140,8 @@ def _subject(
     named: Iterable[str] | None,
     spec: StudySpec | None,
 ) -> Subject:
-    metrics = _metrics(row["spec"]) or tuple(named or ())
+    table = tomllib.loads(row["spec"] or "")
+    metrics = _metrics(table) or tuple(named or ())
     if len(metrics) != len(directions):
         several = len(directions) > 1
         metrics = tuple(f"value_{i}" if several else "value" for i in range(len(directions)))
@@ -190,15 +153,16 @@ def _subject(
         metrics=metrics,
         spec=spec,
         n_trials=row["n_trials"],
+        budget=table.get("budget", {}).get("trials"),
         reason=row["reason"],
         created_at=row["created_at"],
         deadline_at=row["deadline_at"],
     )
 
 
-def _metrics(spec: str | None) -> tuple[str, ...]:
+def _metrics(table: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the metrics that a spec names."""
-    found = tomllib.loads(spec or "").get("metric", ())
+    found = table.get("metric", ())
     return (found,) if isinstance(found, str) else tuple(found)
 
 

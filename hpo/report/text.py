@@ -49,12 +49,26 @@ def limit(value: float | None) -> str:
     return f"{value:g}" if isinstance(value, float) else count(value)
 
 
-def beyond(n_trials: int, budget: int | None) -> str:
-    """Writes the budget of trials behind a number of them that is above it; else nothing.
+def trials(
+    n_finished: int, n_trials: int | None, budget: int | None, *, of: str = "/", what: str = ""
+) -> str:
+    """Writes how many trials have ended, and how many there will be: ``12/60``.
 
-    It was lowered when more had ended.
+    Args:
+        n_finished: Trials that have ended.
+        n_trials: How many will have when the budget is spent; None without one.
+        budget: As somebody gave it, if that is another number. It is written, too, where it is
+            not what there will be: it was lowered when more had ended, or trials were cancelled
+            or retried.
+        of: Between the two numbers.
+        what: Behind them.
     """
-    return "" if budget is None or n_trials <= budget else f" (budget {count(budget)})"
+    if n_trials is None:
+        return count(n_finished) + what
+    total = max(n_finished, n_trials)
+    given = n_trials if budget is None else budget
+    note = "" if total == given else f" (budget {count(given)})"
+    return f"{count(n_finished)}{of}{count(total)}{what}{note}"
 
 
 def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:

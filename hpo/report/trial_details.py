@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report import values
-from hpo.report.paused import is_paused
 from hpo.store.optuna_tables import (
     row_to_intermediate,
     row_to_value,
@@ -90,11 +89,16 @@ def steps_of(
     return found
 
 
-def paused_of(conn: Connection, ids: Sequence[int]) -> set[int]:
-    """Returns the trials that wait for the search to go on with them."""
-    lease = hpo_lease.c
-    query = sa.select(lease.trial_id).where(lease.trial_id.in_(ids), is_paused())
-    return set(conn.scalars(query))
+def last_values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    """Returns the last value that each of these unfinished trials reported, where it has."""
+    table, lease = trial_intermediate_values.c, hpo_lease.c
+    query = (
+        sa.select(table.trial_id, table.intermediate_value, table.intermediate_value_type)
+        .join(hpo_lease, sa.and_(lease.trial_id == table.trial_id, lease.epoch == table.step))
+        .where(table.trial_id.in_(ids))
+    )
+    rows = conn.execute(query)
+    return {trial_id: (row_to_intermediate(value, kind),) for trial_id, value, kind in rows}
 
 
 def epochs_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 from hpo.report import values
 from hpo.report.pareto import pareto_front
 from hpo.report.queries import Subject
+from hpo.report.states import FINISHED, PAUSED, WAITING, live_workers, shown_state
 from hpo.report.trial_details import (
     chunks,
     epochs_of,
+    last_values_of,
     params_of,
-    paused_of,
     reasons_of,
     steps_of,
     user_attrs_of,
@@ -26,11 +27,11 @@ from hpo.report.trial_details import (
 from hpo.spec.points import complete
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
-    name_of,
+    trial_intermediate_values,
     trial_values,
     trials,
 )
-from hpo.store.tables import hpo_epoch
+from hpo.store.tables import hpo_epoch, hpo_lease
 
 SORTS = ("best", "number", "duration")
 
@@ -40,8 +41,9 @@ class TrialRow:
     """A trial as reports show it.
 
     Attributes:
-        state: Optuna's, and PAUSED for those that wait for the search to go on with them.
-        values: Value of each objective; None while there is none.
+        state: One of `hpo.report.states.STATES`.
+        values: Value of each objective; None while there is none. Of a trial that is paused, or
+            that nobody goes on with now, it is the last one that it reported.
         n_epochs: Steps that were reported.
         best_epoch: The step that is best, as its trial tells or by its value; None without any.
         params: Fixed parameters included, where the study's space is known.
@@ -85,7 +87,7 @@ class Page:
 
     Attributes:
         sort: One of `SORTS`; ``best`` puts trials without a value last.
-        states: Optuna's states; empty for all of them.
+        states: Of `hpo.report.states.STATES`; empty for all of them.
         limit: At most so many; None for all.
     """
 
@@ -97,7 +99,8 @@ class Page:
 def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[TrialRow]:
     """Returns a page of a study's trials, chosen and sorted by the database."""
     with db.read() as conn:
-        found = conn.execute(_page_query(subject, page, db.dialect)).all()
+        live = live_workers(conn, db, subject.study_id)
+        found = conn.execute(_page_query(subject, page, conn.dialect.name, live)).all()
         return list(_details(conn, subject, found))
 
 
@@ -131,38 +134,59 @@ def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
             if best is None and subject.state in ("done", "stopped"):
                 best = best_trial(conn, subject, state="PRUNED")
             return [_with_metrics(conn, best)] if best and best.value is not None else []
-        found = conn.execute(
-            _page_query(subject, Page("best", ("COMPLETE",)), conn.dialect.name)
-        ).all()
+        page = Page("best", ("COMPLETE",))
+        found = conn.execute(_page_query(subject, page, conn.dialect.name)).all()
         points = values_of(conn, [row.trial_id for row in found])
         front = set(pareto_front(points, subject.directions))
         return list(_details(conn, subject, [row for row in found if row.trial_id in front]))
 
 
-def _page_query(subject: Subject, page: Page, dialect: str) -> sa.Select[Any]:
+def _page_query(
+    subject: Subject, page: Page, dialect: str, live: Collection[int] = ()
+) -> sa.Select[Any]:
+    state, lease = shown_state(live), hpo_lease.c
     first = sa.and_(trial_values.c.trial_id == trials.c.trial_id, trial_values.c.objective == 0)
     query = (
         sa.select(
             trials.c.trial_id,
             trials.c.number,
-            name_of(trials.c.state).label("state"),
+            state.label("state"),
             trials.c.datetime_start,
             trials.c.datetime_complete,
         )
         .outerjoin(trial_values, first)
+        .outerjoin(hpo_lease, lease.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == subject.study_id)
     )
-    if page.states:
+    has_ended = bool(page.states) and set(page.states) <= set(FINISHED)
+    if has_ended:
         query = query.where(trials.c.state.in_(page.states))
+    elif page.states:
+        query = query.where(state.in_(page.states))
     if page.sort == "best":
         # A pruned trial has a value, too: the last one it reported, which is no result.
-        is_complete = sa.case((trials.c.state == "COMPLETE", 0), else_=1)
-        query = query.order_by(is_complete, *values.best_first(subject.direction))
+        group = sa.case((trials.c.state == "COMPLETE", 0), (trials.c.state == "PRUNED", 1), else_=2)
+        query = query.order_by(group, *values.best_first(subject.direction))
+        query = query if has_ended else _last_first(query, subject.direction, state)
     elif page.sort == "duration":
         seconds = values.duration_s(dialect)
         query = query.order_by(seconds.is_(None), seconds.desc())
     query = query.order_by(trials.c.number)
     return query if page.limit is None else query.limit(page.limit)
+
+
+def _last_first(
+    query: sa.Select[Any], direction: str, state: sa.ColumnElement[str]
+) -> sa.Select[Any]:
+    """Orders the trials that have not ended, and that nobody works on, by their last values."""
+    last = trial_intermediate_values.c
+    is_last = sa.and_(
+        last.trial_id == trials.c.trial_id,
+        last.step == hpo_lease.c.epoch,
+        state.in_((PAUSED, WAITING)),
+    )
+    query = query.outerjoin(trial_intermediate_values, is_last)
+    return query.order_by(*values.best_step_first(direction)[:2])
 
 
 def _details(
@@ -178,13 +202,14 @@ def _details(
             # With several objectives there are no intermediate values.
             steps |= epochs_of(conn, ids)
         reasons = reasons_of(conn, ids)
-        paused = paused_of(conn, ids)
+        waiting = [row.trial_id for row in rows if row.state in (PAUSED, WAITING)]
+        of_values |= last_values_of(conn, waiting)
         for row in rows:
             n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
             yield TrialRow(
                 trial_id=row.trial_id,
                 number=row.number,
-                state="PAUSED" if row.trial_id in paused and row.state == "RUNNING" else row.state,
+                state=row.state,
                 values=of_values.get(row.trial_id),
                 n_epochs=n_epochs,
                 best_epoch=values.best_epoch(subject, attrs.get(row.trial_id)) or best_epoch,

@@ -22,9 +22,6 @@ from hpo.store.optuna_tables import (
 if TYPE_CHECKING:
     from hpo.report.queries import Subject
 
-FINISHED = ("COMPLETE", "PRUNED", "FAIL")
-STATES = (*FINISHED, "RUNNING", "WAITING")
-
 
 def best_first(direction: str) -> tuple[sa.ColumnElement[Any], ...]:
     """Returns the ORDER BY that puts the best of `trial_values` first, and none at all last.

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hpo.store import processes
 from hpo.store.database import Database
 from hpo.store.tables import hpo_worker
 
@@ -46,18 +47,40 @@ class WorkerRow:
 
 
 def live(db: Database, study_id: int | None = None, grace_s: float = 60.0) -> list[WorkerRow]:
-    """Returns the workers heard of within ``grace_s``, of one study or of all, by their ids."""
-    worker = hpo_worker.c
+    """Returns the workers that live, of one study or of all, by their ids.
+
+    They were heard of within ``grace_s``; and where they are on this machine, they run.
+    """
     with db.read() as conn:
-        since = db.now(conn) - timedelta(seconds=grace_s)
-        statement = (
-            sa.select(hpo_worker)
-            .where(worker.ended_at.is_(None), worker.heartbeat_at >= since)
-            .order_by(worker.worker_id)
-        )
-        if study_id is not None:
-            statement = statement.where(worker.study_id == study_id)
-        return [_row(found) for found in conn.execute(statement).mappings()]
+        found = conn.execute(_heard_of(hpo_worker, db.now(conn), study_id, grace_s)).mappings()
+        return [row for row in map(_row, found) if not _is_gone(row)]
+
+
+def live_ids(
+    conn: sa.Connection, now: datetime, study_id: int | None = None, grace_s: float = 60.0
+) -> set[int]:
+    """Returns the ids of the workers that `live` finds, in the caller's transaction."""
+    worker = hpo_worker.c
+    few = (worker.worker_id, worker.machine, worker.pid, worker.pid_started_at)
+    found = conn.execute(_heard_of(few, now, study_id, grace_s))
+    return {row.worker_id for row in found if not _is_gone(row)}
+
+
+def _heard_of(what: Any, now: datetime, study_id: int | None, grace_s: float) -> sa.Select[Any]:
+    worker = hpo_worker.c
+    columns = (what,) if isinstance(what, sa.Table) else what
+    statement = (
+        sa.select(*columns)
+        .where(worker.ended_at.is_(None), worker.heartbeat_at >= now - timedelta(seconds=grace_s))
+        .order_by(worker.worker_id)
+    )
+    return statement if study_id is None else statement.where(worker.study_id == study_id)
+
+
+def _is_gone(row: Any) -> bool:
+    # Nobody is there to bury those that were all killed at once.
+    is_here = row.machine == processes.machine()
+    return is_here and processes.is_dead(row.pid, row.pid_started_at)
 
 
 def _row(found: Any) -> WorkerRow:

@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from hpo.cli.frame import View, all_failed, failure, lines, plain
 from hpo.cli.progress import outcome
 from hpo.report.progress import Failure, Snapshot
-from hpo.report.queries import Counts, Subject
+from hpo.report.queries import Subject
+from hpo.report.states import Counts
 from hpo.report.trials import TrialRow
 from hpo.spec.study import StudySpec
 

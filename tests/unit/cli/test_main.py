@@ -197,7 +197,7 @@ WRONG = [
     (
         ["trials", "--state", "prund"],
         "Invalid value for '--state': 'prund' is not one of COMPLETE, PRUNED, FAIL, RUNNING, "
-        "WAITING; did you mean PRUNED?",
+        "PAUSED, WAITING; did you mean PRUNED?",
     ),
     (
         ["dashboard", "--port", "99999"],
