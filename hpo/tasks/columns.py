@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 from pandas import DataFrame, Series
-from pandas.api import types
 
-from hpo.errors import TaskError
+from hpo.tasks import dates
+from hpo.tasks.readings import (
+    MISSING_WORDS,
+    Reading,
+    as_dates,
+    read_column,
+    read_rows,
+    shortened,
+)
+from hpo.tasks.sorting import Sorted, sort, votes
+from hpo.tasks.usefulness import CONSTANT, COUNTER, PROSE, crowd_notice, uselessness
 
 logger = logging.getLogger(__name__)
 
-# Text that differs in nearly every row is a name, an address or prose, and no category.
-_MOST_DISTINCT: Final = 0.9
-_FEW_ROWS: Final = 20
-_MOST_NUMBERS: Final = 0.9
-_ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
-_LARGEST: Final = 1e100
-_COUNTER: Final = "counts the rows"
-_CONSTANT: Final = "is the same in every row"
-_PARTS: Final = (" (day)", " (month)", " (weekday)", " (hour)")
-_ISO_DATE: Final = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
+_MAX_LISTED: Final = 12
 
 
 @dataclass
@@ -38,15 +37,25 @@ class Columns:
         numeric: Names of columns of numbers; a date gives several.
         categorical: Names of columns of text.
         dropped: Why each of the other columns is of no use.
+        readings: How each of the table's own columns that are of use is read.
+        notices: What a person should know of how they were read, a line each.
     """
 
     frame: DataFrame
     numeric: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
-def find_columns(frame: DataFrame) -> Columns:
+def find_columns(
+    frame: DataFrame,
+    *,
+    missing: Sequence[str] | None = None,
+    n_left_out: int = 0,
+    decimal_comma: bool = False,
+) -> Columns:
     """Decides what each column is, by its type and values.
 
     Nothing is learnt here that a model could profit from: no target is looked at, and every row is
@@ -54,79 +63,138 @@ def find_columns(frame: DataFrame) -> Columns:
 
     Args:
         frame: The features as they were read.
+        missing: Texts that count as missing, beside empty cells; by default the usual words do
+            among numbers and dates.
+        n_left_out: Rows of the file that are not in the frame.
+        decimal_comma: Whether the comma is the decimal mark where the columns do not tell.
     """
-    found: dict[str, Series] = {}
-    counters: dict[str, Series] = {}
-    columns = Columns(DataFrame())
-    for name in frame.columns:
-        values, reason = _translate(frame[name])
-        # A plain column; the parts of a date are useful as they are.
-        if "" in values:
-            reason = _uselessness(name, values[""])
-        if reason == _COUNTER:
-            counters[name] = values[""]
-        if reason:
-            columns.dropped[name] = reason
+    words = MISSING_WORDS if missing is None else tuple(missing)
+    names = [str(name) for name in frame.columns]
+    series = [frame.iloc[:, i] for i in range(len(names))]
+    if missing:
+        series = [_without(column, set(missing)) for column in series]
+    kinds = [
+        sort(column, name, words, decimal_comma=decimal_comma)
+        for column, name in zip(series, names, strict=True)
+    ]
+    has_comma = votes(kinds, decimal_comma=decimal_comma)
+    maker = _Maker(n_left_out, has_comma)
+    for column, name, kind in zip(series, names, kinds, strict=True):
+        maker.add(column, name, kind)
+    return maker.columns(frame)
+
+
+class _Maker:
+    """Takes columns one by one, and makes a table of those that are of use."""
+
+    def __init__(self, n_left_out: int, decimal_comma: bool) -> None:
+        self._n_left_out = n_left_out
+        self._decimal_comma = decimal_comma
+        self._found: dict[str, NDArray[Any]] = {}
+        self._counters: dict[str, tuple[Reading, dict[str, NDArray[Any]]]] = {}
+        self._made = Columns(DataFrame())
+
+    def add(self, column: Series, name: str, kind: Sorted) -> None:
+        """Takes one column."""
+        if kind.reading is None:
+            self._made.dropped[name] = kind.reason
+            return
+        reading = kind.reading
+        if kind.formats is not None:
+            form = kind.formats.chosen(decimal_comma=self._decimal_comma)
+            reading = replace(
+                reading, decimal=form.decimal, thousands=form.thousands, unit=form.unit
+            )
+        if reading.kind == "date":
+            reading, values = _dated(column, name, reading)
+            reason = "" if values else CONSTANT
         else:
-            found |= {name + part: series for part, series in values.items()}
-    if not found:
-        # y over 0, 1, 2, ... is a fair regression when there is nothing else.
-        found = counters
-        columns.dropped = {k: v for k, v in columns.dropped.items() if k not in counters}
-    columns.frame = DataFrame(found, index=frame.index)
-    for name, series in found.items():
-        kind = columns.numeric if series.dtype.kind == "f" else columns.categorical
-        kind.append(name)
-    for name, why in columns.dropped.items():
-        logger.info("left out column %s: %s", name, why)
-    return columns
+            values = read_column(column, reading)
+            reason = uselessness(name, values[name], self._n_left_out)
+        if reason == COUNTER:
+            self._counters[name] = reading, values
+        if reason:
+            self._made.dropped[name] = kind.mixed if kind.mixed and reason == PROSE else reason
+            return
+        self._keep(name, reading, values)
+        self._made.notices += _notices(name, reading, kind, values)
+
+    def columns(self, frame: DataFrame) -> Columns:
+        """Returns all that are of use."""
+        made = self._made
+        if not self._found:
+            # y over 0, 1, 2, ... is a fair regression when there is nothing else.
+            for name, (reading, values) in self._counters.items():
+                del made.dropped[name]
+                self._keep(name, reading, values)
+        made.frame = DataFrame(self._found, index=frame.index)
+        for name, array in self._found.items():
+            (made.numeric if array.dtype.kind == "f" else made.categorical).append(name)
+        for name, why in made.dropped.items():
+            logger.info("left out column %s: %s", name, why)
+        return made
+
+    def _keep(self, name: str, reading: Reading, values: dict[str, NDArray[Any]]) -> None:
+        # A table may have a column that is called as the part of a date is.
+        features = tuple(_free(feature, self._found) for feature in values)
+        self._found |= dict(zip(features, values.values(), strict=True))
+        self._made.readings[name] = replace(reading, features=features)
 
 
-def again(frame: DataFrame, columns: Columns) -> DataFrame:
+def again(frame: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
     """Returns other rows in the columns that were found in a table.
 
-    What cannot be read as a number where there were numbers counts as missing.
+    What is not understood counts as missing, or as a category that is rare, and is told.
 
     Args:
         frame: With the table's own columns, in any order and among others.
-        columns: Found in the table.
+        readings: Of the table's columns.
 
     Raises:
         TaskError: Columns are missing.
     """
-    sources = {name: _source(name, frame) for name in (*columns.numeric, *columns.categorical)}
-    missing = {_whole(name) for name, source in sources.items() if source is None}
-    if missing:
-        raise TaskError(f"the rows have no column {', '.join(sorted(missing))}")
-    found: dict[str, Series] = {}
-    for name, source in sources.items():
-        assert source is not None
-        column, part = frame[source], name.removeprefix(source)
-        if name in columns.categorical:
-            found[name] = _text(column)
-        elif part:
-            dates = pd.to_datetime(_text(column), errors="coerce", utc=True, format="ISO8601")
-            found[name] = _parts(dates)[part].astype("float64")
-        elif _is_boolean(column, column.dropna()):
-            found[name] = column.map({True: 1.0, False: 0.0}).astype("float64")
-        else:
-            numbers = as_numbers(column)
-            if numbers is None:
-                numbers = as_numbers(pd.to_numeric(_text(column), errors="coerce"))
-            found[name] = numbers
-    return DataFrame(found, index=frame.index)
+    found, notices = read_rows(frame, readings)
+    for notice in notices:
+        logger.warning("%s", notice)
+    return found
 
 
-def _source(name: str, frame: DataFrame) -> str | None:
-    """Returns the column that a column of numbers or text comes from, such as that of a date."""
-    if name in frame.columns:
-        return name
-    return source if (source := _whole(name)) in frame.columns else None
+def _dated(column: Series, name: str, reading: Reading) -> tuple[Reading, dict[str, NDArray[Any]]]:
+    """Returns what in a date varies."""
+    every = dates.all_parts(as_dates(column, reading.pattern))
+    varying = {part: values for part, values in every.items() if _varies(values)}
+    features = tuple(name + part for part in varying)
+    read = replace(reading, parts=tuple(varying), features=features)
+    return read, dict(zip(features, varying.values(), strict=True))
 
 
-def _whole(name: str) -> str:
-    """Returns the name of the date that a column is a part of, else its own."""
-    return next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
+def _notices(
+    name: str, reading: Reading, kind: Sorted, values: dict[str, NDArray[Any]]
+) -> list[str]:
+    """Returns what a person should know of how a column was read."""
+    shown = shortened(name)
+    if kind.words:
+        n = sum(count for _, count in kind.words)
+        texts = ", ".join(repr(shortened(word)) for word, _ in kind.words[:3])
+        what = "date" if reading.kind == "date" else "number"
+        are = f"value that is no {what} counts" if n == 1 else f"values that are no {what}s count"
+        return [f"column {shown}: {n:,} {are} as missing: {texts}"]
+    if reading.kind != "text":
+        return []
+    if kind.mixed:
+        return [f"column {shown} {kind.mixed}; its texts are categories"]
+    crowded = crowd_notice(shown, values[name])
+    return [crowded] if crowded else []
+
+
+def left_out(columns: Columns, n_columns: int) -> str:
+    """Returns a line about the columns of no use, or nothing."""
+    entries = [f"{shortened(name)} ({why})" for name, why in columns.dropped.items()]
+    if not entries:
+        return ""
+    more = f" and {len(entries) - _MAX_LISTED} more" if len(entries) > _MAX_LISTED else ""
+    listed = ", ".join(entries[:_MAX_LISTED])
+    return f"left out {len(entries):,} of {n_columns:,} columns: {listed}{more}"
 
 
 def as_numbers(column: Series) -> Series | None:
@@ -134,132 +202,71 @@ def as_numbers(column: Series) -> Series | None:
 
     Values too large to be squared, infinite ones among them, count as missing.
     """
-    if types.is_complex_dtype(column.dtype) or types.is_datetime64_any_dtype(column.dtype):
+    kind = sort(column, "", (), decimal_comma=False)
+    if kind.reading is None or kind.reading.kind not in ("number", "duration") or kind.words:
         return None
-    if types.is_timedelta64_dtype(column.dtype):
-        return column.dt.total_seconds()
-    if not types.is_numeric_dtype(column.dtype):
-        numbers = pd.to_numeric(_text(column), errors="coerce")
-        if (numbers.isna() & column.notna()).any():
-            return None
-        column = numbers
-    numbers = column.astype("Float64").to_numpy(dtype="float64", na_value=np.nan)
-    return Series(np.where(np.abs(numbers) < _LARGEST, numbers, np.nan), index=column.index)
+    return Series(_values(column, kind), index=column.index)
 
 
 def as_ordered(column: Series) -> Series | None:
     """Returns a column without missing values as dates or numbers, or None if it holds neither."""
-    dates = _as_dates(column, column)
-    return as_numbers(column) if dates is None else dates
-
-
-def _translate(column: Series) -> tuple[Mapping[str, Series], str]:
-    """Returns a column's values by the suffix of their name, and why they are of no use."""
-    present = column.dropna()
-    if present.empty:
-        return {}, "is empty"
-    if isinstance(present.iloc[0], list | dict | tuple | set | np.ndarray | bytes):
-        return {}, f"holds values of type {type(present.iloc[0]).__name__}"
-    if types.is_complex_dtype(column.dtype):
-        return {}, "holds complex numbers"
-    dates = _as_dates(column, present)
-    if dates is not None:
-        parts = _date_parts(dates)
-        return parts, "" if parts else _CONSTANT
-    if _is_boolean(column, present):
-        return {"": column.map({True: 1.0, False: 0.0}).astype("float64")}, ""
-    numbers = as_numbers(column)
-    if numbers is None:
-        numbers = _mostly_numbers(column, present)
-    return {"": _text(column) if numbers is None else numbers}, ""
-
-
-def _mostly_numbers(column: Series, present: Series) -> Series | None:
-    """Returns a column of measurements in which some are noted as text, such as ``-``.
-
-    Few distinct values are categories, whatever they look like: ``2``, ``4``, ``5 or more``.
-    """
-    if not (types.is_string_dtype(column.dtype) or column.dtype == object):
+    kind = sort(column, "", (), decimal_comma=False)
+    if kind.reading is None or kind.words or kind.reading.kind == "text":
         return None
-    numbers = pd.to_numeric(_text(column), errors="coerce")
-    n_numbers = int(numbers.notna().sum())
-    if n_numbers < _MOST_NUMBERS * len(present) or numbers.nunique() <= _FEW_ROWS:
-        return None
-    logger.info(
-        "column %s: %d values that are no numbers count as missing",
-        column.name,
-        len(present) - n_numbers,
-    )
-    return as_numbers(numbers)
+    if kind.reading.kind == "date":
+        return as_dates(column, kind.reading.pattern)
+    return Series(_values(column, kind), index=column.index)
 
 
-def _is_boolean(column: Series, present: Series) -> bool:
-    if types.is_bool_dtype(column.dtype):
-        return True
-    return column.dtype == object and all(isinstance(value, bool) for value in present)
+def _values(column: Series, kind: Sorted) -> NDArray[Any]:
+    assert kind.reading is not None
+    reading = kind.reading
+    if kind.formats is not None:
+        form = kind.formats.chosen(decimal_comma=False)
+        reading = replace(reading, decimal=form.decimal, thousands=form.thousands, unit=form.unit)
+    return read_column(column, reading)[""]
 
 
-def _text(column: Series) -> Series:
-    """Returns a column as Python text, NaN where a value is missing."""
-    text = column.astype(object).where(column.notna(), np.nan)
-    return text.map(lambda value: str(value).strip(), na_action="ignore").astype(object)
+def _without(column: Series, words: set[str]) -> Series:
+    """Returns a column of text with nothing in the place of some words."""
+    if column.dtype.kind in "biufcMm":
+        return column
+    gone = column.map(lambda value: isinstance(value, str) and value.strip() in words)
+    return column.mask(gone.fillna(value=False).astype(bool))
 
 
-def _as_dates(column: Series, present: Series) -> Series | None:
-    if types.is_datetime64_any_dtype(column.dtype):
-        return pd.to_datetime(column, utc=True)
-    if not (types.is_string_dtype(column.dtype) or column.dtype == object):
-        return None
-    text = _text(column)
-    if not text.dropna().str.fullmatch(_ISO_DATE).all():
-        return None
-    dates = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
-    return dates if dates.notna().sum() == len(present) else None
+def _free(name: str, taken: dict[str, NDArray[Any]]) -> str:
+    found, i = name, 2
+    while found in taken:
+        found, i = f"{name} {i}", i + 1
+    return found
 
 
-def _date_parts(dates: Series) -> dict[str, Series]:
-    """Returns what in a date varies and may matter, as numbers."""
-    return {
-        suffix: part.astype("float64")
-        for suffix, part in _parts(dates).items()
-        if part.nunique(dropna=False) > 1
-    }
-
-
-def _parts(dates: Series) -> dict[str, Series]:
-    """Returns what may matter in a date, by the name of the part."""
-    # In whole seconds, because nanoseconds end in 2262, and files say 9999 for "never".
-    since_1970 = dates.dt.as_unit("s") - pd.Timestamp(0, tz="UTC").as_unit("s")
-    found = (
-        since_1970.dt.total_seconds() / 86_400,
-        dates.dt.month,
-        dates.dt.day_of_week,
-        dates.dt.hour,
-    )
-    return dict(zip(_PARTS, found, strict=True))
-
-
-def _uselessness(name: str, values: Series) -> str:
-    """Says why a column of numbers or text tells a model nothing, or returns an empty text."""
-    n_distinct, n_present = values.nunique(), int(values.notna().sum())
-    if values.nunique(dropna=False) < 2:
-        return _CONSTANT
-    is_unique = n_distinct == n_present
-    if is_unique and n_present > _FEW_ROWS and _ID_NAME.search(name):
-        return "is an id"
-    if values.dtype.kind != "f":
-        is_prose = n_distinct > max(_FEW_ROWS, _MOST_DISTINCT * n_present)
-        return "is text of its own in nearly every row" if is_prose else ""
-    steps = np.diff(values.to_numpy())
-    if is_unique and len(steps) > 1 and (np.all(steps == 1) or np.all(steps == -1)):
-        return _COUNTER
-    return ""
+def _varies(values: NDArray[Any]) -> bool:
+    n_missing = int(np.isnan(values).sum())
+    return len(np.unique(values[~np.isnan(values)])) + (n_missing > 0) > 1
 
 
 def describe(columns: Columns) -> dict[str, Any]:
     """Returns the columns as plain data, for people."""
-    return {
+    read = {name: how for name, r in columns.readings.items() if (how := _in_words(r))}
+    found = {
         "numeric": list(columns.numeric),
         "categorical": list(columns.categorical),
         "dropped": dict(columns.dropped),
     }
+    return found | ({"read": read} if read else {})
+
+
+def _in_words(reading: Reading) -> str:
+    """Says how a column is read that is not written as programs write it."""
+    if reading.kind == "date":
+        return "" if reading.pattern == dates.ISO else dates.DateFormat(reading.pattern).in_words
+    if reading.kind == "time":
+        return "time of day"
+    if reading.kind != "number":
+        return ""
+    marks = {",": "decimal comma"}.get(reading.decimal, "")
+    between = f"{reading.thousands!r} between thousands" if reading.thousands else ""
+    unit = f"in {reading.unit}" if reading.unit else ""
+    return ", ".join(part for part in (marks, between, unit) if part)

@@ -75,8 +75,10 @@ class TableEncoder:
         return np.asarray(y * self.target_scale + self.target_mean, dtype=np.float32)
 
     def _prepared(self, x: DataFrame) -> DataFrame:
-        filled = {name: x[name].fillna(_MISSING) for name in self._categorical}
-        return x[self._numeric].assign(**filled)
+        prepared = x[[*self._numeric, *self._categorical]].copy()
+        # Not by keywords: a column may be called anything, self as well.
+        prepared[self._categorical] = prepared[self._categorical].fillna(_MISSING)
+        return prepared
 
 
 def _transformer(numeric: list[str], categorical: list[str]) -> ColumnTransformer:

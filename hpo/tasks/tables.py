@@ -30,10 +30,8 @@ _OPENERS: Final[Mapping[str, Callable[[Path], Any]]] = {
     ".xz": lzma.LZMAFile,
 }
 _SEPARATORS: Final = ",;\t|"
+_COMMA_FREE: Final = ";"
 _HEAD_BYTES: Final = 65_536
-# What pandas takes for a missing value, and the mark of the UCI repository.
-_MISSING: Final = ("?",)
-_DECIMAL_COMMA: Final = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
 # What Windows programs write in western Europe and America.
 _OLD_ENCODING: Final = "cp1252"
 
@@ -43,8 +41,18 @@ def wrong(option: str, message: str) -> SpecError:
     return SpecError(source="the study", problems=[Problem(f"task_options.{option}", message)])
 
 
-def read_table(path: Path, separator: str | None = None, encoding: str | None = None) -> DataFrame:
+def read_table(
+    path: Path,
+    separator: str | None = None,
+    encoding: str | None = None,
+    *,
+    as_text: bool = False,
+) -> DataFrame:
     """Reads a table with named columns.
+
+    Only an empty cell of a text file is missing; words such as NA are left to whoever knows what
+    the column holds. ``attrs["decimal_comma"]`` tells whether a file's separator leaves the comma
+    to its numbers.
 
     Args:
         path: A ``.csv``, ``.tsv`` or ``.txt`` file, also compressed (``.gz``, ``.bz2``, ``.xz``),
@@ -52,6 +60,8 @@ def read_table(path: Path, separator: str | None = None, encoding: str | None = 
         separator: What stands between the fields of a text file; None to tell by its first line.
         encoding: Of a text file, as Python calls it; None for UTF-8, or UTF-16 with its mark, or,
             where it is neither, Windows-1252.
+        as_text: Whether every cell of a text file stays text, to be read by another table's
+            readings; else columns of nothing but plain numbers are numbers.
 
     Returns:
         The rows under a plain index; all column names are text and differ.
@@ -71,14 +81,16 @@ def read_table(path: Path, separator: str | None = None, encoding: str | None = 
         if suffix in PARQUET_SUFFIXES:
             frame = _read_parquet(path)
         else:
-            frame = _read_encoded(path, separator, encoding)
+            frame = _read_encoded(path, separator, encoding, as_text=as_text)
     except UnicodeError as error:
         known = encoding or "UTF-8"
         raise wrong("data", f"{path.name} is not {known} text; save it as UTF-8") from error
     except (ValueError, OSError, EOFError, lzma.LZMAError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise wrong("data", f"{path.name} cannot be read: {reason}") from error
-    frame.columns = [str(name).strip() for name in frame.columns]
+    names = [str(name).strip() for name in frame.columns]
+    # As pandas calls a column without a name.
+    frame.columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     _require_names(path, list(frame.columns))
     if frame.empty:
         raise wrong("data", f"{path.name} has no rows")
@@ -113,18 +125,20 @@ def _read_parquet(path: Path) -> DataFrame:
     return frame.reset_index(drop=not has_name)
 
 
-def _read_encoded(path: Path, separator: str | None, encoding: str | None) -> DataFrame:
+def _read_encoded(
+    path: Path, separator: str | None, encoding: str | None, *, as_text: bool
+) -> DataFrame:
     if encoding is not None:
         _require_encoding(encoding)
-        return _read_text(path, separator, encoding)
+        return _read_text(path, separator, encoding, as_text=as_text)
     try:
-        return _read_text(path, separator)
+        return _read_text(path, separator, as_text=as_text)
     except UnicodeError:
         # Any bytes are text in such an encoding, but no text holds a NUL.
         with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
             if b"\0" in binary.read(_HEAD_BYTES):
                 raise
-        frame = _read_text(path, separator, _OLD_ENCODING)
+        frame = _read_text(path, separator, _OLD_ENCODING, as_text=as_text)
     say_once(
         f"{path.name} is not UTF-8 text; read as Windows-1252 (task_options.encoding names another)"
     )
@@ -144,7 +158,9 @@ def _require_encoding(encoding: str) -> None:
         raise wrong("encoding", f"no encoding is called {encoding!r}; such as latin-1") from None
 
 
-def _read_text(path: Path, separator: str | None, given: str | None = None) -> DataFrame:
+def _read_text(
+    path: Path, separator: str | None, given: str | None = None, *, as_text: bool
+) -> DataFrame:
     import pandas
 
     with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
@@ -159,17 +175,22 @@ def _read_text(path: Path, separator: str | None, given: str | None = None) -> D
         chosen = separator or _separator(first)
         # pandas would call the second one "name.1" and say nothing.
         _require_names(path, _header(first, chosen))
+        # Who separates by semicolons may write 1,5 for numbers and 1.234 for thousands.
+        decimal_comma = chosen == _COMMA_FREE
         with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
             frame = pandas.read_csv(
                 text,
                 sep=chosen,
                 skipinitialspace=True,
-                na_values=list(_MISSING),
+                dtype=object if as_text or decimal_comma else None,
+                keep_default_na=False,
+                na_values=[""],
                 low_memory=False,
             )
     if not isinstance(frame.index, pandas.RangeIndex):
         raise wrong("data", f"{path.name} has rows with more fields than its header")
-    return frame if chosen == "," else _with_decimal_commas(frame)
+    frame.attrs["decimal_comma"] = decimal_comma
+    return frame
 
 
 def _open(path: Path) -> Any:
@@ -187,19 +208,3 @@ def _header(text: str, separator: str) -> list[str]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     # Columns without a name are told apart by their places.
     return [name.strip() for name in next((row for row in rows if row), []) if name.strip()]
-
-
-def _with_decimal_commas(frame: DataFrame) -> DataFrame:
-    """Turns text columns of numbers such as 1,5 into numbers."""
-    import pandas
-
-    for name in frame.columns:
-        column: Any = frame[name]
-        if not pandas.api.types.is_string_dtype(column.dtype) or column.isna().all():
-            continue
-        present = column.dropna().astype(str).str.strip()
-        if present.str.fullmatch(_DECIMAL_COMMA).all():
-            logger.info("column %s: read the comma as a decimal point", name)
-            plain = column.str.strip().str.replace(".", "", regex=False)
-            frame[name] = pandas.to_numeric(plain.str.replace(",", ".", regex=False))
-    return frame

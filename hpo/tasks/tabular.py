@@ -15,6 +15,7 @@ from hpo.spec.params import Params
 from hpo.spec.space import Categorical, Float, Int
 from hpo.tasks import columns
 from hpo.tasks.encoding import TableEncoder
+from hpo.tasks.labelled import known_rows
 from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp
 from hpo.tasks.tables import read_table, say_once, wrong
 from hpo.tasks.targets import Target, read_target, require_kind
@@ -23,7 +24,6 @@ from hpo.train import metrics
 from hpo.train.data import Data
 from hpo.train.task import Task
 
-_MIN_ROWS: Final = 10
 # A single fifth of so few rows is too little to compare trials on.
 _FEW_ROWS: Final = 2_000
 _FOLDS: Final = 5
@@ -52,6 +52,8 @@ class Tabular(Task):
             them for validation.
         separator: What stands between the fields of a text file, if that cannot be told.
         encoding: Of a text file that is neither UTF-8 nor Windows-1252, such as ``shift-jis``.
+        missing: Texts that count as missing, beside empty cells. By default the usual ones, such
+            as ``NA``, count among numbers and dates, and none in the target.
 
     Raises:
         SpecError: The file or one of the columns is not there, or cannot be used.
@@ -82,19 +84,33 @@ class Tabular(Task):
         order: str | None = None,
         separator: str | None = None,
         encoding: str | None = None,
+        missing: Sequence[str] | None = None,
     ) -> None:
         texts = {"separator": separator, "encoding": encoding, "groups": groups, "order": order}
         _require_text(data=data, target=target, **texts)
         require_kind(kind)
         frame = read_table(Path(data), separator, encoding)
         dropped = _names(drop)
+        words = None if missing is None else _names(missing, "missing", "texts")
         cuts = {option: name for option, name in (("groups", groups), ("order", order)) if name}
         _require_columns(frame, target, dropped, cuts)
-        frame = _with_target(frame, target)
+        decimal_comma = frame.attrs.get("decimal_comma", False)
+        known = known_rows(frame, target, kind, words)
+        notices, n_all, frame = known.notices, len(frame), known.frame
         self._target_name = target
         self._target: Target = read_target(frame[target], kind)
         left_out = dict.fromkeys([*dropped, *([groups] if groups else [])])
-        self._columns = columns.find_columns(frame.drop(columns=[target, *left_out]))
+        features = frame.drop(columns=[target, *left_out])
+        self._columns = columns.find_columns(
+            features,
+            missing=words,
+            n_left_out=n_all - len(frame),
+            decimal_comma=decimal_comma,
+        )
+        notices = [*notices, columns.left_out(self._columns, features.shape[1])]
+        self.notices = tuple(filter(None, [*notices, *self._columns.notices]))
+        for notice in self.notices:
+            say_once(notice)
         self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
@@ -144,7 +160,7 @@ class Tabular(Task):
         Raises:
             TaskError: Columns are missing.
         """
-        return columns.again(x, self._columns)
+        return columns.again(x, self._columns.readings)
 
     def model(self, params: Params) -> nn.Module:
         """See ``Task``.
@@ -188,10 +204,10 @@ def _require_text(**options: Any) -> None:
         raise SpecError(source="the study", problems=problems)
 
 
-def _names(drop: Any) -> list[str]:
-    names = [drop] if isinstance(drop, str) else drop
+def _names(given: Any, option: str = "drop", what: str = "columns") -> list[str]:
+    names = [given] if isinstance(given, str) else given
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise wrong("drop", f"must be a list of columns; found {drop!r}")
+        raise wrong(option, f"must be a list of {what}; found {given!r}")
     return list(dict.fromkeys(names))
 
 
@@ -233,14 +249,3 @@ def _splitting(frame: DataFrame, option: str, name: str) -> Series:
     if ordered is None:
         raise wrong(option, f"{name} must hold numbers, or dates such as 2024-01-31")
     return ordered
-
-
-def _with_target(frame: DataFrame, target: str) -> DataFrame:
-    is_known = frame[target].notna()
-    n_known = int(is_known.sum())
-    if n_known < len(frame):
-        say_once(f"left out {len(frame) - n_known:,} of {len(frame):,} rows without a {target}")
-    if n_known < _MIN_ROWS:
-        rows = f"{n_known} row{'s' * (n_known != 1)}"
-        raise wrong("data", f"has {rows} with a {target}; it takes at least {_MIN_ROWS}")
-    return frame[is_known].reset_index(drop=True)

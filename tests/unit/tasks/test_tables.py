@@ -38,9 +38,10 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 def test_text_files(tmp_path: Path, name: str, content: str | bytes) -> None:
     frame = read_table(write(tmp_path, name, content))
     assert list(frame.columns) == ["a", "b", "c"]
-    assert frame["a"].tolist() == [1, 2]
+    # Where the comma may be a decimal mark, numbers stay text until the columns are known.
+    assert [float(value) for value in frame["a"]] == [1, 2]
     assert frame["b"].tolist() == ["x", "y"]
-    assert frame["c"].tolist() == [2.5, 3.5]
+    assert [str(value).replace(",", ".") for value in frame["c"]] == ["2.5", "3.5"]
 
 
 def test_separators_within_quotes_do_not_count(tmp_path: Path) -> None:
@@ -53,15 +54,23 @@ def test_a_given_separator(tmp_path: Path) -> None:
     assert list(frame.columns) == ["a,x", "b"]
 
 
-def test_missing_values(tmp_path: Path) -> None:
+def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
     frame = read_table(write(tmp_path, "t.csv", "a,b\n,?\nNA,n/a\n1,x\n"))
-    assert frame.notna().sum().tolist() == [1, 1]
+    assert frame["a"].tolist()[1:] == ["NA", "1"]
+    assert frame["b"].tolist() == ["?", "n/a", "x"]
+    assert frame.notna().sum().tolist() == [2, 3]
 
 
-def test_commas_are_decimal_only_where_all_values_agree(tmp_path: Path) -> None:
-    frame = read_table(write(tmp_path, "t.csv", "a;b\n1,5;1,5\n;2,x\n-2;3\n"))
-    assert frame["a"].dropna().tolist() == [1.5, -2.0]
-    assert frame["b"].tolist() == ["1,5", "2,x", "3"]
+def test_cells_as_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "a,b\n01,1.0\n,True\n")
+    assert read_table(path, as_text=True)["b"].tolist() == ["1.0", "True"]
+    assert read_table(path, as_text=True)["a"].tolist()[0] == "01"
+    assert read_table(path)["a"].tolist()[0] == 1.0
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    frame = read_table(write(tmp_path, "t.csv", ',a," ",self\n1,2,3,4\n'))
+    assert list(frame.columns) == ["Unnamed: 0", "a", "Unnamed: 2", "self"]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -85,14 +94,6 @@ def test_other_encodings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert read_table(path, encoding="shift-jis")["a"].tolist() == ["東京"]
     with pytest.raises(SpecError, match="no encoding is called 'utf-9'"):
         read_table(path, encoding="utf-9")
-
-
-def test_numbers_as_continental_europe_writes_them(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.csv", "a;b;c\n1.234,5;1,5;1.2.3\n12;-2;4,5\n1.000.000,25;+3,0;6\n")
-    frame = read_table(path)
-    assert frame["a"].tolist() == [1234.5, 12.0, 1_000_000.25]
-    assert frame["b"].tolist() == [1.5, -2.0, 3.0]
-    assert frame["c"].tolist() == ["1.2.3", "4,5", "6"]
 
 
 @pytest.mark.parametrize(

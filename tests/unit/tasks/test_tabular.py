@@ -93,6 +93,81 @@ def test_description(table: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "left out column id: is an id" in caplog.text
 
 
+def test_what_is_left_out_is_told(table: Path) -> None:
+    task = Tabular(data=str(table), target="churned", drop=["grade"])
+    assert task.notices == (
+        "left out 2 of 60 rows without a churned",
+        "left out 2 of 6 columns: id (is an id), constant (is the same in every row)",
+    )
+
+
+def target_of(folder: Path, values: list[Any], **options: Any) -> Tabular:
+    frame = pd.DataFrame({"x": np.random.RandomState(0).normal(size=len(values)), "y": values})
+    frame.to_csv(folder / "t.csv", index=False)
+    return Tabular(data=str(folder / "t.csv"), target="y", **options)
+
+
+def test_a_class_called_none_is_a_class(tmp_path: Path) -> None:
+    values = ["None", "Apnea", "Insomnia", ""] * 12
+    task = target_of(tmp_path, values)
+    assert task.describe()["classes"] == ["Apnea", "Insomnia", "None"]
+    assert task.notices == (
+        "left out 12 of 48 rows without a y",
+        "the y 'None' of 12 rows is a class; "
+        'missing = ["None"] in [task_options] leaves them out',
+    )
+    task = target_of(tmp_path, values, missing=["None"])
+    assert task.describe()["classes"] == ["Apnea", "Insomnia"]
+    assert task.notices[0] == (
+        "left out 24 of 48 rows without a y: 12 are empty, 12 hold 'None' "
+        "(task_options.missing says what is missing)"
+    )
+    assert target_of(tmp_path, values, missing=[]).describe()["n_rows"] == 36
+    # Numbers that are few are classes, and so is the word beside them.
+    assert len(target_of(tmp_path, ["0", "1", "null"] * 20).describe()["classes"]) == 3
+
+
+def test_words_among_the_numbers_of_a_regression_are_missing(tmp_path: Path) -> None:
+    values = [*map(str, range(40)), "NA", "?"]
+    task = target_of(tmp_path, values)
+    assert (task.describe()["kind"], task.describe()["n_rows"]) == ("regression", 40)
+    assert "2 of 42 rows without a y: 1 hold 'NA', 1 hold '?'" in task.notices[0]
+    assert target_of(tmp_path, ["$1,200", "$900", "$35.5"] * 20).describe()["n_rows"] == 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("self", "index", "columns", "T", "class", "x[0]", "kwargs", "model_fields", "名前"),
+        *("func", "axis", "None", "(missing)", "__class__", "a.b", "numeric", "y ", "n" * 400),
+    ],
+)
+def test_columns_of_any_name(tmp_path: Path, name: str) -> None:
+    random = np.random.RandomState(0)
+    frame = pd.DataFrame({name: random.choice(["a", "b"], 60), f"{name} 2": random.normal(size=60)})
+    frame["target"] = (frame[name] == "a").astype(int)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    task = Tabular(data=str(tmp_path / "t.csv"), target="target")
+    splits = task.data().splits()
+    assert splits.n_features == 3
+    assert torch.isfinite(task.model(params(task))(splits.val.x)).all()
+    assert task.samples(frame.drop(columns="target")).shape == (60, 2)
+
+
+def test_a_saved_index_is_no_feature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.random.RandomState(0).normal(size=60), "y": [0, 1, 2] * 20})
+    frame.sort_values("y").reset_index(drop=True).sample(frac=1, random_state=0).to_csv(
+        tmp_path / "t.csv"
+    )
+    task = Tabular(data=str(tmp_path / "t.csv"), target="y")
+    assert task.describe()["dropped"] == {"Unnamed: 0": "is a saved row number"}
+    # In order, but the rows without a target have left gaps.
+    frame["y"] = frame["y"].astype(float).where(frame.index != 30)
+    frame.to_csv(tmp_path / "t.csv")
+    task = Tabular(data=str(tmp_path / "t.csv"), target="y")
+    assert task.describe()["dropped"] == {"Unnamed: 0": "counts the rows"}
+
+
 def test_model_before_splits_and_other_splits(table: Path) -> None:
     task = Tabular(data=str(table), target="spent")
     assert task.model(params(task))[0].in_features > 0  # type: ignore[index]
@@ -176,6 +251,9 @@ def test_wrong_options(table: Path) -> None:
     }
     assert problems(data=data, target="spent", drop=[1]) == {
         "task_options.drop": "must be a list of columns; found [1]"
+    }
+    assert problems(data=data, target="spent", missing=[1]) == {
+        "task_options.missing": "must be a list of texts; found [1]"
     }
     assert problems(data=5, target="") == {
         "task_options.data": "must be text; found 5",
