@@ -20,14 +20,26 @@ ARGS ?=
 help:  ## list the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# torch is installed first and exactly: a looser demand may bring a build with gigabytes of CUDA.
+# torch comes first and exactly: a looser demand may bring a newer one, with gigabytes of CUDA. Where no GPU is,
+# its CPU build is looked for by its version, wherever pip looks for packages; then by uv, which knows where PyTorch
+# publishes it. What is left is the build that bears the plain version.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hpo needs Python 3.11 or newer")'
 	@echo "installing into $(VENV), which takes a minute or two ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt '$(TORCH)'
+	@$(MAKE) torch
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,postgres,mysql]'
 	@touch $@
+
+.PHONY: torch
+torch:
+	@pip="$(BIN)/python -m pip install $(PIP_FLAGS)"; \
+	if nvidia-smi -L >/dev/null 2>&1; then $$pip -c constraints.txt '$(TORCH)'; \
+	else $$pip -c constraints.txt '$(TORCH)+cpu' 2>/dev/null \
+	  || { $$pip uv && UV_HTTP_TIMEOUT=30 $(BIN)/python -m uv pip install --quiet --python $(BIN)/python \
+	       --torch-backend cpu -c constraints.txt '$(TORCH)' 2>/dev/null; } \
+	  || $$pip -c constraints.txt '$(TORCH)'; \
+	fi
 
 .PHONY: .venv
 .venv: $(INSTALLED)  ## make .venv and install hpo with what developing it needs
@@ -76,8 +88,8 @@ build: $(INSTALLED)  ## build the wheel and the sdist into dist/
 .PHONY: pins
 pins:  ## pin the newest versions of everything in constraints.txt
 	@rm -rf build/pins && $(PYTHON) -m venv build/pins
-	@build/pins/bin/python -m pip install $(PIP_FLAGS) '$(TORCH)'
-	@build/pins/bin/python -m pip install $(PIP_FLAGS) '$(TORCH)' -e '.[dev,postgres,mysql,ray,slurm,vision]'
+	@$(MAKE) torch BIN=build/pins/bin
+	@build/pins/bin/python -m pip install $(PIP_FLAGS) '$(TORCH)' -e '.[dev,postgres,mysql,object-stores,vision,bench]'
 	@{ sed -n '/^#/p' constraints.txt; \
 	   build/pins/bin/python -m pip --disable-pip-version-check freeze --all --exclude pip --exclude-editable | sed -E 's/\+[a-z0-9]+$$//'; } > build/pins.txt
 	@mv build/pins.txt constraints.txt

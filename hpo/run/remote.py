@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
-from optuna.artifacts.exceptions import ArtifactNotFound
-
 from hpo.errors import LaunchError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -48,6 +46,9 @@ class Remote:
 
     def fetch(self, name: str, path: Path) -> bool:
         """Copies an object to ``path``, all at once or not at all; False when it is not there."""
+        # Optuna's module loads the libraries of all object stores that are installed.
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
         part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             with self.store.open_reader(self._id(name)) as reader:
@@ -72,6 +73,8 @@ class Remote:
 
     def drop(self, name: str) -> None:
         """Removes an object; one that is not there is no error."""
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
         try:
             self.store.remove(self._id(name))
         except ArtifactNotFound:
@@ -117,5 +120,5 @@ def _store(scheme: str, bucket: str) -> Any:
         return cls(bucket)
     except ImportError:
         raise LaunchError(
-            f"--artifacts {scheme}:// needs {package}", hint=f"pip install {package}"
+            f"--artifacts {scheme}:// needs {package}", hint="pip install 'hpo[object-stores]'"
         ) from None

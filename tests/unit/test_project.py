@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -101,6 +102,48 @@ def test_no_pin_is_bound_to_cuda() -> None:
 def test_make_installs_the_pinned_torch() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert f"TORCH := torch=={pins()['torch']}\n" in makefile
+
+
+@pytest.mark.parametrize(
+    ("refused", "gpu", "asked"),
+    [
+        ([], True, ["pip TORCH"]),
+        ([], False, ["pip TORCH+cpu"]),
+        (["pip TORCH+cpu"], False, ["pip TORCH+cpu", "pip uv", "uv TORCH cpu"]),
+        (
+            ["pip TORCH+cpu", "uv TORCH cpu"],
+            False,
+            ["pip TORCH+cpu", "pip uv", "uv TORCH cpu", "pip TORCH"],
+        ),
+    ],
+    ids=["gpu", "cpu", "cpu by uv", "plain"],
+)
+def test_make_looks_for_the_build_of_torch_that_fits(
+    refused: list[str], gpu: bool, asked: list[str], tmp_path: Path
+) -> None:
+    # A python that writes down what it is asked to install, and refuses some of it.
+    script(
+        tmp_path / "python",
+        'what="$2 ${!#}"; [[ "$*" = *torch-backend* ]] && what="$2 ${!#} cpu"',
+        f'what="${{what/torch==*([0-9.])/TORCH}}"; echo "$what" >> {tmp_path}/asked',
+        *(f'[[ "$what" = "{text}" ]] && exit 1' for text in refused),
+        "exit 0",
+    )
+    script(tmp_path / "nvidia-smi", f"exit {0 if gpu else 9}")
+    done = subprocess.run(
+        ["make", "torch", f"BIN={tmp_path}"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == 0
+    words = (tmp_path / "asked").read_text().splitlines()
+    assert words == asked
+
+
+def script(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(["#!/usr/bin/env bash", "shopt -s extglob", *lines, ""]))
+    path.chmod(0o755)
 
 
 def test_imports_are_declared_and_declarations_used() -> None:
