@@ -111,7 +111,10 @@ def _read(path: Path, spec: StudySpec) -> Any:
 
     options = spec.task_options
     try:
-        return read_table(path, options.get("separator"), options.get("encoding"))
+        is_own = spec.task != "tabular"
+        return read_table(
+            path, options.get("separator"), options.get("encoding"), as_text=not is_own
+        )
     except SpecError as error:
         # It speaks of the study's own table.
         reasons = "; ".join(problem.message for problem in error.problems)

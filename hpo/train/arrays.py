@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -16,7 +17,18 @@ from hpo.errors import TaskError
 Kind: TypeAlias = Literal["classification", "regression"]
 KINDS: Final = ("classification", "regression")
 
+logger = logging.getLogger(__name__)
+
 _NUMBERS: Final = "biuf"
+_INTEGERS: Final = "iu"
+# Kinds of arrays that may hold numbers: text is read, and so are mixed columns.
+_READABLE: Final = "bfOSU"
+# Digits are looked at in tables, not in images.
+_MOST_AXES: Final = 2
+_CHECKED_ROWS: Final = 10_000
+# Of the standard deviation.
+_MOST_LOST: Final = 0.01
+_TOLD: Final[set[str]] = set()
 _INDICES: Final = (torch.int32, torch.int64)
 
 
@@ -25,7 +37,8 @@ class Targets:
     """What is to be predicted.
 
     Attributes:
-        y: Classes 0 to C - 1 as int64, or numbers as float32; of shape [N] or [N, T].
+        y: Classes 0 to C - 1 as int64, or numbers as float64, for whatever scales them must have
+            all their digits; of shape [N] or [N, T].
         kind: Which of both they are.
         classes: Name of each class, in the order of their numbers; empty for a regression.
     """
@@ -48,19 +61,36 @@ def as_features(x: Any, what: str = "the features") -> Tensor:
     Raises:
         TaskError: They are no numbers, or not all finite.
     """
-    values = x.detach() if isinstance(x, Tensor) else torch.from_numpy(_numbers(x, what))
+    values = x.detach() if isinstance(x, Tensor) else _numbers(x, what)
     if values.is_complex():
         raise TaskError(f"{what} must be real numbers; found complex ones")
     # Whoever makes such a tensor means indices, as an embedding takes them. NumPy and pandas have
     # whole numbers for quantities as well.
     is_index = isinstance(x, Tensor) and x.dtype in _INDICES
-    values = values.to(dtype=torch.int64 if is_index else torch.float32)
     if values.dim() == 0:
         raise TaskError(f"{what} must have one row a sample; found a single number")
+    values = values.to(torch.int64) if is_index else as_float32(values, what)
     if values.dim() == 1:
         values = values.unsqueeze(1)
     _require_finite(values, what)
     return values
+
+
+def as_float32(values: Tensor, what: str) -> Tensor:
+    """Returns numbers in single precision, with a warning where that takes what tells them apart.
+
+    Args:
+        values: Of shape [N, ...].
+        what: What they are called in a message.
+
+    Raises:
+        TaskError: Some are larger than single precision can hold.
+    """
+    found = values.to(torch.float32)
+    if values.dtype in (torch.float64, torch.int64):
+        _require_range(values, found, what)
+        _warn_of_lost_digits(values, found, what)
+    return found
 
 
 def as_targets(y: Any, kind: Kind | None = None) -> Targets:
@@ -114,7 +144,7 @@ def take(x: Any, rows: NDArray[np.int64]) -> Any:
     return x[torch.from_numpy(rows)] if isinstance(x, Tensor) else x[rows]
 
 
-def _numbers(x: Any, what: str) -> NDArray[Any]:
+def _numbers(x: Any, what: str) -> Tensor:
     if hasattr(x, "columns") and hasattr(x, "dtypes"):
         text = [str(c) for c, dtype in zip(x.columns, x.dtypes, strict=True) if _is_text(dtype)]
         if text:
@@ -122,7 +152,7 @@ def _numbers(x: Any, what: str) -> NDArray[Any]:
                 f"{what} must be numbers; not so column {', '.join(text)}",
                 hint='give Data.split a preprocess=..., or use task = "tabular"',
             )
-        return np.array(x.to_numpy(dtype="float32", na_value=np.nan))
+        return torch.from_numpy(np.array(x.to_numpy(dtype="float64", na_value=np.nan)))
     if hasattr(x, "toarray"):
         x = x.toarray()
     if _is_several(x):
@@ -132,7 +162,14 @@ def _numbers(x: Any, what: str) -> NDArray[Any]:
         )
     try:
         # A copy, because torch refuses arrays that are read-only or run backwards.
-        return np.array(x, dtype=np.float32)
+        found = np.array(x)
+        if found.dtype.kind in _INTEGERS:
+            found = found.astype(np.int64)
+        elif found.dtype not in (np.float32, np.float64):
+            if found.dtype.kind not in _READABLE:
+                raise TypeError(f"found {found.dtype}")
+            found = found.astype(np.float64)
+        return torch.from_numpy(found)
     except (ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise TaskError(f"{what} must be numbers, as many in each row: {reason}") from error
@@ -164,6 +201,38 @@ def _require_finite(values: Tensor, what: str) -> None:
     )
 
 
+def _require_range(values: Tensor, found: Tensor, what: str) -> None:
+    too_large = torch.isinf(found) & torch.isfinite(values.double())
+    if too_large.any():
+        first = values[too_large][0].item()
+        raise TaskError(
+            f"{int(too_large.sum())} of {what} are too large for single precision, such as "
+            f"{first:g}",
+            hint="divide them, or give Data.split a preprocess that scales them",
+        )
+
+
+def _warn_of_lost_digits(values: Tensor, found: Tensor, what: str) -> None:
+    """Warns, once a process, where rounding is more than a hundredth of how far values spread."""
+    if what in _TOLD or values.dim() > _MOST_AXES or not values.numel():
+        return
+    rows = values[:_CHECKED_ROWS].reshape(min(len(values), _CHECKED_ROWS), -1).double()
+    lost = (rows - found[:_CHECKED_ROWS].reshape(rows.shape).double()).abs().amax(dim=0)
+    spread = rows.std(dim=0, correction=0)
+    bad = ((lost > _MOST_LOST * spread) & (spread > 0)).nonzero()
+    if len(bad):
+        _TOLD.add(what)
+        i = int(bad[0])
+        logger.warning(
+            "%s lose digits in single precision%s: they are about %.10g and spread by %.3g; "
+            "give Data.split a preprocess that standardises them",
+            what,
+            f" in column {i} (from 0)" if rows.shape[1] > 1 else "",
+            float(rows[:, i].mean()),
+            float(spread[i]),
+        )
+
+
 def _array(y: Any) -> NDArray[Any]:
     if isinstance(y, Tensor):
         return np.asarray(y.detach().cpu().numpy())
@@ -185,7 +254,7 @@ def _is_missing(value: Any) -> bool:
 
 def _regression(values: NDArray[Any]) -> Tensor:
     try:
-        numbers = np.array(values, dtype=np.float32)
+        numbers = np.array(values, dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise TaskError(f"the targets of a regression must be numbers: {error}") from error
     y = torch.from_numpy(numbers)

@@ -18,7 +18,15 @@ from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
 from hpo.train.arrays import Kind, Targets, as_features, as_targets, n_rows
 from hpo.train.parts import Part, Splits
-from hpo.train.plans import Cut, Cutting, Plan, Preprocess, Ready, require_same_length
+from hpo.train.plans import (
+    Cut,
+    Cutting,
+    Plan,
+    Preprocess,
+    Ready,
+    require_same_length,
+    trained_targets,
+)
 
 __all__ = ["Data", "Kind", "Part", "Preprocess", "Splits"]
 
@@ -124,7 +132,7 @@ class Data:
         """
         pairs = [pair for pair in (train, val, test) if pair is not None]
         xs, targets, ys = _read(pairs, kind)
-        parts = [Part(x, y) for x, y in zip(xs, ys, strict=True)]
+        parts = [Part(x, trained_targets(y)) for x, y in zip(xs, ys, strict=True)]
         if not all(map(len, parts)):
             raise TaskError("no split may be empty")
         ready = Splits(

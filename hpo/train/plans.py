@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
-from hpo.train.arrays import Targets, as_features, take
+from hpo.train.arrays import Targets, as_features, as_float32, take
 from hpo.train.boundary import user_code
 from hpo.train.folding import fold_by_order, fold_groups, fold_rows
 from hpo.train.parts import Part, Splits
@@ -23,7 +23,7 @@ class Preprocess(Protocol):
     """What scikit-learn calls a transformer.
 
     It may also have ``transform_target(y)``, which is then applied to the targets of a regression,
-    a float32 array of shape [N] or [N, T].
+    a float64 array of shape [N] or [N, T].
     """
 
     def fit(self, x: Any, y: Any) -> Any:
@@ -199,7 +199,7 @@ class Cutting:
     def in_units(self, y: Tensor) -> Tensor:
         """See ``Plan``; preprocessing that has ``inverse_target`` was fitted by ``features``."""
         inverse = getattr(self.preprocess, "inverse_target", None)
-        return y if inverse is None else torch.as_tensor(inverse(y.numpy()))
+        return y if inverse is None else torch.as_tensor(inverse(y.double().numpy()))
 
     def _encoded(self, x: Any, rows: Rows) -> Tensor:
         """Returns samples preprocessed by what some rows tell."""
@@ -226,14 +226,19 @@ class Cutting:
 
     def _part(self, x: Any, y: Tensor) -> Part:
         if self.preprocess is None:
-            return Part(x, y)
+            return Part(x, trained_targets(y))
         with user_code("the preprocessing"):
             features = as_features(self.preprocess.transform(x), "the preprocessed features")
             transform_target = getattr(self.preprocess, "transform_target", None)
             if transform_target is not None and self.targets.kind == "regression":
-                y = torch.as_tensor(transform_target(y.numpy()), dtype=torch.float32)
+                y = torch.as_tensor(transform_target(y.numpy()))
         require_same_length(len(features), len(y))
-        return Part(features, y)
+        return Part(features, trained_targets(y))
+
+
+def trained_targets(y: Tensor) -> Tensor:
+    """Returns targets as losses take them: numbers in single precision, classes as they are."""
+    return as_float32(y, "the targets") if y.is_floating_point() else y
 
 
 def _with_targets_of(splits: Splits, whole: Splits) -> Splits:

@@ -71,12 +71,15 @@ def require_finite(loss: float) -> None:
 
 def _require_classes(outputs: Tensor, targets: Tensor, n_classes: int, loss: str) -> None:
     # On a GPU a class without an output ends the process; on a CPU it is an index out of bounds.
+    # One too many trains, and then nobody knows what the outputs stand for.
     n = 1 if outputs.shape == targets.shape else outputs.shape[-1]
     is_one_each = outputs.dim() == targets.dim() + 1
     takes_one = loss in ONE_OUTPUT
     if takes_one and n == 1 and n_classes == 2:
         return
-    if n < n_classes and (is_one_each or (takes_one and n == 1)):
+    too_few = n < n_classes and (is_one_each or (takes_one and n == 1))
+    too_many = n > n_classes and is_one_each and targets.dim() == 1
+    if too_few or too_many:
         raise TaskError(
             f"the model returns {n} output{'s' * (n > 1)} a sample, and the data has "
             f"{n_classes} classes",

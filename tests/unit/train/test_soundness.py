@@ -116,3 +116,14 @@ def test_tokens_reach_an_embedding() -> None:
         metric_names(Tokens(), Data.split(x.float(), y).splits())
     assert caught.value.hint is not None
     assert "torch.int64" in caught.value.hint
+
+
+class Wide(Blobs):
+    def model(self, params: Params) -> nn.Module:
+        return nn.Linear(2, 5)
+
+
+def test_more_outputs_than_classes_are_refused_before_training() -> None:
+    splits = blobs()
+    with pytest.raises(TaskError, match=f"returns 5 outputs a sample.* {splits.n_classes} classes"):
+        metric_names(Wide(), splits)

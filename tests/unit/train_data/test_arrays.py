@@ -121,7 +121,7 @@ def test_order_of_number_classes_is_numeric() -> None:
 def test_real_numbers_are_a_regression(y: Any) -> None:
     targets = as_targets(y)
     assert targets.kind == "regression"
-    assert targets.y.dtype == torch.float32
+    assert targets.y.dtype == torch.float64
     assert targets.y.dim() == 1
     assert targets.classes == ()
 
@@ -148,3 +148,17 @@ def test_kind_decides() -> None:
 def test_wrong_targets(y: Any, kind: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         as_targets(y, kind)
+
+
+def test_lost_digits_are_told_and_numbers_that_are_too_large_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    times = 1_700_000_000 + np.arange(50.0)[:, None]
+    as_features(np.hstack([times - times.mean(), times]), "the times")
+    assert "the times lose digits in single precision in column 1" in caplog.text
+    caplog.clear()
+    as_features(np.random.RandomState(0).normal(50, 10, (40, 2)), "the sizes")
+    as_features(np.full((40, 1), 0.1), "the constants")
+    assert not caplog.text
+    with pytest.raises(TaskError, match=r"2 of the sums are too large .* such as 1e\+39"):
+        as_features([1.0, 1e39, -1e40], "the sums")

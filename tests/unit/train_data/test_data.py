@@ -189,3 +189,18 @@ def test_moving_to_a_device() -> None:
     assert splits.test is not None
     assert {p.x.device.type for p in (splits.train, splits.val, splits.test)} == {"meta"}
     assert (splits.n_classes, splits.kind) == (2, "classification")
+
+
+def test_targets_are_standardised_before_they_lose_their_digits() -> None:
+    from hpo.tasks.units import StandardUnits
+
+    x = np.random.RandomState(0).normal(size=(60, 1))
+    y = 1_700_000_000 + 30 * x[:, 0]
+    data = Data.split(x, y, preprocess=StandardUnits())
+    train = data.splits().train
+    assert train.y.dtype == torch.float32
+    assert len(train.y.unique()) == len(train)
+    assert torch.corrcoef(torch.stack([train.x[:, 0], train.y]))[0, 1] == pytest.approx(1)
+    # Back in their own units they have all their digits.
+    back = data.plan.in_units(train.y).numpy()
+    assert np.abs(back[:, None] - y).min(axis=1).max() < 1e-4
