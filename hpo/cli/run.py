@@ -61,6 +61,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     with quickly():
         from hpo.run.manager import prepare
         from hpo.run.session import start
+        from hpo.store import notices
 
     if study is not None and objective is not None:
         raise SpecError("give a study or --objective, not both")
@@ -69,6 +70,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
+    notices.keep(session.db, session.study.study_id, prepared.notices)
     _tell_kept_budget(prepared.spec.budget, session.study)
     _follow(session, options.storage)
 

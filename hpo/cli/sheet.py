@@ -43,6 +43,8 @@ def sheet(page: Overview, where: str) -> list[Text]:
         found = [ending for ending in page.endings if ending.state == state]
         if found:
             lines += _section(title, {_REASONS.get(e.kind, e.kind): _example(e) for e in found})
+    if page.notices:
+        lines += _section("data", {str(i): text for i, text in enumerate(page.notices, 1)})
     if page.alone:
         lines += _section("alone", {str(i): why for i, why in enumerate(page.alone, 1)})
     if page.workers:
@@ -81,6 +83,7 @@ def record(page: Overview) -> dict[str, Any]:
         if page.outlook is None
         else {"chance": page.outlook.chance, "gain": page.outlook.gain},
         "learnt_from": None if page.learnt_from is None else list(page.learnt_from),
+        "notices": list(page.notices),
         "endings": [vars(ending) for ending in page.endings],
         "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
         "workers": [dataclasses.asdict(worker) for worker in page.workers],

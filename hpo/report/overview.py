@@ -15,7 +15,7 @@ from hpo.report.queries import Subject
 from hpo.report.states import GRACE_S, Counts, counts_of
 from hpo.report.trials import TrialRow, best_trial
 from hpo.spec.space import Categorical, Fixed, Parameter
-from hpo.store import roster, stacks
+from hpo.store import notices, roster, stacks
 from hpo.store.database import Database
 from hpo.store.optuna_tables import name_of, trials
 from hpo.store.roster import WorkerRow
@@ -86,6 +86,7 @@ class Overview:
 
     Attributes:
         usage: How full the stacks of all its workers were.
+        notices: What a person should know of the study's data.
         alone: Why some trials train one by one.
         learnt_from: Studies that its first points come from; None where it asks no others.
         endings: How trials ended PRUNED or FAIL, the most frequent first.
@@ -100,6 +101,7 @@ class Overview:
     best: TrialRow | None
     workers: tuple[WorkerRow, ...]
     usage: Usage
+    notices: tuple[str, ...]
     alone: tuple[str, ...]
     learnt_from: tuple[str, ...] | None
     endings: tuple[Ending, ...]
@@ -119,6 +121,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             best=best_trial(conn, subject),
             workers=live,
             usage=stacks.usage(conn, subject.study_id),
+            notices=notices.of(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
             learnt_from=_learnt_from(conn, subject.study_id),
             endings=_endings(conn, subject.study_id),
@@ -181,7 +184,10 @@ def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:
         sa.select(hpo_event.c.at, hpo_event.c.kind, trials.c.number, hpo_event.c.message)
         .outerjoin(trials, trials.c.trial_id == hpo_event.c.trial_id)
         # That a trial was pruned is the everyday business of a study.
-        .where(hpo_event.c.study_id == study_id, hpo_event.c.kind != "pruned")
+        # Notices have a place of their own.
+        .where(
+            hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(("pruned", notices.NOTICE))
+        )
         .order_by(hpo_event.c.event_id.desc())
         .limit(N_EVENTS)
     )

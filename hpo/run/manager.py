@@ -12,7 +12,7 @@ from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
 from hpo.spec import ready_made, toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import studies
+from hpo.store import notices, studies
 from hpo.store.database import Database
 
 BUDGETS = tuple(Budget.model_fields)
@@ -27,12 +27,14 @@ class Prepared:
         base_dir: Folder that its relative paths refer to.
         allow: References that may run because the person at this machine named them.
         by_name: The study was named, and is in the database.
+        notices: What a person should know of the task's data.
     """
 
     spec: StudySpec
     base_dir: Path
     allow: tuple[str, ...] = ()
     by_name: bool = False
+    notices: tuple[str, ...] = ()
 
 
 def prepare(
@@ -109,6 +111,7 @@ def run(
     prepared = prepare(source, overrides=overrides, options=options)
     options = replace(options, allow=(*allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
+    notices.keep(session.db, session.study.study_id, prepared.notices)
     end = session.wait()
     if end.reason == "interrupted":
         raise KeyboardInterrupt
@@ -215,7 +218,7 @@ def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Pre
         budget=found.budget,
         validation=found.validation,
     )
-    return Prepared(spec, base_dir, allow)
+    return Prepared(spec, base_dir, allow, notices=found.notices)
 
 
 def _raise_if_any(parsed: toml.Parsed, more: tuple[Problem, ...]) -> None:

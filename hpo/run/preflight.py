@@ -32,6 +32,7 @@ class TaskFindings:
         space: Its own search space, for a study without one.
         budget: Its own entries for those that the study's budget leaves out.
         validation: Likewise for how the data is split.
+        notices: What a person should know of its data.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -40,6 +41,7 @@ class TaskFindings:
     space: Mapping[str, Any] | None = None
     budget: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,13 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
             names = _metric_names(task, splits, space, wanted)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
     return TaskFindings(
-        tuple(found), task.metric, task.direction, task.space, task.budget, task.validation
+        problems=tuple(found),
+        metric=task.metric,
+        direction=task.direction,
+        space=task.space,
+        budget=task.budget,
+        validation=task.validation,
+        notices=task.notices,
     )
 
 

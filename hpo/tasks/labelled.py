@@ -88,9 +88,9 @@ def _notices(frame: DataFrame, target: str, is_empty: Series, words: Series) -> 
 
 def _classes_like_missing(texts: Series, target: str) -> list[str]:
     counts = Counter(text for text in texts if text in MISSING_WORDS)
+    shown = shortened(target)
     return [
-        f"the {shown} {word!r} of {n:,} row{'s' * (n != 1)} is a class; "
+        f"{n:,} row{'s' * (n != 1)} of {shown} hold{'s' * (n == 1)} {word!r}, which is a class; "
         f'missing = ["{word}"] in [task_options] leaves them out'
         for word, n in counts.items()
-        if (shown := shortened(target))
     ]

@@ -58,6 +58,8 @@ def _advice(message: str) -> str | None:
         return "for an embedding give the features as a tensor of whole numbers (torch.int64)"
     if "same dtype" in message and "Long" in message:
         return "features in a tensor of whole numbers stay such; for a layer as this use x.float()"
+    if "out of meta tensor" in message:
+        return "model() must create all weights anew; it uses some that an earlier call has left"
     return None
 
 

@@ -15,6 +15,7 @@ from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
 from hpo.train.criteria import Criterion, scope_of
 from hpo.train.evaluation import evaluate
+from hpo.train.freshness import require_independent
 from hpo.train.hyperparameters import complete, n_per_batch
 from hpo.train.probes import scattered, typical
 from hpo.train.reading import ParameterReport, read_parameters
@@ -77,6 +78,7 @@ def metric_names(
         values = complete(params or Params(), task.defaults, scope_of(task, splits))
         model = build_model(task, values).to(device)
         require_sound(task, model, splits, values)
+        require_independent(task, model, values)
         criterion = Criterion.of(task, splits, wanted)
         measured = evaluate(criterion, values, model, head(splits.val, _MAX_ROWS), "val")
         require_finite(measured["val_loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
 from hpo.train.criteria import scope_of, unsuitable
+from hpo.train.freshness import KeptModelError
 from hpo.train.hyperparameters import applied, complete, mistakes, readers, standard_names
 from hpo.train.probes import Point, corners, scattered
 from hpo.train.seeds import seeded
@@ -120,7 +122,8 @@ class _Reading:
         with user_code(f"{type(self._task).__name__}.model"):
             if not forward and not self._scope.own_optimizer:
                 try:
-                    with torch.device("meta"):
+                    # Weights that are loaded go nowhere there, and PyTorch warns of that.
+                    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
                         build_model(self._task, params)
                     return
                 except (RuntimeError, NotImplementedError, TypeError, ValueError):
@@ -134,6 +137,8 @@ class _Reading:
 
     def _note(self, error: TaskError, params: Params) -> None:
         """Notes a missing parameter; other errors are the point's, and may be meant."""
+        if isinstance(error, KeptModelError):
+            raise error
         absent = [name for name in params.read if name not in params]
         missing = [name for name in absent if name in str(error.__cause__)]
         if not missing or not isinstance(error.__cause__, AttributeError | KeyError):

@@ -31,6 +31,7 @@ class Task:
         direction: Direction of that metric; None to tell by its name.
         budget: Entries of ``[budget]`` for those that a study leaves out, such as ``epochs``.
         validation: Likewise of ``[validation]``, such as ``folds``.
+        notices: What a person should know of the data, a line each; `hpo show` has them.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -39,6 +40,7 @@ class Task:
     direction: ClassVar[Literal["maximize", "minimize"] | None] = None
     budget: ClassVar[Mapping[str, Any]] = {}
     validation: ClassVar[Mapping[str, Any]] = {}
+    notices: tuple[str, ...] = ()
 
     def __init__(self, **options: Any) -> None:
         if options:

@@ -20,6 +20,7 @@ from hpo.train.augmentation import Augmentation, partners
 from hpo.train.averaging import averages, mix_in, shares
 from hpo.train.checkpoint import CheckpointError
 from hpo.train.criteria import Criterion, scope_of, unsuitable
+from hpo.train.freshness import found_instead, require_new
 from hpo.train.hyperparameters import check, complete, n_per_batch
 from hpo.train.noise import Noise, lift, step_keys
 from hpo.train.precision import cast, full
@@ -273,12 +274,14 @@ def build_model(task: Task, params: Params) -> nn.Module:
     """Builds the task's model.
 
     Raises:
-        TaskError: It is no module.
+        TaskError: It is no module, or holds weights of a model that was built before.
     """
     model: Any = task.model(params)
     if not isinstance(model, nn.Module):
-        found = type(model).__name__
-        raise TaskError(f"{type(task).__name__}.model must return an nn.Module; found {found}")
+        raise TaskError(
+            f"{type(task).__name__}.model must return an nn.Module; found {found_instead(model)}"
+        )
+    require_new(f"{type(task).__name__}.model", model)
     return model
 
 

@@ -113,7 +113,7 @@ def test_a_class_called_none_is_a_class(tmp_path: Path) -> None:
     assert task.describe()["classes"] == ["Apnea", "Insomnia", "None"]
     assert task.notices == (
         "left out 12 of 48 rows without a y",
-        "the y 'None' of 12 rows is a class; "
+        "12 rows of y hold 'None', which is a class; "
         'missing = ["None"] in [task_options] leaves them out',
     )
     task = target_of(tmp_path, values, missing=["None"])
