@@ -18,6 +18,7 @@ from hpo.store import (
     claims,
     optuna_tables,
     reaping,
+    reports,
     settlement,
     sql,
     targets,
@@ -208,7 +209,7 @@ class Ledger:
         Returns:
             The trial_ids whose lease is lost; nothing was written for them.
         """
-        return settlement.report(self._db, rows)
+        return reports.report(self._db, rows)
 
     def finish_if_reported(self, study_id: int) -> bool:
         """Ends a study whose target a trial has reported, not through `report`; see `targets`.
