@@ -50,6 +50,19 @@ def sampler_factory(spec: StudySpec, portfolio: Portfolio | None = None) -> Samp
     return sampler_of
 
 
+def notes_ends(sampler: BaseSampler) -> bool:
+    """Tells whether a sampler notes something of a trial that ends.
+
+    Most of Optuna's note only how far constraints were violated, and no study here has any.
+    """
+    return type(sampler).after_trial not in _NO_NOTES
+
+
+_NO_NOTES = frozenset(
+    kind.after_trial for kind in (BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler)
+)
+
+
 def _grid(spec: StudySpec) -> SamplerOf:
     sampler = GridSampler(spec.space)
     return lambda seed: sampler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.search.asking import Batch, draw
 from hpo.search.distributions import complete, distribution
 from hpo.search.pruners import decides_at, make_pruner
-from hpo.search.samplers import sampler_factory
+from hpo.search.samplers import notes_ends, sampler_factory
 from hpo.spec.study import StudySpec
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Search:
         Args:
             ends: Trial, state, and values.
         """
+        if not self._notes_ends:
+            return
         batch = Batch(self._storage)
         for trial_id, state, values in ends:
             trial = self._storage.get_trial(trial_id)
@@ -135,6 +138,10 @@ class Search:
             return self._storage.get_best_trial(study_id).number
         except ValueError:
             return None
+
+    @cached_property
+    def _notes_ends(self) -> bool:
+        return notes_ends(self._sampler_of(0))
 
     def _study(self, number: int, storage: Any = None) -> optuna.Study:
         # A new object each time: Optuna's keeps a list of trials that only its own loop renews.

@@ -53,6 +53,17 @@ def test_registries_and_the_names_that_a_study_file_may_use_agree() -> None:
     assert set(PRUNERS) == set(methods.PRUNERS)
 
 
+@pytest.mark.parametrize("name", ["auto", "random", "tpe", "gp", "nsgaii"])
+def test_a_sampler_that_notes_nothing_of_an_end_asks_the_database_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, storage, study_id = _history(_spec(sampler=name, pruner="none"))
+    trial_id = storage.create_new_trial(study_id)
+    search.params(trial_id)
+    monkeypatch.setattr(storage, "get_trial", None)
+    search.before_finish([(trial_id, TrialState.COMPLETE, (0.5,))])
+
+
 def test_distributions_follow_the_parameters() -> None:
     assert distribution(Float(low=0.1, high=1.0, log=True)) == FloatDistribution(0.1, 1.0, log=True)
     assert distribution(Int(low=1, high=9, step=2)) == IntDistribution(1, 9, step=2)
