@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION_TABLE = "hpo_alembic_version"
 OPTUNA_VERSION_TABLE = "alembic_version"
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 OPTUNA_HEAD = "v3.2.0.a"
 

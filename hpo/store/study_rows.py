@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from hpo.store import last_ids
 from hpo.store import optuna_tables as schema
 from hpo.store.optuna_schema import FrozenStudy
 from hpo.store.trial_rows import CHILD_TARGETS, lock_study
@@ -26,7 +27,9 @@ def create(connection: sa.Connection, name: str, directions: Sequence[StudyDirec
     Raises:
         sqlalchemy.exc.IntegrityError: The name is taken.
     """
-    result = connection.execute(sa.insert(schema.studies), {"study_name": name})
+    above = last_ids.above(connection, _studies.study_id)
+    row = {"study_name": name} | ({} if above is None else {"study_id": above + 1})
+    result = connection.execute(sa.insert(schema.studies), row)
     (study_id,) = result.inserted_primary_key or (0,)
     connection.execute(
         sa.insert(schema.study_directions),

@@ -146,29 +146,45 @@ hpo_stack = _table(
     sa.Column("device", sa.String(128), primary_key=True),
     sa.Column("lanes", sa.Integer, nullable=False),
     sa.Column("measured_at", _DateTime, nullable=False),
+    # How many times longer steps took then than they had to, for others were at work; null where
+    # nothing was measured.
+    sa.Column("slowdown", sa.Double),
 )
+
+# The last ids of deleted rows, by table: SQLite gives the ids of deleted rows to new ones, and a
+# worker that does not know yet that its study was deleted must not write into another study's
+# trials. Triggers write it there (`last_ids`); servers never give an id twice.
+hpo_last_id = _table(
+    "hpo_last_id",
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("last_id", sa.Integer, nullable=False),
+)
+
+_OF_TRIALS = (
+    *("trial_params", "trial_values", "trial_intermediate_values", "trial_heartbeats"),
+    *("trial_user_attributes", "trial_system_attributes", "hpo_lease", "hpo_epoch", "hpo_event"),
+)
+_OF_STUDIES = (
+    *("trials", "study_directions", "study_user_attributes", "study_system_attributes"),
+    *("hpo_lease", "hpo_event", "hpo_suggestion", "hpo_worker", "hpo_study"),
+)
+
+
+def _trigger(name: str, table: str, key: str, children: tuple[str, ...]) -> str:
+    """Returns a trigger that clears what hangs on a deleted row, and remembers its id."""
+    deletes = "".join(f"DELETE FROM {child} WHERE {key} = OLD.{key}; " for child in children)
+    return (
+        f"CREATE TRIGGER {name} AFTER DELETE ON {table} BEGIN {deletes}"
+        f"INSERT INTO hpo_last_id (name, last_id) VALUES ('{table}', OLD.{key}) "
+        "ON CONFLICT (name) DO UPDATE SET last_id = max(last_id, excluded.last_id); END"
+    )
+
 
 # Optuna's own connections to SQLite leave foreign keys off, so that the cascades do not fire when
 # a study is deleted with Optuna or its dashboard; new trials would inherit the rows of old ones.
+# Optuna deletes the rows that it has read before; what workers have added since goes, too.
 SQLITE_TRIGGERS = {
-    "hpo_study_deleted": """
-    CREATE TRIGGER hpo_study_deleted AFTER DELETE ON studies BEGIN
-        DELETE FROM hpo_lease WHERE study_id = OLD.study_id;
-        DELETE FROM hpo_event WHERE study_id = OLD.study_id;
-        DELETE FROM hpo_worker WHERE study_id = OLD.study_id;
-        DELETE FROM hpo_study WHERE study_id = OLD.study_id;
-    END
-    """,
-    "hpo_trial_deleted": """
-    CREATE TRIGGER hpo_trial_deleted AFTER DELETE ON trials BEGIN
-        DELETE FROM hpo_lease WHERE trial_id = OLD.trial_id;
-        DELETE FROM hpo_epoch WHERE trial_id = OLD.trial_id;
-        DELETE FROM hpo_event WHERE trial_id = OLD.trial_id;
-    END
-    """,
-    "hpo_suggestion_deleted": """
-    CREATE TRIGGER hpo_suggestion_deleted AFTER DELETE ON studies BEGIN
-        DELETE FROM hpo_suggestion WHERE study_id = OLD.study_id;
-    END
-    """,
+    "hpo_study_deleted": _trigger("hpo_study_deleted", "studies", "study_id", _OF_STUDIES),
+    "hpo_trial_deleted": _trigger("hpo_trial_deleted", "trials", "trial_id", _OF_TRIALS),
+    "hpo_worker_deleted": _trigger("hpo_worker_deleted", "hpo_worker", "worker_id", ()),
 }

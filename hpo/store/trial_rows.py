@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpo.store import last_ids, upserts
 from hpo.store import optuna_tables as schema
-from hpo.store import upserts
 from hpo.store.upserts import OPEN_STATES, Target
 
 # Optuna never overwrites a parameter of a trial: a second insert fails and is ignored.
@@ -221,7 +221,10 @@ def add_trials(
         "datetime_start": started_at,
         "datetime_complete": completed_at,
     }
-    rows = [{"number": last_number + 1 + i, **common} for i in range(n)]
+    rows: list[dict[str, Any]] = [{"number": last_number + 1 + i, **common} for i in range(n)]
+    above = last_ids.above(connection, schema.trials.c.trial_id)
+    if above is not None:
+        rows = [{**row, "trial_id": above + 1 + i} for i, row in enumerate(rows)]
     if n == 1:
         key = connection.execute(_INSERT_TRIAL, rows[0]).inserted_primary_key
         return [(int(key[0]), last_number + 1)] if key else []

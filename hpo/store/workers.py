@@ -12,7 +12,7 @@ from importlib import metadata
 
 import sqlalchemy as sa
 
-from hpo.store import processes, reaping
+from hpo.store import last_ids, processes, reaping
 from hpo.store.database import Database
 from hpo.store.reaping import Patience
 from hpo.store.roster import WorkerRow as WorkerRow
@@ -43,7 +43,10 @@ def register(db: Database, study_id: int, device: str) -> int:
     def enter(conn: sa.Connection) -> int:
         now = Turn.take(db, conn, study_id).now
         times = {"started_at": now, "heartbeat_at": now, "heard_since": now}
-        key = conn.execute(sa.insert(hpo_worker).values(**row, **times)).inserted_primary_key
+        above = last_ids.above(conn, hpo_worker.c.worker_id)
+        own = {} if above is None else {"worker_id": above + 1}
+        entry = sa.insert(hpo_worker).values(**row, **times, **own)
+        key = conn.execute(entry).inserted_primary_key
         assert key is not None
         return int(key[0])
 

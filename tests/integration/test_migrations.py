@@ -47,7 +47,7 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
     assert migrations.check(fresh) == []
     ours = {
         *("hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event", "hpo_stack"),
-        "hpo_suggestion",
+        *("hpo_suggestion", "hpo_last_id"),
     }
     assert set(tables.metadata.tables) == ours
     assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
@@ -196,9 +196,8 @@ def test_a_creation_that_was_interrupted_is_completed(fresh: Database) -> None:
         conn.execute(sa.text("DELETE FROM hpo_alembic_version"))
     if fresh.dialect == "sqlite":
         with fresh.write() as conn:
-            conn.execute(sa.text("DROP TRIGGER hpo_study_deleted"))
-            conn.execute(sa.text("DROP TRIGGER hpo_trial_deleted"))
-            conn.execute(sa.text("DROP TRIGGER hpo_suggestion_deleted"))
+            for name in tables.SQLITE_TRIGGERS:
+                conn.execute(sa.text(f"DROP TRIGGER {name}"))
     migrations.create(fresh)
     assert migrations.check(fresh) == []
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 
+from hpo.dashboard.guard import LOOPBACK, Guard, Quiet, QuietLogs
 from hpo.errors import LaunchError
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
 
 class _Server(ThreadingMixIn, WSGIServer):
     # The browser keeps connections open; Ctrl-C must not wait for them.
     daemon_threads = True
     block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing of a browser that went away, or of one that speaks no HTTP."""
+        logger.debug("a request of %s failed: %r", client_address, sys.exception())
 
     def server_bind(self) -> None:
         """Binds without asking a name server who this machine is, which can take seconds."""
@@ -39,6 +44,10 @@ class _Server6(_Server):
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         logger.info("%s %s", self.address_string(), format % args)
+
+    def get_stderr(self) -> TextIO:
+        """Returns where errors go that nobody has caught."""
+        return cast(TextIO, Quiet())
 
     def address_string(self) -> str:
         """Returns the client's address as it is: its name is nobody's concern."""
@@ -58,7 +67,7 @@ def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -
     Raises:
         LaunchError: The address cannot be listened on.
     """
-    app = optuna_dashboard.wsgi(Storage(db))
+    app = Guard(_application(db), host, lambda: server.server_port, db.merge_log)
     is_6 = ":" in host
     server_class = _Server6 if is_6 else _Server
     try:
@@ -72,6 +81,12 @@ def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -
         shown = f"[{host}]" if is_6 else host
         on_ready(f"http://{shown}:{server.server_port}")
         server.serve_forever(poll_interval=0.2)
+
+
+def _application(db: Database) -> Any:
+    logs = logging.getLogger("optuna_dashboard")
+    logs.handlers, logs.propagate = [QuietLogs()], False
+    return optuna_dashboard.wsgi(Storage(db))
 
 
 def is_loopback(host: str) -> bool:
