@@ -101,7 +101,7 @@ def test_an_upgraded_study_is_read_and_goes_on(revision: str, tmp_path: Path, ur
     listed = json.loads(_hpo("ls", "-f", "json", url=url))
     assert [(study["name"], study["best"]) for study in listed][:1] == [("digits", 0.75)]
     page = _hpo("show", "digits", url=url)
-    assert "5 of 10: 3 complete, 1 pruned, 1 failed, 1 running" in page
+    assert "5 of 10: 3 complete, 1 pruned, 1 failed, 1 waiting" in page
     assert "broken on purpose" in page
     assert len(json.loads(_hpo("trials", "digits", "-f", "json", url=url))) == 6
     study_id = studies.load(db, "digits").study_id
