@@ -85,6 +85,10 @@ class LaunchError(HpoError):
     exit_code = 5
 
 
+class InternalError(HpoError):
+    """A fault of hpo's own, which is nobody's input to mend."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name most like ``name``, or None when none is like it."""
     names = list(allowed)

@@ -18,7 +18,7 @@ from hpo.store.database import Database
 from hpo.store.studies import StudyRecord
 
 logger = logging.getLogger(__name__)
-REASONS = ("oom", "nan", "user_code", "timeout", "lost", "cancelled")
+REASONS = ("oom", "nan", "user_code", "internal", "timeout", "lost", "cancelled")
 N_LISTED = 8
 _EFFECTS: dict[Verb, str] = {
     "pause": "running trials are put down at their next epoch, and workers wait",

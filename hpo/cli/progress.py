@@ -20,6 +20,7 @@ from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_lef
 from hpo.report.queries import Subject, find
 from hpo.report.tables import UNLIMITED
 from hpo.run.session import RunEnd, Session
+from hpo.store import endings
 
 REDRAW_S = 0.25
 PLAIN_S = 5.0
@@ -215,7 +216,7 @@ def follow(session: Session, console: Console, storage: str | None) -> RunEnd:
         end = session.wait(display.tick)
     finally:
         view = display.close()
-    if end.reason == "done" and frame.all_failed(view):
+    if end.reason == "done" and not end.exit_code and frame.all_failed(view):
         hint = f"`hpo show {shlex.quote(tracker.subject.name)}` tells why"
         return RunEnd("failed", "every trial failed", 1, hint)
     _say_goodbye(console, tracker, view, end, storage)
@@ -259,6 +260,8 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
         found.append(f"the {budget.hours:g} hours of its budget are over")
     elif subject.reason == "patience" and budget is not None and budget.patience is not None:
         found.append(f"{text.count(budget.patience)} trials in a row were no better than the best")
+    elif subject.reason == endings.BY_OBJECTIVE:
+        found.append("the objective called study.stop()")
     elif subject.reason == "exhausted":
         found.append("every point of its space was tried")
     if not counts.complete:

@@ -114,7 +114,7 @@ def _follow(session: Any, storage: str | None) -> None:
     from hpo.cli.progress import follow
 
     end = follow(session, console(), storage)
-    if end.reason == "failed":
+    if end.reason == "failed" or end.exit_code == 1:
         complain(end.message, end.hint)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)

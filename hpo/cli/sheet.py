@@ -20,6 +20,7 @@ _REASONS = {
     "oom": "out of memory",
     "nan": "NaN",
     "user_code": "user code",
+    "internal": "fault of hpo",
     "lost": "machine lost",
     "FAIL": "no reason given",
     "PRUNED": "no reason given",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from hpo.run.remote import Remote, connect, is_remote
 
+logger = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
 
 _KINDS = ("checkpoints", "models")
@@ -66,7 +68,8 @@ class Artifacts:
         # What another machine has stored is newer than a copy from before it took the trial over.
         if self.remote is not None:
             self.remote.fetch(self._name(path), path)
-        return path if path.exists() else None
+        # Unlike Path.exists it does not raise where the disk fails.
+        return path if os.path.exists(path) else None  # noqa: PTH110
 
     def share(self, path: Path) -> None:
         """Lets the other machines have a file that was written here."""
@@ -75,7 +78,11 @@ class Artifacts:
 
     def drop(self, path: Path) -> None:
         """Removes a file, here and where it is shared."""
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            # A disk that takes no changes; somebody sweeps again when it does.
+            logger.info("could not remove %s: %s", path, error)
         if self.remote is not None:
             self.remote.drop(self._name(path))
 

@@ -132,7 +132,7 @@ class Line:
             return otherwise
         except DATABASE_ERRORS as error:
             self.fail(error)
-            self._require_whole()
+            self.require_whole()
             return otherwise
 
     def patiently(self, call: Callable[[], T]) -> T:
@@ -164,13 +164,22 @@ class Line:
         if spool.spools_in(self._folder):
             self.patiently(lambda: spool.adopt(self._db, self._study_id))
 
+    def require_whole(self) -> None:
+        """Makes sure that the database has not failed in a way that no waiting mends.
+
+        Raises:
+            StoreError: It has.
+        """
+        if self._broken is not None:
+            raise self._broken
+
     def fail(self, error: BaseException) -> None:
         """Notes that a call has failed: an outage begins, or the line is broken for good."""
         with self._lock:
             self._judge(error)
 
     def _write(self, records: Sequence[R], verb: Callable[[Sequence[R]], set[int]]) -> set[int]:
-        self._require_whole()
+        self.require_whole()
         with self._lock:
             if self._outage is not None:
                 self._keep(records)
@@ -181,7 +190,7 @@ class Line:
             with self._lock:
                 self._keep(records)
                 self._judge(error)
-            self._require_whole()
+            self.require_whole()
             return set()
 
     def _keep(self, records: Sequence[Record]) -> None:
@@ -220,11 +229,7 @@ class Line:
         while not self._up.wait(_LOOK_S):
             if self._stop.is_set():
                 raise Stopped
-        self._require_whole()
-
-    def _require_whole(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+        self.require_whole()
 
     def _mend(self) -> None:
         """Tries until the database answers, and writes what was kept."""

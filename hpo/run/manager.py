@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from hpo.store import notices, studies
 from hpo.store.database import Database
 
 BUDGETS = tuple(Budget.model_fields)
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def run(
         raise KeyboardInterrupt
     if end.reason == "failed":
         raise HpoError(end.message, hint=end.hint)
+    if end.exit_code:
+        logger.warning("%s", end.message)
     return Study(session.db, session.study.name, artifacts)
 
 

@@ -165,10 +165,13 @@ def _serve(orders: int, channel: int) -> int:
         return 0
     told: dict[str, Any] = json.loads(text)
     os.environ.update(told["environment"])
-    log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, sys.stdout.fileno())
-    os.dup2(log, sys.stderr.fileno())
     from hpo.run.process import WorkerOrder, serve
+    from hpo.run.streams import never_fail, open_log
+
+    log = open_log(Path(told["log"]))
+    for number in (1, 2):
+        os.dup2(log, number)
+    never_fail()
 
     code = serve(WorkerOrder.from_json(told["order"]), os.fdopen(channel, "w"))
     sys.stdout.flush()

@@ -2,73 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import optuna
 from optuna.trial import TrialState
 
 from hpo.run.asking import claim
+from hpo.run.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.outage import Stopped
 from hpo.run.post import Post, put_down, timed_out
-from hpo.run.watch import overtime
+from hpo.run.returned import Returned, judged
+from hpo.run.searching import LOST, SearchFailed, before_finish
+from hpo.store import endings
+from hpo.store.events import Event
 from hpo.store.leases import Claim, Lease, Outcome, OutcomeState
+from hpo.tracebacks import is_internal, report_of, text_of
 
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
-
-
-class LeaseLost(Exception):
-    """Raised inside an objective whose trial another worker has taken over."""
-
-
-class OutOfTime(Exception):
-    """Raised inside an objective that takes longer than a trial may; the message says so."""
-
-
-class LeasedTrial(optuna.Trial):
-    """An Optuna trial that ends once its lease is lost, its time is up, or its study has ended.
-
-    Attributes:
-        good_enough: A value that it has reported and that has ended the study; else None.
-    """
-
-    def __init__(self, study: optuna.Study, trial_id: int, post: Post) -> None:
-        super().__init__(study, trial_id)
-        self._post = post
-        self.good_enough: float | None = None
-
-    def report(self, value: float, step: int) -> None:
-        """Reports an intermediate value, as Optuna does.
-
-        Raises:
-            LeaseLost: Another worker has this trial now.
-            OutOfTime: The trial has taken longer than it may.
-        """
-        if self._trial_id in self._post.lost:
-            raise LeaseLost
-        super().report(value, step)
-        self._require_time()
-        post = self._post
-        if self.good_enough is None and post.reaches_target(float(value)):
-            study_id = post.study.study_id
-            if post.line.ask(lambda: post.ledger.finish_if_reported(study_id), True):
-                post.ending, self.good_enough = "target", float(value)
-
-    def should_prune(self) -> bool:
-        """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
-
-        Raises:
-            OutOfTime: The trial has taken longer than it may.
-        """
-        self._require_time()
-        return bool(self._post.ending) or super().should_prune()
-
-    def _require_time(self) -> None:
-        late = overtime(self._post.watch.seconds, None, self._post.trial_s)
-        if late:
-            raise OutOfTime(late)
 
 
 class ObjectiveExecutor:
@@ -86,6 +40,8 @@ class ObjectiveExecutor:
         self._post = post
         self._objective = objective
         self._lease: Lease | None = None
+        self._is_last = False
+        self._complaint = ""
 
     @property
     def held(self) -> frozenset[int]:
@@ -118,9 +74,13 @@ class ObjectiveExecutor:
             (self._lease,) = leases
 
     def work(self) -> None:
-        """Calls the objective to its end and settles the trial."""
+        """Calls the objective to its end and settles the trial.
+
+        Raises:
+            SearchFailed: The sampler raises; the trial begins again elsewhere.
+        """
         assert self._lease is not None
-        lease, post = self._lease, self._post
+        lease = self._lease
         try:
             outcome = self._call(lease)
         except LeaseLost:
@@ -130,10 +90,9 @@ class ObjectiveExecutor:
             # It begins again elsewhere, with the same params: nobody can save its state.
             self.release()
             return
-        state, values = _STATES[outcome.state], outcome.values
-        post.line.ask(lambda: post.search.before_finish([(lease.trial_id, state, values)]), None)
-        post.line.settle([outcome])
+        self._settle(lease, outcome)
         self._lease = None
+        self._end_study()
 
     def release(self) -> None:
         """Hands back a trial that was taken on and not ended."""
@@ -141,41 +100,84 @@ class ObjectiveExecutor:
             self._post.line.settle([put_down(self._lease, self._lease.epoch)])
             self._lease = None
 
+    def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        end = (lease, _STATES[outcome.state], outcome.values)
+        failure = before_finish(self._post, [end])
+        self._post.line.settle([outcome])
+        if failure is not None:
+            self._lease = None
+            raise failure
+
+    def _end_study(self) -> None:
+        """Does what the trial that has just ended wants of its study."""
+        post, study_id = self._post, self._post.study.study_id
+        if self._is_last:
+            reason = endings.BY_OBJECTIVE
+            post.patiently(lambda: endings.finish(post.db, study_id, reason))
+        elif self._complaint:
+            event = Event(study_id, endings.WRONG_COUNT, self._complaint, worker_id=post.worker_id)
+            stop = partial(endings.stop, post.db, study_id, self._complaint, [event], young=True)
+            post.patiently(stop)
+        self._is_last, self._complaint = False, ""
+
     def _call(self, lease: Lease) -> Outcome:
-        post = self._post
-        study = post.search.study_for(lease.trial_id)
-        trial = LeasedTrial(study, lease.trial_id, post)
+        post, trial = self._post, None
         try:
             with post.watch.over([lease]):
-                result = self._objective(trial)
-        except optuna.TrialPruned:
-            if trial.good_enough is not None:
-                # It was told to stop because it is as good as anybody wants.
-                return _outcome(lease, "complete", "", values=(trial.good_enough,))
-            reason, values = post.ending or "pruned", self._last_value(lease.trial_id)
-            return _outcome(lease, "pruned", reason, values=values)
-        except LeaseLost:
+                trial = LeasedTrial(lease.trial_id, post)
+                returned = judged(self._objective(trial), len(post.study.spec.directions))
+        except (LeaseLost, Stopped):
             raise
+        except KeyboardInterrupt:
+            # As Ctrl-C does: the trial can go on later.
+            post.stop.set()
+            raise Stopped from None
+        except optuna.TrialPruned as error:
+            if trial is not None and trial.good_enough is not None:
+                # It was told to stop because it is as good as anybody wants.
+                outcome = _outcome(lease, "complete", "", values=(trial.good_enough,))
+            else:
+                outcome = self._pruned(lease, text_of(error))
         except OutOfTime as error:
-            return timed_out(lease, lease.epoch, str(error))
-        except Exception:  # noqa: BLE001 - the trial's boundary: user code raises what it likes
-            return _outcome(lease, "failed", "user_code", message=traceback.format_exc())
-        return self._judge(lease, result)
+            outcome = timed_out(lease, lease.epoch, str(error))
+        except BaseException as error:  # noqa: BLE001 - the trial's boundary: code raises what it likes
+            outcome = self._failed(lease, error)
+        else:
+            outcome = self._returned(lease, returned)
+        if trial is not None:
+            if trial.failure is not None:
+                raise trial.failure
+            self._is_last = trial.own_study.is_stopped
+        return outcome
 
-    def _judge(self, lease: Lease, result: Any) -> Outcome:
-        n_expected = len(self._post.study.spec.directions)
-        raw = tuple(result) if isinstance(result, Sequence) else (result,)
-        try:
-            values = tuple(float(value) for value in raw)
-        except (TypeError, ValueError):
-            message = f"the objective returned {result!r}; a number is needed"
-            return _outcome(lease, "failed", "user_code", message=message)
-        if len(values) != n_expected:
-            message = f"the objective returned {len(values)} values; the study has {n_expected}"
-            return _outcome(lease, "failed", "user_code", message=message)
-        if any(math.isnan(value) for value in values):
-            return _outcome(lease, "failed", "nan", message="the objective returned NaN")
-        return _outcome(lease, "complete", "", values=values)
+    def _failed(self, lease: Lease, error: BaseException) -> Outcome:
+        """Returns the outcome of a trial whose code has raised.
+
+        Raises:
+            StoreError: The database fails: that is not the trial's fault.
+            SearchFailed: Nor are faults of the sampler.
+            LeaseLost: Nobody has to know how a trial ended that somebody has cancelled.
+        """
+        self._post.line.require_whole()
+        if isinstance(error, (SearchFailed, *LOST)) and not self._post.owned([lease]):
+            raise LeaseLost from error
+        if isinstance(error, SearchFailed):
+            raise error
+        reason = "internal" if is_internal(error) else "user_code"
+        return _outcome(lease, "failed", reason, message=report_of(error))
+
+    def _pruned(self, lease: Lease, said: str) -> Outcome:
+        reason, values = self._post.ending or "pruned", None
+        with contextlib.suppress(*LOST):
+            values = self._last_value(lease.trial_id)
+        return _outcome(lease, "pruned", reason, values=values, message=said)
+
+    def _returned(self, lease: Lease, returned: Returned) -> Outcome:
+        if returned.n_values is not None:
+            self._complaint = returned.message
+        if returned.values is None:
+            return _outcome(lease, "failed", returned.reason, message=returned.message)
+        return _outcome(lease, "complete", "", values=returned.values)
 
     def _last_value(self, trial_id: int) -> tuple[float, ...] | None:
         reported = self._post.search.reported(trial_id)

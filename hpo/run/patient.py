@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.run.line import Line
 from hpo.run.watch import Watch
@@ -34,8 +36,17 @@ class _PatientStorage:
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self._storage, name)
 
+        def once(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return verb(*args, **kwargs)
+            except StorageInternalError as error:
+                if isinstance(error.__cause__, SQLAlchemyError):
+                    # The database is well; it is the value that no database takes.
+                    raise ValueError(f"{name}: {error}") from error
+                raise
+
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._watch.paused():
-                return self._line.patiently(lambda: verb(*args, **kwargs))
+                return self._line.patiently(lambda: once(*args, **kwargs))
 
         return call

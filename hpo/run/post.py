@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpo.run.artifacts import Artifacts
 from hpo.run.line import Line
 from hpo.run.watch import Watch
 from hpo.search.search import Search
+from hpo.store import events
 from hpo.store.database import Database
+from hpo.store.events import Event
 from hpo.store.ledger import Claim, Lease, Ledger, Outcome
 from hpo.store.stacks import Usage
 from hpo.store.studies import StudyRecord
@@ -41,6 +44,7 @@ class Post:
         target: First objective's value that ends the study; None without one.
         portfolio: First points that were learnt from other studies; None for the usual ones.
         watch: Counts the time that trials spend in code that may never return.
+        tell: Called with what the person who runs the study should read.
     """
 
     db: Database
@@ -58,6 +62,8 @@ class Post:
     target: float | None = None
     portfolio: Portfolio | None = None
     watch: Watch = field(default_factory=Watch)
+    tell: Callable[[str], None] = lambda text: None
+    _told: set[str] = field(default_factory=set)
 
     @property
     def lost(self) -> set[int]:
@@ -74,6 +80,30 @@ class Post:
     def patiently(self, call: Callable[[], T]) -> T:
         """Makes a call to the database, waiting out an outage; see `Line.patiently`."""
         return self.line.patiently(call)
+
+    def owned(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        """Returns those of the leases that are in force, waiting out an outage."""
+        ids = self.patiently(lambda: self.ledger.in_force(leases))
+        return [lease for lease in leases if lease.trial_id in ids]
+
+    def warn_once(self, kind: str, text: str, message: str | None = None) -> None:
+        """Says something to whoever runs the study, and records it as an event; both once.
+
+        Args:
+            kind: Of the event.
+            text: What is said.
+            message: Of the event; the text where it is None.
+        """
+        if text in self._told:
+            return
+        self._told.add(text)
+        self.tell(text)
+        event = Event(self.study.study_id, kind, message or text, worker_id=self.worker_id)
+        self.line.ask(partial(events.record_once, self.db, event), None)
+
+    def forget_warning(self, text: str) -> None:
+        """Lets a warning be given again: what it told of was over in between."""
+        self._told.discard(text)
 
     def soon(self, call: Callable[[], T], otherwise: D, *, waits: bool) -> T | D:
         """Makes a call for whoever may have something better to do than to wait out an outage.

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpo.errors import HpoError, StoreError
+from hpo.errors import HpoError, SpecError, StoreError
+from hpo.run.streams import never_fail
+from hpo.tracebacks import headline, internal, is_internal, report_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class Wire:
 
 def main() -> None:
     """Runs one worker to its end. Started as ``python -m hpo.run.process FD``."""
+    never_fail()
     channel = os.fdopen(int(sys.argv[1]), "w")
     sys.exit(serve(WorkerOrder.from_json(sys.stdin.read()), channel))
 
@@ -102,9 +105,10 @@ def serve(order: WorkerOrder, channel: TextIO) -> int:
         traceback.print_exc()
         wire.say(end="error", message=str(error), hint=error.hint, exit_code=error.exit_code)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the supervisor is told why this process ends
+    except BaseException as error:  # noqa: BLE001 - the supervisor is told why this process ends
         traceback.print_exc()
-        wire.say(end="crash", message=f"{type(error).__name__}: {error}", exit_code=1)
+        said = internal("hpo failed", error) if is_internal(error) else headline(error)
+        wire.say(end="crash", message=said, exit_code=1)
         return 1
     finally:
         # A forked worker ends without Python's own farewell.
@@ -143,9 +147,13 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
     heartbeat.start()
     try:
-        end = Worker(post, executor, lambda: wire.say(ended=True)).run()
+        worker = Worker(post, executor, lambda: wire.say(ended=True), lambda: wire.say(begun=True))
+        end = worker.run()
     except HpoError:
         _leave(post)
+        raise
+    except Exception as error:
+        _note_fault(post, error)
         raise
     finally:
         heartbeat.end()
@@ -163,6 +171,19 @@ def _leave(post: Any) -> None:
     # are in the spool count only while their leases do, so those must not be freed before.
     with contextlib.suppress(StoreError):
         post.line.ask(lambda: workers.retire(post.db, post.worker_id), None)
+
+
+def _note_fault(post: Any, error: Exception) -> None:
+    """Records a fault of hpo's own that ends this process; the supervisor tells of it."""
+    from hpo.store import events
+
+    if is_internal(error):
+        event = events.Event(
+            post.study.study_id, "internal", report_of(error), worker_id=post.worker_id
+        )
+        # Not what has raised, and not to hide it.
+        with contextlib.suppress(Exception):
+            post.line.ask(lambda: events.record_once(post.db, event), None)
 
 
 def _abandon(post: Any, wire: Wire, why: str) -> None:
@@ -226,6 +247,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         target=study.budget.target,
         portfolio=portfolio,
         watch=watch,
+        tell=lambda text: wire.say(warning=text),
     )
 
 
@@ -259,10 +281,19 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
         return ObjectiveExecutor(post, load_objective(spec.objective, base_dir, allow))
     import torch
 
+    from hpo.train.boundary import user_code
+
+    if not spec.directions:
+        raise SpecError(
+            f"{post.study.name} names no metric; a version of hpo that did not ask made it",
+            hint="run its study file under another name",
+        )
     torch.set_num_threads(order.n_threads)
     task = resolve(spec.task, spec.task_options, base_dir, allow)
-    task.setup()
-    return _task_executor(order, post, task, task.data().folds(spec.validation))
+    with user_code(f"the task {spec.task}"):
+        task.setup()
+        folds = task.data().folds(spec.validation)
+    return _task_executor(order, post, task, folds)
 
 
 def _task_executor(order: WorkerOrder, post: Any, task: Any, folds: Any) -> Any:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from hpo.run.artifacts import Artifacts
+from hpo.run.outage import Stopped, pauses
+from hpo.run.post import Post
+from hpo.tracebacks import headline, report_of
 from hpo.train.engine import Engine
 
+logger = logging.getLogger(__name__)
 LONG_EPOCH_S = 1.0
 MAX_SHARE = 0.1
+RETRY_S: Final = 5.0
+"""How long a disk that takes no files is left alone."""
+
+DISK: Final = "artifacts"
+"""Kind of the event of files that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +48,23 @@ class Pace:
 
 
 class Saver:
-    """Writes the checkpoints of an engine's lanes, and knows when one is due.
+    """Writes the checkpoints and models of an engine's lanes, and knows when one is due.
+
+    A disk that takes no files ends no trial: checkpoints are left out, and whoever has a model to
+    keep waits. That is said once, and again when it happens another time.
 
     Args:
         engine: Trains the lanes.
-        artifacts: Where their files are.
+        post: The worker's place.
     """
 
-    def __init__(self, engine: Engine, artifacts: Artifacts) -> None:
+    def __init__(self, engine: Engine, post: Post) -> None:
         self._engine = engine
-        self._artifacts = artifacts
+        self._post = post
         self._unsaved_s: dict[int, float] = {}
         self._saving_s = 0.0
+        self._trouble = ""
+        self._next_try_at = 0.0
 
     def is_due(self, key: int, epoch_s: float) -> bool:
         """Tells whether a lane should be saved that has trained for one more epoch.
@@ -59,22 +75,84 @@ class Saver:
         """
         trained_s = self._unsaved_s.get(key, 0.0) + epoch_s
         self._unsaved_s[key] = trained_s
+        if self._trouble and time.monotonic() < self._next_try_at:
+            return False
         return Pace(trained_s, epoch_s, self._saving_s).is_due
 
-    def save(self, key: int, number: int) -> None:
+    def save(self, key: int, number: int) -> bool:
         """Writes the checkpoint of a lane; its epochs must have been reported.
 
         Args:
             key: The lane.
             number: Its trial's.
+
+        Returns:
+            Whether it is written: where not, an older one is as it was.
         """
         began_s = time.perf_counter()
-        path = self._artifacts.checkpoint(number)
-        self._engine.save(key, path)
-        self._artifacts.share(path)
+        path = self._post.artifacts.checkpoint(number)
+        try:
+            self._engine.save(key, path)
+        except OSError as error:
+            self._complain(path, error, "trials go on without checkpoints until there is room")
+            return False
+        except Exception as error:  # noqa: BLE001 - a model may hold what no file can
+            self._refuse(f"trial {number} has no checkpoint", error)
+            return False
+        self._relieve()
+        self._post.artifacts.share(path)
         self._saving_s = time.perf_counter() - began_s
         self._unsaved_s[key] = 0.0
+        return True
+
+    def export(self, key: int, number: int) -> None:
+        """Writes the model of a trial that is complete, and waits until its disk takes it.
+
+        Args:
+            key: The lane.
+            number: Its trial's.
+
+        Raises:
+            Stopped: The worker was told to leave while it waited.
+        """
+        path, post = self._post.artifacts.model(number), self._post
+        for pause_s in pauses():
+            try:
+                self._engine.export(key, path)
+            except OSError as error:
+                self._complain(path, error, f"trial {number} waits for room to keep its model")
+            except Exception as error:  # noqa: BLE001 - a model may hold what no file can
+                self._refuse(f"trial {number} has no file of its model", error)
+                return
+            else:
+                self._relieve()
+                post.artifacts.share(path)
+                return
+            if key in post.lost or post.stop.wait(pause_s):
+                break
+        if key not in post.lost:
+            raise Stopped
 
     def forget(self, key: int) -> None:
         """Forgets a lane that is no longer trained here."""
         self._unsaved_s.pop(key, None)
+
+    def _complain(self, path: Path, error: OSError, so: str) -> None:
+        self._next_try_at = time.monotonic() + RETRY_S
+        folder = self._post.artifacts.folder
+        why = error.strerror or headline(error)
+        text = f"{folder} cannot be written ({why}): {so}"
+        logger.warning("%s: %s", path, headline(error))
+        if not self._trouble:
+            self._trouble = text
+            self._post.warn_once(DISK, text)
+
+    def _relieve(self) -> None:
+        if self._trouble:
+            self._post.forget_warning(self._trouble)
+            self._trouble = ""
+            logger.info("%s can be written again", self._post.artifacts.folder)
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        logger.warning("%s: %s", what, report_of(error))
+        self._post.warn_once(DISK, f"{what}: {headline(error)}")

@@ -23,7 +23,7 @@ from hpo.run.supervisor import Supervisor
 from hpo.search.auto import named_source
 from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
-from hpo.store import control, spool, studies, workers
+from hpo.store import control, events, spool, studies, workers
 from hpo.store.database import Database
 from hpo.store.ledger import Ledger
 from hpo.store.storage import Storage
@@ -105,6 +105,7 @@ class Session:
         self.trouble = ""
         self._n_interrupts = 0
         self._is_database_hung = False
+        self._since_event = events.newest(db, study.study_id)
         self._order = _order(db, study, options, base_dir)
         # First what the dead have kept: once they are reaped it is no longer valid.
         spool.adopt(db, study.study_id)
@@ -167,7 +168,23 @@ class Session:
         for end in failed:
             logger.warning("a worker could not work: %s", end.message)
         study = studies.load(self.db, self.study.name)
-        return _stopped(study) if study.state == "stopped" else RunEnd("done")
+        if study.state == "stopped":
+            return _stopped(study)
+        if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
+            message = "a trial raised KeyboardInterrupt; the same command goes on"
+            return RunEnd("interrupted", message, 130)
+        return self._done()
+
+    def _done(self) -> RunEnd:
+        """Returns the end of a study that is through; faults of hpo's own are told again."""
+        faults = events.since(self.db, self.study.study_id, self._since_event, "internal")
+        if not faults:
+            return RunEnd("done")
+        first = faults[0].message.rstrip().rpartition("\n")[2]
+        n = len(faults)
+        message = f"hpo itself failed {n} time{'s' * (n > 1)}: {first}"
+        name = shlex.quote(self.study.name)
+        return RunEnd("done", message, 1, f"`hpo show {name} -f json` has the traceback")
 
     def _on_death(self, worker_id: int) -> None:
         def bury() -> None:
@@ -264,6 +281,8 @@ def _stopped(study: StudyRecord) -> RunEnd:
     name = shlex.quote(study.name)
     if study.reason:
         hint = f"`hpo show {name}` tells more; `hpo resume {name}` lets it go on"
+        if "--direction" in study.reason:
+            hint = "give the same command with them; the study has no results, and begins anew"
         return RunEnd("failed", f"{study.name} stopped itself: {study.reason}", 1, hint)
     message = f"{study.name} is stopped; `hpo resume {name}` lets it go on"
     return RunEnd("stopped", message, 130)

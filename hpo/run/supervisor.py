@@ -18,9 +18,11 @@ from hpo.run import nursery
 from hpo.run.devices import Place
 from hpo.run.nursery import Forked
 from hpo.run.process import WorkerOrder
+from hpo.run.streams import open_log
 
 logger = logging.getLogger(__name__)
-MAX_DEATHS = 5  # in a row, at the start
+MAX_DEATHS = 3  # in a row, at the start
+MAX_SAME = 3  # of one error, before the first epoch
 MAX_BARREN_DEATHS = 10  # in a row, without a trial that ended in between
 PATIENCE_S = 2.0  # how long a worker that was told to leave at once may take to do so
 
@@ -56,9 +58,12 @@ class _Slot:
     channel: int
     worker_id: int | None = None
     ready: bool = False
+    has_begun: bool = False
     has_ended_a_trial: bool = False
     deaths: int = 0
     barren_deaths: int = 0
+    same_errors: int = 0
+    last_error: str = ""
     away: str = ""
     said: dict[str, Any] = field(default_factory=dict)
     unread: bytes = b""
@@ -86,6 +91,7 @@ class Supervisor:
         self._order = order
         self._on_death = on_death
         self._stopping = False
+        self._warned: set[str] = set()
         self._slots = [self._spawn(i, place, log_of(i)) for i, place in enumerate(places)]
 
     @property
@@ -128,7 +134,6 @@ class Supervisor:
             time.sleep(0.02)
 
     def _spawn(self, index: int, place: Place, log: Path) -> _Slot:
-        log.parent.mkdir(parents=True, exist_ok=True)
         order = replace(self._order, device=place.device, n_threads=place.n_threads).to_json()
         forked = nursery.take()
         try:
@@ -156,10 +161,18 @@ class Supervisor:
             message = json.loads(line)
             slot.worker_id = message.get("worker_id", slot.worker_id)
             slot.ready = slot.ready or bool(message.get("ready"))
+            slot.has_begun = slot.has_begun or bool(message.get("begun"))
             slot.has_ended_a_trial = slot.has_ended_a_trial or bool(message.get("ended"))
             slot.away = message.get("away", slot.away)
+            self._warn(message.get("warning", ""))
             if "end" in message:
                 slot.said = message
+
+    def _warn(self, text: str) -> None:
+        """Passes on what a worker wants its user to read, once for all workers."""
+        if text and text not in self._warned:
+            self._warned.add(text)
+            logger.warning("%s", text)
 
     def _bury(self, slot: _Slot) -> None:
         os.close(slot.channel)
@@ -176,14 +189,17 @@ class Supervisor:
         why = slot.said.get("message") or _cause(slot.process.returncode or 0)
         deaths = 1 if slot.ready else slot.deaths + 1
         barren = 1 if slot.has_ended_a_trial or is_hung else slot.barren_deaths + 1
-        if deaths >= MAX_DEATHS or barren >= MAX_BARREN_DEATHS:
-            message = f"worker {slot.index} {_tally(deaths, barren)}: {why}"
+        same = _n_same(slot, why)
+        tally = _tally(deaths, barren, same)
+        if tally:
+            message = f"worker {slot.index} {tally}: {why}"
             slot.end = WorkerEnd("died", message, 1, hint=f"its output is in {slot.log}")
             return
         fate = "was ended" if is_hung else "died"
         logger.warning("worker %d %s (%s); starting another in its place", slot.index, fate, why)
         new = self._spawn(slot.index, slot.place, slot.log)
         new.deaths, new.barren_deaths = deaths, barren
+        new.same_errors, new.last_error = same, why
         self._slots[slot.index] = new
 
     def _signal(self, number: int) -> None:
@@ -193,17 +209,31 @@ class Supervisor:
                 slot.process.send_signal(number)
 
 
-def _tally(deaths: int, barren: int) -> str:
+def _n_same(slot: _Slot, why: str) -> int:
+    """Returns how many processes in a row have died of one error before their first epoch.
+
+    Only of errors: what kills a process without a word may be the fault of one trial, which fails
+    when it has cost three.
+    """
+    if slot.has_begun or slot.said.get("end") != "crash":
+        return 0
+    return slot.same_errors + 1 if why == slot.last_error else 1
+
+
+def _tally(deaths: int, barren: int, same: int) -> str:
+    """Returns in words that a worker has died too often; empty while it has not."""
+    if same >= MAX_SAME:
+        return f"died {same} times of the same error before its first epoch"
     if deaths >= MAX_DEATHS:
         return f"died {deaths} times at its start"
-    return f"died {barren} times without ending a trial"
+    return f"died {barren} times without ending a trial" * (barren >= MAX_BARREN_DEATHS)
 
 
 def _start(log: Path, place: Place) -> tuple[subprocess.Popen[bytes], int]:
     """Starts a process that waits for its order; returns it and the pipe that it speaks on."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    with log.open("ab") as output:
+    with os.fdopen(open_log(log), "ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "hpo.run.process", str(writing)],
             stdin=subprocess.PIPE,

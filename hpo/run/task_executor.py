@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hpo.run.asking import Asking, Plainly
 from hpo.run.boarding import board, lane_of
@@ -12,13 +13,15 @@ from hpo.run.ending import STATES, End, Verdict, complete, failed, good_enough, 
 from hpo.run.post import Post, put_down
 from hpo.run.reporting import Reporting
 from hpo.run.saving import Saver
+from hpo.run.searching import asked_pruner, before_finish, of_owned, searching
 from hpo.run.sweeping import sweep
 from hpo.run.watch import overtime
 from hpo.spec.params import Params
 from hpo.store import targets
 from hpo.store.ledger import Claim, Lease, Outcome
 from hpo.store.stacks import Usage
-from hpo.train.engine import Engine, EpochReport, Lane
+from hpo.train.boundary import attempt
+from hpo.train.engine import Engine, EpochReport, Failure, Lane
 from hpo.train.folds import spread_of
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class TaskExecutor:
         self._leases: dict[int, Lease] = {}
         self._at_stop: set[int] = set()
         self._trained_s: dict[int, float] = {}
-        self._saver = Saver(engine, post.artifacts)
+        self._saver = Saver(engine, post)
         self._is_untidy = True
         self._reporting = Reporting(post)
 
@@ -100,7 +103,8 @@ class TaskExecutor:
         self._begin([lease for lease in leases if lease.trial_id not in self._leases])
 
     def _begin(self, leases: Sequence[Lease]) -> None:
-        found = self._asking.params(leases) if leases else []
+        leases, answer = of_owned(self._post, leases, self._asking.params)
+        found = answer or []
         self._tidy()
         ends, surplus = [], []
         for lease, params in zip(leases, found, strict=True):
@@ -110,8 +114,7 @@ class TaskExecutor:
                 continue
             self._leases[lease.trial_id] = lease
             self._trained_s[lease.trial_id] = lease.seconds
-            with self._post.watch.over([lease]):
-                failure = board(self._engine, self._lane(lease, params))
+            failure = self._board(lease, params)
             if failure:
                 ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
         self._post.line.settle(surplus)
@@ -119,14 +122,23 @@ class TaskExecutor:
         for end in ends:
             self._forget(end.key)
 
+    def _board(self, lease: Lease, params: Params) -> Failure | None:
+        with self._post.watch.over([lease]):
+            lane = self._lane(lease, params)
+            failure = attempt(lambda: board(self._engine, lane))
+            if isinstance(failure, Failure):
+                # Where the engine itself raised it may hold half of the lane.
+                self._engine.remove(lane.key)
+        return failure
+
     def _pause(self, keys: Iterable[int]) -> None:
         """Puts lanes aside; somebody may go on with them later."""
         outcomes = []
         for key in list(keys):
-            self._save(key)
+            is_saved = self._save(key)
             if key in self._leases:
                 lease, epoch = self._leases[key], self._engine.epoch(key)
-                path = str(self._post.artifacts.checkpoint(lease.number))
+                path = str(self._post.artifacts.checkpoint(lease.number)) if is_saved else None
                 outcomes.append(Outcome(key, lease.token, "paused", checkpoint=path, epoch=epoch))
         if outcomes:
             self._post.line.settle(outcomes)
@@ -162,8 +174,8 @@ class TaskExecutor:
         # The study may have ended, and its paused trials with it.
         self._is_untidy |= self._asking.pauses
         for key, lease in list(self._leases.items()):
-            self._save(key)
-            checkpoint = str(self._post.artifacts.checkpoint(lease.number))
+            is_saved = self._save(key)
+            checkpoint = str(self._post.artifacts.checkpoint(lease.number)) if is_saved else None
             self._post.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
             self._forget(key)
         self._tidy()
@@ -198,13 +210,24 @@ class TaskExecutor:
         keys = [report.key for report in others if self._decides_at(report.epoch)]
         pruned: set[int] = set()
         if keys and not post.ending:
-            pruned = post.line.ask(lambda: post.search.to_prune(keys), pruned)
+            pruned = self._to_prune(keys)
         for report in others:
             if post.ending or report.key in pruned:
                 values = last_values(report, post.study.spec.metrics)
                 verdicts[report.key] = Verdict("pruned", post.ending or "pruned", values)
         self._at_stop -= verdicts.keys()
         return verdicts
+
+    def _to_prune(self, keys: list[int]) -> set[int]:
+        post, nobody = self._post, set[int]()
+
+        def ask(leases: Sequence[Lease]) -> set[int]:
+            ids = [lease.trial_id for lease in leases]
+            call = partial(post.line.ask, lambda: post.search.to_prune(ids), nobody)
+            return asked_pruner(post, call, nobody)
+
+        _, answer = of_owned(post, [self._leases[key] for key in keys], ask)
+        return answer or nobody
 
     def _decides_at(self, epoch: int) -> bool:
         return not self._asking.pauses and self._post.search.decides_at(epoch)
@@ -219,7 +242,8 @@ class TaskExecutor:
             and report.epoch >= (lease := self._leases[report.key]).epoch_stop
         }
         if values:
-            self._at_stop |= self._asking.pausing(values)
+            with searching(self._post):
+                self._at_stop |= self._asking.pausing(values)
 
     def _own_end(self, report: EpochReport) -> Verdict | None:
         """Returns how a trial ends whatever the others do."""
@@ -236,45 +260,53 @@ class TaskExecutor:
 
     def _end(self, ends: list[End]) -> None:
         post = self._post
-        models: list[End] = []
-        for end in ends:
-            if end.verdict.state == "complete":
-                with post.watch.over([self._leases[end.key]]):
-                    epoch, best = self._engine.best(end.key)
-                    spread = spread_of(best, post.study.spec.metrics[0])
-                    attrs = {**self._engine.test(end.key), "best_epoch": epoch, **spread}
-                model = post.artifacts.model(self._leases[end.key].number)
-                self._engine.export(end.key, model)
-                post.artifacts.share(model)
-                models.append(replace(end, user_attrs=attrs))
-            else:
-                models.append(end)
-        self._settle(models)
+        ends = [self._completed(end) if end.verdict.state == "complete" else end for end in ends]
+        self._settle(ends)
         for end in ends:
             post.artifacts.drop(post.artifacts.checkpoint(self._leases[end.key].number))
             # Another trial may be the best now, and its model or another's needed no longer.
             self._is_untidy |= end.verdict.state == "complete"
             self._forget(end.key)
 
+    def _completed(self, end: End) -> End:
+        """Measures the best model of a trial on test data, and keeps it; the task may raise."""
+        lease = self._leases[end.key]
+        with self._post.watch.over([lease]):
+            measured = attempt(lambda: self._measured(end.key))
+        if isinstance(measured, Failure):
+            return replace(end, verdict=failed(measured))
+        self._saver.export(end.key, lease.number)
+        return replace(end, user_attrs=measured)
+
+    def _measured(self, key: int) -> dict[str, float]:
+        epoch, best = self._engine.best(key)
+        spread = spread_of(best, self._post.study.spec.metrics[0])
+        return {**self._engine.test(key), "best_epoch": epoch, **spread}
+
     def _settle(self, ends: list[End]) -> None:
         if not ends:
             return
         post = self._post
-        noted = [(end.key, STATES[end.verdict.state], end.verdict.values) for end in ends]
-        post.line.ask(lambda: post.search.before_finish(noted), None)
+        noted = [
+            (self._leases[end.key], STATES[end.verdict.state], end.verdict.values) for end in ends
+        ]
+        failure = before_finish(post, noted)
         for key in post.line.settle([end.outcome(self._leases[end.key]) for end in ends]):
             logger.warning("trial %d was taken over by another worker", self._leases[key].number)
+        if failure is not None:
+            for end in ends:
+                self._forget(end.key)
+            raise failure
 
     def _tidy(self) -> None:
         """Removes the files that nobody needs any longer, where a trial may have left some."""
         if self._is_untidy:
             self._is_untidy = not sweep(self._post)
 
-    def _save(self, key: int) -> None:
+    def _save(self, key: int) -> bool:
         # No checkpoint may be ahead of what was reported: the curve would have a hole.
         self._report()
-        if key in self._leases:
-            self._saver.save(key, self._leases[key].number)
+        return key in self._leases and self._saver.save(key, self._leases[key].number)
 
     def _drop(self, keys: set[int]) -> None:
         for key in keys:

@@ -11,8 +11,9 @@ from hpo.errors import StoreError
 from hpo.run.asking import AWAY
 from hpo.run.outage import PARTING_S, Stopped
 from hpo.run.post import Executor, Post, put_down, timed_out
+from hpo.run.searching import SearchFailed, searching, stop_study
 from hpo.run.watch import hung
-from hpo.store import stacks, studies
+from hpo.store import endings, stacks, studies
 from hpo.store.ledger import Claim
 
 logger = logging.getLogger(__name__)
@@ -29,14 +30,20 @@ class Worker:
         post: The study, its ledger and its search.
         executor: What runs the trials.
         ended: Called when a trial has ended here.
+        begun: Called once, after the first epoch or trial here.
     """
 
     def __init__(
-        self, post: Post, executor: Executor, ended: Callable[[], None] = lambda: None
+        self,
+        post: Post,
+        executor: Executor,
+        ended: Callable[[], None] = lambda: None,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
         self._post = post
         self._executor = executor
         self._ended = ended
+        self._begun: Callable[[], None] | None = begun
 
     def run(self) -> End:
         """Works until the study has no more trials for it, or ``post.stop`` is set.
@@ -45,11 +52,20 @@ class Worker:
 
         Raises:
             StoreError: The database fails in a way that no waiting mends.
+            SearchFailed: The sampler raises; the study is stopped.
         """
         try:
             end = self._work()
         except Stopped:
             end = "interrupted"
+        except KeyboardInterrupt:
+            # User code means what Ctrl-C means.
+            self._post.stop.set()
+            end = "interrupted"
+        except SearchFailed as failure:
+            stop_study(self._post, failure)
+            self._executor.release()
+            raise
         self._executor.release()
         return end
 
@@ -64,6 +80,9 @@ class Worker:
             if self._executor.held:
                 n_held = len(self._executor.held)
                 self._executor.work()
+                if self._begun is not None:
+                    self._begun()
+                    self._begun = None
                 if len(self._executor.held) < n_held:
                     self._ended()
             elif claim.exhausted:
@@ -95,7 +114,8 @@ class Worker:
             self._executor.go_on()
             return AWAY
         post.line.adopt()
-        claim = self._executor.claim()
+        with searching(post):
+            claim = self._executor.claim()
         if claim is AWAY:
             self._executor.go_on()
             return claim
@@ -110,7 +130,7 @@ class Worker:
         self._post.lost.difference_update(lease.trial_id for lease in claim.leases)
         try:
             self._executor.begin(claim.leases)
-        except Stopped:
+        except (Stopped, SearchFailed):
             waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
             self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
             raise
@@ -150,7 +170,11 @@ class Heartbeat(threading.Thread):
         """Beats until ``end``."""
         while not self._ended.wait(self._interval_s):
             if not self._post.line.is_down:
-                self.beat()
+                try:
+                    self.beat()
+                except Exception:
+                    # A worker whose heart has stopped would be taken for dead while it trains.
+                    logger.exception("this heartbeat failed")
 
     def end(self) -> None:
         """Stops the thread; one that the database holds up ends with the process."""
@@ -170,7 +194,9 @@ class Heartbeat(threading.Thread):
             return
         self._post.lost.update(held - renewal.held)
         # A worker that is gone has lost its trials; they go on elsewhere.
-        self._post.ending = "" if renewal.ending == "gone" else renewal.ending
+        # Trials of a study whose objective has called `study.stop` run to their end.
+        runs_on = renewal.ending in ("gone", endings.BY_OBJECTIVE)
+        self._post.ending = "" if runs_on else renewal.ending
         self._post.paused = renewal.state == "paused"
         if renewal.state != "gone":
             self._post.trial_s = renewal.trial_s

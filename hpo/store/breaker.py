@@ -3,7 +3,8 @@
 The rule: of the last ten trials that ended, or of all of them while there are fewer, more than two
 thirds failed, and at least five. So a third of the points may well be too large for the machine,
 and a study whose every trial fails is stopped after the fifth. Trials that were lost with their
-machine or cancelled are left out, and so is what ended before somebody resumed the study.
+machine or cancelled are left out, and those that failed by a fault of hpo's own, and so is what
+ended before somebody resumed the study.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hpo.store.turn import Turn
 
 WINDOW = 10
 LEAST = 5
-BLAMELESS = ("lost", CANCELLED)
+BLAMELESS = ("lost", "internal", CANCELLED)
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _MAX_CAUSE = 200
 

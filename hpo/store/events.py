@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from hpo.store.database import Database
 from hpo.store.tables import hpo_event
+from hpo.tracebacks import encodable
 
 _CHUNK = 500
 MAX_KIND = 32
@@ -47,13 +48,53 @@ def record(conn: sa.Connection, events: Iterable[Event], now: datetime) -> None:
             "trial_id": event.trial_id,
             "worker_id": event.worker_id,
             "kind": event.kind[:MAX_KIND],
-            # The end of a traceback says more than its beginning. PostgreSQL takes no NUL.
-            "message": event.message[-MAX_MESSAGE:].replace("\0", ""),
+            # The end of a traceback says more than its beginning.
+            "message": encodable(event.message[-MAX_MESSAGE:]),
         }
         for event in events
     ]
     if rows:
         conn.execute(sa.insert(hpo_event), rows)
+
+
+def record_once(db: Database, event: Event) -> None:
+    """Adds an event of a study, unless another worker has said the same."""
+    column = hpo_event.c
+    same = (column.study_id == event.study_id, column.kind == event.kind)
+
+    def work(conn: sa.Connection) -> None:
+        found = conn.scalars(sa.select(column.message).where(*same).limit(_CHUNK))
+        # The last line of a traceback: the numbers of its lines may differ.
+        if _last_line(event.message) not in {_last_line(text) for text in found}:
+            record(conn, [event], db.now(conn))
+
+    db.transaction(work)
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
+
+
+def newest(db: Database, study_id: int) -> int:
+    """Returns the id of a study's newest event, 0 when it has none."""
+    query = sa.select(sa.func.max(hpo_event.c.event_id)).where(hpo_event.c.study_id == study_id)
+    with db.read() as conn:
+        return conn.scalar(query) or 0
+
+
+def since(db: Database, study_id: int, event_id: int, kind: str) -> list[Event]:
+    """Returns the events of a kind after another one, the oldest first."""
+    event = hpo_event.c
+    statement = (
+        sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        )
+        .where(event.study_id == study_id, event.event_id > event_id, event.kind == kind)
+        .order_by(event.event_id)
+        .limit(_CHUNK)
+    )
+    with db.read() as conn:
+        return [Event(*row) for row in conn.execute(statement)]
 
 
 def last_of(conn: sa.Connection, trial_ids: Sequence[int]) -> dict[int, Event]:

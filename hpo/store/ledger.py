@@ -187,6 +187,16 @@ class Ledger:
             time_left = candidates.time_left(turn)
         return Standing(turn.last_token, limits.epochs, n_new, left, places, *time_left)
 
+    def in_force(self, leases: Collection[Lease]) -> set[int]:
+        """Returns the trial_ids of those leases that their worker still has."""
+        if not leases:
+            return set()
+        lease, found = hpo_lease.c, set[int]()
+        with self._db.read() as conn:
+            for part in sql.chunks(sorted((one.trial_id, one.token) for one in leases)):
+                found |= set(conn.scalars(sa.select(lease.trial_id).where(sql.fence(part))))
+        return found
+
     def open_numbers(self, study_id: int) -> set[int]:
         """Returns the numbers of the trials that are leased or free to be continued."""
         trials = optuna_tables.trials.c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +14,14 @@ from optuna.study import StudyDirection
 from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets, given_budget, optuna_tables, spending, study_rows, targets
+from hpo.store import budgets, endings, given_budget, optuna_tables, spending, study_rows, targets
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
 from hpo.store.tables import hpo_study
 from hpo.store.turn import Turn
 
+logger = logging.getLogger(__name__)
 _DIRECTIONS = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
 _NAME = optuna_tables.studies.c.study_name
 _EPOCH = datetime(1970, 1, 1)
@@ -59,7 +61,9 @@ def create_or_join(
     """Creates the study of a spec, or joins the one that is there, in one transaction.
 
     A study of the same name is joined when it differs in nothing but the budget. That is then
-    updated, unless it is what was given the last time: `hpo update` has changed it since.
+    updated, unless it is what was given the last time: `hpo update` has changed it since. One that
+    was stopped for its objective returns more values than it has directions is replaced by one
+    with directions for them.
 
     Args:
         db: The database.
@@ -77,6 +81,10 @@ def create_or_join(
 
     def work(conn: sa.Connection) -> tuple[StudyRecord, bool]:
         study_id = study_rows.id_of(conn, spec.name)
+        if study_id is not None and _is_superseded(conn, spec, db, study_id):
+            logger.warning("%s had no results; it begins anew with its directions", spec.name)
+            study_rows.delete(conn, study_id)
+            study_id = None
         if study_id is None:
             study_id = _insert_optuna(conn, spec)
             if study_id is not None:
@@ -194,6 +202,14 @@ def delete(db: Database, study_id: int) -> bool:
         False when there was no such study.
     """
     return db.transaction(lambda conn: study_rows.delete(conn, study_id))
+
+
+def _is_superseded(conn: sa.Connection, spec: StudySpec, db: Database, study_id: int) -> bool:
+    if spec.objective is None or not endings.has_wrong_count(conn, study_id):
+        return False
+    record = _record(conn, spec.name, db)
+    has_same = record.spec.objective == spec.objective
+    return has_same and record.state == "stopped" and record.spec.directions != spec.directions
 
 
 def _insert_optuna(conn: sa.Connection, spec: StudySpec) -> int | None:

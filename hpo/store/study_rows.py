@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from hpo.store import last_ids
 from hpo.store import optuna_tables as schema
 from hpo.store.optuna_schema import FrozenStudy
-from hpo.store.trial_rows import CHILD_TARGETS, lock_study
+from hpo.store.trial_rows import CHILD_TARGETS, json_of, lock_study
 from hpo.store.upserts import Target, insert_or_update
 
 _studies, _trials, _values = schema.studies.c, schema.trials.c, schema.trial_values.c
@@ -99,7 +99,7 @@ def put_attr(
     Returns:
         False when there is no such study.
     """
-    row = {"study": study_id, "new_key": key, "new_value": json.dumps(value)}
+    row = {"study": study_id, "new_key": key, "new_value": json_of(key, value)}
     statement = _attr_statement(table, connection.dialect.name)
     if connection.execute(statement, row).rowcount > 0:
         return True

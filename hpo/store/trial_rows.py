@@ -80,8 +80,25 @@ def value_rows(trial_id: int, values: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def attr_row(trial_id: int, key: str, value: Any) -> dict[str, Any]:
-    """Returns a row of `trial_user_attributes` or `trial_system_attributes`."""
-    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+    """Returns a row of `trial_user_attributes` or `trial_system_attributes`.
+
+    Raises:
+        TypeError: The value is none that JSON can say.
+    """
+    return {"trial_id": trial_id, "key": key, "value_json": json_of(key, value)}
+
+
+def json_of(key: str, value: Any) -> str:
+    """Returns the value of an attribute as Optuna's storage writes it.
+
+    Raises:
+        TypeError: It is none that JSON can say.
+    """
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        advice = "a database keeps JSON only; pass a list, or a plain number"
+        raise TypeError(f"attribute {key!r}: {error}: {advice}") from error
 
 
 def write_fenced(connection: sa.Connection, target: Target, row: Mapping[str, Any]) -> bool:

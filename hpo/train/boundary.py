@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from hpo.errors import HpoError, TaskError
+from hpo.errors import HpoError, InternalError, TaskError
+from hpo.tracebacks import headline, internal, is_internal, report_of, text_of
 from hpo.train.engine import Failure
 
 T = TypeVar("T")
@@ -24,12 +24,15 @@ def attempt(call: Callable[[], T]) -> T | Failure:
 
     Returns:
         What it returns, or why the trial failed.
+
+    Raises:
+        KeyboardInterrupt: Somebody wants all to end.
     """
     try:
         return call()
-    except HpoError as error:
-        return Failure("user_code", str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends this trial only
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this trial only
         return failure_of(error)
 
 
@@ -42,14 +45,18 @@ def user_code(doing: str) -> Iterator[None]:
 
     Raises:
         TaskError: With the exception as its cause.
+        InternalError: It is a fault of hpo's own.
     """
     try:
         yield
-    except HpoError:
+    except (HpoError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
-        said = f"{doing} raises {type(error).__name__}: {error}".removesuffix(": ")
-        raise TaskError(said, hint=_advice(str(error))) from error
+    except BaseException as error:
+        if is_internal(error):
+            raise InternalError(internal(f"{doing} failed", error)) from error
+        raise TaskError(
+            f"{doing} raises {headline(error)}", hint=_advice(text_of(error))
+        ) from error
 
 
 def _advice(message: str) -> str | None:
@@ -63,16 +70,21 @@ def _advice(message: str) -> str | None:
     return None
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """Returns what an exception means for a trial."""
     if is_out_of_memory(error):
-        return Failure("oom", str(error).partition("\n")[0] or "out of memory")
-    return Failure("user_code", "".join(traceback.format_exception(error)))
+        return Failure("oom", text_of(error).partition("\n")[0] or "out of memory")
+    if is_internal(error):
+        return Failure("internal", report_of(error))
+    # The message of these is for the author of the task; where hpo raises it says nothing more.
+    return Failure("user_code", text_of(error) if isinstance(error, HpoError) else report_of(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tells whether an exception says that a device, or the machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+    if not isinstance(error, RuntimeError):
+        return False
+    text = text_of(error).lower()
+    return any(words in text for words in _OUT_OF_MEMORY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import tempfile
@@ -84,27 +86,43 @@ class Checkpoint:
         Raises:
             OSError: The file cannot be written; an older one is left as it was.
         """
+        write(self._values(), path)
+
+    def dump(self) -> bytes:
+        """Returns what ``save`` would write."""
+        return dump(self._values())
+
+    def _values(self) -> dict[str, Any]:
         # asdict would copy every tensor.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["best"] = {f.name: getattr(self.best, f.name) for f in fields(self.best)}
         values["last"] = asdict(self.last) if self.last else None
-        write({"format": FORMAT, **values}, path)
+        return {"format": FORMAT, **values}
 
     @classmethod
-    def load(cls, path: Path) -> Checkpoint:
-        """Reads a checkpoint.
+    def load(cls, source: Path | bytes) -> Checkpoint:
+        """Reads a checkpoint from its file, or from what ``dump`` has returned.
 
         Raises:
             CheckpointError: There is no usable one.
         """
-        values = read(path)
+        values = read(source)
         if values.pop("format", None) != FORMAT:
-            raise CheckpointError(f"{path} is no checkpoint of this version of hpo")
+            raise CheckpointError(f"{named(source)} is no checkpoint of this version of hpo")
         try:
             best, last = values.pop("best"), values.pop("last")
             return cls(**values, best=Best(**best), last=Last(**last) if last else None)
         except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{path} is no checkpoint of a trial: {error}") from error
+            raise CheckpointError(
+                f"{named(source)} is no checkpoint of a trial: {error}"
+            ) from error
+
+
+def dump(values: Mapping[str, Any]) -> bytes:
+    """Returns tensors and plain values as they are written into a file."""
+    buffer = io.BytesIO()
+    torch.save(dict(values), buffer)
+    return buffer.getvalue()
 
 
 def write(values: Mapping[str, Any], path: Path) -> None:
@@ -117,17 +135,20 @@ def write(values: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    # Into memory first: where a disk is full PyTorch raises a RuntimeError that does not say so.
+    content = dump(values)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(dict(values), file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -142,25 +163,34 @@ def export(best: Best, params: Mapping[str, Any], path: Path) -> None:
     write(values, path)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Reads what ``write`` wrote, onto the CPU.
+def read(source: Path | bytes) -> dict[str, Any]:
+    """Reads what ``write`` wrote, or what ``dump`` has returned, onto the CPU.
 
     Raises:
         CheckpointError: There is no such file, or it holds something else.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
-    # PyTorch reads other files by older rules, and complains in many ways about most of them.
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is damaged, or no checkpoint")
+    name = named(source)
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        file = io.BytesIO(source if isinstance(source, bytes) else source.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"there is no checkpoint {name}: {error.strerror}") from error
+    # PyTorch reads other files by older rules, and complains in many ways about most of them.
+    if not zipfile.is_zipfile(file):
+        raise CheckpointError(f"{name} is damaged, or no checkpoint")
+    file.seek(0)
+    try:
+        values = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, ValueError, EOFError, KeyError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is damaged, or no checkpoint: {reason}") from error
+        raise CheckpointError(f"{name} is damaged, or no checkpoint: {reason}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is no checkpoint of a trial")
+        raise CheckpointError(f"{name} is no checkpoint of a trial")
     return values
+
+
+def named(source: Path | bytes) -> str:
+    """Returns how messages call a checkpoint."""
+    return "the kept state" if isinstance(source, bytes) else str(source)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

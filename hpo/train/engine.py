@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpo.spec.params import Params
 
-Reason: TypeAlias = Literal["nan", "oom", "user_code"]
+Reason: TypeAlias = Literal["nan", "oom", "user_code", "internal"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Lane:
         epoch: Epochs that were already reported. The checkpoint knows better where the trial
             stands: epochs that it does not hold are trained again, with the same outcome.
         epoch_stop: Number of epochs after which the assignment is done.
-        checkpoint: File to go on from; None for a trial that begins.
+        checkpoint: File to go on from, or what would be in it; None for a trial that begins.
         horizon: Epochs of a full trial, which schedules span; None for ``epoch_stop``. A
             checkpoint's own horizon goes before it, so that one trial keeps one schedule.
         fold: Whose splits it trains and is measured on.
@@ -36,7 +36,7 @@ class Lane:
     seed: int
     epoch: int
     epoch_stop: int
-    checkpoint: Path | None = None
+    checkpoint: Path | bytes | None = None
     horizon: int | None = None
     fold: int = 0
 
@@ -47,7 +47,8 @@ class Failure:
 
     Attributes:
         reason: ``nan``: the loss or the objective is not finite; ``oom``: out of memory;
-            ``user_code``: the task raised, or its params are impossible.
+            ``user_code``: the task raised, or its params are impossible. ``internal``: hpo's own
+            code raised.
         message: What a person should read; for an exception of the task its traceback.
     """
 
@@ -160,6 +161,9 @@ class PartEngine(Engine, Protocol):
         Args:
             n_parts: Lanes of a trial; none was added yet.
         """
+
+    def dump(self, key: int) -> bytes:
+        """Returns what ``save`` would write."""
 
     def keep(self, key: int, metrics: dict[str, float]) -> None:
         """Takes the epoch that a lane has just reported for its best.

@@ -117,14 +117,12 @@ class FoldsEngine:
         """See ``Engine``."""
         if lane.key in self._trials or len(self._trials) >= self.capacity:
             raise ValueError(f"the engine has no place for lane {lane.key}")
-        with tempfile.TemporaryDirectory() as folder:
-            trial = self._resumed(lane, Path(folder)) or self._fresh(lane)
-            lanes = self._lanes(trial, Path(folder))
-            for i, part in enumerate(lanes):
-                failure = self._inner.add(part)
-                if failure is not None:
-                    self._remove(trial.keys[:i])
-                    return failure
+        trial, kept = self._resumed(lane) or (self._fresh(lane), ())
+        for i, part in enumerate(self._lanes(trial, kept)):
+            failure = self._inner.add(part)
+            if failure is not None:
+                self._remove(trial.keys[:i])
+                return failure
         behind = [key for key in trial.keys if self._inner.epoch(key) != trial.epoch]
         if behind:
             # A part that cannot go on from its checkpoint begins anew; so do the others then.
@@ -165,8 +163,7 @@ class FoldsEngine:
     def save(self, key: int, path: Path) -> None:
         """See ``Engine``."""
         trial = self._trials[key]
-        with tempfile.TemporaryDirectory() as folder:
-            parts = [self._saved(part, Path(folder) / "part.pt") for part in trial.keys]
+        parts = [files.read(self._inner.dump(part)) for part in trial.keys]
         values = {
             "format": FORMAT,
             "seed": trial.lane.seed,
@@ -210,8 +207,8 @@ class FoldsEngine:
         self._next_key += len(self._parts)
         return _Trial(lane, tuple(range(first, self._next_key)))
 
-    def _lanes(self, trial: _Trial, folder: Path) -> list[Lane]:
-        """Returns the parts of a trial; checkpoints of theirs are in the folder, if there are."""
+    def _lanes(self, trial: _Trial, kept: Sequence[bytes]) -> list[Lane]:
+        """Returns the parts of a trial, each with what is kept of it, if anything is."""
         lane = trial.lane
         # Whether patience is over is told by all parts together.
         params = type(lane.params)({**lane.params.asdict(), "patience": 0})
@@ -223,13 +220,13 @@ class FoldsEngine:
                 seed=derive(lane.seed, "part", seed) if seed else lane.seed,
                 fold=fold,
                 epoch=trial.epoch,
-                checkpoint=path if (path := folder / f"{i}.pt").exists() else None,
+                checkpoint=kept[i] if kept else None,
             )
             for i, (key, (fold, seed)) in enumerate(zip(trial.keys, self._parts, strict=True))
         ]
 
-    def _resumed(self, lane: Lane, folder: Path) -> _Trial | None:
-        """Returns a trial as its checkpoint has it, and writes those of its parts to a folder."""
+    def _resumed(self, lane: Lane) -> tuple[_Trial, Sequence[bytes]] | None:
+        """Returns a trial as its checkpoint has it, and those of its parts."""
         if lane.checkpoint is None:
             if lane.epoch:
                 logger.warning("lane %d has no checkpoint; it starts from epoch 0", lane.key)
@@ -239,20 +236,14 @@ class FoldsEngine:
             wanted = (FORMAT, lane.seed, files.plain(lane.params.asdict()), len(self._parts))
             found = tuple(saved.get(name) for name in ("format", "seed", "params"))
             if (*found, len(saved.get("parts", ()))) != wanted:
-                raise CheckpointError(f"{lane.checkpoint} belongs to another trial")
+                raise CheckpointError(f"{files.named(lane.checkpoint)} belongs to another trial")
         except CheckpointError as error:
             logger.warning("lane %d starts from epoch 0: %s", lane.key, error)
             return None
-        for i, part in enumerate(saved["parts"]):
-            files.write(part, folder / f"{i}.pt")
         trial = self._fresh(lane)
         trial.epoch, trial.last = saved["epoch"], saved["last"]
         trial.best_epoch, trial.best_metrics = saved["best_epoch"], saved["best_metrics"]
-        return trial
-
-    def _saved(self, key: int, path: Path) -> dict[str, Any]:
-        self._inner.save(key, path)
-        return files.read(path)
+        return trial, [files.dump(part) for part in saved["parts"]]
 
     def _again(self, trial: _Trial) -> EpochReport:
         assert trial.last is not None

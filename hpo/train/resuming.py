@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from hpo.train.checkpoint import Checkpoint, CheckpointError, plain
+from hpo.train.checkpoint import Checkpoint, CheckpointError, named, plain
 from hpo.train.engine import Lane
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def resume(lane: Lane, load: Callable[[Checkpoint], T]) -> T | None:
     try:
         saved = Checkpoint.load(lane.checkpoint)
         if (saved.seed, saved.params) != (lane.seed, plain(lane.params.asdict())):
-            raise CheckpointError(f"{lane.checkpoint} belongs to another trial")
+            raise CheckpointError(f"{named(lane.checkpoint)} belongs to another trial")
         return load(saved)
     except CheckpointError as error:
         logger.warning("lane %d starts from epoch 0: %s", lane.key, error)

@@ -159,7 +159,8 @@ def _look(task: Task, values: Mapping[str, Any], n_train: int) -> str | None:
     """
     params = complete(Params(values), task.defaults)
     for device in ("meta", "cpu"):
-        with contextlib.suppress(Exception), seeded(0, torch.device("cpu")), torch.device(device):
+        raised = (Exception, SystemExit, GeneratorExit)
+        with contextlib.suppress(*raised), seeded(0, torch.device("cpu")), torch.device(device):
             model = build_model(task, params)
             lift(model)
             return signature_of(model, params, n_per_batch(params["batch_size"], n_train)).digest()

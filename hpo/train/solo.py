@@ -111,9 +111,16 @@ class SoloEngine:
 
     def save(self, key: int, path: Path) -> None:
         """See ``Engine``."""
+        self._checkpoint(key).save(path)
+
+    def dump(self, key: int) -> bytes:
+        """See ``PartEngine``."""
+        return self._checkpoint(key).dump()
+
+    def _checkpoint(self, key: int) -> Checkpoint:
         solo = self._lanes[key]
         training = solo.training
-        Checkpoint(
+        return Checkpoint(
             seed=solo.lane.seed,
             params=files.plain(solo.lane.params.asdict()),
             epoch=training.epoch,
@@ -123,7 +130,7 @@ class SoloEngine:
             best=solo.best,
             last=solo.last,
             average=training.average,
-        ).save(path)
+        )
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
@@ -209,7 +216,8 @@ class SoloEngine:
         metrics = {} if isinstance(measured, Failure) else measured
         seconds = time.perf_counter() - began_at
         last = Last(metrics, training.learning_rate, seconds, n_train / seconds)
-        failure = measured if isinstance(measured, Failure) else self._score.judge(metrics, number)
+        judged = attempt(lambda: self._score.judge(metrics, number))
+        failure = measured if isinstance(measured, Failure) else judged
         if failure is None:
             solo.last = last
             self._keep_best(solo, metrics)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from hpo.spec.params import Params
+from hpo.tracebacks import headline
 from hpo.train.boundary import attempt, is_out_of_memory
 from hpo.train.checkpoint import Checkpoint
 from hpo.train.engine import EpochReport, Failure, Lane
@@ -142,7 +141,9 @@ class FusedEngine(Homes):
             return home.advance()
         try:
             return home.advance()
-        except Exception as error:  # noqa: BLE001 - alone each lane shows whether it was its fault
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - alone each lane shows if it was its fault
             # What the step had computed must not take the memory that is needed now.
             traceback.clear_frames(error.__traceback__)
             if is_out_of_memory(error) and home.n_training > 1:
@@ -263,25 +264,21 @@ class FusedEngine(Homes):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _dissolve(self, stack: Stack, error: Exception) -> list[EpochReport]:
+    def _dissolve(self, stack: Stack, error: BaseException) -> list[EpochReport]:
         """Lets the lanes of a stack that raises go on alone; reports those that cannot."""
-        self._drafts.refuse(
-            self._signature(stack), f"the stack raised {type(error).__name__}: {error}"
-        )
+        self._drafts.refuse(self._signature(stack), f"the stack raised {headline(error)}")
         reports = []
         # Those that have nothing left to train stay.
         training = [member for member in stack.members.values() if member.row is not None]
-        with tempfile.TemporaryDirectory() as folder:
-            for member in training:
-                key, path = member.lane.key, Path(folder) / f"{member.lane.key}.pt"
-                stack.checkpoint(key).save(path)
-                failure = self._add_alone(replace(member.lane, checkpoint=path))
-                if failure is None:
-                    stack.leave(key)
-                else:
-                    reports.append(EpochReport(key, member.epoch + 1, {}, 0.0, 0.0, 0.0, failure))
-                    member.is_failed = True
-                    stack.park([member])
+        for member in training:
+            key = member.lane.key
+            failure = self._add_alone(replace(member.lane, checkpoint=stack.dump(key)))
+            if failure is None:
+                stack.leave(key)
+            else:
+                reports.append(EpochReport(key, member.epoch + 1, {}, 0.0, 0.0, 0.0, failure))
+                member.is_failed = True
+                stack.park([member])
         if not stack.members:
             self._drop(stack)
         return reports

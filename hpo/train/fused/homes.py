@@ -36,6 +36,10 @@ class Homes:
         """See ``Engine``."""
         self._homes[key].save(key, path)
 
+    def dump(self, key: int) -> bytes:
+        """See ``PartEngine``."""
+        return self._homes[key].dump(key)
+
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""
         return self._homes[key].test(key)

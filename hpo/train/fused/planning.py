@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.spec.params import Params
+from hpo.tracebacks import text_of
 from hpo.train.averaging import averages
 from hpo.train.criteria import Criterion
 from hpo.train.fused.blueprint import Blueprint
@@ -210,9 +211,11 @@ def _stacked(trial: _Trial, network: Network, loss: LaneLoss) -> _Step | str:
     try:
         losses = network.train(own, fixed, *_both(trial), keys, loss)
         network.predict(own, repeated(fixed_tensors(model), _N_LANES), trial.x)
-    except Exception as error:  # noqa: BLE001 - whatever it is, one model alone does not raise it
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, one model alone does not raise
         # What follows the first sentence is advice for those who call vmap themselves.
-        said = str(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
+        said = text_of(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
         return f"it cannot be stacked: {type(error).__name__}: {said}"
     return _Step(torch.cat([losses.view(-1, 1), grads], dim=1), fixed)
 

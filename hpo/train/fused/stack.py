@@ -113,6 +113,10 @@ class Stack:
         """See ``Engine``."""
         self.checkpoint(key).save(path)
 
+    def dump(self, key: int) -> bytes:
+        """See ``PartEngine``."""
+        return self.checkpoint(key).dump()
+
     def export(self, key: int, path: Path) -> None:
         """See ``Engine``."""
         export(self.checkpoint(key).best, self.members[key].params.asdict(), path)
@@ -183,7 +187,7 @@ class Stack:
         try:
             with products(self._blueprint.precision, self._blueprint.device):
                 return reports + self._epoch(training)
-        except Exception:
+        except BaseException:
             self._rows.restore(before)
             raise
 

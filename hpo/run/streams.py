@@ -1,0 +1,57 @@
+"""A worker's standard output and error, which go to a log: a full disk must not end trials."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+
+_NAMES = ("stdout", "stderr")
+
+
+class _Lossy(io.RawIOBase):
+    """Writes to a file as far as its disk takes it; the rest is lost."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        with contextlib.suppress(OSError):
+            os.write(self._number, data)
+        return len(data)
+
+
+def never_fail() -> None:
+    """Lets ``print`` and logs of this process succeed whatever becomes of their file.
+
+    Else a line that user code prints would raise in its trial, and what cannot be encoded, too.
+    """
+    for number, name in enumerate(_NAMES, start=1):
+        with contextlib.suppress(OSError, ValueError):
+            getattr(sys, name).flush()
+        buffered = io.BufferedWriter(_Lossy(number))  # type: ignore[type-var]
+        stream = io.TextIOWrapper(
+            buffered, encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+        setattr(sys, name, stream)
+
+
+def open_log(path: Path) -> int:
+    """Opens a log to append to; the null device where its folder takes no files.
+
+    Returns:
+        A file descriptor.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
