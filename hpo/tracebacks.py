@@ -133,7 +133,7 @@ def passes_through(error: BaseException, folders: Sequence[Path]) -> bool:
 
 def encodable(text: str) -> str:
     """Returns a text that every database and terminal takes: no lone surrogates, no NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "")
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:

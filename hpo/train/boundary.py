@@ -72,7 +72,7 @@ def _advice(message: str) -> str | None:
 
 def failure_of(error: BaseException) -> Failure:
     """Returns what an exception means for a trial."""
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or (error.__cause__ and is_out_of_memory(error.__cause__)):
         return Failure("oom", text_of(error).partition("\n")[0] or "out of memory")
     if is_internal(error):
         return Failure("internal", report_of(error))
