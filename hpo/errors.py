@@ -26,14 +26,21 @@ class HpoError(Exception):
     Args:
         message: One sentence that says what is wrong.
         hint: What to do about it, shown on a line of its own.
+        details: Lines that follow the message.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, details: Iterable[str] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *self.details])
 
 
 class SpecError(HpoError):
@@ -44,6 +51,7 @@ class SpecError(HpoError):
         source: Where the input came from: a file's path, ``StudySpec``, an option.
         problems: Every mistake that was found, in the order of the input.
         hint: What to do about it.
+        details: Lines that follow the message, before the problems.
     """
 
     exit_code = 2
@@ -55,16 +63,15 @@ class SpecError(HpoError):
         source: str | None = None,
         problems: Iterable[Problem] = (),
         hint: str | None = None,
+        details: Iterable[str] = (),
     ) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__(message or _headline(source, len(self.problems)), hint=hint)
-
-    def __str__(self) -> str:
-        width = max((len(problem.key) for problem in self.problems), default=0)
-        gap = "   " if width else ""
-        lines = [f"  {p.key:<{width}}{gap}{p.message}".rstrip() for p in self.problems]
-        return "\n".join([self.message, *lines])
+        super().__init__(
+            message or _headline(source, len(self.problems)),
+            hint=hint,
+            details=(*details, *_lines(self.problems)),
+        )
 
 
 class StoreError(HpoError):
@@ -101,6 +108,18 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Returns ``"; did you mean X?"`` for a misspelt name, else an empty string."""
     match = nearest(name, allowed)
     return f"; did you mean {match}?" if match else ""
+
+
+def _lines(problems: Iterable[Problem]) -> list[str]:
+    shown = [(shortened(p.key), p.message) for p in problems]
+    width = max((len(key) for key, _ in shown), default=0)
+    gap = "   " if width else ""
+    return [f"  {key:<{width}}{gap}{message}".rstrip() for key, message in shown]
+
+
+def shortened(name: str, limit: int = 80) -> str:
+    """Returns a name short enough for a line that says more than it."""
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def _headline(source: str | None, n_problems: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, storage_option
 from hpo.cli.output import pairs
 from hpo.cli.sheet import parts
@@ -41,9 +42,9 @@ def check(study: str, device: str, storage: str | None) -> None:
     prepared = prepare(study, options=RunOptions(storage=storage, device=device))
     spec = prepared.spec
     report = examine(spec, prepared.base_dir, prepared.allow, device)
-    click.echo(f"{spec.name} is right")
+    say(f"{spec.name} is right")
     for line in _lines(summary(spec, report)):
-        click.echo(line)
+        say(line)
 
 
 def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, NearestChoice, storage_option
 from hpo.errors import did_you_mean
 from hpo.spec.findings import Findings
@@ -74,9 +75,9 @@ def cancel(name: str, numbers: tuple[int, ...], storage: str | None) -> None:
     db, record = open_study(storage, name)
     cancelled = control.cancel(db, record.study_id, numbers)
     if not cancelled:
-        click.echo(f"{name}: no trial is running or waiting")
+        say(f"{name}: no trial is running or waiting")
         return
-    click.echo(f"{name}: cancelled {listed(cancelled)}")
+    say(f"{name}: cancelled {listed(cancelled)}")
 
 
 @click.command(cls=Command)
@@ -102,13 +103,13 @@ def retry(
     pairs = queueing.retry(db, record.study_id, numbers, reasons)
     if not pairs:
         why = f" for {' or '.join(reasons)}" if reasons else ""
-        click.echo(f"{name}: no trial has failed{why} that was not retried before")
+        say(f"{name}: no trial has failed{why} that was not retried before")
         return
     if len(pairs) > N_LISTED:
         told = f"{len(pairs)} trials are enqueued again"
     else:
         told = "enqueued again: " + ", ".join(f"trial {old} as {new}" for old, new in pairs.items())
-    click.echo(f"{name}: {told}{_next_step(db, name)}")
+    say(f"{name}: {told}{_next_step(db, name)}")
 
 
 @click.command(cls=Command)
@@ -135,7 +136,7 @@ def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> 
     added = queueing.enqueue(db, record.study_id, params, n)
     verb = "waits" if len(added) == 1 else "wait"
     given = ", ".join(f"{key} = {value}" for key, value in params.items())
-    click.echo(f"{name}: {listed(added)} {verb} to start with {given}{_next_step(db, name)}")
+    say(f"{name}: {listed(added)} {verb} to start with {given}{_next_step(db, name)}")
 
 
 def open_study(storage: str | None, name: str) -> tuple[Database, StudyRecord]:
@@ -161,10 +162,10 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
     before = control.steer(db, record.study_id, verb)
     after = studies.load(db, name).state
     if before == after:
-        click.echo(f"{name} was {after} already")
+        say(f"{name} was {after} already")
         return
     effect = f": {_EFFECTS[verb]}" if _EFFECTS[verb] else ""
-    click.echo(f"{name} is {after}{effect}{_next_step(db, name)}")
+    say(f"{name} is {after}{effect}{_next_step(db, name)}")
 
 
 def _next_step(db: Database, name: str) -> str:

@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, storage_option
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,9 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
         )
 
     def announce(url: str) -> None:
-        click.echo(f"{db.masked_url} at {url} · Ctrl-C ends it")
+        say(f"{db.masked_url} at {url} · Ctrl-C ends it")
 
     try:
         serve(db, host, port, announce)
     except KeyboardInterrupt:
-        click.echo()
+        say()

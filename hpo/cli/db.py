@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import click
 from rich import progress as bars
-from rich.console import Console
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, Group, storage_option
+from hpo.cli.output import console
 from hpo.errors import SpecError, StoreError
 from hpo.store import copying, migrations
 from hpo.store.database import Database
@@ -30,7 +31,7 @@ def upgrade(storage: str | None) -> None:
     """Bring the schema up to date, making what is missing."""
     database = Database(storage)
     migrations.upgrade(database)
-    click.echo(f"{database.masked_url} is at revision {migrations.current(database)}")
+    say(f"{database.masked_url} is at revision {migrations.current(database)}")
 
 
 @db.command(cls=Command)
@@ -40,10 +41,10 @@ def current(storage: str | None) -> None:
     database = Database.connect(storage)
     revision, head = migrations.current(database), migrations.head()
     if revision is None:
-        click.echo(f"{database.masked_url} has no tables of hpo")
+        say(f"{database.masked_url} has no tables of hpo")
     else:
         note = "the newest" if revision == head else f"the newest is {head}"
-        click.echo(f"{database.masked_url} is at revision {revision}, {note}")
+        say(f"{database.masked_url} is at revision {revision}, {note}")
 
 
 @db.command(cls=Command)
@@ -53,9 +54,9 @@ def check(storage: str | None) -> None:
     database = Database.connect(storage)
     found = migrations.check(database)
     if found:
-        listed = "".join(f"\n  {line}" for line in found)
-        raise StoreError(f"{database.masked_url} is not as it should be:{listed}")
-    click.echo(f"{database.masked_url} is as it should be")
+        details = [f"  {line}" for line in found]
+        raise StoreError(f"{database.masked_url} is not as it should be:", details=details)
+    say(f"{database.masked_url} is as it should be")
 
 
 @db.command(name="copy", cls=Command)
@@ -91,7 +92,7 @@ def copy_(
                 with _interruptible(), _bar() as on_progress:
                     pair = (name, rename or name)
                     copied = copying.copy(src, dst, pair, options, on_progress)
-                click.echo(_line(copied, dst.masked_url))
+                say(_line(copied, dst.masked_url))
 
 
 @contextmanager
@@ -115,22 +116,22 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on", err=True)
+        say("interrupted; the same command goes on", err=True)
         raise
 
 
 @contextmanager
 def _bar() -> Iterator[copying.OnProgress]:
     """A line on standard error that shows how far it is, where that is a terminal."""
-    console = Console(stderr=True)
+    screen = console(err=True)
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.TextColumn("{task.completed:,.0f}/{task.total:,.0f} trials"),
         bars.TimeRemainingColumn(),
     )
-    shown = console.is_terminal and not console.is_dumb_terminal
-    with bars.Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+    shown = screen.is_terminal and not screen.is_dumb_terminal
+    with bars.Progress(*columns, console=screen, transient=True, disable=not shown) as bar:
         task = bar.add_task("", total=0, start=False)
 
         def show(now: copying.Progress) -> None:

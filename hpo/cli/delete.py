@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from hpo.cli.control import open_study
+from hpo.cli.messages import LONGEST_LINE, say
 from hpo.cli.options import Command, storage_option
 from hpo.errors import HpoError
+from hpo.report.characters import cell
 from hpo.report.states import counts_of
 from hpo.run.artifacts import Artifacts
 from hpo.store import studies, workers
@@ -41,12 +43,12 @@ def delete(
     what = f"{name}: {_n_trials(db, record.study_id)} trials in {db.masked_url}"
     if with_files:
         what += f", {_n_files(folder)} files in {folder}"
-    if not yes and not click.confirm(f"delete {what}?", err=True):
+    if not yes and not click.confirm(cell(f"delete {what}?", LONGEST_LINE), err=True):
         raise HpoError("nothing was deleted")
     studies.delete(db, record.study_id)
     if with_files:
         _remove(folder)
-    click.echo(f"deleted {what}")
+    say(f"deleted {what}")
 
 
 def _n_trials(db: Database, study_id: int) -> int:

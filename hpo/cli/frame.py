@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from hpo.report import text
+from hpo.report.characters import cell, visible
 from hpo.report.progress import Snapshot
 from hpo.report.queries import Subject
 from hpo.report.trials import TrialRow
@@ -19,6 +20,7 @@ BAR_WIDTH = 24
 MIN_BAR_WIDTH = 8
 GAP = "   "
 DOT = " · "
+LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def failure(view: View) -> str:
     found = view.snapshot.failure
     if found is None:
         return ""
-    reason = text.last_line(found.message) or found.kind
+    reason = cell(text.last_line(found.message) or found.kind, LONGEST_REASON)
     return f"trial {found.number} failed: {reason} (hpo show {shlex.quote(view.subject.name)})"
 
 
@@ -150,7 +152,7 @@ def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") ->
         lead: Begins the first line; the others are indented as far.
     """
     found: list[str] = []
-    for part in parts:
+    for part in map(visible, parts):
         if found and cell_len(found[-1] + gap + part) <= width:
             found[-1] += gap + part
         else:
@@ -231,6 +233,7 @@ def _length(figures: Sequence[tuple[str, str]]) -> int:
 
 
 def _cut(line: str, width: int) -> str:
+    line = visible(line)
     if cell_len(line) <= width:
         return line
     cut = Text(line)

@@ -9,6 +9,7 @@ import click
 import tomlkit
 
 from hpo.cli import templates
+from hpo.cli.messages import say
 from hpo.cli.options import Command
 from hpo.errors import SpecError, did_you_mean
 from hpo.spec import ready_made
@@ -47,7 +48,8 @@ def init(
         path = path or DEFAULT_PATH
         written = _fresh(path, task, objective, data, target, name)
     _write(Path(path), written, force=force)
-    click.echo(f"wrote {path}\n next: hpo check {path} · hpo run {path}")
+    say(f"wrote {path}")
+    say(f" next: hpo check {path} · hpo run {path}")
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:

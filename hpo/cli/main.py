@@ -20,7 +20,7 @@ import click
 
 from hpo import __version__
 from hpo.cli.loading import quickly
-from hpo.cli.messages import Logs, complain, explain_usage
+from hpo.cli.messages import Logs, complain, explain_traceback, explain_usage
 from hpo.cli.options import Group
 from hpo.errors import HpoError
 
@@ -84,12 +84,14 @@ class Commands(Group):
 
     def _guarded(self, args: list[str], extra: dict[str, Any]) -> int:
         is_debug = "--debug" in args
+        if is_debug:
+            sys.excepthook = lambda kind, error, where: explain_traceback(error)
         try:
             code = super().main(args, **extra)
         except HpoError as error:
             if is_debug:
                 raise
-            complain(str(error), error.hint)
+            complain(error.message, error.hint, error.details)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             return INTERRUPTED

@@ -1,14 +1,26 @@
-"""What goes to standard error: errors, hints and logs, each on a line of its own."""
+"""What the commands say in lines: results, and on standard error errors, hints and logs.
+
+All text of the command line goes through here or through `hpo.cli.output`, so that nothing that
+somebody has written into a database or a file can command the terminal.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from hpo.errors import nearest
+from hpo.report.characters import cell, visible_lines
+
+LONGEST_LINE = 1_000
+"""In characters: an error may quote a value, and a value may be a page."""
+MOST_LINES = 200
 
 _PLAINLY = {
     "is not a valid integer range": "is not a whole number",
@@ -26,15 +38,32 @@ class Logs(logging.Handler):
         """Writes one record: its level, its module when it is not for everybody, its text."""
         name = record.levelname.lower()
         where = "" if record.levelno >= logging.WARNING else f"{record.name}: "
-        prefix = paint(f"{name}:", _COLOURS.get(record.levelno, "blue"))
-        click.echo(f"{prefix} {where}{record.getMessage()}", err=True)
+        colour = _COLOURS.get(record.levelno, "blue")
+        _tell(f"{name}:", colour, f"{where}{record.getMessage()}")
 
 
-def complain(message: str, hint: str | None = None) -> None:
-    """Writes an error, and on the next line what to do about it."""
-    click.echo(f"{paint('error:', 'red')} {message}", err=True)
+def say(line: str = "", *, err: bool = False) -> None:
+    """Writes a line, on a terminal broken between words."""
+    stream = sys.stderr if err else sys.stdout
+    for part in _wrapped(cell(line, LONGEST_LINE), stream):
+        click.echo(part, file=stream)
+
+
+def complain(message: str, hint: str | None = None, details: Sequence[str] = ()) -> None:
+    """Writes an error, its details in lines of their own, and what to do about it."""
+    _tell("error:", "red", message)
+    for line in details[:MOST_LINES]:
+        say(line, err=True)
+    if len(details) > MOST_LINES:
+        say(f"  ... and {len(details) - MOST_LINES:,} more", err=True)
     if hint:
-        click.echo(f"{paint('hint:', 'cyan')} {hint}", err=True)
+        _tell("hint:", "cyan", hint)
+
+
+def explain_traceback(error: BaseException) -> None:
+    """Writes where an exception comes from, for those who have asked."""
+    told = "".join(traceback.format_exception(error))
+    click.echo(visible_lines(told.rstrip("\n")), err=True)
 
 
 def paint(text: str, colour: str) -> str:
@@ -62,3 +91,33 @@ def _options(context: click.Context | None) -> list[str]:
     parameters = context.command.get_params(context)
     visible = (p for p in parameters if not getattr(p, "hidden", False))
     return [name for p in visible for name in p.opts if name.startswith("--")]
+
+
+def _tell(title: str, colour: str, message: str) -> None:
+    first, *others = _wrapped(f"{title} {cell(message, LONGEST_LINE)}", sys.stderr)
+    click.echo(paint(title, colour) + first.removeprefix(title), err=True)
+    for line in others:
+        click.echo(line, err=True)
+
+
+def _wrapped(line: str, stream: object) -> Iterable[str]:
+    isatty = getattr(stream, "isatty", None)
+    # A pipe or a file has no width: it gets every line in full.
+    return broken(line, shutil.get_terminal_size().columns) if isatty and isatty() else [line]
+
+
+def broken(line: str, width: int) -> Iterator[str]:
+    """Breaks a line between words; the lines that follow its first are indented.
+
+    A word that is longer than a line stays whole, so that a path or a URL can be copied.
+    """
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    words = line.strip(" ").split(" ")
+    found = indent[2:] + words[0]
+    for word in words[1:]:
+        if len(found) + 1 + len(word) > width and found.strip():
+            yield found
+            found = indent + word
+        else:
+            found += f" {word}"
+    yield found

@@ -3,23 +3,65 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
+from hpo.cli.messages import LONGEST_LINE
 from hpo.errors import HpoError
+from hpo.report.characters import cell, visible_lines
 from hpo.report.tables import UNLIMITED, Column, Row, print_table, to_csv, to_json
 
+WIDEST_NAME = 40
+WIDEST_VALUE = 600
+MOST_PAIRS = 200
+"""A study of a hundred thousand parameters is for programs: JSON has them all."""
 
-def console() -> Console:
+
+class Screen(Console):
+    """A console on which only hpo itself commands the terminal: text is shown, never obeyed."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders what is printed, also each part of it, with its text made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible_lines(segment.text), segment.style)
+
+
+def console(*, err: bool = False) -> Screen:
     """Returns a console on standard output; no markup is read from what is printed."""
+    stream = sys.stderr if err else sys.stdout
     # A pipe or a file has no width: it gets every line in full.
-    width = None if sys.stdout.isatty() else UNLIMITED
-    return Console(markup=False, highlight=False, emoji=False, width=width)
+    width = None if stream.isatty() else UNLIMITED
+    return Screen(markup=False, highlight=False, emoji=False, width=width, stderr=err)
+
+
+def show_lines(lines: Iterable[Text], out: Screen | None = None) -> None:
+    """Prints styled lines, on a terminal broken between words."""
+    out = out or console()
+    for line in lines:
+        line.truncate(LONGEST_LINE, overflow="ellipsis")
+        plain = line.plain
+        indent = len(plain) - len(plain.lstrip(" ")) + 2
+        first, *others = line.wrap(out, out.width) or [Text()]
+        if others:
+            # Once more, with room for the indent.
+            rest = line[len(first.plain) :]
+            rest.plain = rest.plain.lstrip(" ")
+            others = list(rest.wrap(out, max(10, out.width - indent)))
+        out.print(first, soft_wrap=True)
+        for other in others:
+            out.print(Text(" " * indent).append_text(other), soft_wrap=True)
 
 
 def emit(
@@ -38,9 +80,9 @@ def emit(
         shown: Rows for the table, if they differ from those for programs.
     """
     if form == "json":
-        click.echo(to_json(list(rows)))
+        write(to_json(list(rows)) + "\n")
     elif form == "csv":
-        click.echo(to_csv(rows, header), nl=False)
+        write(to_csv(rows, header))
     else:
         print_table(console(), columns, rows if shown is None else shown)
 
@@ -48,10 +90,15 @@ def emit(
 def emit_one(form: str, row: Row) -> bool:
     """Prints one record for programs; returns False where people want to read it instead."""
     if form == "json":
-        click.echo(to_json(dict(row)))
+        write(to_json(dict(row)) + "\n")
     elif form == "csv":
-        click.echo(to_csv([row]), nl=False)
+        write(to_csv([row]))
     return form != "table"
+
+
+def write(text: str) -> None:
+    """Writes a text for programs, whose format has escaped what is not visible."""
+    click.echo(text, nl=False)
 
 
 @contextmanager
@@ -63,7 +110,15 @@ def writing(path: Path) -> Iterator[None]:
         raise HpoError(f"{path}: {error.strerror or error}") from error
 
 
-def pairs(entries: dict[str, Any], indent: int = 1) -> list[str]:
-    """Writes names and values below each other, aligned."""
-    width = max((len(name) for name in entries), default=0)
-    return [f"{'':{indent}}{name:<{width}}  {value}" for name, value in entries.items()]
+def pairs(entries: Mapping[str, Any] | Sequence[tuple[str, Any]], indent: int = 1) -> list[str]:
+    """Writes names and values below each other, aligned; what is long is shortened."""
+    named = list(entries.items()) if isinstance(entries, Mapping) else entries
+    shown = [
+        (cell(name, WIDEST_NAME), cell(str(value), WIDEST_VALUE))
+        for name, value in named[:MOST_PAIRS]
+    ]
+    width = max((len(name) for name, _ in shown), default=0)
+    lines = [f"{'':{indent}}{name:<{width}}  {value}" for name, value in shown]
+    if len(entries) > MOST_PAIRS:
+        lines.append(f"{'':{indent}}... and {len(entries) - MOST_PAIRS:,} more: -f json")
+    return lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, Group, OutputFile, storage_option, study_argument
 from hpo.cli.output import writing
 from hpo.errors import HpoError, SpecError
@@ -115,4 +116,4 @@ def _default(subject: Subject, kind: str) -> Path:
 def _write(figure: Figure, path: Path) -> None:
     with writing(path):
         figure.savefig(path, dpi=_DOTS_PER_INCH)
-    click.echo(f"wrote {path}")
+    say(f"wrote {path}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hpo.cli.loading import quickly
+from hpo.cli.messages import say
 from hpo.cli.options import Command, OutputFile, format_option, storage_option
 from hpo.cli.output import emit, writing
 from hpo.errors import HpoError, SpecError
@@ -87,7 +88,7 @@ def predict(
     shown = rows[:N_SHOWN] if form == "table" else rows
     emit(form, [by_key(key, right=True) for key in found], shown)
     if len(shown) < len(rows):
-        click.echo(f" ... and {len(rows) - len(shown)} more; -o FILE.csv writes all of them")
+        say(f" ... and {len(rows) - len(shown)} more; -o FILE.csv writes all of them")
 
 
 def _study_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
@@ -156,4 +157,4 @@ def _write(found: DataFrame, path: Path) -> None:
             found.to_csv(path, index=False)
         else:
             found.to_parquet(path, index=False)
-    click.echo(f"wrote {path}, {len(found)} rows")
+    say(f"wrote {path}, {len(found)} rows")

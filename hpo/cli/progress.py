@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import click
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from hpo.cli import frame
+from hpo.cli.messages import say
+from hpo.cli.output import Screen, show_lines
 from hpo.errors import SpecError, StoreError
 from hpo.report import text
 from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_left_s, trials_per_s
@@ -138,7 +138,7 @@ class Display(Protocol):
 class LiveDisplay:
     """Redraws a few lines of the terminal in place."""
 
-    def __init__(self, tracker: Tracker, console: Console) -> None:
+    def __init__(self, tracker: Tracker, console: Screen) -> None:
         self._tracker = tracker
         self._console = console
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
@@ -177,10 +177,10 @@ class PlainDisplay:
         self._say_once(frame.failure(view))
         if view.notice != self._notice:
             self._notice = view.notice
-            click.echo(view.notice or "going on")
+            say(view.notice or "going on")
         line = frame.plain(view)
         if line != self._shown and self._clock() >= self._next_s:
-            click.echo(line)
+            say(line)
             self._shown = line
             self._next_s = self._clock() + PLAIN_S
 
@@ -189,16 +189,16 @@ class PlainDisplay:
         view = self._tracker.look(force=True)
         self._say_once(frame.failure(view))
         for line in frame.lines(view, UNLIMITED, ended=True, with_bar=False):
-            click.echo(line.plain.strip())
+            say(line.plain.strip())
         return view
 
     def _say_once(self, line: str) -> None:
         if line and line not in self._said:
             self._said.add(line)
-            click.echo(line)
+            say(line)
 
 
-def follow(session: Session, console: Console, storage: str | None) -> RunEnd:
+def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
     """Runs a session to its end while showing how it goes.
 
     Args:
@@ -231,16 +231,18 @@ def heading(session: Session) -> list[str]:
 
 
 def _say_goodbye(
-    console: Console, tracker: Tracker, view: frame.View, end: RunEnd, storage: str | None
+    console: Screen, tracker: Tracker, view: frame.View, end: RunEnd, storage: str | None
 ) -> None:
     if end.reason in ("interrupted", "stopped"):
-        console.print(f" {end.message or 'interrupted; the same command goes on'}", soft_wrap=True)
+        lines = [end.message or "interrupted; the same command goes on"]
+    elif end.reason == "failed":
         return
-    if end.reason == "failed":
-        return
-    for line in outcome(view, tracker.n_finished_before):
-        console.print(f" {line}", soft_wrap=True)
-    console.print(next_steps(tracker.subject, view, storage), soft_wrap=True)
+    else:
+        lines = [
+            *outcome(view, tracker.n_finished_before),
+            next_steps(tracker.subject, view, storage),
+        ]
+    show_lines([Text(f" {line}") for line in lines], console)
 
 
 def outcome(view: frame.View, n_finished_before: int) -> list[str]:
@@ -273,6 +275,6 @@ def next_steps(subject: Subject, view: frame.View, storage: str | None) -> str:
     """Returns the commands that somebody whose study has ended may want."""
     name = shlex.quote(subject.name)
     first = "best" if view.snapshot.counts.complete else "show"
-    line = f" next: hpo {first} {name} · hpo plot history {name} · hpo dashboard"
+    line = f"next: hpo {first} {name} · hpo plot history {name} · hpo dashboard"
     # A URL with a user in it may have a password, too: who typed it knows it.
     return line if storage is None or "@" in storage else f"{line}  (with --storage {storage})"

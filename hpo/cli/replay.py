@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, format_option, storage_option, study_argument
 from hpo.cli.output import console, emit
 from hpo.errors import HpoError
@@ -61,7 +62,7 @@ def replay(
     records = [_record(step, wrong.get(step.plan, {}).get(step.granted.number)) for step in shown]
     if form == "table" and not records:
         of_trial = "" if trial is None else f" of trial {trial}"
-        click.echo(f"{subject.name}: no plan{of_trial} is recorded; Optuna's methods make none")
+        say(f"{subject.name}: no plan{of_trial} is recorded; Optuna's methods make none")
         return
     emit(form, _columns(checks), records, header=HEADER)
     if form == "table" and len(shown) < len(steps):
@@ -70,7 +71,7 @@ def replay(
     if n_wrong:
         raise HpoError(f"{n_wrong} of {len(records)} decisions come out otherwise now")
     if checks and form == "table":
-        click.echo(f"{len(records)} decisions checked: all come out the same")
+        say(f"{len(records)} decisions checked: all come out the same")
 
 
 def _record(step: Any, difference: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpo.cli.loading import quickly
-from hpo.cli.messages import complain
+from hpo.cli.messages import complain, say
 from hpo.cli.options import Command, NearestChoice, machine_options, storage_option
 from hpo.errors import SpecError
 from hpo.report.text import limit
@@ -115,7 +115,8 @@ def _follow(session: Any, storage: str | None) -> None:
 
     end = follow(session, console(), storage)
     if end.reason == "failed" or end.exit_code == 1:
-        complain(end.message, end.hint)
+        message, *details = end.message.split("\n")
+        complain(message, end.hint, details)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)
 
@@ -128,7 +129,7 @@ def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
         if held != (asked := getattr(given, name))
     ]
     if kept:
-        click.echo(f"{study.name} keeps the budget that `hpo update` gave it: {', '.join(kept)}")
+        say(f"{study.name} keeps the budget that `hpo update` gave it: {', '.join(kept)}")
 
 
 def _options(given: dict[str, Any]) -> Any:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 
 from hpo.cli.output import pairs
 from hpo.report import text
-from hpo.report.overview import Ending, EventRow, Overview, describe
+from hpo.report.characters import cell
+from hpo.report.endings import Ending
+from hpo.report.overview import EventRow, Overview, describe
 from hpo.report.queries import Subject
 from hpo.report.tables import STATE_STYLES
 from hpo.search.auto import AUTO, choose
 from hpo.spec.study import StudySpec
 from hpo.store.stacks import Usage
+
+LONGEST_MESSAGE = 200
+LONGEST_KIND = 32
+WIDEST_NAME = 100
+N_TOLD = 5
+"""So many different messages of trials that ended for the same reason are shown."""
 
 _REASONS = {
     "oom": "out of memory",
@@ -31,11 +40,11 @@ _REASONS = {
 def sheet(page: Overview, where: str) -> list[Text]:
     """Returns the page, a line each."""
     subject = page.subject
-    head = Text(f"{subject.name} · ", style="bold")
-    head.append(subject.state, style=STATE_STYLES.get(subject.state, ""))
+    head = Text(f"{cell(subject.name, WIDEST_NAME)} · ", style="bold")
+    head.append(cell(subject.state, LONGEST_KIND), style=STATE_STYLES.get(subject.state, ""))
     head.append(f" · {where}", style="not bold")
     if subject.reason:
-        head.append(f" · {subject.reason}", style="not bold")
+        head.append(f" · {_brief(subject.reason)}", style="not bold")
     lines = [head, *_section("", _facts(page))]
     if subject.spec is not None and len(subject.spec.space):
         space = subject.spec.space
@@ -43,7 +52,7 @@ def sheet(page: Overview, where: str) -> list[Text]:
     for title, state in (("failed", "FAIL"), ("ended early", "PRUNED")):
         found = [ending for ending in page.endings if ending.state == state]
         if found:
-            lines += _section(title, {_REASONS.get(e.kind, e.kind): _example(e) for e in found})
+            lines += _section(title, [line for ending in found for line in _told(ending)])
     if page.notices:
         lines += _section("data", {str(i): text for i, text in enumerate(page.notices, 1)})
     if page.alone:
@@ -85,7 +94,7 @@ def record(page: Overview) -> dict[str, Any]:
         else {"chance": page.outlook.chance, "gain": page.outlook.gain},
         "learnt_from": None if page.learnt_from is None else list(page.learnt_from),
         "notices": list(page.notices),
-        "endings": [vars(ending) for ending in page.endings],
+        "endings": [dataclasses.asdict(ending) for ending in page.endings],
         "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
         "workers": [dataclasses.asdict(worker) for worker in page.workers],
         "events": [vars(event) for event in page.events],
@@ -93,14 +102,29 @@ def record(page: Overview) -> dict[str, Any]:
     }
 
 
-def _example(ending: Ending) -> str:
-    message = text.last_line(ending.message)
-    if not message:
-        return text.count(ending.n)
-    return f"{text.count(ending.n):<5} trial {ending.number}: {message}"
+def _told(ending: Ending) -> list[tuple[str, str]]:
+    """Returns how many trials ended so, and below each other what was said of them."""
+    name, n = _REASONS.get(ending.kind, ending.kind), text.count(ending.n)
+    said = [each for each in ending.messages if each.message]
+    if not said:
+        return [(name, n)]
+    shown = [
+        f"trial {each.number}: {_brief(each.message)}"
+        + (f" ({text.count(each.n)} times)" if each.n > 1 and len(said) > 1 else "")
+        for each in said[:N_TOLD]
+    ]
+    if len(said) > N_TOLD:
+        shown.append(f"and {len(said) - N_TOLD} other messages: -f json")
+    heads = [(name, f"{n:<5}"), *[("", " " * 5)] * (len(shown) - 1)]
+    return [(head, f"{count} {line}") for (head, count), line in zip(heads, shown, strict=True)]
 
 
-def _section(title: str, entries: dict[str, str]) -> list[Text]:
+def _brief(message: str) -> str:
+    """Returns the last line of a message, as long as a line can be read."""
+    return cell(text.last_line(message), LONGEST_MESSAGE)
+
+
+def _section(title: str, entries: Mapping[str, str] | Sequence[tuple[str, str]]) -> list[Text]:
     head = [Text(), Text(title, style="bold")] if title else []
     return [*head, *(Text(line) for line in pairs(entries))]
 
@@ -195,6 +219,6 @@ def _epoch_budget(spec: StudySpec) -> str:
 
 def _event(event: EventRow, page: Overview) -> list[str]:
     trial = "" if event.number is None else f"  trial {event.number}"
-    message = text.last_line(event.message)
-    head = f" {text.ago(event.at, page.now):<10}  {event.kind:<11}{trial}"
+    message = _brief(event.message)
+    head = f" {text.ago(event.at, page.now):<10}  {cell(event.kind, LONGEST_KIND):<11}{trial}"
     return [f"{head}  {message}".rstrip()]

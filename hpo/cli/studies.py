@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, format_option, storage_option, study_argument
-from hpo.cli.output import console, emit, emit_one
+from hpo.cli.output import emit, emit_one, show_lines
 from hpo.report import text
 from hpo.report.listing import StudyRow, list_studies
 from hpo.report.queries import find
@@ -39,7 +40,7 @@ def ls(storage: str | None, form: str) -> None:
     db = Database.open(storage)
     rows, now = list_studies(db)
     if form == "table" and not rows:
-        click.echo(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
+        say(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
         return
     shown = [_shown(row, now) for row in rows]
     emit(form, COLUMNS, [_record(row) for row in rows], header=HEADER, shown=shown)
@@ -64,9 +65,7 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
 
         page = dataclasses.replace(page, outlook=outlook(db, page.subject) or NO_OUTLOOK)
     if not emit_one(form, record(page)):
-        out = console()
-        for line in sheet(page, db.masked_url):
-            out.print(line, soft_wrap=True)
+        show_lines(sheet(page, db.masked_url))
 
 
 def _record(row: StudyRow) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import tomlkit
 from rich.text import Text
 
 from hpo.cli.frame import is_in_epochs
+from hpo.cli.messages import say
 from hpo.cli.options import (
     Command,
     NearestChoice,
@@ -18,9 +19,10 @@ from hpo.cli.options import (
     storage_option,
     study_argument,
 )
-from hpo.cli.output import console, emit, emit_one, pairs
+from hpo.cli.output import console, emit, emit_one, pairs, show_lines, write
 from hpo.errors import HpoError
 from hpo.report import text
+from hpo.report.characters import cell, escaped
 from hpo.report.queries import Subject, find
 from hpo.report.states import STATES
 from hpo.report.tables import Column, by_key, exact, show
@@ -74,7 +76,7 @@ def trials(
     has_more = limit is not None and len(rows) > limit
     rows = rows[:limit]
     if form == "table" and not rows:
-        click.echo(f"{subject.name} has no such trials" if state else f"{subject.name}: no trials")
+        say(f"{subject.name} has no such trials" if state else f"{subject.name}: no trials")
         return
     records = [_record(row, subject) for row in rows]
     emit(form, _columns(rows, subject, everything), records, header=_header(subject))
@@ -107,20 +109,19 @@ def best(name: str | None, storage: str | None, only_params: bool, form: str) ->
     elif only_params:
         _print_params(rows[0], form)
     elif not emit_one(form, {"study": subject.name, **_record(rows[0], subject, in_full=True)}):
-        for line in _sheet(rows[0], subject):
-            console().print(line, soft_wrap=True)
+        show_lines(_sheet(rows[0], subject))
 
 
 def _print_params(row: TrialRow, form: str) -> None:
     if form == "table":
-        click.echo(tomlkit.dumps(dict(row.params)), nl=False)
+        write(escaped(tomlkit.dumps(dict(row.params)), form="toml"))
     elif not emit_one(form, row.params):
         raise AssertionError(form)
 
 
 def _sheet(row: TrialRow, subject: Subject) -> list[Text]:
     where = f" at epoch {row.best_epoch}" if is_in_epochs(subject) and row.best_epoch else ""
-    head = Text(f"{subject.name} · trial {row.number} · ")
+    head = Text(f"{cell(subject.name, 100)} · trial {row.number} · ")
     head.append(f"{subject.metric} {text.number(row.value)}", style="bold green").append(where)
     if row.state != "COMPLETE":
         head.append(f" · stopped after {row.n_epochs}; no trial was trained to the end")

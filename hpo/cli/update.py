@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from hpo.cli.control import open_study
+from hpo.cli.messages import say
 from hpo.cli.options import Command, F, storage_option
 from hpo.errors import SpecError
 from hpo.report import text
@@ -76,7 +77,7 @@ def update(name: str, deadline: str | None, storage: str | None, **given: Any) -
     before, after = studies.change_budget(
         db, record.study_id, lambda study: changed(study.spec, changes)
     )
-    click.echo(f"{name}: {_told(before, after)}{_outcome(db, before, after)}")
+    say(f"{name}: {_told(before, after)}{_outcome(db, before, after)}")
 
 
 def changed(spec: StudySpec, changes: Mapping[str, Any]) -> Budget:

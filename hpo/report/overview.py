@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hpo.report.endings import Ending, endings_of
 from hpo.report.progress import epochs_spent
 from hpo.report.queries import Subject
 from hpo.report.states import GRACE_S, Counts, counts_of
@@ -17,7 +18,7 @@ from hpo.report.trials import TrialRow, best_trial
 from hpo.spec.space import Categorical, Fixed, Parameter
 from hpo.store import notices, roster, stacks
 from hpo.store.database import Database
-from hpo.store.optuna_tables import name_of, trials
+from hpo.store.optuna_tables import trials
 from hpo.store.roster import WorkerRow
 from hpo.store.stacks import Usage
 from hpo.store.tables import hpo_event, hpo_study
@@ -32,25 +33,6 @@ class EventRow:
     at: datetime.datetime
     kind: str
     number: int | None
-    message: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """One way in which trials of a study ended, other than completion.
-
-    Attributes:
-        state: PRUNED or FAIL.
-        kind: Of their last event; the state for trials that have none.
-        n: How many ended so.
-        number: The latest of them.
-        message: What its event says.
-    """
-
-    state: str
-    kind: str
-    n: int
-    number: int
     message: str
 
 
@@ -124,46 +106,10 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             notices=notices.of(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
             learnt_from=_learnt_from(conn, subject.study_id),
-            endings=_endings(conn, subject.study_id),
+            endings=endings_of(conn, subject.study_id),
             events=_events(conn, subject.study_id),
             now=db.now(conn),
         )
-
-
-def _endings(conn: Connection, study_id: int) -> tuple[Ending, ...]:
-    event = hpo_event.c
-    ended = (trials.c.study_id == study_id, trials.c.state.in_(("PRUNED", "FAIL")))
-    last = (
-        sa.select(trials.c.trial_id, trials.c.state, sa.func.max(event.event_id).label("event_id"))
-        .outerjoin(hpo_event, event.trial_id == trials.c.trial_id)
-        .where(*ended)
-        .group_by(trials.c.trial_id, trials.c.state)
-        .subquery()
-    )
-    groups = (
-        sa.select(
-            last.c.state,
-            event.kind,
-            sa.func.count().label("n"),
-            sa.func.max(last.c.trial_id).label("trial_id"),
-            sa.func.max(last.c.event_id).label("event_id"),
-        )
-        .outerjoin(hpo_event, event.event_id == last.c.event_id)
-        .group_by(last.c.state, event.kind)
-        .subquery()
-    )
-    query = (
-        sa.select(
-            name_of(groups.c.state), groups.c.kind, groups.c.n, trials.c.number, event.message
-        )
-        .outerjoin(hpo_event, event.event_id == groups.c.event_id)
-        .join(trials, trials.c.trial_id == sa.func.coalesce(event.trial_id, groups.c.trial_id))
-        .order_by(groups.c.n.desc(), groups.c.kind)
-    )
-    return tuple(
-        Ending(state, kind or state, n, number, message or "")
-        for state, kind, n, number, message in conn.execute(query)
-    )
 
 
 def _alone(conn: Connection, study_id: int) -> tuple[str, ...]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hpo.report.characters import cell
 from hpo.report.curves import Curve, Value
 from hpo.report.queries import Subject
 from hpo.report.states import FINISHED
@@ -24,9 +27,12 @@ _PARTS: Final = {"train": ("training", "--"), "val": ("validation", "-")}
 _REACH: Final = 8.0
 # And nothing is left off that is not further away than this times that.
 _FAR: Final = 3.0
+_LONGEST_NAME: Final = 60
 _LEGEND: Final = {"framealpha": 0.8, "edgecolor": "none"}
 
 
+# A dollar in a name begins no formula.
+@rc_context({"text.parse_math": False})
 def curves(subject: Subject, found: Sequence[Curve], chosen: Sequence[int]) -> Figure:
     """Draws metrics over epochs: the chosen trials in full, the others' objective behind them.
 
@@ -56,10 +62,11 @@ def curves(subject: Subject, found: Sequence[Curve], chosen: Sequence[int]) -> F
     n_others = len(found) - len(own)
     others = f", and {n_others} other{'s' * (n_others > 1)} in grey" if n_others else ""
     trials = ", ".join(map(str, chosen))
-    figure.suptitle(f"{subject.name}: trial{'s' * (len(own) > 1)} {trials}{others}")
+    figure.suptitle(f"{_named(subject.name)}: trial{'s' * (len(own) > 1)} {trials}{others}")
     return figure
 
 
+@rc_context({"text.parse_math": False})
 def history(subject: Subject, found: Sequence[Value]) -> Figure:
     """Draws the value of each trial, and the best one so far.
 
@@ -85,8 +92,13 @@ def history(subject: Subject, found: Sequence[Value]) -> Figure:
         _bound(axes, [value for _, value in (*complete, *pruned, *unfinished)], sign)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(**_LEGEND)
-    figure.suptitle(f"{subject.name}: {len(found)} trial{'s' * (len(found) != 1)}")
+    figure.suptitle(f"{_named(subject.name)}: {len(found)} trial{'s' * (len(found) != 1)}")
     return figure
+
+
+def _named(name: str) -> str:
+    # Fonts of plots have no pictures of control characters.
+    return re.sub("[\u2400-\u2421]", "\N{REPLACEMENT CHARACTER}", cell(name, _LONGEST_NAME))
 
 
 def _kind(name: str) -> str:
@@ -121,7 +133,7 @@ def _draw(axes: Axes, curve: Curve, names: Sequence[str], colour: str, is_one_of
         if name not in curve.points:
             continue
         epochs, line = curve.points[name]
-        what, style = _PARTS.get(name.partition("_")[0], (name.replace("_", " "), "-"))
+        what, style = _PARTS.get(name.partition("_")[0], (_named(name.replace("_", " ")), "-"))
         # A single epoch is a line that nobody sees.
         marker = "o" if len(epochs) == 1 else ""
         label = f"{whose}{what}"
@@ -150,7 +162,7 @@ def _staircase(axes: Axes, found: Sequence[tuple[int, float]], sign: float, last
 
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_ylabel(_named(y))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

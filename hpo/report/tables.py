@@ -17,18 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.report import text
+from hpo.report.characters import cell, escaped
 
 Format: TypeAlias = Literal["table", "json", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "json", "csv")
 Row: TypeAlias = Mapping[str, Any]
 
 UNLIMITED = 100_000
+WIDEST_CELL = 80
+MOST_COLUMNS = 100
 
 STATE_STYLES = {
     "COMPLETE": "green",
     "PRUNED": "yellow",
     "FAIL": "red",
     "RUNNING": "cyan",
+    "WAITING": "dim",
     "active": "cyan",
     "done": "green",
     "stopped": "yellow",
@@ -69,7 +73,7 @@ def show(value: Any) -> str:
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Prints a table, leaving out optional columns from the right where the terminal is narrow."""
-    shown = list(columns)
+    shown = list(columns[:MOST_COLUMNS])
     table = _table(shown, rows)
     while _width(console, table) > console.width:
         spare = [column for column in shown if column.optional]
@@ -90,12 +94,11 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in columns:
-        table.add_column(
-            Text(column.header), justify="right" if column.right else "left", no_wrap=True
-        )
+        header = Text(cell(column.header, WIDEST_CELL))
+        table.add_column(header, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
-        cells = [column.write(row) for column in columns]
-        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
+        cells = [cell(column.write(row), WIDEST_CELL) for column in columns]
+        table.add_row(*(Text(each, style=STATE_STYLES.get(each, "")) for each in cells))
     return table
 
 
@@ -106,11 +109,14 @@ def _width(console: Console, table: Table) -> int:
 
 def to_json(value: Any) -> str:
     """Writes JSON with every digit; NaN is null, infinities are text, times are ISO 8601 UTC."""
-    return json.dumps(exact(value), indent=2, ensure_ascii=False)
+    return escaped(json.dumps(exact(value), indent=2, ensure_ascii=False))
 
 
 def to_csv(rows: Sequence[Row], header: Sequence[str] = ()) -> str:
     """Writes CSV with a header; nested tables become columns such as ``params.depth``.
+
+    CSV cannot escape characters that are not visible, and people look at it in terminals: they
+    are written as in JSON, but for tabs and line feeds.
 
     Args:
         header: Columns that are there even without rows; the others follow as rows bring them.
@@ -123,7 +129,7 @@ def to_csv(rows: Sequence[Row], header: Sequence[str] = ()) -> str:
     writer = csv.DictWriter(buffer, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(flat)
-    return buffer.getvalue()
+    return escaped(buffer.getvalue(), keep="\n\t")
 
 
 def exact(value: Any) -> Any:

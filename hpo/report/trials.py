@@ -78,7 +78,11 @@ class TrialRow:
     @property
     def test(self) -> dict[str, float]:
         """Metrics on test data, which the search never sees."""
-        return {k: v for k, v in self.user_attrs.items() if k.startswith("test_")}
+        return {
+            key: value
+            for key, value in self.user_attrs.items()
+            if key.startswith("test_") and type(value) in (int, float)
+        }
 
 
 @dataclass(frozen=True)

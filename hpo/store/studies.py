@@ -317,7 +317,8 @@ def _names(conn: sa.Connection) -> list[str]:
 def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:
     difference = toml.diff(toml.dumps(record.spec), toml.dumps(spec), spec.name)
     return SpecError(
-        f"another study called {spec.name} is in the database:\n{difference}",
+        f"another study called {spec.name} is in the database:",
+        details=difference.split("\n"),
         hint=f"give this one another name, go on with the other by `hpo run {spec.name}`, or "
         "delete it with `hpo delete`",
     )
