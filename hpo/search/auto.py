@@ -42,6 +42,8 @@ def choose(spec: StudySpec, *, can_pause: bool = True) -> Choice:
     sampler, pruner = spec.sampler.name, spec.pruner.name
     if len(spec.directions) > 1:
         return _several_objectives(spec)
+    if spec.objective is None and not _n_features(spec.space):
+        return _nothing_searched(sampler, pruner)
     reasons = []
     if sampler == AUTO:
         sampler, reason = _sampler(spec)
@@ -59,6 +61,14 @@ def _several_objectives(spec: StudySpec) -> Choice:
     many = (spec.budget.trials or 0) >= _MANY_TRIALS
     chosen = "nsga2" if many else "tpe"
     return Choice(chosen, "none", f"several objectives: {chosen}, no trial is stopped early")
+
+
+def _nothing_searched(sampler: str, pruner: str) -> Choice:
+    """Returns the choice where every parameter is fixed: trials differ by their seeds alone."""
+    reason = "nothing is searched: every trial is trained to the end" if pruner == AUTO else ""
+    return Choice(
+        "random" if sampler == AUTO else sampler, "none" if pruner == AUTO else pruner, reason
+    )
 
 
 def _sampler(spec: StudySpec) -> tuple[str, str]:
@@ -79,7 +89,8 @@ def _n_features(space: SearchSpace) -> int:
 
 def _scheduler(spec: StudySpec, sampler: str, can_pause: bool) -> tuple[str, str]:
     epochs = spec.budget.epochs
-    if epochs < _FEWEST_EPOCHS:
+    # How many steps an objective reports is its own matter.
+    if spec.objective is None and epochs < _FEWEST_EPOCHS:
         return "none", f"no trial is stopped early, as it has {epochs} epochs at most"
     if not can_pause:
         return "freeze-thaw", "trials that will hardly be the best are stopped"

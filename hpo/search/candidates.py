@@ -97,7 +97,12 @@ class Candidates:
 
 
 def new_rows(encoder: Encoder, rows: Floats, seen: set[bytes]) -> Ints:
-    """Returns the indices of rows that are neither seen nor double."""
+    """Returns the indices of rows that are neither seen nor double.
+
+    A space of a single point has no others: its trials differ by their seeds alone.
+    """
+    if encoder.n_points <= 1:
+        return np.arange(len(rows), dtype=np.int64)
     met = set(seen)
     fresh = []
     for i, key in enumerate(encoder.keys(rows)):

@@ -262,8 +262,8 @@ class Board:
         for row in rows:
             self._structures.count(row[None])
         self._seen.update(self._encoder.keys(rows))
-        keys = self._encoder.keys(self._pool)
-        is_new = np.array([key not in self._seen for key in keys], dtype=bool)
+        is_new = np.zeros(len(self._pool), dtype=bool)
+        is_new[new_rows(self._encoder, self._pool, self._seen)] = True
         fits = self._structures.allow(self._pool)
         self._is_open[len(self._paused) :] &= is_new & fits
         stops = np.full(len(rows), epoch_stop)

@@ -9,12 +9,13 @@ import numpy as np
 from cmaes import CMA
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.columns import Floats
 from hpo.search.encoding import Encoder
+from hpo.search.independent import Independent
 from hpo.search.reading import searched
 from hpo.search.seeds import mix
 
@@ -53,12 +54,10 @@ class CmaSampler(BaseSampler):
         self._states = [TrialState.COMPLETE]
         if consider_pruned_trials:
             self._states.append(TrialState.PRUNED)
-        self._independent = RandomSampler(seed=seed)
         self._seed = _by_chance() if seed is None else seed
 
     def reseed_rng(self) -> None:
         """Takes another seed, by chance."""
-        self._independent.reseed_rng()
         self._seed = _by_chance()
 
     def infer_relative_search_space(
@@ -101,7 +100,8 @@ class CmaSampler(BaseSampler):
             ValueError: The study has several objectives.
         """
         self._raise_error_if_multi_objective(study)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+        draw = Independent(self._seed).draw
+        return draw(study, trial, param_name, param_distribution)
 
     def _seen(self, study: Study, encoder: Encoder) -> tuple[Floats, Floats]:
         """Returns points, [N, P], and values to be minimised, [N], by number of trial."""

@@ -127,7 +127,11 @@ class FreezeThaw:
         return verdicts
 
     def hopeless(
-        self, curves: Curves, numbers: Sequence[int], memory: Note
+        self,
+        curves: Curves,
+        numbers: Sequence[int],
+        memory: Note,
+        before: Sequence[int] | None = None,
     ) -> tuple[list[bool], Note]:
         """Tells which trials will hardly become the best one. They are judged at rungs only.
 
@@ -135,13 +139,17 @@ class FreezeThaw:
             curves: All trials.
             numbers: Running ones.
             memory: As ``Ask.memory``.
+            before: Epoch of each one's report before the last; the one before by default.
 
         Returns:
             An answer for each, and the memory for the next time.
         """
         rows = curves.rows_of(numbers)
         stops = ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
-        is_judged = np.isin(curves.epochs[rows], stops[:-1])
+        epochs = curves.epochs[rows]
+        past = epochs - 1 if before is None else np.asarray(before, dtype=np.int64)
+        inner = np.array(stops[:-1])[:, None]
+        is_judged = ((past < inner) & (inner <= epochs) & (epochs < stops[-1])).any(axis=0)
         if not is_judged.any() or len(usable(curves)) <= self._n_startup:
             return [False] * len(rows), memory
         fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)

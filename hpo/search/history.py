@@ -45,6 +45,16 @@ class TrialRow:
     diverged: bool = False
 
 
+def state_of(state: TrialState, *, is_leased: bool = True) -> State:
+    """Returns where a trial of Optuna's stands.
+
+    Args:
+        state: Its state.
+        is_leased: Whether a worker holds it now, if it is RUNNING.
+    """
+    return _STATES.get(state, State.RUNNING if is_leased else State.PAUSED)
+
+
 def row_of(trial: FrozenTrial, *, is_leased: bool = True, epoch_stop: int = 0) -> TrialRow:
     """Returns what a trial of Optuna's says.
 
@@ -53,12 +63,11 @@ def row_of(trial: FrozenTrial, *, is_leased: bool = True, epoch_stop: int = 0) -
         is_leased: Whether a worker holds it now, if it is RUNNING.
         epoch_stop: The epoch to which its lease goes.
     """
-    running = State.RUNNING if is_leased else State.PAUSED
     values = trial.values or []
     value = values[0] if len(values) == 1 and trial.state == TrialState.COMPLETE else None
     return TrialRow(
         number=trial.number,
-        state=_STATES.get(trial.state, running),
+        state=state_of(trial.state, is_leased=is_leased),
         params=trial.params,
         values={step: v for step, v in trial.intermediate_values.items() if step > 0},
         epoch_stop=epoch_stop,

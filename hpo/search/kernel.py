@@ -133,7 +133,7 @@ class Kernel:
 
     def _trend(self, products: Tensor) -> Tensor:
         """Returns the covariance of the trend from the products of features around the middle."""
-        return (1.0 + products * (_BEND / len(self.lengths))) ** 2
+        return (1.0 + products * (_BEND / max(1, len(self.lengths)))) ** 2
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.columns import Column
 from hpo.search.decisions import Ask, Note
 from hpo.search.distributions import distribution
-from hpo.search.encoding import Encoder
+from hpo.search.encoding import Encoder, Point
+from hpo.search.found_space import encoder_of, found
 from hpo.search.freeze_thaw import FreezeThaw, Settings
-from hpo.search.reading import curves_of, searched
+from hpo.search.independent import Independent
+from hpo.search.reading import epoch_before, finished_curves, reported_curves
+from hpo.search.seeds import mix
 from hpo.spec.space import SearchSpace
 
 _ANY_SEED = 2**31
 _FRESH = 1.25
+_MOST_UNDRAWN = 8
+# As a share of a range: too close to tell the values apart.
+_NEAREST = 1e-6
 
 
 class _Recollection:
@@ -48,8 +56,8 @@ class ModelSampler(BaseSampler):
 
     Args:
         seed: What its random numbers follow from, with the number of the trial; None for chance.
-        space: The parameters and their conditions, where they are known beforehand. Else those
-            that all complete trials have are modelled, and the others drawn at random.
+        space: The parameters and their conditions, where they are known beforehand. An empty one
+            is found by what the trials ask for.
         settings: How to search, but for the seed.
     """
 
@@ -59,30 +67,28 @@ class ModelSampler(BaseSampler):
         space: SearchSpace | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._space = space
+        self._space = space or SearchSpace()
         self._settings = settings or Settings()
-        self._independent = RandomSampler(seed=seed)
         self._seed = _by_chance() if seed is None else seed
         self._known = _Recollection()
 
     def reseed_rng(self) -> None:
         """Takes another seed, by chance."""
-        self._independent.reseed_rng()
         self._seed = _by_chance()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the parameters that are modelled."""
-        if self._space is None:
-            return searched(study)
+        if not self._space:
+            return found(study.get_trials(deepcopy=False))
         kinds = {name: distribution(self._space[name]) for name in self._space.order()}
         return {name: kind for name, kind in kinds.items() if kind is not None}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns the modelled parameters that apply.
+        """Returns the modelled parameters that seem to apply.
 
         Raises:
             ValueError: The study has several objectives.
@@ -90,16 +96,33 @@ class ModelSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        encoder = _encoder(self._space, search_space)
+        trials = study.get_trials(deepcopy=False)
+        encoder = _encoder(self._space, search_space, trials)
         model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
-        curves, _ = curves_of(study, encoder)
-        ask = Ask(1, memory=self._known.at(trial.number))
-        points, self._known.memory = model.propose(curves, [trial.number], ask)
-        if points and points[0] is not None:
-            return dict(points[0])
-        # Every point of a finite space was proposed: any may come again.
-        draw = self._independent.sample_independent
-        return {name: draw(study, trial, name, kind) for name, kind in search_space.items()}
+        curves = finished_curves(trials, encoder, _sign(study))
+        numbers = [*_undrawn_before(trial, trials), trial.number]
+        ask = Ask(len(numbers), memory=self._known.at(trial.number))
+        points, self._known.memory = model.propose(curves, numbers, ask)
+        # Where every point of a finite space was proposed, any may come again.
+        own = points[-1] if len(points) == len(numbers) else None
+        return {} if own is None else self._off_the_ends(own, search_space, trial.number)
+
+    def _off_the_ends(
+        self, point: Point, kinds: Mapping[str, BaseDistribution], number: int
+    ) -> Point:
+        """Returns a point whose real numbers are not exactly at an end of their ranges.
+
+        Several workers may propose the same corner at once; so close to it, each has its own point.
+        """
+        shares = np.random.default_rng(mix(self._seed, number)).random(len(kinds))
+        moved = dict(point)
+        for (name, kind), share in zip(kinds.items(), shares, strict=True):
+            if name in point and isinstance(kind, FloatDistribution) and kind.step is None:
+                column = Column.of(name, kind)
+                at = column.encode(point[name])
+                inner = min(max(at, _NEAREST * share), 1.0 - _NEAREST * share)
+                moved[name] = point[name] if inner == at else column.decode(inner)
+        return moved
 
     def sample_independent(
         self,
@@ -114,39 +137,55 @@ class ModelSampler(BaseSampler):
             ValueError: The study has several objectives.
         """
         self._raise_error_if_multi_objective(study)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+        draw = Independent(self._seed).draw
+        return draw(study, trial, param_name, param_distribution)
 
 
 class ModelPruner(BasePruner):
     """Stops a trial that will hardly become the best one, by the same model.
 
     Args:
-        space: The parameters and their conditions, where they are known beforehand.
+        space: The parameters and their conditions, where they are known beforehand. An empty one
+            is found by what the trials ask for.
         settings: How to search.
     """
 
     def __init__(self, space: SearchSpace | None = None, settings: Settings | None = None) -> None:
-        self._space = space
+        self._space = space or SearchSpace()
         self._settings = settings or Settings()
         self._known = _Recollection()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Tells whether to stop a trial after what it has reported."""
-        kinds = searched(study)
-        if trial.last_step is None or not (kinds or self._space):
+        trials = study.get_trials(deepcopy=False)
+        kinds = found(trials)
+        if trial.last_step is None or not kinds:
             return False
-        encoder = _encoder(self._space, kinds)
-        curves, epochs = curves_of(study, encoder)
-        if trial.last_step not in epochs:
-            return False
+        encoder = _encoder(self._space, kinds, trials)
+        curves = reported_curves(trials, encoder, _sign(study))
         model = FreezeThaw(encoder, self._settings)
-        memory = self._known.at(trial.number)
-        hopeless, self._known.memory = model.hopeless(curves, [trial.number], memory)
+        memory, before = self._known.at(trial.number), epoch_before(trial, trials)
+        hopeless, self._known.memory = model.hopeless(curves, [trial.number], memory, [before])
         return hopeless[0]
 
 
-def _encoder(space: SearchSpace | None, kinds: Mapping[str, BaseDistribution]) -> Encoder:
-    return Encoder.of_distributions(kinds) if space is None else Encoder.of_space(space)
+def _encoder(
+    space: SearchSpace, kinds: Mapping[str, BaseDistribution], trials: Sequence[FrozenTrial]
+) -> Encoder:
+    return Encoder.of_space(space) if space else encoder_of(kinds, trials)
+
+
+def _undrawn_before(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[int]:
+    """Returns the numbers of earlier trials that other workers draw params for right now.
+
+    What they will most likely get is counted as pending.
+    """
+    undrawn = [t.number for t in trials if t.state == TrialState.RUNNING and not t.distributions]
+    return sorted(number for number in undrawn if number < trial.number)[-_MOST_UNDRAWN:]
+
+
+def _sign(study: Study) -> float:
+    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
 
 
 def _by_chance() -> int:

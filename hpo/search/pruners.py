@@ -62,9 +62,9 @@ def _auto(spec: StudySpec) -> BasePruner:
 def _model(spec: StudySpec) -> BasePruner:
     # Brings torch, which other pruners do without.
     from hpo.search.model_sampler import ModelPruner
-    from hpo.search.settings import settings_of
+    from hpo.search.settings import known_space, settings_of
 
-    return ModelPruner(spec.space, settings_of(spec, can_pause=False))
+    return ModelPruner(known_space(spec), settings_of(spec, can_pause=False))
 
 
 def _asha(spec: StudySpec) -> BasePruner:
@@ -79,7 +79,10 @@ def _asha(spec: StudySpec) -> BasePruner:
 
 
 def _hyperband(spec: StudySpec) -> BasePruner:
-    return HyperbandPruner(**{"max_resource": spec.budget.epochs, **spec.pruner.options})
+    # How many steps an objective reports, its first complete trial tells.
+    usual = spec.budget.epochs if spec.objective is None else "auto"
+    epochs = spec.budget.to_given().get("epochs", usual)
+    return HyperbandPruner(**{"max_resource": epochs, **spec.pruner.options})
 
 
 def _plain(pruner: Callable[..., BasePruner], **defaults: Any) -> Factory:

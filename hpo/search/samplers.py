@@ -10,7 +10,6 @@ from optuna.samplers import (
     GPSampler,
     NSGAIIISampler,
     NSGAIISampler,
-    QMCSampler,
     RandomSampler,
     TPESampler,
 )
@@ -18,6 +17,7 @@ from optuna.search_space import IntersectionSearchSpace
 
 from hpo.search.auto import AUTO, choose
 from hpo.search.grid import GridSampler
+from hpo.search.qmc import QmcSampler
 from hpo.search.quiet import quietly
 from hpo.search.seeds import mix
 from hpo.spec.study import StudySpec
@@ -69,9 +69,10 @@ def _grid(spec: StudySpec) -> SamplerOf:
 
 
 def _qmc(spec: StudySpec) -> SamplerOf:
-    # The points of a quasi-random sequence belong together: one seed for the whole study.
-    options = {"seed": spec.seed, "warn_independent_sampling": False, **spec.sampler.options}
-    return lambda seed: QMCSampler(**options)
+    # Points of one sequence, which belongs to the study: each trial takes its own by its number.
+    with quietly():
+        sampler = QmcSampler(spec.seed, **spec.sampler.options)
+    return lambda seed: sampler
 
 
 def _auto(spec: StudySpec, portfolio: Portfolio | None = None) -> SamplerOf:
@@ -80,11 +81,11 @@ def _auto(spec: StudySpec, portfolio: Portfolio | None = None) -> SamplerOf:
         return SAMPLERS[chosen](spec)
     # Brings torch, which other samplers do without.
     from hpo.search.model_sampler import ModelSampler
-    from hpo.search.settings import settings_of
+    from hpo.search.settings import known_space, settings_of
 
     # It seeds itself by the trial's number, and remembers what it has learnt.
     settings = settings_of(spec, portfolio=portfolio)
-    sampler = ModelSampler(seed=spec.seed, space=spec.space, settings=settings)
+    sampler = ModelSampler(seed=spec.seed, space=known_space(spec), settings=settings)
     return lambda seed: sampler
 
 

@@ -8,7 +8,7 @@ from hpo.search.auto import AUTO, choose, learns_from
 from hpo.search.encoding import Encoder
 from hpo.search.freeze_thaw import Settings
 from hpo.search.portfolio import Portfolio, first_points, shipped
-from hpo.spec.space import Fixed
+from hpo.spec.space import Fixed, SearchSpace
 from hpo.spec.study import StudySpec
 
 _NOTHING: Final = Portfolio("none", {}, ())
@@ -30,3 +30,11 @@ def settings_of(
     first = first_points(known, encoder, fixed, spec.seed)
     proposes = choose(spec, can_pause=can_pause).sampler == AUTO
     return Settings(seed=spec.seed, first=first, proposes=proposes, pauses=can_pause)
+
+
+def known_space(spec: StudySpec) -> SearchSpace:
+    """Returns the space that a study's trials draw from; an empty one where they find it.
+
+    An objective names its parameters while it runs, whatever its study file says of them.
+    """
+    return spec.space if spec.objective is None else SearchSpace()

@@ -40,7 +40,7 @@ class Startup:
         self._seed = seed
         self._first = np.zeros((0, len(encoder))) if first is None else first
         self._varied = range(max(n_usual, len(self._first)), _VARIATIONS * len(self._first))
-        self._all = self._every_point() if encoder.n_points <= _FEW else None
+        self._all = self._every_point() if 1 < encoder.n_points <= _FEW else None
 
     @property
     def n_first(self) -> int:

@@ -24,11 +24,11 @@ def _best(sampler: optuna.samplers.BaseSampler, direction: str = "minimize") -> 
 
 
 def test_it_closes_in_on_the_minimum() -> None:
-    assert _best(CmaSampler(seed=0)) < 0.01 < _best(RandomSampler(seed=0))
+    assert _best(CmaSampler(seed=1)) < 0.01 < _best(RandomSampler(seed=0))
 
 
 def test_it_maximises_as_well() -> None:
-    assert _best(CmaSampler(seed=0), "maximize") < 0.01
+    assert _best(CmaSampler(seed=1), "maximize") < 0.01
 
 
 def test_another_process_goes_on_where_the_first_one_ended() -> None:

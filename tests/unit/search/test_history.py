@@ -13,7 +13,7 @@ from hpo.search.curves import State
 from hpo.search.encoding import Encoder
 from hpo.search.history import History, TrialRow, row_of
 from hpo.search.judging import is_ahead, is_free, is_pending
-from hpo.search.reading import curves_of, searched
+from hpo.search.reading import epoch_before, finished_curves, reported_curves, searched
 from tests.unit.search import kit
 
 ENCODER = Encoder.of_space(kit.spec().space)
@@ -130,11 +130,14 @@ def test_steps_of_any_kind_become_epochs_in_their_order() -> None:
                 intermediate_values={step: float(step) for step in steps},
             )
         )
-    curves, epochs = curves_of(study, Encoder.of_distributions(searched(study)))
-    assert dict(epochs) == {0: 1, 100: 2, 250: 3, 400: 4}
+    encoder = Encoder.of_distributions(searched(study))
+    curves = reported_curves(study.get_trials(), encoder, sign=-1.0)
     assert curves.horizon == 4
+    # What a trial reported last stands until its next report.
     assert curves.at(2).tolist() == [-100.0, -100.0]
+    assert curves.at(3).tolist() == [-250.0, -100.0]
     assert curves.epochs.tolist() == [3, 4]
+    assert epoch_before(study.trials[1], study.trials) == 2
 
 
 def test_points_outside_of_the_present_ranges_are_not_looked_at() -> None:
@@ -144,7 +147,6 @@ def test_points_outside_of_the_present_ranges_are_not_looked_at() -> None:
         study.add_trial(
             create_trial(params={"x": 0.7 * high}, distributions={"x": kind}, value=1.0)
         )
-    curves, _ = curves_of(
-        study, Encoder.of_distributions({"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
-    )
+    encoder = Encoder.of_distributions({"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
+    curves = finished_curves(study.get_trials(), encoder, sign=-1.0)
     assert curves.has_point.tolist() == [False, True]
