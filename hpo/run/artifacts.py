@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 from sqlalchemy.engine import make_url
 
+from hpo.errors import LaunchError
 from hpo.run.remote import Remote, connect, is_remote
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,24 @@ class Artifacts:
         folder = Path(base) if base else _default_root(url)
         return cls(folder.absolute() / name)
 
+    def require_usable(self) -> None:
+        """Makes sure that files can be written, without writing any.
+
+        Raises:
+            LaunchError: They cannot.
+        """
+        nearest = next(place for place in (self.folder, *self.folder.parents) if place.exists())
+        if not nearest.is_dir():
+            why = f"{nearest} is no folder"
+        elif not os.access(nearest, os.W_OK | os.X_OK):
+            why = f"{nearest} cannot be written"
+        else:
+            return
+        hint = f"name another folder by --artifacts or {ENVIRONMENT_VARIABLE}"
+        raise LaunchError(
+            f"checkpoints and models cannot be kept in {self.folder}: {why}", hint=hint
+        )
+
     def checkpoint(self, number: int) -> Path:
         """Returns where the checkpoint of a trial lies here, or would lie."""
         return self.folder / "checkpoints" / f"trial-{number:06}.pt"
@@ -100,7 +119,9 @@ class Artifacts:
     def of_trials(self) -> dict[Path, int]:
         """Returns the checkpoints and models on this machine, each with its trial's number."""
         found = (path for name in _KINDS for path in (self.folder / name).glob("trial-*.pt"))
-        return {path: int(path.stem.removeprefix("trial-")) for path in found}
+        numbers = {path: path.stem.removeprefix("trial-") for path in found}
+        # A copy that somebody has put there is nobody's.
+        return {path: int(number) for path, number in numbers.items() if number.isdecimal()}
 
     def log(self, index: int) -> Path:
         """Returns where a local worker's output goes."""

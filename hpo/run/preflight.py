@@ -27,8 +27,8 @@ class TaskFindings:
 
     Attributes:
         problems: Parameters that nothing reads, metrics that it does not have, wrong options.
-        metric: Its own metric, for a study that names none.
-        direction: The direction of that metric.
+        metric: Its own metric, or the usual one of its data, for a study that names none.
+        direction: The direction of its own metric; None to tell by the metric's name.
         space: Its own search space, for a study without one.
         budget: Its own entries for those that the study's budget leaves out.
         validation: Likewise for how the data is split.
@@ -103,6 +103,7 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
     found = [
         problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
     ]
+    names: tuple[str, ...] = ()
     if not found:
         with _threads(1):
             wanted = tuple(draft.values.get("metric", ()))
@@ -110,8 +111,8 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
         found += _unknown_metrics(draft.values.get("metric", ()), names)
     return TaskFindings(
         problems=tuple(found),
-        metric=task.metric,
-        direction=task.direction,
+        metric=task.metric or _usual_metric(names),
+        direction=task.direction if task.metric else None,
         space=task.space,
         budget=task.budget,
         validation=task.validation,
@@ -225,6 +226,11 @@ def _metric_names(
 
 def _wrong(draft: Draft) -> set[str]:
     return set(draft.names) - set(draft.parameters)
+
+
+def _usual_metric(names: tuple[str, ...]) -> str | None:
+    """Returns what a study optimises where neither it nor its task says so."""
+    return next((name for name in ("val_accuracy", "val_loss") if name in names), None)
 
 
 def _unknown_metrics(wanted: tuple[str, ...], names: tuple[str, ...]) -> list[Problem]:

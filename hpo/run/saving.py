@@ -120,7 +120,7 @@ class Saver:
             try:
                 self._engine.export(key, path)
             except OSError as error:
-                self._complain(path, error, f"trial {number} waits for room to keep its model")
+                self._complain(path, error, f"trial {number} waits until its model can be kept")
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can
                 self._refuse(f"trial {number} has no file of its model", error)
                 return

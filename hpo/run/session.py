@@ -231,6 +231,8 @@ def start(
     """
     db = Database.open(options.storage, create=True)
     _require_source(db, spec)
+    if spec.task is not None:
+        Artifacts.of(spec.name, db.url, options.artifacts).require_usable()
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
     if created and spec.metric:
