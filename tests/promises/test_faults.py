@@ -169,7 +169,7 @@ def test_a_task_that_is_none_is_refused_at_once(installed: Installed) -> None:
     assert "Task must define data()" in output
     # Somebody else has put it into the database.
     installed.python(
-        "from hpo.spec import StudySpec\n"
+        "from hpo import StudySpec\n"
         "from hpo.store import studies\n"
         "from hpo.store.database import Database\n"
         "spec = StudySpec(name='a', task='hpo:Task', metric='val_loss', direction='minimize',\n"
@@ -185,6 +185,6 @@ def test_files_that_cannot_be_kept_are_told_before_a_study_is_made(installed: In
     installed.write("own.py", OWN)
     installed.write("line.toml", STUDY.format("Line"))
     installed.write("taken", "a file")
-    output = installed.hpo("run", "line.toml", "--artifacts", "taken", expect=5)
+    output = installed.hpo("run", "line.toml", "--artifacts", "taken/x", expect=5)
     assert "taken is no folder" in output
     assert installed.query("SELECT * FROM studies") == []
