@@ -6,12 +6,15 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -32,6 +35,7 @@ class Installed(Shell):
     """A terminal in an empty folder, where ``hpo`` is what the wheel has installed."""
 
     prefix: Path = Path()
+    started: list[subprocess.Popen[Any]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -44,11 +48,11 @@ class Installed(Shell):
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts ``hpo`` and returns while it runs."""
-        return self._popen([str(self.prefix / "bin" / "hpo"), *arguments])
+        return self.popen([str(self.prefix / "bin" / "hpo"), *arguments])
 
     def bash(self, command: str, expect: int = 0) -> str:
         """Runs a line as typed, and returns what it printed on both streams."""
-        process = self._popen(["bash", "-c", command])
+        process = self.popen(["bash", "-c", command])
         output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == expect, f"{command}: exit {process.returncode}:\n{output}"
         assert "Traceback" not in output, output
@@ -70,14 +74,17 @@ class Installed(Shell):
             stdin=secondary,
             stdout=secondary,
             stderr=secondary,
+            start_new_session=True,
         )
+        self.started.append(process)
         os.close(secondary)
         printed = _everything(primary)
         assert process.wait(LIMIT_S) == 0, printed
         # A line that is drawn again begins by erasing what stood there; the last one counts.
         return [line.rpartition("\r")[2].rstrip() for line in _ESCAPES.sub("", printed).split("\n")]
 
-    def _popen(self, command: list[str]) -> subprocess.Popen[str]:
+    def popen(self, command: list[str]) -> subprocess.Popen[str]:
+        """Starts a command with all that it starts as one group, which ends with the test."""
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -85,9 +92,19 @@ class Installed(Shell):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self.processes.append(process)
+        self.started.append(process)
         return process
+
+    def close(self) -> None:
+        """Ends what still runs, with all that it has started."""
+        for process in self.started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        super().close()
 
 
 def _everything(descriptor: int) -> str:
