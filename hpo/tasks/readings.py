@@ -182,7 +182,10 @@ def texts_of(column: Series) -> NDArray[Any]:
     values = column.to_numpy(dtype=object)
     gone = pd.isna(values)
     found = np.empty(len(values), dtype=object)
-    found[:] = [np.nan if na else as_text(v) for v, na in zip(values, gone, strict=True)]
+    found[:] = [
+        np.nan if na else v.strip() if type(v) is str else as_text(v)
+        for v, na in zip(values, gone, strict=True)
+    ]
     found[found == ""] = np.nan
     return found
 

@@ -18,6 +18,10 @@ from hpo.train import losses
 from hpo.train.arrays import Kind
 from hpo.train.outputs import like_targets
 
+# So many samples a class make it cheaper to sort all of them once for each class.
+_CROWDED: Final = 8
+_MAX_COMPARED: Final = 2**22
+
 
 def default_metrics(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Returns accuracy for classes, ``mse``, ``mae`` and ``r2`` for numbers.
@@ -79,6 +83,8 @@ def auroc(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.shape[-1] == 2:
         # The difference of the logits orders as the probability does, and does not saturate at 1.
         scores_CN, positive_CN = (outputs[:, 1] - outputs[:, 0])[None], (targets == 1)[None]
+    elif len(targets) <= _CROWDED * outputs.shape[-1]:
+        return _auroc_of_many(outputs.softmax(-1), targets)
     else:
         scores_CN = outputs.softmax(-1).T.contiguous()
         positive_CN = targets == torch.arange(outputs.shape[-1], device=targets.device)[:, None]
@@ -91,6 +97,31 @@ def auroc(outputs: Tensor, targets: Tensor) -> Tensor:
     n_negative_C = positive_CN.shape[1] - n_positive_C
     twice_above_C = (twice_ranks_CN * positive_CN).sum(1) - n_positive_C * (n_positive_C + 1)
     n_pairs_C = n_positive_C * n_negative_C
+    return _mean_where(n_pairs_C > 0, twice_above_C / (2 * n_pairs_C))
+
+
+def _auroc_of_many(scores: Tensor, targets: Tensor) -> Tensor:
+    """Returns what ``auroc`` does, where most classes have few of the samples or none.
+
+    Only a class' own samples need a rank among all: N comparisons for each of them, where sorting
+    every class takes N log N for each class.
+
+    Args:
+        scores: Probabilities of shape [N, C].
+        targets: Classes of shape [N].
+    """
+    n, n_classes = scores.shape
+    own_N = scores.gather(1, targets[:, None])[:, 0]
+    twice_ranks = []
+    size = max(1, _MAX_COMPARED // n)
+    for classes_B, own_B in zip(targets.split(size), own_N.split(size), strict=True):
+        scores_NB = scores[:, classes_B]
+        twice_ranks.append((scores_NB < own_B).sum(0) + (scores_NB <= own_B).sum(0) + 1)
+    none_C = torch.zeros(n_classes, dtype=torch.long, device=targets.device)
+    n_positive_C = none_C.index_add(0, targets, torch.ones_like(targets))
+    sum_C = none_C.index_add(0, targets, torch.cat(twice_ranks))
+    n_pairs_C = n_positive_C * (n - n_positive_C)
+    twice_above_C = sum_C - n_positive_C * (n_positive_C + 1)
     return _mean_where(n_pairs_C > 0, twice_above_C / (2 * n_pairs_C))
 
 

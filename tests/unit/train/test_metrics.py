@@ -81,6 +81,16 @@ def test_classes_that_are_absent_are_left_out() -> None:
     assert metrics.f1(torch.eye(4)[:3], targets) == 1
 
 
+def test_auroc_of_many_classes_is_that_of_few() -> None:
+    """Both ways of counting give the same, and so do lanes at once."""
+    outputs, targets = random(60, 40).round(decimals=1), torch.arange(60) % 37
+    many = metrics.auroc(outputs, targets)
+    often = metrics.auroc(outputs.repeat(6, 1), targets.repeat(6))
+    assert float(many) == pytest.approx(float(often), abs=1e-6)
+    lanes = torch.func.vmap(metrics.auroc, in_dims=(0, None))(outputs.expand(3, -1, -1), targets)
+    assert lanes.tolist() == [float(many)] * 3
+
+
 def test_auroc_of_one_class_is_unknown() -> None:
     assert torch.isnan(metrics.auroc(random(9, 2), torch.zeros(9, dtype=torch.long)))
     assert torch.isnan(metrics.auroc(random(9, 4), torch.ones(9, dtype=torch.long)))
