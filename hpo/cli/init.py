@@ -9,12 +9,14 @@ import click
 import tomlkit
 
 from hpo.cli import templates
-from hpo.cli.messages import say
+from hpo.cli.loading import quickly
 from hpo.cli.options import Command
 from hpo.errors import SpecError, did_you_mean
 from hpo.spec import ready_made
 
 DEFAULT_PATH = "study.toml"
+_TABULAR = "tabular"
+_IMAGES = "images"
 
 
 @click.command(cls=Command)
@@ -22,8 +24,8 @@ DEFAULT_PATH = "study.toml"
 @click.option("--from", "origin", metavar="NAME", help="Copy a ready-made study, such as wine.")
 @click.option("--task", metavar="TASK", help="digits-mlp, tabular, or your own: FILE.py:CLASS.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="A study of an Optuna objective.")
-@click.option("--data", metavar="FILE", help="CSV or Parquet file; implies --task tabular.")
-@click.option("--target", metavar="COLUMN", help="The column to predict.")
+@click.option("--data", metavar="PATH", help="A CSV or Parquet file, or a folder of images.")
+@click.option("--target", metavar="COLUMN", help="The column of a table to predict.")
 @click.option("--name", help="Name of the study; the file's name otherwise.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def init(
@@ -46,10 +48,10 @@ def init(
         path, written = _copied(origin, path, name)
     else:
         path = path or DEFAULT_PATH
+        _require_free(Path(path), force=force)
         written = _fresh(path, task, objective, data, target, name)
     _write(Path(path), written, force=force)
-    say(f"wrote {path}")
-    say(f" next: hpo check {path} · hpo run {path}")
+    click.echo(f"wrote {path}\n next: hpo check {path} · hpo run {path}")
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:
@@ -77,18 +79,22 @@ def _fresh(
     target: str | None,
     name: str | None,
 ) -> str:
-    task = task or ("tabular" if data is not None or target is not None else None)
+    if task is None and (data is not None or target is not None):
+        task = _IMAGES if data is not None and Path(data).is_dir() else _TABULAR
     _require_consistent(task, objective, data, target)
     name = name or Path(path).stem
+    # Not before PyTorch is loaded, which takes a second: what is wrong is told at once.
+    with quickly():
+        from hpo.cli import subjects
+    folder = Path(path).absolute().parent
     if objective is not None:
+        subjects.require_objective(objective, folder)
         return templates.objective(path, name, objective)
-    return templates.study(
-        path,
-        name,
-        task=task or "digits-mlp",
-        data=None if data is None else _beside(data, path),
-        target=target,
-    )
+    options = {k: v for k, v in (("data", data), ("target", target)) if v is not None}
+    found = subjects.look_at(task or "digits-mlp", options, folder)
+    if data is not None:
+        options["data"] = _beside(data, path)
+    return templates.study(path, name, found, options)
 
 
 def _require_consistent(
@@ -96,13 +102,16 @@ def _require_consistent(
 ) -> None:
     if objective is not None and task is not None:
         raise SpecError("give --task or --objective, not both")
-    if task not in (None, "tabular") and (data is not None or target is not None):
-        raise SpecError(f"--data and --target are for --task tabular, not for {task}")
-    if task == "tabular" and (data is None or target is None):
-        missing = " and ".join(
-            option for option, value in (("--data", data), ("--target", target)) if value is None
+    if task not in (None, _TABULAR, _IMAGES) and (data is not None or target is not None):
+        raise SpecError(f"--data and --target are for --task tabular or images, not for {task}")
+    if task == _IMAGES and target is not None:
+        raise SpecError("--target is for --task tabular; the classes of images are their folders")
+    if task == _IMAGES and data is None:
+        raise SpecError(
+            "a study of images needs --data FOLDER, which holds a folder for each class"
         )
-        raise SpecError(f"a tabular study needs {missing}")
+    if task == _TABULAR and data is None:
+        raise SpecError("a tabular study needs --data FILE")
 
 
 def _beside(data: str, path: str) -> str:
@@ -112,9 +121,13 @@ def _beside(data: str, path: str) -> str:
     return Path(os.path.relpath(data, Path(path).parent)).as_posix()
 
 
-def _write(path: Path, text: str, *, force: bool) -> None:
+def _require_free(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise SpecError(f"{path} is there already", hint="--force overwrites it")
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    _require_free(path, force=force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hpo.spec.study import default_direction
+from hpo.spec.writer import inline
+
+if TYPE_CHECKING:
+    from hpo.cli.subjects import Subject
 
 _TASK = """\
 # A study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.
@@ -65,7 +73,11 @@ _OWN = """\
 # depth       = { low = 1, high = 4 }        # whole numbers make an integer parameter
 """
 
-_TABULAR_SPACE = """\
+_TASKS_SPACE = """\
+[space]                         # the task's own; change it as you like
+"""
+
+_COMMENTED_SPACE = """\
 # [space]                       # the task brings its own; yours goes before it
 # learning_rate = { low = 1e-4, high = 1e-1, log = true }
 # depth         = { low = 1, high = 4 }      # whole numbers make an integer parameter
@@ -78,44 +90,38 @@ _TABULAR_EPOCHS = (
 )
 
 _METRIC = """\
-metric    = "val_accuracy"      # `hpo check` lists the others
-direction = "maximize"
+metric    = {metric:<20}# `hpo check` lists the others
+direction = {direction}
 """
 
-_TABULAR_METRIC = """\
-# metric  = "val_accuracy"      # the task chooses one for your target; `hpo check` lists them
+_NO_METRIC = """\
+# metric  = "val_accuracy"      # by default what suits the data; `hpo check` lists them
 """
+
+_OPTION_NOTES = {"data": "relative to this file", "target": "the column to predict"}
 
 _BUILT_IN_NOTE = '      # built in; or "package.module:MyTask", or "my_file.py:MyTask"'
 
 
-def study(
-    path: str,
-    name: str,
-    *,
-    task: str = "digits-mlp",
-    data: str | None = None,
-    target: str | None = None,
-) -> str:
+def study(path: str, name: str, subject: Subject, options: Mapping[str, str]) -> str:
     """Returns a study file of a task.
 
     Args:
         path: Where it will be, for its first line.
-        task: A built-in task, ``"package.module:Class"`` or ``"file.py:Class"``.
-        data: The table of a ``tabular`` study.
-        target: The column that a ``tabular`` study predicts.
+        name: Of the study.
+        subject: The task.
+        options: ``data`` and ``target``, for a task that takes them.
     """
-    is_tabular = task == "tabular"
-    is_built_in = ":" not in task
+    is_tabular = subject.task == "tabular"
     return _TASK.format(
         path=path,
         name=_quoted(name),
-        task=_quoted(task),
-        task_note=_BUILT_IN_NOTE if is_built_in and not is_tabular else "",
-        metric=_TABULAR_METRIC if is_tabular else _METRIC,
+        task=_quoted(subject.task),
+        task_note=_BUILT_IN_NOTE if subject.is_built_in and not options else "",
+        metric=_metric(subject),
         epochs=_TABULAR_EPOCHS if is_tabular else _EPOCHS,
-        options=_options(data, target) if is_tabular else "",
-        space=_TABULAR_SPACE if is_tabular else _SPACE + (_MODEL if is_built_in else _OWN),
+        options=_options(options) if options else "",
+        space=_COMMENTED_SPACE if is_tabular else _space(subject),
     )
 
 
@@ -124,12 +130,31 @@ def objective(path: str, name: str, reference: str) -> str:
     return _OBJECTIVE.format(path=path, name=_quoted(name), task=_quoted(reference))
 
 
-def _options(data: str | None, target: str | None) -> str:
-    return (
-        "\n[task_options]\n"
-        f"data   = {_quoted(data or 'my.csv'):<22} # CSV or Parquet, beside this file\n"
-        f"target = {_quoted(target or 'label'):<22} # the column to predict\n"
-    )
+def _metric(subject: Subject) -> str:
+    if subject.metric is None or subject.task == "tabular":
+        return _NO_METRIC
+    direction = subject.direction or default_direction(subject.metric)
+    return _METRIC.format(metric=_quoted(subject.metric), direction=_quoted(direction))
+
+
+def _space(subject: Subject) -> str:
+    """Returns the space of a task, with examples for one that has none."""
+    if subject.task == "digits-mlp":
+        return _SPACE + _MODEL
+    if not subject.space:
+        return _SPACE + _OWN
+    width = max(map(len, subject.space))
+    lines = [f"{name:<{width}} = {inline(value)}" for name, value in subject.space.items()]
+    return _TASKS_SPACE + "\n".join(lines) + "\n"
+
+
+def _options(options: Mapping[str, str]) -> str:
+    lines = [
+        f"{name:<6} = {_quoted(options[name]):<22} # {note}\n"
+        for name, note in _OPTION_NOTES.items()
+        if name in options
+    ]
+    return "\n[task_options]\n" + "".join(lines)
 
 
 def _quoted(value: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from hpo.errors import HpoError, Problem, SpecError, StoreError, did_you_mean, nearest
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
-from hpo.spec import ready_made, toml
+from hpo.spec import files, ready_made, toml
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import notices, studies
 from hpo.store.database import Database
@@ -177,20 +177,30 @@ def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:
     return tuple(values[key] for key in ("task", "objective") if values.get(key))
 
 
+def _require_no_path(name: str) -> None:
+    """Refuses a folder, or a file that is no study, in the place of a study's name.
+
+    Raises:
+        SpecError: With the way in which it becomes a study.
+    """
+    if Path(name).is_dir() or files.is_named_as_a_file(name):
+        files.read_text(name)
+
+
 def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -> Prepared:
     try:
         db = Database.open(options.storage)
     except StoreError as error:
+        _require_no_path(name)
         if close := nearest(name, ready_made.files()):
             message = f"{name} is neither a study file nor a ready-made study"
             raise SpecError(f"{message}; did you mean {close}?", hint=error.message) from None
         raise
     try:
         if name not in studies.names(db):
-            if Path(name).is_dir():
-                toml.read_text(name)  # Raises: it tells which of the folder's files is a study.
-            files = map(str, Path("studies").glob("*.toml"))
-            close = nearest(name, [*studies.names(db), *ready_made.files(), *files])
+            _require_no_path(name)
+            paths = map(str, Path("studies").glob("*.toml"))
+            close = nearest(name, [*studies.names(db), *ready_made.files(), *paths])
             also = f"; did you mean {close}?" if close else ""
             raise SpecError(f"{name} is neither a study file nor a study in {db.masked_url}{also}")
         record = studies.load(db, name)

@@ -13,7 +13,7 @@ from hpo.run.devices import plan
 from hpo.spec.params import Params
 from hpo.spec.reading import Draft
 from hpo.spec.space import SearchSpace
-from hpo.spec.study import Direction, StudySpec, ValidationSpec
+from hpo.spec.study import Direction, StudySpec, ValidationSpec, default_direction
 from hpo.tasks.resolve import Allow, load_objective, resolve
 
 if TYPE_CHECKING:
@@ -96,22 +96,24 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
         if not error.problems:
             raise
         return TaskFindings(error.problems)
-    space = SearchSpace(draft.parameters or dict(task.space))
+    metric, space = task.metric, SearchSpace(draft.parameters or dict(task.space))
     with _threads(1):
         found = list(read_parameters(task, space, splits).problems)
     # Parameters that are wrong in themselves have their message; the task may well miss them.
     found = [
         problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
     ]
-    names: tuple[str, ...] = ()
     if not found:
         with _threads(1):
             wanted = tuple(draft.values.get("metric", ()))
             names = _metric_names(task, splits, space, wanted)
         found += _unknown_metrics(draft.values.get("metric", ()), names)
+        if not wanted and metric is None:
+            metric = _usual_metric(names, tuple(draft.values.get("direction", ())))
+            found += [Problem("metric", f"must be named{_among(names)}")] if metric is None else []
     return TaskFindings(
         problems=tuple(found),
-        metric=task.metric or _usual_metric(names),
+        metric=metric,
         direction=task.direction if task.metric else None,
         space=task.space,
         budget=task.budget,
@@ -224,13 +226,16 @@ def _metric_names(
     raise first
 
 
+def _usual_metric(names: tuple[str, ...], directions: tuple[str, ...]) -> str | None:
+    """Returns what a study optimises where neither it nor its task says so."""
+    for metric in ("val_accuracy", "val_loss"):
+        if metric in names and directions in ((), (default_direction(metric),)):
+            return metric
+    return None
+
+
 def _wrong(draft: Draft) -> set[str]:
     return set(draft.names) - set(draft.parameters)
-
-
-def _usual_metric(names: tuple[str, ...]) -> str | None:
-    """Returns what a study optimises where neither it nor its task says so."""
-    return next((name for name in ("val_accuracy", "val_loss") if name in names), None)
 
 
 def _unknown_metrics(wanted: tuple[str, ...], names: tuple[str, ...]) -> list[Problem]:

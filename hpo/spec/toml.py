@@ -5,21 +5,19 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hpo.errors import Problem, SpecError, nearest
-from hpo.spec import ready_made
+from hpo.errors import Problem, SpecError
+from hpo.spec.files import read_text
 from hpo.spec.findings import Findings, in_file_order
 from hpo.spec.reading import Draft, read_study
 from hpo.spec.study import StudySpec
 from hpo.spec.writer import render
 
-_LARGEST_BYTES: Final = 1_000_000
 _MAX_LINE: Final = 100
 _EMPTY: Final = "is empty; a study needs a task, a space and a budget"
 
@@ -153,49 +151,6 @@ def diff(old_toml: str, new_toml: str, name: str) -> str:
     return "\n".join(lines)
 
 
-def read_text(path: str | Path) -> str:
-    """Reads the text of a study file; a byte order mark is left out.
-
-    Raises:
-        SpecError: There is no such file, or it cannot be a study file.
-    """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST_BYTES + 1)
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file.{_suggestion(file)}") from None
-    except IsADirectoryError:
-        raise SpecError(f"{path} is a directory.{_contents(file)}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"{path} cannot be read: {reason.lower()}") from None
-    _require_no_other(file)
-    if len(content) > _LARGEST_BYTES:
-        raise SpecError(f"{path} is larger than a study file can be (1 MB)")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SpecError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8") from None
-
-
-def _require_no_other(file: Path) -> None:
-    """Refuses what belongs into a study and is none, and says how it gets there."""
-    suffix, name = file.suffix.lower(), shlex.quote(str(file))
-    if suffix == ".py":
-        raise SpecError(
-            f"{file} is Python code, not a study file",
-            hint=f"`hpo run --objective {name}:FUNCTION` runs an Optuna objective, "
-            f"`hpo init --task {name}:CLASS` writes a study of a task",
-        )
-    if suffix in (".csv", ".tsv", ".parquet"):
-        raise SpecError(
-            f"{file} is a table, not a study file",
-            hint=f"`hpo init --data {name} --target COLUMN` writes a study of it",
-        )
-
-
 def _spec(parsed: Parsed) -> StudySpec:
     if parsed.spec is None:
         raise SpecError(source=parsed.source, problems=parsed.problems)
@@ -246,28 +201,3 @@ def _lower(message: str) -> str:
     if message.startswith("Cannot overwrite a value"):
         return "this key stands here a second time"
     return message[:1].lower() + message[1:]
-
-
-def _suggestion(missing: Path) -> str:
-    """Finds the study file whose name is most like one that does not exist."""
-    files = {file.name: file for file in (*_studies(Path("studies")), *_studies(missing.parent))}
-    name = missing.name if missing.suffix == ".toml" else f"{missing.name}.toml"
-    match = name if name in files else nearest(name, files)
-    if match:
-        return f" Did you mean {files[match]}?"
-    shipped = ready_made.find(missing.name)
-    return (
-        f" `hpo run {shipped.stem.replace('_', '-')}` runs the ready-made one." if shipped else ""
-    )
-
-
-def _contents(folder: Path) -> str:
-    names = sorted(map(str, _studies(folder)))[:5]
-    return f" Name one of its files: {', '.join(names)}" if names else ""
-
-
-def _studies(folder: Path) -> list[Path]:
-    try:
-        return sorted(file for file in folder.glob("*.toml") if file.is_file())
-    except (OSError, ValueError):
-        return []

@@ -30,10 +30,15 @@ def _section(key: str, table: Mapping[str, Any]) -> str:
 
 
 def _entry(key: str, value: Any) -> str:
-    return f"{quoted_key(key)} = {_value(value)}"
+    return f"{quoted_key(key)} = {inline(value)}"
 
 
-def _value(value: Any) -> str:
+def inline(value: Any) -> str:
+    """Returns a value as it stands behind the equals sign.
+
+    Raises:
+        TypeError: TOML cannot hold it.
+    """
     match value:
         case bool():
             return "true" if value else "false"
@@ -45,7 +50,7 @@ def _value(value: Any) -> str:
         case dt.date() | dt.time():
             return value.isoformat()
         case list() | tuple():
-            return f"[{', '.join(_value(item) for item in value)}]"
+            return f"[{', '.join(inline(item) for item in value)}]"
         case Mapping():
             inside = ", ".join(_entry(key, item) for key, item in value.items())
             return f"{{ {inside} }}" if inside else "{}"

@@ -67,6 +67,19 @@ def resolve(
         SpecError: There is no such task, or its options are wrong.
         TaskError: It may not run here, raises, or is no task.
     """
+    cls = task_class(reference, base_dir, allow)
+    return make_task(cls, _with_paths(cls, options or {}, base_dir))
+
+
+def task_class(
+    reference: str, base_dir: Path | None = None, allow: Allow | None = None
+) -> type[Task]:
+    """Returns the class of a task; see ``resolve``.
+
+    Raises:
+        SpecError: There is no such task.
+        TaskError: It may not run here, raises when it is imported, or is no task.
+    """
     built_in = TASKS.get(reference)
     if built_in is not None:
         module, _, name = built_in.partition(":")
@@ -75,7 +88,7 @@ def resolve(
         cls = _load("task", reference, base_dir, allow or Allow())
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise TaskError(f"{reference} is {_kind_of(cls)}; a task is a class derived from hpo.Task")
-    return make_task(cls, _with_paths(cls, options or {}, base_dir))
+    return cls
 
 
 def load_objective(

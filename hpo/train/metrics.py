@@ -114,7 +114,7 @@ def _auroc_of_many(scores: Tensor, targets: Tensor) -> Tensor:
     own_N = scores.gather(1, targets[:, None])[:, 0]
     twice_ranks = []
     size = max(1, _MAX_COMPARED // n)
-    for classes_B, own_B in zip(targets.split(size), own_N.split(size), strict=True):
+    for classes_B, own_B in zip(torch.split(targets, size), torch.split(own_N, size), strict=True):
         scores_NB = scores[:, classes_B]
         twice_ranks.append((scores_NB < own_B).sum(0) + (scores_NB <= own_B).sum(0) + 1)
     none_C = torch.zeros(n_classes, dtype=torch.long, device=targets.device)

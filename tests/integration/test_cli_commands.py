@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from hpo.cli.main import hpo
 from hpo.store import schema
@@ -168,11 +169,64 @@ def test_init_writes_a_file_and_never_over_another(run: Run, folder: Path) -> No
         "wrote study.toml\n next: hpo check study.toml · hpo run study.toml\n"
     )
     before = (folder / "study.toml").read_text()
-    error = run("init", "--task", "mine.py:Net", expect=2).stderr
+    error = run("init", "--task", "wine", expect=2).stderr
     assert error == "error: study.toml is there already\nhint: --force overwrites it\n"
     assert (folder / "study.toml").read_text() == before
-    run("init", "--task", "mine.py:Net", "--force")
-    assert tomllib.loads((folder / "study.toml").read_text())["task"] == "mine.py:Net"
+    run("init", "--task", "wine", "--force")
+    assert tomllib.loads((folder / "study.toml").read_text())["task"] == "wine"
+
+
+def test_init_looks_before_it_writes(run: Run, folder: Path) -> None:
+    (folder / "mine.py").write_text("import hpo\nclass Net(hpo.Task):\n    metric = 'val_f1'\n")
+    (folder / "t.csv").write_text("size,label\n" + "1,a\n2,b\n" * 10)
+
+    def told(*arguments: str) -> str:
+        return run("init", *arguments, expect=2).stderr.removeprefix("error: ").strip()
+
+    assert told("--task", "wien") == "--task: no task is called 'wien'; did you mean wine?"
+    assert told("--task", "mine.py:Nte") == "--task: mine.py has no Nte; did you mean Net?"
+    assert told("--objective", "no.py:f").startswith("--objective: no file no.py in ")
+    assert told("--data", "t.cvs", "--target", "label").endswith("did you mean t.csv?")
+    assert told("--data", "t.csv") == "--target COLUMN is missing; t.csv has size, label"
+    assert told("--data", "t.csv", "--target", "labl") == (
+        "--target: no column labl; there are size, label; did you mean label?"
+    )
+    assert told("--data", "no", "--task", "images").startswith("--data: no folder of images")
+    assert not (folder / "study.toml").exists()
+    run("init", "--task", "mine.py:Net")
+    table = tomllib.loads((folder / "study.toml").read_text())
+    assert (table["metric"], table["direction"]) == ("val_f1", "maximize")
+
+
+def test_a_folder_of_images(run: Run, folder: Path) -> None:
+    for i in range(24):
+        path = folder / "shapes" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (i * 9, 255 * (i % 2), 0)).save(path)
+    error = run("run", "./shapes", expect=2).stderr
+    assert error == run("run", "shapes", expect=2).stderr
+    assert error == (
+        "error: shapes is a folder of images, not a study file\n"
+        "hint: `hpo init --data shapes` writes a study of it\n"
+    )
+    run("init", "--data", "shapes")
+    table = tomllib.loads((folder / "study.toml").read_text())
+    assert (table["task"], table["task_options"]) == ("images", {"data": "shapes"})
+    assert table["space"]["optimizer"] == "adam"
+    assert run("check", "study.toml", "--device", "cpu").stdout.startswith("study is right\n")
+
+
+def test_what_is_no_study_says_how_it_becomes_one(run: Run, folder: Path) -> None:
+    (folder / "t.csv").touch()
+    (folder / "empty").mkdir()
+    error = run("run", "t.csv", expect=2).stderr
+    assert error.endswith("hint: `hpo init --data t.csv --target COLUMN` writes a study of it\n")
+    assert run("run", "c.csv", expect=2).stderr == (
+        "error: c.csv: no such file. Did you mean t.csv?\n"
+    )
+    assert run("run", "empty", expect=2).stderr == (
+        "error: empty is a folder that holds no study file\n"
+    )
 
 
 def test_check_accepts_what_init_wrote(run: Run, folder: Path) -> None:
@@ -219,12 +273,12 @@ WRONG = [
     (["run", "x.toml", "--objective", "a.py:f"], 2, "give a study or --objective, not both"),
     (["run", "no.toml"], 2, "no.toml: no such file"),
     (["check", "no.toml"], 2, "no.toml: no such file"),
-    (["init", "--data", "x.csv"], 2, "a tabular study needs --target"),
-    (["init", "--task", "tabular"], 2, "a tabular study needs --data and --target"),
+    (["init", "--task", "tabular"], 2, "a tabular study needs --data FILE"),
+    (["init", "--task", "images"], 2, "a study of images needs --data FOLDER, which holds a"),
     (
         ["init", "--task", "digits-mlp", "--data", "x.csv"],
         2,
-        "--data and --target are for --task tabular, not for digits-mlp",
+        "--data and --target are for --task tabular or images, not for digits-mlp",
     ),
     (
         ["init", "--task", "digits-mlp", "--objective", "a.py:f"],
@@ -258,7 +312,7 @@ def test_a_folder_is_no_study(run: Run, filled: Database, folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "mine" / "a.toml").touch()
     error = run("run", "mine", expect=2).stderr
-    assert error == "error: mine is a directory. Name one of its files: mine/a.toml\n"
+    assert error == "error: mine is a folder. Name one of its files: mine/a.toml\n"
 
 
 def test_a_study_without_a_complete_trial_has_no_best(run: Run, folder: Path) -> None:

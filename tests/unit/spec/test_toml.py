@@ -127,7 +127,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_directory_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "a.toml").touch()
     assert _message(tmp_path) == (
-        f"{tmp_path} is a directory. Name one of its files: {tmp_path}/a.toml"
+        f"{tmp_path} is a folder. Name one of its files: {tmp_path}/a.toml"
     )
 
 
