@@ -53,7 +53,7 @@ def test_registries_and_the_names_that_a_study_file_may_use_agree() -> None:
     assert set(PRUNERS) == set(methods.PRUNERS)
 
 
-@pytest.mark.parametrize("name", ["auto", "random", "tpe", "gp", "nsgaii"])
+@pytest.mark.parametrize("name", ["auto", "random", "tpe", "gp", "nsga2"])
 def test_a_sampler_that_notes_nothing_of_an_end_asks_the_database_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
