@@ -62,8 +62,7 @@ def _drop_ended_elsewhere(turn: Turn) -> None:
     ended = turn.conn.execute(statement).all()
     if ended:
         spent = {row.trial_id: row.epoch for row in ended}
-        pairs = [(row.trial_id, row.token) for row in ended]
-        turn.end_trials(spent, TrialState.FAIL, pairs)
+        turn.end_trials(spent, TrialState.FAIL)
 
 
 def _refusal(turn: Turn) -> Claim | None:

@@ -159,8 +159,7 @@ def _leases(turn: Turn) -> Sequence[Any]:
 
 def _end(turn: Turn, ids: Sequence[int], leases: Sequence[Any]) -> None:
     if leases:
-        pairs = [(row.trial_id, row.token) for row in leases]
-        turn.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL, pairs)
+        turn.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL)
     # Waiting ones, and those that another program runs, have no lease.
     rest = sorted(set(ids) - {row.trial_id for row in leases})
     for part in sql.chunks(rest):

@@ -80,8 +80,7 @@ def free_dead(turn: Turn, patience: Patience) -> list[int]:
     hopeless = [row for row in leases if row.attempt >= patience.max_attempts]
     others = [row for row in leases if row.attempt < patience.max_attempts]
     if hopeless:
-        pairs = [(row.trial_id, row.token) for row in hopeless]
-        turn.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL, pairs)
+        turn.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL)
     if others:
         free(turn, hpo_lease.c.trial_id.in_(sql.ids(others)), lost=True)
     turn.record([_event(turn, row, why[row.worker_id], patience) for row in leases])

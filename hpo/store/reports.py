@@ -67,7 +67,9 @@ def _write(
     db: Database, conn: sa.Connection, rows: Sequence[EpochRow], ending: set[int]
 ) -> _Written:
     leases = sql.lock_fenced(conn, {(row.trial_id, row.token) for row in rows})
-    alive = [row for row in rows if (row.trial_id in leases)]
+    alive = [
+        row for row in rows if row.trial_id in leases and row.token == leases[row.trial_id].token
+    ]
     written = _Written(set(leases), _reached(conn, alive, leases))
     if not alive or not written.reached <= ending:
         return written

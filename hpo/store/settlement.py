@@ -29,10 +29,9 @@ def settle(db: Database, outcomes: Sequence[Outcome]) -> set[int]:
 
     def work(conn: sa.Connection) -> set[int]:
         settled: set[int] = set()
-        for study_id in _studies_of(conn, list(given)):
-            turn = Turn.take(db, conn, study_id)
-            owned = sql.lock_fenced(conn, given.keys(), study_id)
-            mine = [outcome for outcome in given.values() if outcome.trial_id in owned]
+        for turn in Turn.take_those_of(db, conn, sorted({trial_id for trial_id, _ in given})):
+            owned = sql.lock_fenced(conn, given.keys(), turn.study_id)
+            mine = [given[lease.trial_id, lease.token] for lease in owned.values()]
             _settle_in(turn, mine, owned)
             settled |= owned.keys()
         return _lost(given, settled)
@@ -51,7 +50,7 @@ def _settle_in(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, sql.
         ending = [outcome for outcome in finals if outcome.state == name]
         if ending:
             epochs = {o.trial_id: max(o.epoch, owned[o.trial_id].epoch) for o in ending}
-            turn.end_trials(epochs, state, [(o.trial_id, o.token) for o in ending])
+            turn.end_trials(epochs, state)
     if others:
         _put_down(turn, others, owned)
     turn.record(
@@ -110,13 +109,6 @@ def _put_down(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, sql.F
                 updated_at=turn.now,
             )
         )
-
-
-def _studies_of(conn: sa.Connection, pairs: Sequence[sql.Pair]) -> list[int]:
-    found: set[int] = set()
-    for part in sql.chunks(sorted(pairs)):
-        found |= set(conn.scalars(sa.select(hpo_lease.c.study_id).where(sql.fence(part))))
-    return sorted(found)
 
 
 def _lost(pairs: Iterable[sql.Pair], owned: Iterable[int]) -> set[int]:

@@ -192,14 +192,10 @@ def lock_trials(
         trial_ids: Of any studies; unknown ones are left out of the answer.
         exclusive: True to change the trials themselves, False to add rows to them.
     """
-    t = schema.trials.c
-    statement = (
-        sa.select(t.trial_id, t.study_id, t.number, t.state)
-        .where(t.trial_id.in_(sorted(set(trial_ids))))
-        .order_by(t.trial_id)
-        .with_for_update(read=not exclusive)
-    )
-    rows = connection.execute(statement)
+    wanted = sorted(set(trial_ids))
+    if not wanted:
+        return {}
+    rows = connection.execute(_LOCK_TRIALS[exclusive], {"ids": wanted})
     return {row[0]: TrialHead(row[1], row[2], row[3]) for row in rows}
 
 
@@ -211,6 +207,7 @@ def add_trials(
     state: TrialState = TrialState.RUNNING,
     started_at: datetime.datetime | None = None,
     completed_at: datetime.datetime | None = None,
+    last: tuple[int, int] | None = None,
 ) -> list[tuple[int, int]]:
     """Adds `n` trials with the next consecutive numbers; the caller has locked the study.
 
@@ -224,14 +221,17 @@ def add_trials(
         state: Of each of them.
         started_at: Naive UTC.
         completed_at: Naive UTC.
+        last: The greatest trial_id and its number, where the caller knows them.
 
     Returns:
         (trial_id, number) of each, in ascending order.
     """
     if n == 0:
         return []
-    last = connection.execute(_LAST_TRIAL, {"study": study_id}).one_or_none()
-    last_id, last_number = (0, -1) if last is None else last
+    if last is None:
+        row = connection.execute(_LAST_TRIAL, {"study": study_id}).one_or_none()
+        last = (0, -1) if row is None else (row[0], row[1])
+    last_id, last_number = last
     common = {
         "study_id": study_id,
         "state": state,
@@ -247,11 +247,12 @@ def add_trials(
         return [(int(key[0]), last_number + 1)] if key else []
     if connection.dialect.name == "postgresql":
         # Its driver sends a list of rows one by one.
-        connection.execute(upserts.TRIAL_SERIES, {"first": last_number + 1, "n": n, **common})
+        series = {"first": last_number + 1, "n": n, **common}
+        added = connection.execute(upserts.TRIAL_SERIES, series).all()
     else:
         connection.execute(_INSERT_TRIAL, rows)
-    added = connection.execute(_TRIALS_SINCE, {"study": study_id, "last": last_id})
-    return [(row[0], row[1]) for row in added]
+        added = connection.execute(_TRIALS_SINCE, {"study": study_id, "last": last_id}).all()
+    return sorted((row[0], row[1]) for row in added)
 
 
 def change_state(
@@ -284,6 +285,13 @@ _LOCK_STUDY = (
     .where(schema.studies.c.study_id == sa.bindparam("study"))
     .with_for_update()
 )
+_LOCK_TRIALS = {
+    exclusive: sa.select(*(schema.trials.c[name] for name in ("trial_id", *TrialHead._fields)))
+    .where(schema.trials.c.trial_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(schema.trials.c.trial_id)
+    .with_for_update(read=not exclusive)
+    for exclusive in (False, True)
+}
 _INSERT_TRIAL = sa.insert(schema.trials)
 _LAST_TRIAL = (
     sa.select(schema.trials.c.trial_id, schema.trials.c.number)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,7 +56,19 @@ class Turn:
         Raises:
             StoreError: There is no such study; somebody may have deleted it.
         """
-        return cls._of(db, conn, study_id, is_locked=True)
+        found = cls._of(db, conn, _study(db.dialect, is_locked=True), {"study_id": study_id})
+        return cls._only(found, db, study_id)
+
+    @classmethod
+    def take_those_of(
+        cls, db: Database, conn: sa.Connection, trial_ids: Sequence[int]
+    ) -> list[Turn]:
+        """Locks, as `take` does, the studies of leased trials, in the order of their ids."""
+        found: dict[int, Turn] = {}
+        for part in sql.chunks(trial_ids):
+            turns = cls._of(db, conn, _studies_of_trials(db.dialect), {"ids": part})
+            found |= {turn.study_id: turn for turn in turns}
+        return [found[study_id] for study_id in sorted(found)]
 
     @classmethod
     def glance(cls, db: Database, conn: sa.Connection, study_id: int) -> Turn:
@@ -64,25 +77,36 @@ class Turn:
         Raises:
             StoreError: There is no such study; somebody may have deleted it.
         """
-        return cls._of(db, conn, study_id, is_locked=False)
+        found = cls._of(db, conn, _study(db.dialect, is_locked=False), {"study_id": study_id})
+        return cls._only(found, db, study_id)
 
     @classmethod
-    def _of(cls, db: Database, conn: sa.Connection, study_id: int, *, is_locked: bool) -> Turn:
-        study = hpo_study.c
-        statement = sa.select(hpo_study).where(study.study_id == study_id)
-        row = conn.execute(statement.with_for_update() if is_locked else statement).one_or_none()
-        if row is None or (is_locked and not trial_rows.lock_study(conn, study_id)):
+    def _only(cls, found: Sequence[Turn], db: Database, study_id: int) -> Turn:
+        if not found:
             raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
-        return cls(
-            conn=conn,
-            study_id=study_id,
-            now=db.now(conn),
-            state=row.state,
-            reason=row.reason,
-            limits=Limits(**{limit.name: getattr(row, limit.name) for limit in fields(Limits)}),
-            epochs_spent=row.epochs_spent,
-            last_token=row.last_token,
-        )
+        return found[0]
+
+    @classmethod
+    def _of(
+        cls, db: Database, conn: sa.Connection, statement: sa.Select[Any], which: dict[str, Any]
+    ) -> list[Turn]:
+        rows = conn.execute(statement, which).all()
+        if not rows:
+            return []
+        now = rows[0].now + db.clock_offset if db.dialect == "postgresql" else db.now(conn)
+        return [
+            cls(
+                conn=conn,
+                study_id=row.study_id,
+                now=now,
+                state=row.state,
+                reason=row.reason,
+                limits=Limits(**{name: getattr(row, name) for name in _LIMITS}),
+                epochs_spent=row.epochs_spent,
+                last_token=row.last_token,
+            )
+            for row in rows
+        ]
 
     def finish_study(self, reason: str) -> None:
         """Marks the study done; running trials learn of it by their worker's next heartbeat."""
@@ -101,20 +125,18 @@ class Turn:
         """Adds events at the time of this turn."""
         events.record(self.conn, found, self.now)
 
-    def end_trials(
-        self, epochs_of: Mapping[int, int], state: TrialState, pairs: Sequence[sql.Pair]
-    ) -> None:
-        """Ends trials whose leases are in force, and removes the leases.
+    def end_trials(self, epochs_of: Mapping[int, int], state: TrialState) -> None:
+        """Ends trials, and removes their leases.
 
         Args:
-            epochs_of: Epochs that each trial has spent, by trial_id; the caller has locked them.
+            epochs_of: Epochs that each trial has spent, by trial_id; the caller has locked the
+                leases, or found them under the study's lock.
             state: COMPLETE, PRUNED or FAIL.
-            pairs: (trial_id, token) of each.
         """
-        for part in sql.chunks(sorted(pairs)):
-            owned = sa.select(hpo_lease.c.trial_id).where(sql.fence(part))
-            self.conn.execute(_end_statement(state, self.now, owned))
-            self.conn.execute(sa.delete(hpo_lease).where(sql.fence(part)))
+        running = (TrialState.RUNNING,)
+        for part in sql.chunks(sorted(epochs_of)):
+            trial_rows.change_state(self.conn, part, state, self.now, only_from=running)
+            self.conn.execute(_DELETE_LEASES, {"ids": part})
         self.epochs_spent += sum(epochs_of.values())
         self.update_study(epochs_spent=self.epochs_spent)
 
@@ -136,9 +158,8 @@ class Turn:
         found = self.conn.execute(statement).all()
         if not found:
             return []
-        pairs = [(row.trial_id, row.token) for row in found]
         trial_rows.write_rows(self.conn, trial_rows.VALUES, _last_values(self.conn, sql.ids(found)))
-        self.end_trials({row.trial_id: row.epoch for row in found}, TrialState.PRUNED, pairs)
+        self.end_trials({row.trial_id: row.epoch for row in found}, TrialState.PRUNED)
         kind, text = self.reason or "done", f"the study ended: {self.reason or 'done'}"
         # One that had come to where it should is a loser of the search, as others are.
         kinds = ["pruned" if 0 < row.epoch_stop <= row.epoch else kind for row in found]
@@ -152,9 +173,52 @@ class Turn:
 
     def update_study(self, **values: object) -> None:
         """Sets columns of the study's row."""
-        self.conn.execute(
-            sa.update(hpo_study).where(hpo_study.c.study_id == self.study_id).values(**values)
-        )
+        given = {f"new_{name}": value for name, value in values.items()}
+        self.conn.execute(_update_study(tuple(values)), {"study": self.study_id, **given})
+
+
+_LIMITS = tuple(limit.name for limit in fields(Limits))
+_COLUMNS = ("study_id", "state", "reason", *_LIMITS, "epochs_spent", "last_token")
+_DELETE_LEASES = sa.delete(hpo_lease).where(
+    hpo_lease.c.trial_id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
+@lru_cache(maxsize=8)
+def _study(dialect: str, *, is_locked: bool) -> sa.Select[Any]:
+    """Returns the SELECT of one study; the columns that nobody decides by stay where they are."""
+    row = _rows().where(hpo_study.c.study_id == sa.bindparam("study_id"))
+    return _with_time(row.with_for_update() if is_locked else row, dialect)
+
+
+@lru_cache(maxsize=4)
+def _studies_of_trials(dialect: str) -> sa.Select[Any]:
+    """Returns the SELECT of the studies of leased trials; the leases themselves are not locked."""
+    lease, study_id = hpo_lease.c, hpo_study.c.study_id
+    of_trials = lease.trial_id.in_(sa.bindparam("ids", expanding=True))
+    rows = _rows().where(study_id.in_(sa.select(lease.study_id).where(of_trials)))
+    return _with_time(rows.order_by(study_id).with_for_update(), dialect)
+
+
+def _rows() -> sa.Select[Any]:
+    studies = optuna_tables.studies
+    on = studies.c.study_id == hpo_study.c.study_id
+    return sa.select(*(hpo_study.c[name] for name in _COLUMNS)).join(studies, on)
+
+
+def _with_time(rows: sa.Select[Any], dialect: str) -> sa.Select[Any]:
+    if dialect != "postgresql":
+        return rows
+    # Outside of what is locked: the clock is read after the lock was had.
+    found = rows.subquery("found")
+    clock = sa.literal_column("clock_timestamp() AT TIME ZONE 'UTC'", hpo_study.c.created_at.type)
+    return sa.select(found, clock.label("now"))
+
+
+@lru_cache(maxsize=32)
+def _update_study(names: tuple[str, ...]) -> sa.Update:
+    new = {name: sa.bindparam(f"new_{name}", type_=hpo_study.c[name].type) for name in names}
+    return sa.update(hpo_study).where(hpo_study.c.study_id == sa.bindparam("study")).values(new)
 
 
 def _last_values(conn: sa.Connection, trial_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -176,12 +240,3 @@ def _last_values(conn: sa.Connection, trial_ids: Sequence[int]) -> list[dict[str
             if math.isfinite(value):
                 rows += trial_rows.value_rows(trial_id, [value])
     return rows
-
-
-def _end_statement(state: TrialState, now: datetime, trial_ids: sa.Select[tuple[int]]) -> sa.Update:
-    trials = optuna_tables.trials
-    return (
-        sa.update(trials)
-        .where(trials.c.trial_id.in_(trial_ids), trials.c.state == TrialState.RUNNING)
-        .values(state=state, datetime_complete=now)
-    )

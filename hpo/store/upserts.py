@@ -175,15 +175,19 @@ def _counted(statement: sa.Insert) -> sa.Insert:
 
 _OF_ALL = ("study_id", "state", "datetime_start", "datetime_complete")
 
-TRIAL_SERIES = sa.insert(schema.trials).from_select(
-    ["number", *_OF_ALL],
-    sa.select(
-        sa.bindparam("first", type_=sa.Integer) + sa.column("i", sa.Integer),
-        *(sa.bindparam(name, type_=schema.trials.c[name].type) for name in _OF_ALL),
-    ).select_from(
-        sa.func.generate_series(0, sa.bindparam("n", type_=sa.Integer) - 1)
-        .table_valued("i")
-        .render_derived()
-    ),
+TRIAL_SERIES = (
+    sa.insert(schema.trials)
+    .from_select(
+        ["number", *_OF_ALL],
+        sa.select(
+            sa.bindparam("first", type_=sa.Integer) + sa.column("i", sa.Integer),
+            *(sa.bindparam(name, type_=schema.trials.c[name].type) for name in _OF_ALL),
+        ).select_from(
+            sa.func.generate_series(0, sa.bindparam("n", type_=sa.Integer) - 1)
+            .table_valued("i")
+            .render_derived()
+        ),
+    )
+    .returning(schema.trials.c.trial_id, schema.trials.c.number)
 )
 """The INSERT of `n` equal trials with the numbers from `first` on; PostgreSQL only."""

@@ -16,7 +16,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema, optuna_tables, trial_rows
+from hpo.store import optuna_tables, trial_rows
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from tests.integration import trial_kit
@@ -192,8 +192,7 @@ def test_a_taken_name_is_optunas_error(storage: Storage, study_id: int) -> None:
 
 def test_database_errors_are_optunas(database_url: str) -> None:
     # A database of its own: what is dropped here would be missing in other tests.
-    database = Database(database_url)
-    optuna_schema.create_all_and_stamp(database.engine)
+    database = Database.open(database_url, create=True)
     storage = Storage(database)
     trial_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
     with database.write() as connection:
