@@ -63,13 +63,18 @@ def orphans(turn: Turn, limit: int, *, may_pause: bool) -> list[Candidate]:
         limit: At most so many.
         may_pause: Those that have reached their ``epoch_stop`` are paused.
     """
+    epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
+    return unfinished(turn, "free", is_orphan(sa.literal(epochs), may_pause), limit)
+
+
+def is_orphan(epochs: sa.ColumnElement[int], may_pause: bool) -> sa.ColumnElement[bool]:
+    """Returns the condition on ``hpo_lease`` of `orphans`; ``epochs`` are those of a trial."""
     lease = hpo_lease.c
-    which: sa.ColumnElement[bool] = lease.worker_id.is_(None)
-    if may_pause:
-        # One that has all its epochs still has to be settled by somebody.
-        epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
-        which = sa.and_(which, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
-    return unfinished(turn, "free", which, limit)
+    is_free: sa.ColumnElement[bool] = lease.worker_id.is_(None)
+    if not may_pause:
+        return is_free
+    # One that has all its epochs still has to be settled by somebody.
+    return sa.and_(is_free, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
 
 
 def wished(turn: Turn, request: Request) -> list[Candidate]:

@@ -18,8 +18,16 @@ from hpo.store.database import Database
 from hpo.store.leases import Claim, Lease, Wishes
 from hpo.store.optuna_tables import trials
 from hpo.store.reaping import Patience
+from hpo.store.survey import Survey, survey
 from hpo.store.tables import hpo_lease, hpo_worker
 from hpo.store.turn import Turn
+from hpo.store.upserts import Target
+
+# A worker that was heard just now is not written down again: so many times within the gap after
+# which it is no witness any more.
+_LOOKS_PER_GAP = 20
+
+_LEASES = Target(hpo_lease, ("trial_id",), tuple(c.name for c in hpo_lease.c if not c.primary_key))
 
 
 def claim(db: Database, study_id: int, request: Request, patience: Patience) -> Claim:
@@ -27,32 +35,43 @@ def claim(db: Database, study_id: int, request: Request, patience: Patience) -> 
 
     def work(conn: sa.Connection) -> Claim:
         turn = Turn.take(db, conn, study_id)
-        _present(turn, request.worker_id, patience)
-        reaping.free_dead(turn, patience)
-        _drop_ended_elsewhere(turn)
+        seen = _seen(turn, request, patience)
+        if seen.has_suspects:
+            reaping.free_dead(turn, patience)
+            # What they had is to be continued now.
+            seen = seen._replace(has_free=True)
+        if seen.has_ended:
+            drop_ended_elsewhere(turn)
         refusal = _refusal(turn)
         if refusal is not None:
             return refusal
         if request.n <= 0:
             return Claim((), exhausted=False, reason="waiting")
-        return _grant(turn, request)
+        return _grant(turn, request, seen)
 
     return db.transaction(work)
 
 
-def _present(turn: Turn, worker_id: int, patience: Patience) -> None:
-    # Whoever claims lives, whatever has been believed of it: its trials were given away, that
-    # is all.
-    statement = (
-        sa.update(hpo_worker)
-        .where(hpo_worker.c.worker_id == worker_id, hpo_worker.c.study_id == turn.study_id)
-        .ordered_values(*reaping.heard(turn.now, patience), (hpo_worker.c.ended_at, None))
-    )
-    if turn.conn.execute(statement).rowcount == 0:
-        raise StoreError(f"worker {worker_id} is not registered with study {turn.study_id}")
+def _seen(turn: Turn, request: Request, patience: Patience) -> Survey:
+    """Looks at the study, and notes that the worker lives.
+
+    Whoever claims lives, whatever has been believed of it: its trials were given away, that is
+    all.
+    """
+    seen = survey(turn, request, patience)
+    if seen is None:
+        raise StoreError(f"worker {request.worker_id} is not registered with study {turn.study_id}")
+    silent_s = (turn.now - seen.heartbeat_at).total_seconds()
+    if seen.ended_at is not None or not 0 <= silent_s < patience.gap_s / _LOOKS_PER_GAP:
+        turn.conn.execute(
+            sa.update(hpo_worker)
+            .where(hpo_worker.c.worker_id == request.worker_id)
+            .ordered_values(*reaping.heard(turn.now, patience), (hpo_worker.c.ended_at, None))
+        )
+    return seen
 
 
-def _drop_ended_elsewhere(turn: Turn) -> None:
+def drop_ended_elsewhere(turn: Turn) -> None:
     """Removes leases of trials that another program has finished, such as plain Optuna."""
     statement = (
         sa.select(hpo_lease.c.trial_id, hpo_lease.c.token, hpo_lease.c.epoch, trials.c.state)
@@ -81,15 +100,15 @@ def _refusal(turn: Turn) -> Claim | None:
     return Claim((), exhausted=True, reason=turn.reason or "done")
 
 
-def _grant(turn: Turn, request: Request) -> Claim:
+def _grant(turn: Turn, request: Request, seen: Survey) -> Claim:
     """Hands out what is mislaid, free, waiting and new, in this order."""
     wishes = request.wishes
-    mislaid = candidates.mislaid(turn, request)
+    mislaid = candidates.mislaid(turn, request) if seen.n_owned else []
     n = request.n - len(mislaid)
-    free = candidates.orphans(turn, n, may_pause=wishes is not None)
+    free = candidates.orphans(turn, n, may_pause=wishes is not None) if seen.has_free else []
     n -= len(free)
-    may_start = budgets.n_startable(turn.limits.n_trials, candidates.n_started(turn), n)
-    waiting = candidates.waiting(turn, may_start)
+    may_start = budgets.n_startable(turn.limits.n_trials, seen.n_started, n)
+    waiting = candidates.waiting(turn, may_start) if seen.has_waiting else []
     n, may_start = n - len(waiting), may_start - len(waiting)
     if wishes is None:
         wanted = [*free, *waiting, *[Candidate("new")] * may_start]
@@ -98,13 +117,16 @@ def _grant(turn: Turn, request: Request) -> Claim:
         waiting = [replace(trial, epoch_stop=wishes.first_stop) for trial in waiting]
         possible = candidates.wished(turn, request)
         n_missed = len(wishes.ordered) - len(possible)
+        if n_missed:
+            # What it believes to be paused may have been ended by another program.
+            drop_ended_elsewhere(turn)
         # Somebody may have put down just now what was paused when the wish was made.
         given = {trial.trial_id for trial in free}
         possible = [trial for trial in possible if trial.trial_id not in given]
         wanted = [*free, *waiting, *_within(possible, n, may_start)]
     chosen = _funded(turn, wanted, may_pause=wishes is not None)
     going_on = [*mislaid, *(trial for trial in chosen if trial.kind in ("free", "held"))]
-    starting = _start(turn, [trial for trial in chosen if trial.kind in ("waiting", "new")])
+    starting = _start(turn, [trial for trial in chosen if trial.kind in ("waiting", "new")], seen)
     if going_on or starting:
         leases = _hand_out(turn, request.worker_id, going_on, starting)
         return Claim(leases, exhausted=False, reason="", n_missed=n_missed)
@@ -133,7 +155,7 @@ def _funded(turn: Turn, wanted: Sequence[Candidate], *, may_pause: bool) -> list
     ]
 
 
-def _start(turn: Turn, chosen: Sequence[Candidate]) -> list[Candidate]:
+def _start(turn: Turn, chosen: Sequence[Candidate], seen: Survey) -> list[Candidate]:
     """Turns waiting trials and new ones into RUNNING trials of Optuna's."""
     waiting = [trial for trial in chosen if trial.kind == "waiting"]
     new = [trial for trial in chosen if trial.kind == "new"]
@@ -147,7 +169,10 @@ def _start(turn: Turn, chosen: Sequence[Candidate]) -> list[Candidate]:
         )
     if not new:
         return waiting
-    added = trial_rows.add_trials(turn.conn, turn.study_id, len(new), started_at=turn.now)
+    last = (seen.last_id or 0, -1 if seen.last_number is None else seen.last_number)
+    added = trial_rows.add_trials(
+        turn.conn, turn.study_id, len(new), started_at=turn.now, last=last
+    )
     born = [
         replace(trial, trial_id=trial_id, number=number)
         for trial, (trial_id, number) in zip(new, added, strict=True)
@@ -183,8 +208,7 @@ def _hand_out(
     old, new = leases[: len(going_on)], leases[len(going_on) :]
     for part in sql.chunks(old):
         turn.conn.execute(_regrant(part, turn))
-    if new:
-        turn.conn.execute(sa.insert(hpo_lease), [_lease_row(lease, turn) for lease in new])
+    trial_rows.write_rows(turn.conn, _LEASES, [_lease_row(lease, turn) for lease in new])
     return tuple(leases)
 
 

@@ -271,6 +271,7 @@ class Ledger:
         def work(conn: sa.Connection) -> list[int]:
             turn = Turn.take(self._db, conn, study_id)
             taken = reaping.free_dead(turn, self._patience)
+            claims.drop_ended_elsewhere(turn)
             targets.finish_if_reached(turn)
             if turn.state == "done":
                 turn.end_free_trials()

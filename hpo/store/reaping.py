@@ -149,26 +149,44 @@ def _has_witness(turn: Turn, patience: Patience) -> bool:
 
 def _suspects(turn: Turn, patience: Patience) -> Sequence[Any]:
     """Returns the workers that own leases and may be dead, as far as SQL can tell."""
-    worker, lease = hpo_worker.c, hpo_lease.c
-    owns = sa.exists().where(lease.study_id == turn.study_id, lease.worker_id == worker.worker_id)
-    statement = sa.select(
-        worker.worker_id,
-        worker.host,
-        worker.machine,
-        worker.pid,
-        worker.pid_started_at,
-        worker.heartbeat_at,
-        worker.ended_at,
-    ).where(
-        worker.study_id == turn.study_id,
+    return turn.conn.execute(_SUSPECTS, suspicion(turn, patience)).all()
+
+
+def suspicion(turn: Turn, patience: Patience) -> dict[str, Any]:
+    """Returns the values of the parameters of `suspicious`."""
+    heard_after = turn.now - timedelta(seconds=patience.grace_s)
+    return {"study": turn.study_id, "heard_after": heard_after, "machine": processes.machine()}
+
+
+def suspicious(worker: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition that a worker of a study owns leases and may be dead.
+
+    Args:
+        worker: ``hpo_worker``, or an alias of it.
+    """
+    column, lease = worker.c, hpo_lease.c
+    study = sa.bindparam("study", type_=sa.Integer)
+    owns = sa.exists().where(lease.study_id == study, lease.worker_id == column.worker_id)
+    return sa.and_(
+        column.study_id == study,
         sa.or_(
-            worker.ended_at.is_not(None),
-            worker.heartbeat_at < turn.now - timedelta(seconds=patience.grace_s),
-            worker.machine == processes.machine(),
+            column.ended_at.is_not(None),
+            column.heartbeat_at < sa.bindparam("heard_after", type_=column.heartbeat_at.type),
+            column.machine == sa.bindparam("machine"),
         ),
         owns,
     )
-    return turn.conn.execute(statement).all()
+
+
+_SUSPECTS = sa.select(
+    *(
+        hpo_worker.c[name]
+        for name in (
+            *("worker_id", "host", "machine", "pid", "pid_started_at"),
+            *("heartbeat_at", "ended_at"),
+        )
+    )
+).where(suspicious(hpo_worker))
 
 
 def _leases_of(turn: Turn, worker_ids: Sequence[int]) -> Sequence[Any]:

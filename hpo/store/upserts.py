@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import importlib
 from collections.abc import Callable, Iterable, Sequence
@@ -29,13 +30,14 @@ class Target:
     """
 
     table: sa.Table
-    keys: tuple[str, str]
+    keys: tuple[str, ...]
     updates: tuple[str, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column but the surrogate key, in the table's order."""
-        return tuple(c.name for c in self.table.columns if not c.primary_key)
+        columns = self.table.columns
+        return tuple(c.name for c in columns if not c.primary_key or c.autoincrement is False)
 
 
 def in_states(states: Sequence[TrialState]) -> sa.ColumnElement[bool]:
@@ -114,7 +116,7 @@ def array_text(values: Sequence[Any]) -> str:
     """Writes a column's values as PostgreSQL writes an array.
 
     Args:
-        values: Numbers, texts, members of an enum, None; of one kind, and None.
+        values: Numbers, texts, times, members of an enum, None; of one kind, and None.
     """
     kinds = set(map(type, values))
     written: Iterable[str]
@@ -137,6 +139,8 @@ def _element(value: Any) -> str:
         return f'"{escaped}"'
     if isinstance(value, enum.Enum):
         return value.name
+    if isinstance(value, datetime.datetime):
+        return f'"{value}"'
     # NumPy's numbers are Python's, too, but write themselves in another way.
     return float.__repr__(value) if isinstance(value, float) else int.__repr__(value)
 
