@@ -106,7 +106,7 @@ WORKERS = _kind(tables.hpo_worker)
 EVENTS = _kind(tables.hpo_event)
 SUGGESTIONS = _kind(tables.hpo_suggestion)
 STUDY = _kind(tables.hpo_study)
-NOT_COPIED = frozenset({"studies", "version_info", "hpo_stack"})
+NOT_COPIED = frozenset({"studies", "version_info", "hpo_stack", "hpo_last_id"})
 """Tables without a row of a study, but for its name."""
 
 

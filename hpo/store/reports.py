@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from hpo.store import optuna_tables, sql, targets, upserts
+from hpo.store import direct, optuna_tables, sql, targets, upserts
 from hpo.store.database import Database
 from hpo.store.leases import EpochRow
 from hpo.store.tables import hpo_epoch, hpo_lease
@@ -75,12 +75,12 @@ def _write(
         return written
     now = db.now(conn)
     epochs = [_epoch_row(row, leases[row.trial_id].attempt, now) for row in alive]
-    conn.execute(_insert(hpo_epoch, "epoch", db.dialect), epochs)
+    direct.run_many(conn, _insert(hpo_epoch, "epoch", db.dialect), epochs)
     steps = [_step_row(row, row.objective) for row in alive if row.objective is not None]
     if steps:
-        conn.execute(_insert(_STEPS, "step", db.dialect), steps)
+        direct.run_many(conn, _insert(_STEPS, "step", db.dialect), steps)
     for part in sql.chunks(sorted(leases)):
-        conn.execute(_ADVANCE, {"ids": part, "now": now})
+        direct.run(conn, *sql.with_ids(_advance, part, now=now))
     return written
 
 
@@ -168,19 +168,23 @@ def _insert(table: sa.Table, step: str, dialect: str) -> sa.Insert:
     return insert.inline()
 
 
-_LAST = (
-    sa.select(sa.func.max(hpo_epoch.c.epoch))
-    .where(hpo_epoch.c.trial_id == hpo_lease.c.trial_id)
-    .scalar_subquery()
-)
-_ADVANCE = (
-    sa.update(hpo_lease)
-    .where(hpo_lease.c.trial_id.in_(sa.bindparam("ids", expanding=True)))
-    .values(
-        epoch=sa.case((hpo_lease.c.epoch < _LAST, _LAST), else_=hpo_lease.c.epoch),
-        updated_at=sa.bindparam("now", type_=hpo_lease.c.updated_at.type),
+@lru_cache(maxsize=8)
+def _advance(n: int) -> sa.Update:
+    """Returns the UPDATE that moves leases to the last epoch that was reported of their trials."""
+    lease = hpo_lease.c
+    last = (
+        sa.select(sa.func.max(hpo_epoch.c.epoch))
+        .where(hpo_epoch.c.trial_id == lease.trial_id)
+        .scalar_subquery()
     )
-)
+    now = sa.bindparam("now", type_=lease.updated_at.type)
+    return (
+        sa.update(hpo_lease)
+        .where(sql.one_of(lease.trial_id, n))
+        .values(epoch=sa.case((lease.epoch < last, last), else_=lease.epoch), updated_at=now)
+    )
+
+
 # The leases are locked in the order of their ids, so that two who lock several cannot deadlock.
 _AT_ONCE = sa.text(
     """

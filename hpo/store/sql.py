@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpo.store import direct
 from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_lease, hpo_study
 
 T = TypeVar("T")
+S = TypeVar("S", bound=sa.Executable)
 Pair = tuple[int, int]
 
 CHUNK = 64
@@ -45,7 +48,7 @@ def lock_fenced(
     """
     found: dict[int, Fenced] = {}
     for part in chunks(sorted({trial_id for trial_id, _ in pairs})):
-        for row in conn.execute(_LOCK_LEASES, {"ids": part}):
+        for row in direct.run(conn, *with_ids(_lock_leases, part)):
             lease = Fenced._make(row)
             is_of_study = study_id is None or lease.study_id == study_id
             if is_of_study and (lease.trial_id, lease.token) in pairs:
@@ -59,6 +62,27 @@ def by_trial(column: sa.Column[Any], values: Mapping[int, Any]) -> sa.ColumnElem
         return column
     typed = {trial_id: sa.literal(value, column.type) for trial_id, value in values.items()}
     return sa.case(typed, value=hpo_lease.c.trial_id, else_=column)
+
+
+def one_of(column: sa.Column[Any], n: int) -> sa.ColumnElement[bool]:
+    """Returns the condition that a column has one of ``n`` ids, given by `with_ids`."""
+    return column.in_([sa.bindparam(f"id_{i}", type_=sa.Integer) for i in range(n)])
+
+
+def with_ids(
+    build: Callable[[int], S], ids: Sequence[int], **values: Any
+) -> tuple[S, dict[str, Any]]:
+    """Returns a statement about some ids, and the values of its parameters.
+
+    Args:
+        build: Makes the statement for a number of ids, and keeps it. A few sizes serve all: the
+            last id may be named several times.
+        ids: At most `CHUNK`.
+        values: Of its other parameters.
+    """
+    size = 1 << (len(ids) - 1).bit_length()
+    named = {f"id_{i}": ids[min(i, len(ids) - 1)] for i in range(size)}
+    return build(size), {**named, **values}
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -77,13 +101,14 @@ _TARGET = (
     .where(hpo_study.c.study_id == hpo_lease.c.study_id, hpo_study.c.state == "active")
     .scalar_subquery()
 )
-_LOCK_LEASES = (
-    sa.select(*(hpo_lease.c[name] for name in Fenced._fields[:-1]), _TARGET)
-    .join(trials, trials.c.trial_id == hpo_lease.c.trial_id)
-    .where(
-        hpo_lease.c.trial_id.in_(sa.bindparam("ids", expanding=True)),
-        trials.c.state == TrialState.RUNNING,
+
+
+@lru_cache(maxsize=8)
+def _lock_leases(n: int) -> sa.Select[Any]:
+    return (
+        sa.select(*(hpo_lease.c[name] for name in Fenced._fields[:-1]), _TARGET)
+        .join(trials, trials.c.trial_id == hpo_lease.c.trial_id)
+        .where(one_of(hpo_lease.c.trial_id, n), trials.c.state == TrialState.RUNNING)
+        .order_by(hpo_lease.c.trial_id)
+        .with_for_update()
     )
-    .order_by(hpo_lease.c.trial_id)
-    .with_for_update()
-)

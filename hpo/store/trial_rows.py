@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import last_ids, upserts
+from hpo.store import direct, last_ids, upserts
 from hpo.store import optuna_tables as schema
 from hpo.store.upserts import OPEN_STATES, Target
 
@@ -163,7 +163,7 @@ def _write_rows(
     dialect = connection.dialect.name
     statement = upserts.many(target, dialect, fenced=fenced)
     if dialect != "postgresql":
-        connection.execute(statement, [dict(row) for row in by_key.values()])
+        direct.run_many(connection, statement, list(by_key.values()))
         return True
     given = by_key.values()
     arrays = {name: upserts.array_text([row[name] for row in given]) for name in target.columns}

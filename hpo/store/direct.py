@@ -1,0 +1,74 @@
+"""Statements that are compiled once and then given to the driver as they are.
+
+SQLAlchemy's own way from a statement and its values to the driver takes longer than most of the
+ledger's statements run. What it knows of the database stays in use: how it is spelt there, how
+values are written, its pool, its events, its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+Row = Mapping[str, Any]
+_Write = Callable[[Any], Any]
+
+
+def run(conn: sa.Connection, statement: sa.Executable, row: Row) -> sa.CursorResult[Any]:
+    """Runs a statement; what comes back is as the driver gives it.
+
+    Args:
+        conn: In a transaction.
+        statement: One object for all times: it is compiled at its first.
+        row: Values of its parameters.
+    """
+    ready = _ready(statement, tuple(row), conn.dialect)
+    return conn.exec_driver_sql(ready.text, ready.values(row))
+
+
+def run_many(conn: sa.Connection, statement: sa.Executable, rows: Sequence[Row]) -> None:
+    """Runs a statement for each of some rows, which have the same columns."""
+    ready = _ready(statement, tuple(rows[0]), conn.dialect)
+    conn.exec_driver_sql(ready.text, [ready.values(row) for row in rows])
+
+
+class _Ready(NamedTuple):
+    """A statement in the driver's words.
+
+    Attributes:
+        text: With the driver's own placeholders.
+        names: Of its parameters, in the order of the placeholders.
+        writers: By name, how values are written that the driver does not take as they are.
+        constants: Values that the statement itself has, by name.
+        is_positional: Whether the driver counts placeholders; else it knows them by name.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    writers: dict[str, _Write]
+    constants: dict[str, Any]
+    is_positional: bool
+
+    def values(self, row: Row) -> Any:
+        given = {**self.constants, **row}
+        for name, write in self.writers.items():
+            given[name] = write(given[name])
+        return tuple(map(given.__getitem__, self.names)) if self.is_positional else given
+
+
+@lru_cache(maxsize=512)
+def _ready(statement: Any, columns: tuple[str, ...], dialect: sa.Dialect) -> _Ready:
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    names = tuple(compiled.positiontup) if compiled.positional else tuple(compiled.binds)
+    writers, constants = {}, {}
+    for name in set(names):
+        bind = compiled.binds[name]
+        write = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        if name not in columns:
+            constants[name] = bind.value if write is None else write(bind.value)
+        elif write is not None:
+            writers[name] = write
+    return _Ready(compiled.string, names, writers, constants, compiled.positional)
