@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 import weakref
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,18 +47,21 @@ class Storage(BaseStorage):
 
     Args:
         database: Where the studies are.
+        known: Ids of studies by the names that they had when somebody looked: workers of a study
+            that is renamed go on.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, known: Mapping[str, int] | None = None) -> None:
         self._database = database
+        self._known = dict(known or {})
         self._writer = TrialWriter(database)
         self._caches = TrialCaches(self._read)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"database": self._database}
+        return {"database": self._database, "known": self._known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["database"])  # type: ignore[misc]
+        self.__init__(state["database"], state["known"])  # type: ignore[misc]
         # A copy has a `Database` of its own: its connections are closed when the copy goes.
         weakref.finalize(self, self._database.dispose)
 
@@ -98,6 +101,8 @@ class Storage(BaseStorage):
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """See `BaseStorage`."""
+        if study_name in self._known:
+            return self._known[study_name]
         with self._read() as connection:
             study_id = study_rows.id_of(connection, study_name)
         if study_id is None:

@@ -14,7 +14,16 @@ from optuna.study import StudyDirection
 from hpo.errors import SpecError, StoreError, did_you_mean
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets, endings, given_budget, optuna_tables, spending, study_rows, targets
+from hpo.store import (
+    budgets,
+    endings,
+    given_budget,
+    optuna_tables,
+    renaming,
+    spending,
+    study_rows,
+    targets,
+)
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
@@ -39,6 +48,7 @@ class StudyRecord:
         deadline_at: When its hours are over.
         reason: Why it is in its state.
         prior: First points learnt from other studies, as `hpo.search.prior` reads them.
+        files: The name under which its files lie: that with which it was created.
     """
 
     study_id: int
@@ -53,6 +63,7 @@ class StudyRecord:
     updated_at: datetime
     reason: str | None
     prior: str | None = None
+    files: str = ""
 
 
 def create_or_join(
@@ -89,6 +100,7 @@ def create_or_join(
             study_id = _insert_optuna(conn, spec)
             if study_id is not None:
                 _insert_ours(db, conn, study_id, spec, base_dir)
+                renaming.reserve_files(conn, study_id, spec.name)
                 given_budget.note(conn, study_id, spec.budget)
                 return _record(conn, spec.name, db), True
         record = _record(conn, spec.name, db)
@@ -121,6 +133,42 @@ def load(db: Database, name: str) -> StudyRecord:
     """
     with db.read() as conn:
         return _record(conn, name, db)
+
+
+def reload(db: Database, study: StudyRecord) -> StudyRecord:
+    """Returns a study that was there before as it is now, whatever it is called by now.
+
+    Raises:
+        StoreError: It was deleted.
+    """
+    return load_again(db, study.study_id, study.created_at, study.name)
+
+
+def load_again(db: Database, study_id: int, created_at: datetime, name: str) -> StudyRecord:
+    """See `reload`; for those who know a study's id, when it was created, and its name of then.
+
+    Raises:
+        StoreError: It was deleted.
+    """
+    own, studies = hpo_study.c, optuna_tables.studies.c
+    statement = (
+        sa.select(studies.study_name)
+        .join(hpo_study, own.study_id == studies.study_id)
+        .where(studies.study_id == study_id, own.created_at == created_at)
+    )
+    with db.read() as conn:
+        name_now = conn.scalar(statement)
+        if name_now is None:
+            raise deleted(db, name)
+        return _record(conn, name_now, db)
+
+
+def deleted(db: Database, name: str) -> StoreError:
+    """Returns the error for a study that was there a moment ago."""
+    return StoreError(
+        f"the study {name} is no longer in {db.masked_url}: somebody has deleted it",
+        hint="what its workers did is gone with it; its file starts it anew",
+    )
 
 
 def names(db: Database) -> list[str]:
@@ -303,6 +351,7 @@ def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
         updated_at=row.updated_at,
         reason=row.reason,
         prior=row.prior,
+        files=renaming.files_of(conn, row.study_id, name),
     )
 
 
