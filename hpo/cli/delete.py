@@ -38,7 +38,7 @@ def delete(
             f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
             hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
         )
-    folder = Artifacts.of(name, db.url, artifacts).folder
+    folder = Artifacts.of(record.files, db.url, artifacts).folder
     with_files = folder.is_dir() and not keep_files
     what = f"{name}: {_n_trials(db, record.study_id)} trials in {db.masked_url}"
     if with_files:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("hpo.cli.control:retry", "Enqueue failed trials again, with the same params."),
     "enqueue": ("hpo.cli.control:enqueue", "Enqueue a trial with given params."),
     "update": ("hpo.cli.update:update", "Raise or lower a study's budget, also while it runs."),
+    "rename": ("hpo.cli.rename:rename", "Give a study another name, also while it runs."),
     "delete": ("hpo.cli.delete:delete", "Delete a study and its files."),
     "dashboard": ("hpo.cli.dashboard:dashboard", "Open the database with optuna-dashboard."),
     "init": ("hpo.cli.init:init", "Write a commented study file to start from."),

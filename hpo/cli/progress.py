@@ -14,13 +14,13 @@ from rich.text import Text
 from hpo.cli import frame
 from hpo.cli.messages import say
 from hpo.cli.output import Screen, show_lines
-from hpo.errors import SpecError, StoreError
+from hpo.errors import StoreError
 from hpo.report import text
 from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_left_s, trials_per_s
 from hpo.report.queries import Subject, find
 from hpo.report.tables import UNLIMITED
 from hpo.run.session import RunEnd, Session
-from hpo.store import endings
+from hpo.store import endings, studies
 
 REDRAW_S = 0.25
 PLAIN_S = 5.0
@@ -84,11 +84,9 @@ class Tracker:
             return self._snapshot
 
     def _find(self) -> Subject:
-        try:
-            return find(self.session.db, self.session.study.name)
-        except SpecError as error:
-            # Nobody has mistyped it: it was there a moment ago.
-            raise StoreError(f"{error}; was it deleted?") from error
+        # It may have been renamed, or deleted and begun anew.
+        study = studies.reload(self.session.db, self.session.study)
+        return find(self.session.db, study.name)
 
     def _view(self, now_s: float) -> frame.View:
         last = self._moments[-1]

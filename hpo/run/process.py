@@ -13,6 +13,7 @@ import threading
 import traceback
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +36,8 @@ class WorkerOrder:
         n_threads: Threads of PyTorch's CPU kernels.
         allow: Tasks and objectives that this machine's user named.
         base_dir: Folder that relative paths of the study refer to.
+        study_id: Of the study, which may be renamed; None to go by its name.
+        created_at: Of the study, in ISO format: another may have its id when it was deleted.
     """
 
     url: str
@@ -44,6 +47,8 @@ class WorkerOrder:
     n_threads: int
     allow: tuple[str, ...]
     base_dir: str | None
+    study_id: int | None = None
+    created_at: str = ""
 
     def to_json(self) -> str:
         """Returns one line of JSON."""
@@ -133,7 +138,6 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
     # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
     from hpo.run.outage import Stopped
-    from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
 
     warnings.simplefilter("ignore")
     try:
@@ -141,6 +145,16 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
     except Stopped:
         return "interrupted"
     wire.say(worker_id=post.worker_id)
+    from hpo.run.vanishing import telling_of_deletion
+
+    with telling_of_deletion(post):
+        return _attend(order, post, wire)
+
+
+def _attend(order: WorkerOrder, post: Any, wire: Wire) -> str:
+    """Works at a post to the end, and leaves it."""
+    from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
+
     executor = make_executor(order, post)
     wire.say(ready=True)
     interval_s = post.ledger.grace_s / BEATS_PER_GRACE
@@ -224,14 +238,18 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
 
     def enter() -> tuple[Database, StudyRecord, Any, int]:
         db = Database.open(order.url)
-        study = studies.load(db, order.study_name)
+        if order.study_id is None:
+            study = studies.load(db, order.study_name)
+        else:
+            created_at = datetime.fromisoformat(order.created_at)
+            study = studies.load_again(db, order.study_id, created_at, order.study_name)
         learnt = _learnt(db, study)
         return db, study, learnt, workers.register(db, study.study_id, order.device)
 
     db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
     ledger = Ledger(db)
     line = Line(db, ledger, study.study_id, worker_id, stop, tell)
-    storage, watch = Storage(db), Watch()
+    storage, watch = Storage(db, {study.spec.name: study.study_id}), Watch()
     own = patient(storage, line, watch) if study.spec.objective else storage
     return Post(
         db=db,
@@ -239,7 +257,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         ledger=ledger,
         search=Search(study.spec, own, portfolio),
         worker_id=worker_id,
-        artifacts=Artifacts.of(study.name, order.url, order.artifacts),
+        artifacts=Artifacts.of(study.files, order.url, order.artifacts),
         line=line,
         stop=stop,
         trial_s=budgets.trial_s(study.budget.trial_hours),

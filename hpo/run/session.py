@@ -100,7 +100,7 @@ class Session:
         self.n_workers = len(self._places)
         self.device = describe(self._places)
         self.engine = "objective" if study.spec.objective else study.spec.engine
-        self.artifacts = Artifacts.of(study.name, db.url, options.artifacts)
+        self.artifacts = Artifacts.of(study.files, db.url, options.artifacts)
         self.notice = ""
         self.trouble = ""
         self._n_interrupts = 0
@@ -167,7 +167,7 @@ class Session:
             return RunEnd("interrupted", "interrupted; the same command goes on", 130)
         for end in failed:
             logger.warning("a worker could not work: %s", end.message)
-        study = studies.load(self.db, self.study.name)
+        study = studies.reload(self.db, self.study)
         if study.state == "stopped":
             return _stopped(study)
         if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
@@ -317,4 +317,6 @@ def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path
         n_threads=1,
         allow=options.allow,
         base_dir=str(base_dir.absolute()) if base_dir else None,
+        study_id=study.study_id,
+        created_at=study.created_at.isoformat(),
     )

@@ -55,7 +55,7 @@ class Study:
     def __init__(self, db: Database, name: str, artifacts: str | None = None) -> None:
         self._db = db
         self.name = name
-        self._artifacts = Artifacts.of(name, db.url, artifacts)
+        self._root = artifacts
 
     @property
     def spec(self) -> StudySpec:
@@ -106,6 +106,10 @@ class Study:
             test={name: v for name, v in attrs.items() if name.startswith("test_")},
             model=self._artifacts.find_model(trial.number),
         )
+
+    @property
+    def _artifacts(self) -> Artifacts:
+        return Artifacts.of(studies.load(self._db, self.name).files, self._db.url, self._root)
 
     def predict(self, x: Any, task: Task | None = None) -> pandas.DataFrame:
         """Predicts samples that the study has not seen, by the best trial as it was tested.

@@ -7,6 +7,7 @@ among Optuna's attributes of the study, and no later study gets the same folder.
 from __future__ import annotations
 
 import json
+
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError
@@ -71,9 +72,7 @@ def rename(db: Database, study_id: int, name: str) -> str:
 def files_of(conn: sa.Connection, study_id: int, name: str) -> str:
     """Returns the name under which the files of a study lie: its own, or its first one."""
     text = conn.scalar(
-        sa.select(_TABLE.c.value_json).where(
-            _TABLE.c.study_id == study_id, _TABLE.c.key == _FILES
-        )
+        sa.select(_TABLE.c.value_json).where(_TABLE.c.study_id == study_id, _TABLE.c.key == _FILES)
     )
     return name if text is None else str(json.loads(text))
 

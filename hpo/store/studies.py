@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 
-from hpo.errors import SpecError, StoreError, did_you_mean
+from hpo.errors import SpecError
 from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
 from hpo.store import (
@@ -27,6 +26,14 @@ from hpo.store import (
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.leases import StudyState
+from hpo.store.study_records import StudyRecord as StudyRecord
+from hpo.store.study_records import deleted as deleted
+from hpo.store.study_records import is_deleted as is_deleted
+from hpo.store.study_records import load as load
+from hpo.store.study_records import load_again as load_again
+from hpo.store.study_records import names as names
+from hpo.store.study_records import read
+from hpo.store.study_records import reload as reload
 from hpo.store.tables import hpo_study
 from hpo.store.turn import Turn
 
@@ -34,36 +41,6 @@ logger = logging.getLogger(__name__)
 _DIRECTIONS = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
 _NAME = optuna_tables.studies.c.study_name
 _EPOCH = datetime(1970, 1, 1)
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """A study as the database has it; times are naive UTC by the database's clock.
-
-    Attributes:
-        spec: As it was created or last updated.
-        digest: Of the spec, without its budget.
-        state: active, paused, stopped or done.
-        base_dir: Folder that relative paths of the spec refer to.
-        deadline_at: When its hours are over.
-        reason: Why it is in its state.
-        prior: First points learnt from other studies, as `hpo.search.prior` reads them.
-        files: The name under which its files lie: that with which it was created.
-    """
-
-    study_id: int
-    name: str
-    spec: StudySpec
-    digest: str
-    state: StudyState
-    base_dir: str | None
-    budget: Budget
-    deadline_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    reason: str | None
-    prior: str | None = None
-    files: str = ""
 
 
 def create_or_join(
@@ -102,16 +79,16 @@ def create_or_join(
                 _insert_ours(db, conn, study_id, spec, base_dir)
                 renaming.reserve_files(conn, study_id, spec.name)
                 given_budget.note(conn, study_id, spec.budget)
-                return _record(conn, spec.name, db), True
-        record = _record(conn, spec.name, db)
+                return read(conn, spec.name, db), True
+        record = read(conn, spec.name, db)
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
         # First, for it locks the study, which the note then does not have to.
         turn = None if record.budget == spec.budget else Turn.take(db, conn, record.study_id)
         is_new = by_name or given_budget.note(conn, record.study_id, spec.budget)
         if turn is not None and is_new:
-            _update_budget(turn, _record(conn, spec.name, db), spec.budget)
-            record = _record(conn, spec.name, db)
+            _update_budget(turn, read(conn, spec.name, db), spec.budget)
+            record = read(conn, spec.name, db)
         return record, False
 
     return db.transaction(work)
@@ -122,59 +99,6 @@ def is_done(db: Database, study_id: int) -> bool:
     query = sa.select(hpo_study.c.state).where(hpo_study.c.study_id == study_id)
     with db.read() as conn:
         return conn.scalar(query) == "done"
-
-
-def load(db: Database, name: str) -> StudyRecord:
-    """Returns the study of this name.
-
-    Raises:
-        SpecError: There is none.
-        StoreError: hpo did not create it.
-    """
-    with db.read() as conn:
-        return _record(conn, name, db)
-
-
-def reload(db: Database, study: StudyRecord) -> StudyRecord:
-    """Returns a study that was there before as it is now, whatever it is called by now.
-
-    Raises:
-        StoreError: It was deleted.
-    """
-    return load_again(db, study.study_id, study.created_at, study.name)
-
-
-def load_again(db: Database, study_id: int, created_at: datetime, name: str) -> StudyRecord:
-    """See `reload`; for those who know a study's id, when it was created, and its name of then.
-
-    Raises:
-        StoreError: It was deleted.
-    """
-    own, studies = hpo_study.c, optuna_tables.studies.c
-    statement = (
-        sa.select(studies.study_name)
-        .join(hpo_study, own.study_id == studies.study_id)
-        .where(studies.study_id == study_id, own.created_at == created_at)
-    )
-    with db.read() as conn:
-        name_now = conn.scalar(statement)
-        if name_now is None:
-            raise deleted(db, name)
-        return _record(conn, name_now, db)
-
-
-def deleted(db: Database, name: str) -> StoreError:
-    """Returns the error for a study that was there a moment ago."""
-    return StoreError(
-        f"the study {name} is no longer in {db.masked_url}: somebody has deleted it",
-        hint="what its workers did is gone with it; its file starts it anew",
-    )
-
-
-def names(db: Database) -> list[str]:
-    """Returns the names of hpo's studies, in alphabetical order."""
-    with db.read() as conn:
-        return _names(conn)
 
 
 def set_state(db: Database, study_id: int, state: StudyState, reason: str | None = None) -> None:
@@ -233,12 +157,12 @@ def change_budget(
     def work(conn: sa.Connection) -> tuple[StudyRecord, StudyRecord]:
         turn = Turn.take(db, conn, study_id)
         name = study_rows.name_of(conn, study_id) or ""
-        before = _record(conn, name, db)
+        before = read(conn, name, db)
         budget = change(before)
         if budget == before.budget:
             return before, before
         _update_budget(turn, before, budget)
-        return before, _record(conn, name, db)
+        return before, read(conn, name, db)
 
     return db.transaction(work)
 
@@ -255,7 +179,7 @@ def delete(db: Database, study_id: int) -> bool:
 def _is_superseded(conn: sa.Connection, spec: StudySpec, db: Database, study_id: int) -> bool:
     if spec.objective is None or not endings.has_wrong_count(conn, study_id):
         return False
-    record = _record(conn, spec.name, db)
+    record = read(conn, spec.name, db)
     has_same = record.spec.objective == spec.objective
     return has_same and record.state == "stopped" and record.spec.directions != spec.directions
 
@@ -319,48 +243,6 @@ def _shown(limit: Any) -> str:
     if limit is None:
         return "none"
     return f"{limit:.4g}" if isinstance(limit, float) else str(limit)
-
-
-def _record(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
-    studies = optuna_tables.studies
-    statement = (
-        sa.select(studies.c.study_id.label("optuna_id"), hpo_study)
-        .join_from(studies, hpo_study, hpo_study.c.study_id == studies.c.study_id, isouter=True)
-        .where(studies.c.study_name == name)
-    )
-    row = conn.execute(statement).one_or_none()
-    if row is None:
-        raise SpecError(
-            f"there is no study called {name} in {db.masked_url}{did_you_mean(name, _names(conn))}"
-        )
-    if row.study_id is None:
-        raise StoreError(
-            f"{name} was not created by hpo; choose another name, or use Optuna with it"
-        )
-    spec = toml.loads(row.spec, f"study {name}")
-    return StudyRecord(
-        study_id=row.study_id,
-        name=name,
-        spec=spec,
-        digest=row.digest,
-        state=cast(StudyState, row.state),
-        base_dir=row.base_dir,
-        budget=spec.budget,
-        deadline_at=row.deadline_at,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        reason=row.reason,
-        prior=row.prior,
-        files=renaming.files_of(conn, row.study_id, name),
-    )
-
-
-def _names(conn: sa.Connection) -> list[str]:
-    studies = optuna_tables.studies.c
-    statement = (
-        sa.select(_NAME).join(hpo_study, hpo_study.c.study_id == studies.study_id).order_by(_NAME)
-    )
-    return list(conn.scalars(statement))
 
 
 def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -37,6 +39,28 @@ def _answers(url: str) -> bool:
     except urllib.error.URLError:
         return False
     return True
+
+
+def _ask(
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Sends a request with these headers and no others, and returns status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    given = {"Host": f"localhost:{port}", **(headers or {})}
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in given.items():
+        connection.putheader(name, value)
+    if body is not None:
+        connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(None if body is None else body.encode())
+    response = connection.getresponse()
+    answer = response.status, response.read().decode(errors="replace")
+    connection.close()
+    return answer
 
 
 def _rendered(url: str, shell: Shell) -> str:
@@ -88,4 +112,124 @@ def test_the_dashboard_shows_studies_trials_and_curves(shell: Shell) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=180)
     assert process.returncode in (0, 130), output
+    assert "Traceback" not in output
+
+
+JSON = {"Content-Type": "application/json"}
+ENDLESS = """
+import time
+
+
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    for step in range(3):
+        time.sleep(0.01)
+        trial.report(x, step)
+        trial.set_user_attr("step", step)
+    return x
+"""
+
+
+def test_the_dashboard_answers_to_its_own_host_and_says_little_of_wrong_requests(
+    shell: Shell,
+) -> None:
+    shell.write("o.py", ENDLESS)
+    shell.hpo("run", "--objective", "o.py:objective", "--trials", "1", "--workers", "1")
+    process = shell.start("dashboard", "--port", str(port := _free_port()))
+    shell.until(lambda: _answers(f"http://localhost:{port}/api/studies"), "the dashboard")
+
+    own = ["localhost", "127.0.0.1", "[::1]", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST"]
+    for host in own:
+        assert _ask(port, "GET", "/api/studies", headers={"Host": host})[0] == 200, host
+    others = ["evil.example", f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.nip.io"]
+    for host in [
+        *others,
+        "",
+        f"localhost:{port + 1}",
+        "localhost@evil.example",
+        "[::1",
+        "10.0.0.1",
+    ]:
+        for method in ("GET", "DELETE"):
+            status, body = _ask(port, method, "/api/studies/1", headers={"Host": host})
+            assert (status, body.count("\n")) == (403, 1), host
+    origin = {"Origin": f"http://evil.example:{port}"}
+    assert _ask(port, "DELETE", "/api/studies/1", headers=origin)[0] == 403
+    assert _ask(port, "POST", "/api/studies", "study_name=x", JSON)[0] == 400
+    assert _ask(port, "POST", "/api/studies", "[]", JSON)[0] == 400
+    assert _ask(port, "POST", "/api/studies", '{"study_name": "x"}')[0] == 415
+    assert _ask(port, "POST", "/api/studies")[0] == 415
+    assert (
+        _ask(port, "PUT", "/api/studies/1/note", "x" * 9, {"Content-Type": "text/plain"})[0] == 415
+    )
+    for path in ("/favicon.ico", "/static/bundle.js", "/dashboard"):
+        assert _ask(port, "GET", path)[0] in (200, 404), path
+    # What the dashboard's own code cannot answer is told in one line.
+    assert _ask(port, "GET", "/api/studies/7/plot/slice")[0] == 500
+    with socket.create_connection(("127.0.0.1", port)) as rude:
+        rude.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        rude.recv(100)
+    assert [
+        s["study_name"] for s in _get(f"http://localhost:{port}/api/studies")["study_summaries"]
+    ]
+
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=180)
+    assert "Traceback" not in output
+    assert "File " not in output
+    told = [line for line in output.splitlines() if line.startswith("warning:")]
+    assert len(told) == 1
+    assert "GET '/api/studies/7/plot/slice'" in told[0]
+
+
+def test_a_study_is_renamed_and_deleted_in_the_dashboard_while_its_workers_work(
+    shell: Shell,
+) -> None:
+    shell.write("o.py", ENDLESS)
+    run = shell.start(
+        "run", "--objective", "o.py:objective", "--trials", "100000", "--workers", "2"
+    )
+    shell.until(lambda: shell.states().get("COMPLETE", 0) > 3, "trials")
+    process = shell.start("dashboard", "--port", str(port := _free_port()))
+    shell.until(lambda: _answers(f"http://localhost:{port}/api/studies"), "the dashboard")
+    ((study_id,),) = shell.query("SELECT study_id FROM studies")
+    rename = f"/api/studies/{study_id}/rename"
+
+    assert _ask(port, "POST", rename, '{"study_name": "-x"}', JSON)[0] == 400
+    assert _ask(port, "POST", rename, '{"study_name": 3}', JSON)[0] == 400
+    missing = f"/api/studies/{study_id + 7}/rename"
+    assert _ask(port, "POST", missing, '{"study_name": "b"}', JSON)[0] == 404
+    status, body = _ask(port, "POST", rename, '{"study_name": "new name"}', JSON)
+
+    assert (status, json.loads(body)["study_id"]) == (201, study_id)
+    assert json.loads(body)["study_name"] == "new name"
+    page = _rendered(f"http://localhost:{port}/dashboard", shell)
+    assert "new name" in page
+    n = shell.states()["COMPLETE"]
+    (pid, *_) = [pid for (pid,) in shell.query("SELECT pid FROM hpo_worker WHERE ended_at IS NULL")]
+    # One that is started in a dead one's place finds the study, too.
+    os.kill(pid, signal.SIGKILL)
+    shell.until(lambda: shell.query("SELECT count(*) FROM hpo_worker") == [(3,)], "a new worker")
+    shell.until(lambda: shell.states()["COMPLETE"] > n + 20, "trials of the renamed study")
+    assert "new name" in shell.hpo("ls")
+    assert "renamed" in shell.hpo("show", "new name")
+    assert run.poll() is None
+
+    assert _ask(port, "DELETE", f"/api/studies/{study_id}")[0] == 204
+    output, _ = run.communicate(timeout=180)
+
+    assert run.returncode == 3, output
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, output
+    assert "somebody has deleted it" in errors[0]
+    assert "Traceback" not in output
+    left = shell.query(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    )
+    kept = {"version_info", "alembic_version", "hpo_alembic_version", "hpo_last_id"}
+    for (name,) in left:
+        if name not in kept:
+            assert shell.query(f"SELECT count(*) FROM {name}") == [(0,)], name
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=180)
     assert "Traceback" not in output

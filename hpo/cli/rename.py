@@ -1,0 +1,24 @@
+"""``hpo rename``: another name for a study."""
+
+from __future__ import annotations
+
+import click
+
+from hpo.cli.options import Command, storage_option
+from hpo.report.queries import find
+from hpo.store import renaming
+from hpo.store.database import Database
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="STUDY")
+@click.argument("new_name", metavar="NEW")
+@storage_option
+def rename(name: str, new_name: str, storage: str | None) -> None:
+    """Give a study another name, also while workers work on it.
+
+    Its files stay where they are. A study file that names it by its old name begins a new study.
+    """
+    db = Database.open(storage)
+    renaming.rename(db, find(db, name).study_id, new_name)
+    click.echo(f"{name} is called {new_name} now")
