@@ -10,13 +10,11 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import bottle
 import optuna_dashboard
-from optuna_dashboard._serializer import serialize_frozen_study
 
 from hpo.dashboard.guard import LOOPBACK, Guard, Quiet, QuietLogs
-from hpo.errors import LaunchError, SpecError, StoreError
-from hpo.store import renaming
+from hpo.dashboard.renames import Renaming
+from hpo.errors import LaunchError
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 
@@ -89,35 +87,7 @@ def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -
 def _application(db: Database) -> Any:
     logs = logging.getLogger("optuna_dashboard")
     logs.handlers, logs.propagate = [QuietLogs()], False
-    app = optuna_dashboard.wsgi(Storage(db))
-
-    def rename(study_id: int) -> Any:
-        return _renamed(db, study_id)
-
-    # The dashboard's own way copies the trials to a new study and deletes the old one: without
-    # hpo's half of it, and under the feet of its workers. The later of two equal routes counts.
-    app.post("/api/studies/<study_id:int>/rename")(rename)
-    return app
-
-
-def _renamed(db: Database, study_id: int) -> dict[str, Any]:
-    """Answers the request to rename a study; the guard has looked at its body."""
-    name = bottle.request.json.get("study_name")
-    try:
-        if not isinstance(name, str):
-            raise SpecError("study_name must be text")
-        renaming.rename(db, study_id, name)
-        study = next(s for s in Storage(db).get_all_studies() if s._study_id == study_id)
-    except (StopIteration, StoreError) as error:
-        is_away = isinstance(error, StoreError) and db.is_outage(error)
-        bottle.response.status = 503 if is_away else 404
-        return {"reason": str(error) or f"study_id={study_id} is not found"}
-    except SpecError as error:
-        bottle.response.status = 400
-        return {"reason": str(error)}
-    bottle.response.status = 201
-    answer: dict[str, Any] = serialize_frozen_study(study)
-    return answer
+    return Renaming(db, optuna_dashboard.wsgi(Storage(db)))
 
 
 def is_loopback(host: str) -> bool:
