@@ -12,6 +12,22 @@ from tests.promises.conftest import Installed
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.shows("README.md#Your own model", "README.md#Your own model/2")
+def test_a_model_of_ones_own(installed: Installed) -> None:
+    blocks = all_blocks()
+    installed.write("my_file.py", blocks["README.md#Your own model"].text)
+    installed.write("own.toml", blocks["README.md#Your own model/2"].text)
+    checked = installed.hpo("check", "own.toml")
+    assert checked.startswith("own is right")
+    assert "maximize val_accuracy" in checked
+    printed = installed.hpo("run", "own.toml")
+    assert "20/20 trials" in printed
+    assert "warning" not in printed
+    best = json.loads(installed.hpo("best", "own", "-f", "json"))
+    assert 0.96 <= best["value"] <= 1
+    assert installed.states().keys() <= {"COMPLETE", "PRUNED"}
+
+
 @pytest.mark.shows("docs/tasks.md#Tasks")
 def test_the_task_that_names_its_metric(installed: Installed, block: Block) -> None:
     installed.write("my_file.py", block.text)
