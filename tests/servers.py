@@ -215,6 +215,8 @@ class MariaDB(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
+            # Several at once would take each other's temporary files in /tmp away.
+            f"--tmpdir={self.folder}",
         )
 
     def _command(self) -> list[str]:

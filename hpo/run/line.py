@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hpo.errors import StoreError
-from hpo.run.outage import DATABASE_ERRORS, Stopped, aside, pauses, plain
+from hpo.run.outage import DATABASE_ERRORS, Stopped, aside, connected, pauses, plain
 from hpo.store import events, spool
 from hpo.store.database import Database
 from hpo.store.events import Event
@@ -53,6 +54,9 @@ class Line:
     While the database is away, what is handed in goes to the spool, and one thread tries with
     growing pauses to reach the database again. When it answers, that thread writes the spool's
     records in their order; only then is the line up again.
+
+    A server that has no connection free is no outage: it works, and gives one when others leave.
+    What is to be written waits for that, and so does the worker.
 
     Args:
         db: The database.
@@ -131,6 +135,8 @@ class Line:
             # Perhaps a slow pruner: whether the database is away, the next report will tell.
             return otherwise
         except DATABASE_ERRORS as error:
+            if self._db.is_crowded(error):
+                return otherwise
             self.fail(error)
             self.require_whole()
             return otherwise
@@ -148,7 +154,7 @@ class Line:
         while True:
             self._wait()
             try:
-                return aside(call, self._stop)
+                return self._connected(call)
             except TimeoutError as error:
                 raise Stopped from error
             except DATABASE_ERRORS as error:
@@ -174,7 +180,13 @@ class Line:
             raise self._broken
 
     def fail(self, error: BaseException) -> None:
-        """Notes that a call has failed: an outage begins, or the line is broken for good."""
+        """Notes that a call has failed: an outage begins, or the line is broken for good.
+
+        Not where only a connection was wanted, unless the worker is leaving: then what it has to
+        say is kept, for nobody waits any longer.
+        """
+        if self._db.is_crowded(error) and not self._stop.is_set():
+            return
         with self._lock:
             self._judge(error)
 
@@ -185,13 +197,16 @@ class Line:
                 self._keep(records)
                 return set()
         try:
-            return aside(lambda: verb(records), self._stop, DEADLINE_S)
+            return self._connected(lambda: verb(records), DEADLINE_S)
         except (StoreError, TimeoutError) as error:
             with self._lock:
                 self._keep(records)
                 self._judge(error)
             self.require_whole()
             return set()
+
+    def _connected(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
+        return connected(self._db, call, self._stop, self._tell_of, deadline_s)
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._backlog += records
@@ -217,6 +232,8 @@ class Line:
             )
             self._outage = _Outage(time.monotonic())
             self._up.clear()
+            # A session may hang, or have begun when the server was read-only.
+            self._db.drop_sessions()
             self._tell_of(str(plain(error)))
             threading.Thread(target=self._mend, name="mender", daemon=True).start()
 

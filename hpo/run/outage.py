@@ -73,6 +73,47 @@ def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math
     return future.result()
 
 
+def connected(
+    db: Database,
+    call: Callable[[], T],
+    stop: threading.Event,
+    tell: Callable[[str], None],
+    deadline_s: float = math.inf,
+) -> T:
+    """Makes a call as `aside` does, again and again as long as there is no connection for it.
+
+    Args:
+        db: The database; it knows which errors mean that.
+        call: Safe to repeat.
+        stop: Ends the waiting.
+        tell: Called with why it waits, and with an empty text when it does no longer.
+        deadline_s: Seconds after which a call that has its connection is given up on.
+
+    Raises:
+        StoreError: The call failed, or there was no connection when it was told to stop.
+        TimeoutError: There was no answer in time.
+    """
+    is_waiting = False
+    for pause_s in pauses():
+        try:
+            answer = aside(call, stop, deadline_s)
+        except DATABASE_ERRORS as error:
+            if not db.is_crowded(error):
+                raise
+            if not is_waiting:
+                logger.warning("waiting for a connection: %s", plain(error))
+                tell(str(plain(error)))
+            is_waiting = True
+            if stop.wait(pause_s):
+                raise
+        else:
+            if is_waiting:
+                logger.info("there is a connection again")
+                tell("")
+            return answer
+    raise AssertionError("pauses never end")
+
+
 def through_outage(
     db: Database,
     call: Callable[[], T],
@@ -99,7 +140,7 @@ def through_outage(
             if not db.is_outage(error):
                 raise plain(error) from error
             if not was_away:
-                logger.warning("the database is away (%s); waiting for it", error)
+                logger.warning("waiting for the database: %s", error)
                 tell(str(plain(error)))
             was_away = True
         except TimeoutError as error:

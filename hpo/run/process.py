@@ -238,13 +238,18 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
 
     def enter() -> tuple[Database, StudyRecord, Any, int]:
         db = Database.open(order.url)
-        if order.study_id is None:
-            study = studies.load(db, order.study_name)
-        else:
-            created_at = datetime.fromisoformat(order.created_at)
-            study = studies.load_again(db, order.study_id, created_at, order.study_name)
-        learnt = _learnt(db, study)
-        return db, study, learnt, workers.register(db, study.study_id, order.device)
+        try:
+            if order.study_id is None:
+                study = studies.load(db, order.study_name)
+            else:
+                created_at = datetime.fromisoformat(order.created_at)
+                study = studies.load_again(db, order.study_id, created_at, order.study_name)
+            learnt = _learnt(db, study)
+            return db, study, learnt, workers.register(db, study.study_id, order.device)
+        except BaseException:
+            # The next try opens its own connection.
+            db.dispose()
+            raise
 
     db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
     ledger = Ledger(db)

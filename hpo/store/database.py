@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from hpo.errors import StoreError
 from hpo.store import engines, faults, schema, urls
+from hpo.store.pooling import Pooling
 from hpo.store.urls import DEFAULT_URL, resolve_url
 
 __all__ = ["DEFAULT_URL", "Database", "resolve_url"]
@@ -47,6 +49,8 @@ class Database:
         self.masked_url = urls.shown(parsed)
         self.dialect = self._url.get_backend_name()
         self.engine = engines.create(self._url)
+        self._pooling = Pooling(self.engine)
+        self._own = threading.local()
 
     @classmethod
     def open(cls, url: str | None = None, *, create: bool = False) -> Database:
@@ -155,6 +159,14 @@ class Database:
         """Makes SQLite's file whole: what was written is no longer in its log alone."""
         engines.merge_log(self.engine)
 
+    def is_crowded(self, error: BaseException) -> bool:
+        """Tells whether only a connection was wanted: the database works, and others use it."""
+        return faults.is_crowded(error)
+
+    def drop_sessions(self) -> None:
+        """Has the next transactions begin new sessions, for the present ones may be bad."""
+        self._pooling.drop()
+
     def dispose(self) -> None:
         """Closes every connection; the next use opens new ones."""
         self.engine.dispose()
@@ -175,14 +187,23 @@ class Database:
 
     @contextmanager
     def _begin(self, *, read_only: bool) -> Iterator[sa.Connection]:
+        # A thread that has the pool's one connection would wait for itself.
+        is_nested = getattr(self._own, "is_busy", False)
+        engine = engines.create(self._url, pooled=False) if is_nested else self.engine
         try:
-            with self.engine.connect() as conn:
+            with engine.connect() as conn:
                 conn = conn.execution_options(**{engines.READ_ONLY: read_only})
                 with conn.begin():
-                    yield conn
+                    self._own.is_busy = True
+                    try:
+                        yield conn
+                    finally:
+                        self._own.is_busy = is_nested
         except (sa.exc.IntegrityError, sa.exc.DataError):
             raise
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            if faults.kind_of(error) is faults.Kind.OUTAGE:
+                self.drop_sessions()
             raise faults.explain(error, self._url) from error
 
 

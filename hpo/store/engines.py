@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import sqlite3
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,10 @@ logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
-PING_AFTER_S = 1.0
-"""Seconds after which an idle connection is asked whether it still lives before it is used."""
+POOL_TIMEOUT_S = 2 * BUSY_TIMEOUT_S
+"""How long a thread waits until others of its process are through with the connection."""
 READ_ONLY = "hpo_read_only"
 """Execution option of a connection on which SQLite need not take the lock for writing."""
-_USED_AT = "hpo_used_at"
 _MERGE_TIMEOUT_S = 2
 
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
@@ -60,14 +57,23 @@ _CONNECT_ARGS: dict[str, dict[str, Any]] = {
 }
 
 
-def create(url: sa.URL) -> sa.Engine:
+def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
     """Returns an engine with the settings that its kind of database needs; connects to nothing.
+
+    Args:
+        url: The database.
+        pooled: Whether its connections are kept; a server's one is then for all threads.
 
     Raises:
         StoreError: The driver is not installed.
     """
     backend = url.get_backend_name()
     options: dict[str, Any] = {"connect_args": dict(_CONNECT_ARGS[backend])}
+    if not pooled:
+        options |= {"poolclass": sa.NullPool}
+    elif backend != "sqlite":
+        # One connection for all threads of a process: a server has few.
+        options |= {"pool_size": 1, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
     if backend != "sqlite":
         options |= {"isolation_level": "READ COMMITTED"}
     try:
@@ -78,8 +84,6 @@ def create(url: sa.URL) -> sa.Engine:
     _engines.add(engine)
     if backend == "sqlite":
         sa.event.listen(engine, "begin", _begin_sqlite)
-    else:
-        _ping_idle(engine)
     return engine
 
 
@@ -120,29 +124,6 @@ def close_all() -> None:
 
 
 atexit.register(close_all)
-
-
-def _ping_idle(engine: sa.Engine) -> None:
-    """Replaces connections that died while they were idle, as SQLAlchemy's own ping would.
-
-    That one pings each time, which costs a round trip for every transaction.
-    """
-
-    def note(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-        record.info[_USED_AT] = time.monotonic()
-
-    def ping(connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any) -> None:
-        used_at = record.info.get(_USED_AT, -math.inf)
-        if time.monotonic() - used_at < PING_AFTER_S:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            # The pool then opens another one.
-            raise sa.exc.DisconnectionError from error
-
-    for name, listener in (("connect", note), ("checkin", note), ("checkout", ping)):
-        sa.event.listen(engine, name, listener)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -9,91 +9,47 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
+from hpo.store import fault_tables as tables
 from hpo.store import urls
+from hpo.store.fault_tables import Fault, Kind
+
+__all__ = [
+    "Kind",
+    "explain",
+    "is_conflict",
+    "is_crowded",
+    "is_missing_table",
+    "is_outage",
+    "kind_of",
+    "missing_driver",
+]
 
 EXTRAS = {"postgresql": "postgres", "mysql": "mysql"}
 
-_SQLITE_OUTAGES = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
-# Classes 08 (connection) and 53 (out of resources), then single codes: shutdown, crash, starting
-# up, cancelled, idle timeout, lock timeout, read-only (such as until a standby takes over).
-# Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_POSTGRESQL_OUTAGES = (
-    *("08", "53", "57P01", "57P02", "57P03", "57P05", "57014"),
-    *("25P03", "55P03", "25006"),
-)
-_POSTGRESQL_CONFLICTS = ("40001", "40P01")
-# psycopg gives no code for a connection that failed: its text tells what waiting cannot mend.
-_POSTGRESQL_REFUSALS = (
-    "authentication failed",
-    "no password supplied",
-    "does not exist",
-    "pg_hba.conf",
-    "permission denied",
-    "not permitted to log in",
-    "invalid connection option",
-    "invalid port",
-    "certificate",
-)
-# Source: https://mariadb.com/kb/en/mariadb-error-codes/
-_MYSQL_FULL = frozenset({1021, 1114})
-_MYSQL_READ_ONLY = frozenset({1290, 1792, 1836})
-_MYSQL_OUTAGES = frozenset(
-    {0, 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1317, 1927}
-    | {2002, 2003, 2006, 2013, 2055, 3024, 4031}
-    | _MYSQL_FULL
-    | _MYSQL_READ_ONLY
-)
-_MYSQL_CONFLICTS = frozenset({1020, 1205, 1213})
+
+def kind_of(error: BaseException) -> Kind:
+    """Returns what is to be done about an error; `Kind.FAULT` also where none of a database is."""
+    return _fault_of(error).kind
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tells whether waiting may mend this error: server gone, locked, disk full."""
-    if any(isinstance(link, sa.exc.TimeoutError | ConnectionError) for link in _chain(error)):
-        return True
-    driver_error = _driver_error(error)
-    if driver_error is None:
-        return False
-    if isinstance(driver_error, sqlite3.Error):
-        return _sqlite_code(driver_error) in _SQLITE_OUTAGES
-    state = _sqlstate(driver_error)
-    if state is not None:
-        return state.startswith(_POSTGRESQL_OUTAGES + _POSTGRESQL_CONFLICTS)
-    if _is_mysql(driver_error):
-        return _mysql_code(driver_error) in _MYSQL_OUTAGES | _MYSQL_CONFLICTS
-    # psycopg without a code: the connection broke or could not be made.
-    refused = any(phrase in str(driver_error) for phrase in _POSTGRESQL_REFUSALS)
-    return type(driver_error).__name__ in ("OperationalError", "InterfaceError") and not refused
+    """Tells whether waiting may mend this error: server gone or crowded, locked, disk full."""
+    return kind_of(error) in (Kind.OUTAGE, Kind.CROWDED, Kind.CONFLICT)
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Tells whether no connection was free: the database itself works."""
+    return kind_of(error) is Kind.CROWDED
 
 
 def is_conflict(error: BaseException) -> bool:
     """Tells whether the transaction lost against another one and should simply be run again."""
-    driver_error = _driver_error(error)
-    if driver_error is None or isinstance(driver_error, sqlite3.Error):
-        return False
-    state = _sqlstate(driver_error)
-    if state is not None:
-        return state in _POSTGRESQL_CONFLICTS
-    return _is_mysql(driver_error) and _mysql_code(driver_error) in _MYSQL_CONFLICTS
+    return kind_of(error) is Kind.CONFLICT
 
 
 def is_missing_table(error: BaseException) -> bool:
     """Tells whether a statement named a table that the database does not have."""
-    driver_error = _driver_error(error)
-    if driver_error is None:
-        return False
-    return (
-        str(driver_error).startswith("no such table")
-        or _sqlstate(driver_error) == "42P01"
-        or (_is_mysql(driver_error) and _mysql_code(driver_error) == 1146)
-    )
+    return _fault_of(error) is tables.NO_TABLE
 
 
 def explain(error: BaseException, url: sa.URL) -> StoreError:
@@ -101,12 +57,11 @@ def explain(error: BaseException, url: sa.URL) -> StoreError:
 
     The original error is to be chained by the caller; `is_outage` looks through the chain.
     """
-    shown = urls.shown(url)
     driver_error = _driver_error(error)
     if isinstance(driver_error, sqlite3.Error):
         return StoreError(_explain_sqlite(driver_error, Path(str(url.database))))
     reason = urls.mask(_first_line(driver_error or error), url.password)
-    return StoreError(f"{shown}: {_advice(driver_error or error)} ({reason})")
+    return StoreError(f"{urls.shown(url)}: {_fault_of(error).advice} ({reason})")
 
 
 def missing_driver(url: sa.URL) -> StoreError:
@@ -118,24 +73,57 @@ def missing_driver(url: sa.URL) -> StoreError:
     )
 
 
-def _advice(error: BaseException) -> str:
-    if is_missing_table(error):
-        return "a table is missing; run `hpo db check`"
-    text = str(error)
-    code = _mysql_code(error) if _is_mysql(error) else None
-    if code == 1045 or any(s in text for s in ("authentication failed", "no password supplied")):
-        return "the server refused user and password; put the right ones into the URL"
-    if code == 1049 or ("database" in text and "does not exist" in text):
-        return "the server has no such database; create it first, or mend its name in the URL"
-    if code in (1044, 1142) or "permission denied" in text:
-        return "this user may not do that; grant it the rights on this database"
-    if code in _MYSQL_FULL or _sqlstate(error) == "53100":
-        return "the database cannot be written; make room on the disk of its server"
-    if code in _MYSQL_READ_ONLY or _sqlstate(error) == "25006":
-        return "the database cannot be written; its server is read-only"
-    if is_outage(error):
-        return "the database cannot be reached; see that its server runs and the address is right"
-    return "the database refused; run `hpo db check`"
+def _fault_of(error: BaseException) -> Fault:
+    links = list(_chain(error))
+    if any(isinstance(link, sa.exc.TimeoutError) for link in links):
+        return tables.OWN_CROWDED
+    driver_error = _driver_error(error)
+    # By the driver first: psycopg's and PyMySQL's errors have a `sqlstate` both, and the same
+    # state is another thing on another server.
+    if driver_error is None:
+        is_broken = any(isinstance(link, ConnectionError) for link in links)
+        return tables.AWAY if is_broken else tables.UNKNOWN
+    if isinstance(driver_error, sqlite3.Error):
+        return _sqlite_fault(driver_error)
+    if _is_mysql(driver_error):
+        return _mysql_fault(driver_error)
+    return _postgresql_fault(driver_error)
+
+
+def _postgresql_fault(error: BaseException) -> Fault:
+    state, text = _sqlstate(error), str(error)
+    if state is not None:
+        prefixes = (state[:length] for length in (5, 2))
+        found = next((p for p in prefixes if p in tables.POSTGRESQL), None)
+        return tables.POSTGRESQL[found] if found else tables.UNKNOWN
+    for words, fault in tables.POSTGRESQL_TEXTS.items():
+        if words in text:
+            return fault
+    # The connection broke, or could not be made.
+    names = {parent.__name__ for parent in type(error).__mro__}
+    return tables.AWAY if names & {"OperationalError", "InterfaceError"} else tables.UNKNOWN
+
+
+def _mysql_fault(error: BaseException) -> Fault:
+    code, text = _mysql_code(error), str(error).lower()
+    if code == tables.MYSQL_LIMIT:
+        return tables.USER_CROWDED if "connections" in text else tables.QUOTA
+    fault = tables.MYSQL.get(code)
+    if fault is tables.DISK and any(words in text for words in tables.MYSQL_NO_SPACE):
+        return tables.FULL
+    if fault is not None:
+        return fault
+    state = _sqlstate(error) or ""
+    return {"08": tables.AWAY, "40": tables.LOST_A_RACE}.get(state[:2], tables.UNKNOWN)
+
+
+def _sqlite_fault(error: sqlite3.Error) -> Fault:
+    if str(error).startswith("no such table"):
+        return tables.NO_TABLE
+    code = _sqlite_code(error)
+    if code in tables.SQLITE_OUTAGES:
+        return tables.LOCKED  # Only its kind counts: `_explain_sqlite` has the words.
+    return tables.DENIED if code in tables.SQLITE_REFUSALS else tables.UNKNOWN
 
 
 def _explain_sqlite(error: sqlite3.Error, path: Path) -> str:
@@ -144,21 +132,14 @@ def _explain_sqlite(error: sqlite3.Error, path: Path) -> str:
         return f"{path} is a folder; name a file in it, as in {path}/hpo.db"
     if not path.parent.is_dir():
         return f"{path}: the folder {path.parent} does not exist; create it or name another file"
-    if code == sqlite3.SQLITE_NOTADB:
-        return f"{path} is not an SQLite database; name another file"
-    if code == sqlite3.SQLITE_CORRUPT:
-        return f"{path} is damaged; restore it from a backup or name another file"
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        return f"{path} cannot be written; make the file and its folder writable"
-    if code == sqlite3.SQLITE_CANTOPEN:
-        return f"{path} cannot be opened; see that you may read and write it and its folder"
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{path} has long been locked by another process; end that process and try again"
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return f"{path} cannot be written ({_first_line(error)}); make room on that disk"
+    if _full_sqlite_code(error) == tables.SQLITE_MOVED or (
+        code == sqlite3.SQLITE_CANTOPEN and not path.exists()
+    ):
+        return f"{path} is gone; put it back if it was moved"
     if is_missing_table(error):
         return f"{path}: a table is missing ({_first_line(error)}); run `hpo db check`"
-    return f"{path}: {_first_line(error)}; run `hpo db check`"
+    words = tables.SQLITE_WORDS.get(code, "{path}: {reason}; run `hpo db check`")
+    return words.format(path=path, reason=_first_line(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -182,9 +163,13 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _full_sqlite_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+
+
 def _sqlite_code(error: sqlite3.Error) -> int:
     # The lower byte is the primary code, the rest tells more than is needed here.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return _full_sqlite_code(error) & 0xFF
 
 
 def _sqlstate(error: BaseException) -> str | None:

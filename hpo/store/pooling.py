@@ -1,0 +1,97 @@
+"""A process's connections: kept between transactions, and dropped once they may be bad."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+PING_AFTER_S = 1.0
+"""Seconds after which an idle connection is asked whether it still lives before it is used."""
+
+_USED_AT = "hpo_used_at"
+_AGE = "hpo_age"
+_FILE = "hpo_file"
+
+
+class Pooling:
+    """Looks after the pool of an engine.
+
+    Args:
+        engine: Just created.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._age = 0
+        sa.event.listen(engine, "connect", self._note)
+        sa.event.listen(engine, "checkin", self._note_use)
+        if engine.dialect.name == "sqlite":
+            self._path = Path(str(engine.url.database))
+            self._was_there = False
+            sa.event.listen(engine, "do_connect", self._require_file)
+            sa.event.listen(engine, "checkout", self._compare_file)
+        else:
+            sa.event.listen(engine, "checkout", self._ping)
+
+    def drop(self) -> None:
+        """Closes what is idle, and has what is in use closed when it comes back.
+
+        A session keeps what it began with, such as being read-only, or a limit on the time of
+        statements; only a new one knows that the server has changed its mind.
+        """
+        self._age += 1
+        self._engine.dispose()
+
+    def _note(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info[_AGE] = self._age
+        record.info[_USED_AT] = time.monotonic()
+        if self._engine.dialect.name == "sqlite":
+            self._was_there = True
+            record.info[_FILE] = _identity(self._path)
+
+    def _note_use(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+        if record.info.get(_AGE) != self._age:
+            record.invalidate()
+
+    def _ping(self, connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any) -> None:
+        """Replaces connections that died while they were idle, as SQLAlchemy's own ping would.
+
+        That one pings each time, which costs a round trip for every transaction.
+        """
+        used_at = record.info.get(_USED_AT, -math.inf)
+        if time.monotonic() - used_at < PING_AFTER_S:
+            return
+        try:
+            self._engine.dialect.do_ping(connection)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            # The pool then opens another one.
+            raise sa.exc.DisconnectionError from error
+
+    def _require_file(
+        self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]
+    ) -> None:
+        # SQLite would make a new file in place of one that somebody has moved away.
+        if self._was_there:
+            arguments[0] = f"file:{quote(str(self._path))}?mode=rw"
+            options["uri"] = True
+
+    def _compare_file(
+        self, _connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any
+    ) -> None:
+        # An open file is the same one wherever it is moved to: what is written there is lost.
+        if record.info.get(_FILE) != _identity(self._path):
+            raise sa.exc.DisconnectionError
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
