@@ -6,16 +6,16 @@ import shutil
 from pathlib import Path
 
 import click
+import sqlalchemy as sa
 
-from hpo.cli.control import open_study
 from hpo.cli.messages import LONGEST_LINE, say
 from hpo.cli.options import Command, storage_option
 from hpo.errors import HpoError
 from hpo.report.characters import cell
-from hpo.report.states import counts_of
 from hpo.run.artifacts import Artifacts
-from hpo.store import studies, workers
+from hpo.store import optuna_tables, studies, workers
 from hpo.store.database import Database
+from hpo.store.tables import hpo_study
 
 
 @click.command(cls=Command)
@@ -31,8 +31,9 @@ def delete(
     name: str, yes: bool, force: bool, keep_files: bool, artifacts: str | None, storage: str | None
 ) -> None:
     """Delete a study: its trials from the database, its files from this machine."""
-    db, record = open_study(storage, name)
-    live = workers.live(db, record.study_id)
+    db = Database.open(storage)
+    study_id = _find(db, name)
+    live = workers.live(db, study_id)
     if live and not force:
         raise HpoError(
             f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
@@ -40,20 +41,35 @@ def delete(
         )
     folder = Artifacts.of(record.files, db.url, artifacts).folder
     with_files = folder.is_dir() and not keep_files
-    what = f"{name}: {_n_trials(db, record.study_id)} trials in {db.masked_url}"
+    what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
     if with_files:
         what += f", {_n_files(folder)} files in {folder}"
     if not yes and not click.confirm(cell(f"delete {what}?", LONGEST_LINE), err=True):
         raise HpoError("nothing was deleted")
-    studies.delete(db, record.study_id)
+    studies.delete(db, study_id)
     if with_files:
         _remove(folder)
     say(f"deleted {what}")
 
 
-def _n_trials(db: Database, study_id: int) -> int:
+def _find(db: Database, name: str) -> int:
+    """Returns the id of a study of hpo's, also of one that cannot be read."""
+    query = (
+        sa.select(hpo_study.c.study_id)
+        .join(optuna_tables.studies, optuna_tables.studies.c.study_id == hpo_study.c.study_id)
+        .where(optuna_tables.studies.c.study_name == name)
+    )
     with db.read() as conn:
-        return counts_of(conn, db, study_id).total
+        found = conn.scalar(query)
+    # It tells what is wrong with the name.
+    return studies.load(db, name).study_id if found is None else int(found)
+
+
+def _n_trials(db: Database, study_id: int) -> int:
+    trials = optuna_tables.trials
+    with db.read() as conn:
+        query = sa.select(sa.func.count()).where(trials.c.study_id == study_id)
+        return int(conn.scalar(query) or 0)
 
 
 def _n_files(folder: Path) -> int:

@@ -60,6 +60,11 @@ def complain(message: str, hint: str | None = None, details: Sequence[str] = ())
         _tell("hint:", "cyan", hint)
 
 
+def warn(message: str) -> None:
+    """Writes what is wrong, though the command goes on."""
+    _tell("warning:", "yellow", message)
+
+
 def explain_traceback(error: BaseException) -> None:
     """Writes where an exception comes from, for those who have asked."""
     told = "".join(traceback.format_exception(error))

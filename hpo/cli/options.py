@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hpo.errors import SpecError, did_you_mean, nearest
+from hpo.errors import HpoError, SpecError, StoreError, did_you_mean, nearest
 from hpo.run.devices import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,6 +23,40 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         # Read by `hpo.cli.main`, which sees the whole line.
         self.params.append(click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command.
+
+        Raises:
+            StoreError: It failed, and there is a row in its database that cannot be read.
+        """
+        try:
+            return super().invoke(ctx)
+        except (HpoError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if "storage" in ctx.params:
+                raise_if_unreadable(ctx.params["storage"], error)
+            raise
+
+
+def raise_if_unreadable(storage: str | None, cause: Exception | None = None) -> None:
+    """Looks for the row that makes a command fail.
+
+    Raises:
+        StoreError: There is one.
+    """
+    from hpo.store import unreadable
+    from hpo.store.database import Database
+
+    try:
+        db = Database.connect(storage)
+    except HpoError:
+        return
+    found = unreadable.first(db)
+    db.dispose()
+    if found:
+        raise StoreError(f"{db.masked_url}: {found}") from cause
 
 
 class Group(click.Group):

@@ -9,7 +9,13 @@ import click
 
 from hpo.cli.loading import quickly
 from hpo.cli.messages import complain, say
-from hpo.cli.options import Command, NearestChoice, machine_options, storage_option
+from hpo.cli.options import (
+    Command,
+    NearestChoice,
+    machine_options,
+    raise_if_unreadable,
+    storage_option,
+)
 from hpo.errors import SpecError
 from hpo.report.text import limit
 from hpo.spec.methods import METHODS
@@ -114,6 +120,9 @@ def _follow(session: Any, storage: str | None) -> None:
     from hpo.cli.progress import follow
 
     end = follow(session, console(), storage)
+    if end.reason == "failed":
+        # A row that workers cannot read is no fault of theirs.
+        raise_if_unreadable(storage)
     if end.reason == "failed" or end.exit_code == 1:
         message, *details = end.message.split("\n")
         complain(message, end.hint, details)

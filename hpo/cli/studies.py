@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hpo.cli.messages import say
+from hpo.cli.messages import say, warn
 from hpo.cli.options import Command, format_option, storage_option, study_argument
 from hpo.cli.output import emit, emit_one, show_lines
 from hpo.report import text
@@ -29,6 +29,7 @@ COLUMNS = (
 HEADER = (
     *("name", "state", "n_finished", "n_trials", "complete", "pruned", "failed", "running"),
     *("waiting", "paused", "best", "metric", "direction", "n_workers", "created_at", "updated_at"),
+    "fault",
 )
 
 
@@ -42,6 +43,9 @@ def ls(storage: str | None, form: str) -> None:
     if form == "table" and not rows:
         say(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
         return
+    for row in rows:
+        if row.subject.fault:
+            warn(row.subject.fault)
     shown = [_shown(row, now) for row in rows]
     emit(form, COLUMNS, [_record(row) for row in rows], header=HEADER, shown=shown)
 
@@ -82,11 +86,14 @@ def _record(row: StudyRow) -> dict[str, Any]:
         "n_workers": row.n_workers,
         "created_at": subject.created_at,
         "updated_at": row.updated_at,
+        "fault": subject.fault or None,
     }
 
 
 def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
     subject = row.subject
+    if subject.fault:
+        return {"name": subject.name, "state": "unreadable"}
     return {
         "name": subject.name,
         "state": subject.state,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.queries import Subject, read_subjects
-from hpo.report.states import GRACE_S, Counts, count_states
-from hpo.store import roster
+from hpo.report.states import Counts, count_states, live_workers
+from hpo.store import unreadable
 from hpo.store.database import Database
 from hpo.store.optuna_tables import ValueType, row_to_value, trial_values, trials
+from hpo.store.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -32,35 +34,50 @@ class StudyRow:
     updated_at: datetime.datetime | None
 
 
-def list_studies(
-    db: Database, grace_s: float = GRACE_S
-) -> tuple[list[StudyRow], datetime.datetime]:
+def list_studies(db: Database) -> tuple[list[StudyRow], datetime.datetime]:
     """Returns every study of the database, oldest first, and the database's time now (UTC).
 
-    Seven queries, however many studies and trials there are.
+    A constant number of queries, however many studies and trials there are. Where a row of one of
+    them cannot be read, each is asked for by itself: that one has a fault, the others are whole.
     """
-    n_workers = Counter(row.study_id for row in roster.live(db, None, grace_s))
     with db.read() as conn:
         subjects = read_subjects(conn, with_specs=False)
-        counts = count_states(conn, db)
-        best = _best_values(conn)
-        updated = _updated(conn)
-        rows = [
-            StudyRow(
-                subject=subject,
-                counts=counts.get(subject.study_id, Counts()),
-                best=best.get((subject.study_id, subject.direction))
-                if len(subject.directions) == 1
-                else None,
-                n_workers=n_workers[subject.study_id],
-                updated_at=updated.get(subject.study_id, subject.created_at),
-            )
-            for subject in subjects
-        ]
-        return rows, db.now(conn)
+        try:
+            return _rows(conn, db, subjects, None), db.now(conn)
+        except UNREADABLE:
+            rows = [row for subject in subjects for row in _alone(conn, db, subject)]
+            return rows, db.now(conn)
 
 
-def _best_values(conn: Connection) -> dict[tuple[int, str], float]:
+def _alone(conn: Connection, db: Database, subject: Subject) -> list[StudyRow]:
+    try:
+        return _rows(conn, db, [subject], subject.study_id)
+    except UNREADABLE as error:
+        fault = unreadable.first(db, subject.study_id) or f"{type(error).__name__}: {error}"
+        return [StudyRow(replace(subject, fault=fault), Counts(), None, 0, None)]
+
+
+def _rows(
+    conn: Connection, db: Database, subjects: Sequence[Subject], study_id: int | None
+) -> list[StudyRow]:
+    n_workers = Counter(live_workers(conn, db, study_id).values())
+    counts = count_states(conn, db, study_id)
+    best, updated = _best_values(conn, study_id), _updated(conn, study_id)
+    return [
+        StudyRow(
+            subject=subject,
+            counts=counts.get(subject.study_id, Counts()),
+            best=best.get((subject.study_id, subject.direction))
+            if len(subject.directions) == 1
+            else None,
+            n_workers=n_workers[subject.study_id],
+            updated_at=updated.get(subject.study_id, subject.created_at),
+        )
+        for subject in subjects
+    ]
+
+
+def _best_values(conn: Connection, study_id: int | None) -> dict[tuple[int, str], float]:
     """Returns the best value of the first objective by study and direction.
 
     One pass over the values: an infinity has no number in its row, only a type.
@@ -77,23 +94,27 @@ def _best_values(conn: Connection) -> dict[tuple[int, str], float]:
         .where(trials.c.state == "COMPLETE", value.objective == 0)
         .group_by(trials.c.study_id, value.value_type)
     )
+    if study_id is not None:
+        query = query.where(trials.c.study_id == study_id)
     best: dict[tuple[int, str], float] = {}
-    for study_id, kind, highest, lowest in conn.execute(query):
+    for owner, kind, highest, lowest in conn.execute(query):
         for direction, choose, found in (("maximize", max, highest), ("minimize", min, lowest)):
             number = row_to_value(None if kind is not ValueType.FINITE else found, kind)
-            key = (study_id, direction)
+            key = (owner, direction)
             best[key] = choose(best.get(key, number), number)
     return best
 
 
-def _updated(conn: Connection) -> dict[int, datetime.datetime]:
+def _updated(conn: Connection, study_id: int | None) -> dict[int, datetime.datetime]:
     query = sa.select(
         trials.c.study_id,
         sa.func.max(trials.c.datetime_start),
         sa.func.max(trials.c.datetime_complete),
     ).group_by(trials.c.study_id)
+    if study_id is not None:
+        query = query.where(trials.c.study_id == study_id)
     return {
-        study_id: max(moment for moment in moments if moment is not None)
-        for study_id, *moments in conn.execute(query)
+        owner: max(moment for moment in moments if moment is not None)
+        for owner, *moments in conn.execute(query)
         if any(moments)
     }

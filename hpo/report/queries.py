@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.errors import SpecError, StoreError, nearest
+from hpo.store import stored_specs
 from hpo.store.database import Database
 from hpo.store.optuna_tables import (
     name_of,
@@ -41,6 +41,7 @@ class Subject:
         n_trials: How many trials will have ended when the budget is spent: the cancelled and the
             retried, which the budget does not count, are added to it. None without such a budget.
         budget: The budget in trials, as somebody gave it.
+        fault: Why it cannot be read, in a list; such a study has no directions.
     """
 
     study_id: int
@@ -54,6 +55,7 @@ class Subject:
     reason: str | None = None
     created_at: datetime.datetime | None = None
     deadline_at: datetime.datetime | None = None
+    fault: str = ""
 
     @property
     def direction(self) -> str:
@@ -104,7 +106,11 @@ def read_subjects(
     """Reads the study of a name, or every study of the database, oldest first.
 
     Args:
-        with_specs: Read their specs too; a list needs none.
+        with_specs: Read their specs too; a list needs none, and goes on where a study cannot be
+            read: it has a fault.
+
+    Raises:
+        StoreError: A row cannot be read.
     """
     query = (
         sa.select(studies.c.study_name, studies.c.study_id.label("id"), *hpo_study.c)
@@ -114,46 +120,42 @@ def read_subjects(
     if name is not None:
         query = query.where(studies.c.study_name == name)
     rows = conn.execute(query).mappings().all()
-    directions = _directions(conn)
-    named = _metric_names(conn)
-    specs = _read_specs(rows) if with_specs else {}
-    return [
-        _subject(row, directions[row["id"]], named.get(row["id"]), specs.get(row["id"]))
-        for row in rows
-    ]
+    directions, named = _directions(conn), _metric_names(conn)
+    found = []
+    for row in rows:
+        study_id = row["id"]
+        try:
+            subject = _subject(row, directions.get(study_id, ()), named.get(study_id))
+            if with_specs and row["spec"] is not None:
+                spec = stored_specs.read(row["spec"], row["study_name"])
+                subject = replace(subject, spec=spec)
+        except StoreError as error:
+            if with_specs:
+                raise
+            state = row["state"] or FOREIGN
+            subject = Subject(study_id, row["study_name"], state, (), (), fault=error.message)
+        found.append(subject)
+    return found
 
 
-def _read_specs(rows: Sequence[Mapping[Any, Any]]) -> dict[int, StudySpec]:
-    # Not for a list of studies: what reads and checks a spec takes longest to load.
-    from hpo.spec import toml
-
-    return {
-        row["id"]: toml.loads(row["spec"], row["study_name"])
-        for row in rows
-        if row["spec"] is not None
-    }
-
-
-def _subject(
-    row: Mapping[Any, Any],
-    directions: tuple[str, ...],
-    named: Iterable[str] | None,
-    spec: StudySpec | None,
-) -> Subject:
-    table = tomllib.loads(row["spec"] or "")
-    metrics = _metrics(table) or tuple(named or ())
+def _subject(row: Mapping[Any, Any], directions: tuple[str, ...], named: str | None) -> Subject:
+    name = row["study_name"]
+    if not directions:
+        raise StoreError(f"table study_directions: the study {name!r} has no row that can be read")
+    table = {} if row["spec"] is None else stored_specs.read_table(row["spec"], name)
+    metrics = _metrics(table) or _names(named, name)
     if len(metrics) != len(directions):
         several = len(directions) > 1
         metrics = tuple(f"value_{i}" if several else "value" for i in range(len(directions)))
+    budget = table.get("budget")
     return Subject(
         study_id=row["id"],
-        name=row["study_name"],
+        name=name,
         state=row["state"] or FOREIGN,
         directions=directions,
         metrics=metrics,
-        spec=spec,
         n_trials=row["n_trials"],
-        budget=table.get("budget", {}).get("trials"),
+        budget=budget.get("trials") if isinstance(budget, dict) else None,
         reason=row["reason"],
         created_at=row["created_at"],
         deadline_at=row["deadline_at"],
@@ -163,7 +165,21 @@ def _subject(
 def _metrics(table: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the metrics that a spec names."""
     found = table.get("metric", ())
-    return (found,) if isinstance(found, str) else tuple(found)
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
+
+
+def _names(text: str | None, study: str) -> tuple[str, ...]:
+    """Returns the names that `optuna.Study.set_metric_names` gave to the objectives."""
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        key = "study:metric_names"
+        raise StoreError(
+            f"table study_system_attributes, study {study!r}, {key}: it is no JSON list of names"
+        )
+    return tuple(map(str, found))
 
 
 def _directions(conn: Connection) -> dict[int, tuple[str, ...]]:
@@ -171,15 +187,15 @@ def _directions(conn: Connection) -> dict[int, tuple[str, ...]]:
     query = sa.select(table.study_id, name_of(table.direction))
     query = query.order_by(table.study_id, table.objective)
     found: dict[int, tuple[str, ...]] = {}
+    # Optuna knows NOT_SET too, and minimizes then.
+    names = {"MAXIMIZE": "maximize", "MINIMIZE": "minimize", "NOT_SET": "minimize"}
     for study_id, direction in conn.execute(query):
-        # Optuna knows NOT_SET too, and minimizes then.
-        name = "maximize" if direction == "MAXIMIZE" else "minimize"
-        found[study_id] = (*found.get(study_id, ()), name)
+        if direction in names:
+            found[study_id] = (*found.get(study_id, ()), names[direction])
     return found
 
 
-def _metric_names(conn: Connection) -> dict[int, list[str]]:
-    """Reads the names that `optuna.Study.set_metric_names` gave to the objectives."""
+def _metric_names(conn: Connection) -> dict[int, str]:
     table = study_system_attributes.c
     query = sa.select(table.study_id, table.value_json).where(table.key == "study:metric_names")
-    return {study_id: json.loads(text) for study_id, text in conn.execute(query)}
+    return {row.study_id: row.value_json for row in conn.execute(query)}

@@ -104,12 +104,15 @@ def shown_state(live: Collection[int]) -> sa.ColumnElement[str]:
     )
 
 
-def live_workers(conn: Connection, db: Database, study_id: int | None = None) -> set[int]:
-    """Returns the ids of the workers that live, of one study or of all."""
-    return roster.live_ids(conn, db.now(conn), study_id, GRACE_S)
+def live_workers(conn: Connection, db: Database, study_id: int | None = None) -> dict[int, int]:
+    """Returns the workers that live, of one study or of all: their id and study."""
+    return roster.live_of(conn, db.now(conn), study_id, GRACE_S)
 
 
 def _counts(of_study: dict[str, int]) -> Counts:
+    unknown = set(of_study) - set(STATES)
+    if unknown:
+        raise ValueError(f"a trial is in a state that there is not: {min(unknown, key=str)!r}")
     return Counts(
         complete=of_study.get("COMPLETE", 0),
         pruned=of_study.get("PRUNED", 0),

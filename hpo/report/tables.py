@@ -36,6 +36,7 @@ STATE_STYLES = {
     "active": "cyan",
     "done": "green",
     "stopped": "yellow",
+    "unreadable": "red",
     "paused": "yellow",
     "PAUSED": "yellow",
 }

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from hpo.errors import SpecError
+from hpo.errors import StoreError
 from hpo.search.auto import named_source
 from hpo.search.history import row_of
 from hpo.search.portfolio import Portfolio, shipped
 from hpo.search.prior import Source, from_json, learn, similarity, to_json
 from hpo.search.search import Search
-from hpo.spec import toml
 from hpo.spec.study import StudySpec
-from hpo.store import priors
+from hpo.store import priors, stored_specs
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from hpo.store.studies import StudyRecord
@@ -43,8 +42,8 @@ def _sources(db: Database, spec: StudySpec) -> Iterator[Source]:
     found = []
     for text in priors.specs(db, name):
         try:
-            other = toml.loads(text, "another study")
-        except SpecError:
+            other = stored_specs.read(text, "another study")
+        except StoreError:
             # Of a version of before, or with a task that is not here.
             continue
         if other.name != spec.name and len(other.directions) == 1:

@@ -18,7 +18,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError, did_you_mean
-from hpo.store import copy_check, copy_rows, migrations, optuna_schema, schema, study_rows, workers
+from hpo.store import (
+    copy_check,
+    copy_rows,
+    migrations,
+    optuna_schema,
+    schema,
+    stored_specs,
+    study_rows,
+    workers,
+)
 from hpo.store.copy_rows import MARKER, Side
 from hpo.store.database import Database
 from hpo.store.partial_copy import PartialCopy
@@ -281,7 +290,7 @@ def _own_row(side: Side, name: str, new_name: str) -> dict[str, Any] | None:
         # Only for a new name: the text of a spec shall stay the very same.
         from hpo.spec import toml
 
-        spec = toml.loads(row["spec"], f"study {name}").model_copy(update={"name": new_name})
+        spec = stored_specs.read(row["spec"], name).model_copy(update={"name": new_name})
         spec = toml.loads(toml.dumps(spec), f"study {new_name}")
         row |= {"spec": toml.dumps(spec), "digest": spec.digest}
     return row

@@ -14,7 +14,7 @@ from hpo.errors import SpecError, StoreError
 from hpo.spec import toml
 from hpo.spec.findings import Findings
 from hpo.spec.kinds import WRONG, StudyName
-from hpo.store import optuna_tables, study_rows, trial_rows
+from hpo.store import optuna_tables, stored_specs, study_rows, trial_rows
 from hpo.store.database import Database
 from hpo.store.events import Event
 from hpo.store.tables import hpo_study
@@ -91,7 +91,7 @@ def _rename_ours(turn: Turn, old: str, name: str) -> None:
     text = turn.conn.scalar(
         sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == turn.study_id)
     )
-    spec = toml.loads(text or "", f"study {old}").model_copy(update={"name": name})
+    spec = stored_specs.read(text, old).model_copy(update={"name": name})
     turn.update_study(spec=toml.dumps(spec), digest=spec.digest, updated_at=turn.now)
     turn.record([Event(turn.study_id, "renamed", f"{old} -> {name}")])
 

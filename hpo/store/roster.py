@@ -56,14 +56,20 @@ def live(db: Database, study_id: int | None = None, grace_s: float = 60.0) -> li
         return [row for row in map(_row, found) if not _is_gone(row)]
 
 
-def live_ids(
+def live_of(
     conn: sa.Connection, now: datetime, study_id: int | None = None, grace_s: float = 60.0
-) -> set[int]:
-    """Returns the ids of the workers that `live` finds, in the caller's transaction."""
+) -> dict[int, int]:
+    """Returns the workers that `live` finds, in the caller's transaction: their id and study."""
     worker = hpo_worker.c
-    few = (worker.worker_id, worker.machine, worker.pid, worker.pid_started_at)
+    few = (
+        worker.worker_id,
+        worker.study_id,
+        worker.machine,
+        worker.pid,
+        worker.pid_started_at,
+    )
     found = conn.execute(_heard_of(few, now, study_id, grace_s))
-    return {row.worker_id for row in found if not _is_gone(row)}
+    return {row.worker_id: row.study_id for row in found if not _is_gone(row)}
 
 
 def _heard_of(what: Any, now: datetime, study_id: int | None, grace_s: float) -> sa.Select[Any]:

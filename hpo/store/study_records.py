@@ -9,9 +9,8 @@ from typing import cast
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError, did_you_mean
-from hpo.spec import toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import optuna_tables, renaming
+from hpo.store import optuna_tables, renaming, stored_specs
 from hpo.store.database import Database
 from hpo.store.leases import StudyState
 from hpo.store.tables import hpo_study
@@ -132,7 +131,7 @@ def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
         raise StoreError(
             f"{name} was not created by hpo; choose another name, or use Optuna with it"
         )
-    spec = toml.loads(row.spec, f"study {name}")
+    spec = stored_specs.read(row.spec, name)
     return StudyRecord(
         study_id=row.study_id,
         name=name,

@@ -54,7 +54,7 @@ def fill(db: Database) -> int:
             ledger.report([_epoch(lease, epoch, value or 0.1)])
         if state != "running":
             ledger.settle([_outcome(lease, state, value, n_epochs)])
-    suggestions.add(db, record.study_id, worker_id, "{}")
+    suggestions.add(db, record.study_id, worker_id, '{"ask": {}, "drawn": [], "granted": []}')
     return record.study_id
 
 
