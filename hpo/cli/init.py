@@ -51,7 +51,7 @@ def init(
         _require_free(Path(path), force=force)
         written = _fresh(path, task, objective, data, target, name)
     _write(Path(path), written, force=force)
-    click.echo(f"wrote {path}\n next: hpo check {path} · hpo run {path}")
+    say(f"wrote {path}\n next: hpo check {path} · hpo run {path}")
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpo.errors import StoreError
 from hpo.search.deciding import decide
 from hpo.search.decisions import Advance, Plan, Start
 from hpo.search.encoding import Encoder
@@ -20,6 +21,8 @@ from hpo.store import studies, suggestions
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from hpo.store.studies import StudyRecord
+from hpo.store.suggestions import Suggestion
+from hpo.store.unreadable import UNREADABLE
 
 _PRECISION = 1e-9
 _UNPLANNED = ("enqueued", "interrupted", "anew")
@@ -58,7 +61,7 @@ class Replay:
         name: The study.
 
     Raises:
-        StoreError: hpo did not create it.
+        StoreError: hpo did not create it, or a record cannot be read.
         SpecError: There is no such study.
     """
 
@@ -66,7 +69,7 @@ class Replay:
         self._db = db
         self._study: StudyRecord = studies.load(db, name)
         self._found = suggestions.of_study(db, self._study.study_id)
-        self._records = [Record.from_json(one.record) for one in self._found]
+        self._records = [_record(one) for one in self._found]
         self._rows: list[TrialRow] = []
 
     def steps(self, trial: int | None = None) -> list[Step]:
@@ -142,6 +145,17 @@ class Replay:
             return again, {}
         proposal = scheduler.propose(curves, record.drawn, ask)
         return again, dict(zip(record.drawn, proposal.points, strict=False))
+
+
+def _record(found: Suggestion) -> Record:
+    try:
+        return Record.from_json(found.record)
+    except UNREADABLE as error:
+        why = f"{type(error).__name__}: {error}"
+        raise StoreError(
+            f"table hpo_suggestion, row suggestion_id {found.suggestion_id}: "
+            f"record cannot be read: {why}"
+        ) from error
 
 
 def _difference(

@@ -18,11 +18,13 @@ class Suggestion(NamedTuple):
         worker_id: Who made it.
         at: When; naive UTC by the database's clock.
         record: As `hpo.search.replay` reads it.
+        suggestion_id: Of its row.
     """
 
     worker_id: int | None
     at: datetime
     record: str
+    suggestion_id: int = 0
 
 
 def add(db: Database, study_id: int, worker_id: int, record: str) -> None:
@@ -39,7 +41,7 @@ def of_study(db: Database, study_id: int) -> list[Suggestion]:
     """Returns all records of a study, the oldest first."""
     column = hpo_suggestion.c
     statement = (
-        sa.select(column.worker_id, column.at, column.record)
+        sa.select(column.worker_id, column.at, column.record, column.suggestion_id)
         .where(column.study_id == study_id)
         .order_by(column.suggestion_id)
     )

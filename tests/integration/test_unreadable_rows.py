@@ -61,7 +61,7 @@ def _spoil(db: Database, table: str, column: str, value: Any) -> None:
         ("hpo_study", "prior", "{}", "show digits", "a JSON table with sources; found '{}'"),
         ("hpo_worker", "versions", "{", "show digits", "it must be JSON; found '{'"),
         ("hpo_worker", "heartbeat_at", "noon", "show digits", "it must be a time; found 'noon'"),
-        ("hpo_suggestion", "record", "[]", "replay digits", "a record of a plan; found '[]'"),
+        ("hpo_suggestion", "record", "[]", "replay digits", "record cannot be read: TypeError"),
         ("hpo_event", "at", "noon", "show digits", "it must be a time; found 'noon'"),
         ("hpo_epoch", "metrics", '{"val_accuracy": "x"}', "plot curves digits", "of numbers"),
         ("trial_params", "distribution_json", "{", "trials digits", "it must be JSON; found '{'"),
