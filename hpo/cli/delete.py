@@ -13,7 +13,7 @@ from hpo.cli.options import Command, storage_option
 from hpo.errors import HpoError
 from hpo.report.characters import cell
 from hpo.run.artifacts import Artifacts
-from hpo.store import optuna_tables, studies, workers
+from hpo.store import optuna_tables, renaming, studies, workers
 from hpo.store.database import Database
 from hpo.store.tables import hpo_study
 
@@ -39,7 +39,9 @@ def delete(
             f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
             hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
         )
-    folder = Artifacts.of(record.files, db.url, artifacts).folder
+    with db.read() as conn:
+        files = renaming.files_of(conn, study_id, name)
+    folder = Artifacts.of(files, db.url, artifacts).folder
     with_files = folder.is_dir() and not keep_files
     what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
     if with_files:

@@ -10,6 +10,7 @@ import tomlkit
 
 from hpo.cli import templates
 from hpo.cli.loading import quickly
+from hpo.cli.messages import say
 from hpo.cli.options import Command
 from hpo.errors import SpecError, did_you_mean
 from hpo.spec import ready_made
@@ -51,7 +52,8 @@ def init(
         _require_free(Path(path), force=force)
         written = _fresh(path, task, objective, data, target, name)
     _write(Path(path), written, force=force)
-    say(f"wrote {path}\n next: hpo check {path} · hpo run {path}")
+    say(f"wrote {path}")
+    say(f" next: hpo check {path} · hpo run {path}")
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:
