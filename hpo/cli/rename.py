@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hpo.cli.messages import say
 from hpo.cli.options import Command, storage_option
 from hpo.report.queries import find
 from hpo.store import renaming
@@ -21,4 +22,4 @@ def rename(name: str, new_name: str, storage: str | None) -> None:
     """
     db = Database.open(storage)
     renaming.rename(db, find(db, name).study_id, new_name)
-    click.echo(f"{name} is called {new_name} now")
+    say(f"{name} is called {new_name} now")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,12 +143,3 @@ def test_long_names_and_messages_are_cut(db: Database) -> None:
             continue
         widest = max(map(len, (result.stdout + result.stderr).splitlines()), default=0)
         assert widest <= LONGEST, (line[:1], widest)
-
-
-def test_every_text_goes_through_one_place() -> None:
-    folder = Path(frame.__file__).parent
-    printing = re.compile(r"click\.s?echo\(|^ *print\(|sys\.std\w+\.write", re.MULTILINE)
-    found = {path.name: len(printing.findall(path.read_text())) for path in folder.glob("*.py")}
-    # The help is hpo's own.
-    assert {name for name, n in found.items() if n} == {"messages.py", "output.py", "main.py"}
-    assert found["main.py"] == 1
