@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from torch import Tensor
 
+from hpo.errors import TaskError
 from hpo.train.arrays import Kind
 from hpo.train.augmentation import n_axes
+from hpo.train.freshness import found_instead
 from hpo.train.hyperparameters import Scope
 from hpo.train.losses import balanced_weights, loss_of
 from hpo.train.metrics import METRICS, measure
@@ -89,12 +91,21 @@ class Criterion:
         if self.n_classes == 2 and not self.has_own_loss:
             logits = two_logits(outputs, targets)
         own = self.task.has_own("metrics")
-        found = dict(self.task.metrics(outputs if own else logits, targets))
+        found = _named(self.task.metrics(outputs if own else logits, targets))
         names = (name.removeprefix("val_") for name in self.wanted if name.startswith("val_"))
         more = [
             n for n in names if n not in found and n in METRICS and METRICS[n].kind == self.kind
         ]
         return {**found, **measure(more, logits, targets)}
+
+
+def _named(found: Any) -> dict[str, float | Tensor]:
+    try:
+        return dict(found)
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"the task's metrics must be numbers by their names; found {found_instead(found)}"
+        ) from error
 
 
 def scope_of(task: Task, splits: Splits) -> Scope:

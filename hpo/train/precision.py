@@ -12,6 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from hpo.errors import TaskError
+from hpo.train.freshness import found_instead
+
 PRECISIONS: Final = ("float32", "tf32", "bf16")
 
 
@@ -54,6 +57,12 @@ def cast(precision: str, device: torch.device) -> AbstractContextManager[object]
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def full(outputs: Tensor) -> Tensor:
-    """Returns a model's outputs in float32, if they are bfloat16."""
+def full(outputs: Any) -> Tensor:
+    """Returns a model's outputs in float32, if they are bfloat16.
+
+    Raises:
+        TaskError: They are no tensor.
+    """
+    if not isinstance(outputs, Tensor):
+        raise TaskError(f"the model must return one tensor; it returns {found_instead(outputs)}")
     return outputs.float() if outputs.dtype is torch.bfloat16 else outputs

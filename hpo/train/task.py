@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hpo.errors import Problem, SpecError, did_you_mean
+from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.spec.params import Params
 from hpo.train import losses, metrics
 from hpo.train.boundary import user_code
@@ -121,7 +121,12 @@ def make_task(cls: type[TaskT], options: Mapping[str, Any]) -> TaskT:
     if problems:
         raise SpecError(source="the study", problems=problems)
     with user_code(f"{cls.__name__}({', '.join(options)})"):
-        return cls(**options)
+        task = cls(**options)
+    for name in ("defaults", "space", "budget", "validation"):
+        value = getattr(task, name)
+        if not isinstance(value, Mapping):
+            raise TaskError(f"{cls.__name__}.{name} must be a dict; found {type(value).__name__}")
+    return task
 
 
 def option_problems(cls: type[Task], options: Mapping[str, Any]) -> list[Problem]:

@@ -118,6 +118,8 @@ class Training:
             The loss before the step, a scalar on the device.
         """
         params, loss = self.params, self._loss(x, y, augmentation, i)
+        if not isinstance(loss, Tensor):
+            raise TaskError(f"the task's loss must be a tensor; found {found_instead(loss)}")
         # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
         for parameter in self._trained:
             parameter.grad = None
@@ -232,7 +234,10 @@ def begin(
     """
     params, model, noise = draw(task, splits, params, seed, device)
     with seeded(derive(seed, "weights"), device):
-        optimizer = task.optimizer(model, params)
+        optimizer: Any = task.optimizer(model, params)
+    if not isinstance(optimizer, Optimizer | None):
+        where = f"{type(task).__name__}.optimizer must return an Optimizer or None"
+        raise TaskError(f"{where}; found {found_instead(optimizer)}")
     if optimizer is None:
         _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
