@@ -69,13 +69,17 @@ WRONG = {
 }
 
 
+def _check(wrong: hpo.Task, splits: Any) -> None:
+    metric_names(wrong, splits)
+    one_batch(wrong, splits, Params())
+
+
 @pytest.mark.parametrize("methods", WRONG.values(), ids=WRONG)
 def test_what_a_task_returns_by_mistake_is_its_authors(methods: dict[str, Any]) -> None:
     wrong = task(**methods)
     splits = wrong.data().splits()
     with pytest.raises(TaskError):
-        metric_names(wrong, splits)
-        one_batch(wrong, splits, Params())
+        _check(wrong, splits)
     # And in a trial, which may be the first to come there.
     engine = SoloEngine(wrong, splits, "val_loss", "minimize")
     failure = engine.add(Lane(0, Params(), 0, 0, 1))
