@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,43 @@ class InternalError(HpoError):
     """A fault of hpo's own, which is nobody's input to mend."""
 
 
+_USUAL_WORDS: Final[Mapping[str, str]] = {
+    "lr": "learning_rate",
+    "learningrate": "learning_rate",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "optim": "optimizer",
+    "n_layers": "depth",
+    "num_layers": "depth",
+    "layers": "depth",
+    "hidden": "width",
+    "hidden_size": "width",
+    "units": "width",
+    "bayes": "gp",
+    "bayesian": "gp",
+    "sobol": "qmc",
+    "sha": "asha",
+    "values": "choices",
+    "options": "choices",
+    "min": "low",
+    "max": "high",
+    "n_trials": "trials",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "timeout": "hours",
+}
+"""What other tools and papers call things, where that looks like none of our names."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name most like ``name``, or None when none is like it."""
     names = list(allowed)
     by_lower = {candidate.lower(): candidate for candidate in names}
+    usual = _USUAL_WORDS.get(name.lower())
+    if usual in by_lower and name.lower() not in by_lower:
+        return usual
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 

@@ -66,7 +66,8 @@ def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
         facts["a trial"] = of_parts
     if any(report.n_parameters):
         low, high = (text.count(n) for n in report.n_parameters)
-        facts["model"] = f"{low} parameters" if low == high else f"{low} to {high} parameters"
+        one = f"{low} parameter{'s' * (low != '1')}"
+        facts["model"] = one if low == high else f"{low} to {high} parameters"
     if report.metrics:
         facts["metrics"] = ", ".join(report.metrics)
     facts["optimises"] = ", ".join(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import HpoError, Problem, SpecError, StoreError, did_you_mean, nearest
+from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
 from hpo.spec import files, ready_made, toml
@@ -220,7 +220,7 @@ def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Pre
     from hpo.run import preflight
 
     if parsed.draft.task is None:
-        _raise_if_any(parsed, ())
+        _raise_if_any(parsed, _objective_problems(parsed, base_dir, allow))
         assert parsed.spec is not None
         preflight.check_objective(parsed.spec, base_dir, allow)
         return Prepared(parsed.spec, base_dir, allow)
@@ -235,6 +235,23 @@ def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Pre
         validation=found.validation,
     )
     return Prepared(spec, base_dir, allow, notices=found.notices)
+
+
+def _objective_problems(
+    parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]
+) -> tuple[Problem, ...]:
+    """Looks, for a study with other mistakes, whether its objective is there."""
+    from hpo.tasks.resolve import Allow, load_objective
+
+    if parsed.draft.objective is None or not parsed.problems:
+        return ()
+    try:
+        load_objective(parsed.draft.objective, base_dir, Allow(allow))
+    except SpecError as error:
+        return error.problems
+    except TaskError as error:
+        return (Problem("objective", error.message),)
+    return ()
 
 
 def _raise_if_any(parsed: toml.Parsed, more: tuple[Problem, ...]) -> None:

@@ -202,11 +202,12 @@ def _load(
     allow: tuple[str, ...],
 ) -> tuple[Task, Splits]:
     from hpo.train.boundary import user_code
+    from hpo.train.task import data_of
 
     task = resolve(reference, options, base_dir, Allow(allow))
     with user_code(f"the task {reference}"):
         task.setup()
-        return task, task.data().folds(validation)[0]
+        return task, data_of(task).folds(validation)[0]
 
 
 def _metric_names(

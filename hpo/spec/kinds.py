@@ -17,6 +17,8 @@ WRONG: Final[Any] = object()
 # Counts are stored in 32-bit columns.
 LARGEST_COUNT: Final = 1_000_000_000
 _MAX_TEXT = 500
+# Half of all that a float can hold.
+_LARGEST: Final = 2.0**1023
 
 
 class Kind(Protocol):
@@ -69,8 +71,10 @@ class Number:
             number = float(value)
         except OverflowError:
             number = math.inf
-        # Half of all that a float can hold: the distance between two bounds must be finite too.
-        if not abs(number) <= 2.0**1023:
+        # The distance between two bounds must be finite too.
+        if math.isfinite(number) and abs(number) > _LARGEST:
+            return wrong(findings, f"must be at most {_LARGEST:.2g} in size; found {show(value)}")
+        if not math.isfinite(number):
             return wrong(findings, f"must be a finite number; found {show(value)}")
         too_low = number <= self.low if self.low_open else number < self.low
         too_high = number >= self.high if self.high_open else number > self.high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import numbers
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -165,10 +165,21 @@ def _read_parameter(value: Any, findings: Findings) -> Parameter | None:
     if isinstance(value, Mapping):
         return _read_form(value, findings)
     if isinstance(value, list | tuple):
-        findings.add(f"must be {_FORMS}; found {show(value)}")
+        findings.add(f"must be {_FORMS}; found {show(value)}{_meant(value)}")
         return None
     fixed = AnyScalar().read(value, findings)
     return None if fixed is WRONG else Fixed(fixed)
+
+
+def _meant(values: Sequence[Any]) -> str:
+    """Says what a bare list may have been meant as."""
+    if not values or not all(isinstance(value, bool | int | float | str) for value in values):
+        return ""
+    choices = f"{{ choices = {show(values)} }}"
+    is_range = len(values) == 2 and all(type(value) in (int, float) for value in values)
+    if not is_range or not values[0] < values[1]:
+        return f"; write {choices}"
+    return f"; write {{ low = {show(values[0])}, high = {show(values[1])} }} or {choices}"
 
 
 def _read_form(table: Mapping[str, Any], findings: Findings) -> Parameter | None:

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -60,10 +60,17 @@ class Scalars:
         if any(item is WRONG for item in read):
             return WRONG
         # Optuna tells choices apart with ==, for which 1, 1.0 and true are the same.
-        twice = next((item for i, item in enumerate(read) if item in read[:i]), WRONG)
-        if twice is not WRONG:
-            return wrong(findings, f"must differ from each other; {show(twice)} stands twice")
+        for i, item in enumerate(read):
+            if item in read[:i]:
+                return wrong(findings, f"must differ from each other; {_twice(item, read[:i])}")
         return tuple(read)
+
+
+def _twice(item: Scalar, before: Sequence[Scalar]) -> str:
+    first = before[before.index(item)]
+    if type(first) is type(item):
+        return f"{show(item)} stands twice"
+    return f"{show(first)} and {show(item)} count as equal"
 
 
 @dataclass(frozen=True)

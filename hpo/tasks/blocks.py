@@ -14,10 +14,13 @@ from typing import Any, Final, Literal, TypeAlias
 from torch import Tensor, nn
 
 from hpo.errors import TaskError, did_you_mean
+from hpo.train.limits import TooLargeError
 
 Layout: TypeAlias = Literal["features", "images", "sequences"]
 """What normalisation is applied to: [B, F], [B, C, H, W] or [B, T, F]."""
 
+MOST_LAYERS: Final = 1_000
+MOST_FEATURES: Final = 100_000
 _MAX_GROUPS: Final = 8
 _NORMAL_STD: Final = 0.05
 
@@ -155,9 +158,13 @@ def whole(name: str, value: Any, least: int) -> int:
 
     Raises:
         TaskError: It is none, or too small.
+        TooLargeError: No machine could build so many layers or features.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise TaskError(f"{name} must be a whole number from {least}; found {value!r}")
+    most = MOST_LAYERS if name == "depth" else MOST_FEATURES
+    if value > most:
+        raise TooLargeError(f"must be at most {most:,} for a built-in model; found {value:,}", name)
     return value
 
 

@@ -54,12 +54,10 @@ def user_code(doing: str) -> Iterator[None]:
     except BaseException as error:
         if is_internal(error):
             raise InternalError(internal(f"{doing} failed", error)) from error
-        raise TaskError(
-            f"{doing} raises {headline(error)}", hint=_advice(text_of(error))
-        ) from error
+        raise TaskError(f"{doing} raises {headline(error)}", hint=advice(text_of(error))) from error
 
 
-def _advice(message: str) -> str | None:
+def advice(message: str) -> str | None:
     """Returns what helps against what PyTorch says of features that are of the wrong type."""
     if "'indices'" in message and "FloatTensor" in message:
         return "for an embedding give the features as a tensor of whole numbers (torch.int64)"

@@ -15,6 +15,7 @@ from hpo.train.boundary import user_code
 from hpo.train.criteria import scope_of, unsuitable
 from hpo.train.freshness import KeptModelError
 from hpo.train.hyperparameters import applied, complete, mistakes, readers, standard_names
+from hpo.train.limits import TooLargeError, limited
 from hpo.train.probes import Point, corners, scattered
 from hpo.train.seeds import seeded
 from hpo.train.task import Task
@@ -119,7 +120,7 @@ class _Reading:
         return ParameterReport(frozenset(self._read) & set(self._space), tuple(problems))
 
     def _call_task(self, params: Params, forward: bool) -> None:
-        with user_code(f"{type(self._task).__name__}.model"):
+        with user_code(f"{type(self._task).__name__}.model"), limited():
             if not forward and not self._scope.own_optimizer:
                 try:
                     # Weights that are loaded go nowhere there, and PyTorch warns of that.
@@ -139,6 +140,11 @@ class _Reading:
         """Notes a missing parameter; other errors are the point's, and may be meant."""
         if isinstance(error, KeptModelError):
             raise error
+        if isinstance(error, TooLargeError):
+            if error.name is None:
+                raise error
+            self._problems.setdefault(error.name, self._too_large(error.name, str(error)))
+            return
         absent = [name for name in params.read if name not in params]
         missing = [name for name in absent if name in str(error.__cause__)]
         if not missing or not isinstance(error.__cause__, AttributeError | KeyError):
@@ -146,6 +152,13 @@ class _Reading:
             return
         for name in missing:
             self._problems.setdefault(name, Problem(f"space.{name}", self._missing(name)))
+
+    def _too_large(self, name: str, message: str) -> Problem:
+        """Says so of the range's end: a person has not written the value that was tried."""
+        high = getattr(self._space[name], "high", None) if name in self._space else None
+        wanted, _, found = message.partition("; found ")
+        found = found if high is None else f"{high:,}"
+        return Problem(f"space.{name}", f"{wanted}; found {found}")
 
     def _missing(self, name: str) -> str:
         if name in self._space:

@@ -5,6 +5,7 @@ Shapes: N samples, C classes.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -16,12 +17,15 @@ from hpo.errors import TaskError
 from hpo.train.boundary import attempt
 from hpo.train.criteria import ONE_OUTPUT
 from hpo.train.engine import Failure
-from hpo.train.evaluation import as_float, floats, predict
+from hpo.train.evaluation import as_float, floats
+from hpo.train.forwarding import first_outputs
 from hpo.train.task import Task
 from hpo.train.training import trainable
 
 if TYPE_CHECKING:
     from hpo.train.data import Splits
+
+logger = logging.getLogger(__name__)
 
 _N_ROWS: Final = 64
 _CLOSE: Final = 1e-4
@@ -46,14 +50,34 @@ def require_sound(task: Task, model: nn.Module, splits: Splits, params: Mapping[
     """
     if not task.has_own("optimizer"):
         trainable(model)
+    _warn_of_hidden(model)
     model.eval()
     with torch.inference_mode():
         targets = splits.val.y[:_N_ROWS]
-        outputs = predict(model, splits.val.x[:_N_ROWS])
+        outputs = first_outputs(task, model, splits.val.x[:_N_ROWS])
         if splits.n_classes and not task.has_own("loss"):
             _require_classes(outputs, targets, splits.n_classes, str(params["loss"]))
         if outputs.shape == (*targets.shape, 1):
             _require_pairs(task, outputs, targets)
+
+
+def _warn_of_hidden(model: nn.Module) -> None:
+    """Warns of layers that PyTorch does not see, as it does not look into lists."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            inside = list(value.values()) if isinstance(value, dict) else value
+            # Those that begin with _ are PyTorch's own.
+            if key.startswith("_") or not isinstance(inside, list | tuple):
+                continue
+            n = sum(isinstance(item, nn.Module | nn.Parameter) for item in inside)
+            if n:
+                logger.warning(
+                    "%s: %d layer%s in a plain %s not trained; use nn.ModuleList or nn.ModuleDict",
+                    f"{type(module).__name__} {name}".rstrip() + f".{key}",
+                    n,
+                    "s" * (n != 1),
+                    f"{type(value).__name__} {'are' if n != 1 else 'is'}",
+                )
 
 
 def require_finite(loss: float) -> None:

@@ -13,6 +13,7 @@ from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.spec.params import Params
 from hpo.train import losses, metrics
 from hpo.train.boundary import user_code
+from hpo.train.freshness import found_instead
 
 if TYPE_CHECKING:
     from hpo.train.data import Data
@@ -101,6 +102,33 @@ class Task:
     def has_own(self, method: str) -> bool:
         """Tells whether the task defines a method itself."""
         return getattr(type(self), method) is not getattr(Task, method)
+
+
+def data_of(task: Task) -> Data:
+    """Returns a task's data.
+
+    Raises:
+        TaskError: It is something else.
+    """
+    from hpo.train.data import Data
+
+    data: Any = task.data()
+    if isinstance(data, Data):
+        return data
+    where, found = f"{type(task).__name__}.data", f"found {found_instead(data)}"
+    raise TaskError(f"{where} must return an hpo.Data; {found}", hint=_as_data(data))
+
+
+def _as_data(found: Any) -> str:
+    """Says how something becomes data."""
+    if hasattr(found, "dataset"):
+        return (
+            "take the samples out of the loader: hpo.Data.split(x, y), two tensors or arrays; "
+            "batch_size is a parameter, and samples are shuffled anew in every epoch"
+        )
+    if isinstance(found, tuple) and len(found) == 2:
+        return "hpo.Data.split(x, y) cuts features and targets into splits"
+    return "hpo.Data.split(x, y) takes features and targets, hpo.Data.fixed ready splits"
 
 
 TaskT = TypeVar("TaskT", bound=Task)

@@ -271,6 +271,11 @@ WRONG = [
     ),
     (["run"], 2, "name a study file, a study, or --objective FILE.py:FUNCTION"),
     (["run", "x.toml", "--objective", "a.py:f"], 2, "give a study or --objective, not both"),
+    (
+        ["run", "--objective", "no.py:f"],
+        2,
+        "the study has 2 mistakes\n  objective   no file no.py in ",
+    ),
     (["run", "no.toml"], 2, "no.toml: no such file"),
     (["check", "no.toml"], 2, "no.toml: no such file"),
     (["init", "--task", "tabular"], 2, "a tabular study needs --data FILE"),

@@ -33,3 +33,17 @@ def test_the_nearest_name() -> None:
     assert nearest("zzz", ["momentum", "depth"]) is None
     assert did_you_mean("dept", ["momentum", "depth"]) == "; did you mean depth?"
     assert did_you_mean("zzz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "meant"),
+    [
+        ("lr", ["learning_rate", "l1"], "learning_rate"),
+        ("bayes", ["auto", "gp", "cmaes"], "gp"),
+        ("values", ["choices", "value"], "choices"),
+        ("lr", ["width", "depth"], None),
+        ("layers", ["layers", "depth"], "layers"),
+    ],
+)
+def test_names_that_others_use(name: str, allowed: list[str], meant: str | None) -> None:
+    assert nearest(name, allowed) == meant

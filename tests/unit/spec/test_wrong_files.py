@@ -92,7 +92,7 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "choices that are equal in Python": (
         {"space": "[space]\nnesterov = { choices = [1, true] }"},
-        ["space.nesterov.choices: must differ from each other; true stands twice"],
+        ["space.nesterov.choices: must differ from each other; 1 and true count as equal"],
     ),
     "choices that are lists": (
         {"space": "[space]\nlayers = { choices = [[32, 32], 64] }"},
@@ -100,7 +100,10 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "bare list": (
         {"space": "[space]\nwidth = [32, 64]"},
-        [f"space.width: must be {FORMS}; found [32, 64]"],
+        [
+            f"space.width: must be {FORMS}; found [32, 64]; "
+            "write { low = 32, high = 64 } or { choices = [32, 64] }"
+        ],
     ),
     "empty table": (
         {"space": "[space]\nwidth = {}"},
