@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -40,35 +41,45 @@ class _Ready(NamedTuple):
 
     Attributes:
         text: With the driver's own placeholders.
-        names: Of its parameters, in the order of the placeholders.
-        writers: By name, how values are written that the driver does not take as they are.
-        constants: Values that the statement itself has, by name.
-        is_positional: Whether the driver counts placeholders; else it knows them by name.
+        values: Makes of a row what the driver takes for them.
     """
 
     text: str
-    names: tuple[str, ...]
-    writers: dict[str, _Write]
-    constants: dict[str, Any]
-    is_positional: bool
-
-    def values(self, row: Row) -> Any:
-        given = {**self.constants, **row}
-        for name, write in self.writers.items():
-            given[name] = write(given[name])
-        return tuple(map(given.__getitem__, self.names)) if self.is_positional else given
+    values: Callable[[Row], Any]
 
 
 @lru_cache(maxsize=512)
 def _ready(statement: Any, columns: tuple[str, ...], dialect: sa.Dialect) -> _Ready:
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))
-    names = tuple(compiled.positiontup) if compiled.positional else tuple(compiled.binds)
-    writers, constants = {}, {}
-    for name in set(names):
+    names = tuple(compiled.positiontup if compiled.positional else compiled.binds)
+    writers: dict[str, _Write] = {}
+    constants: dict[str, Any] = {}
+    for name in names:
         bind = compiled.binds[name]
         write = bind.type.dialect_impl(dialect).bind_processor(dialect)
         if name not in columns:
             constants[name] = bind.value if write is None else write(bind.value)
         elif write is not None:
-            writers[name] = write
-    return _Ready(compiled.string, names, writers, constants, compiled.positional)
+            # The rows of a statement have the same times and states, most of them.
+            writers[name] = lru_cache(maxsize=16, typed=True)(write)
+    return _Ready(compiled.string, _values(names, writers, constants, compiled.positional))
+
+
+def _values(
+    names: tuple[str, ...],
+    writers: Mapping[str, _Write],
+    constants: Mapping[str, Any],
+    is_positional: bool,
+) -> Callable[[Row], Any]:
+    """Returns what makes values for a driver that counts placeholders, or names them."""
+    in_order = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    if is_positional and not writers and not constants:
+        return in_order
+
+    def values(row: Row) -> Any:
+        given = {**constants, **row}
+        for name, write in writers.items():
+            given[name] = write(given[name])
+        return in_order(given) if is_positional else given
+
+    return values
