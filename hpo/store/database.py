@@ -115,18 +115,23 @@ class Database:
         with self._begin(read_only=False) as conn:
             yield conn
 
-    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+    def transaction(self, work: Callable[[sa.Connection], T], *, single: bool = False) -> T:
         """Runs ``work`` in `write`, again from the start when it lost against another one.
 
         Deadlocks and serialization failures are no faults but the way PostgreSQL and MySQL
-        settle who goes first. ``work`` must change nothing but the database.
+        settle who goes first.
+
+        Args:
+            work: Must change nothing but the database.
+            single: It sends one statement, which PostgreSQL takes for a transaction by itself: in
+                one round trip instead of three.
 
         Raises:
             StoreError: The database failed, or lost `MAX_TRIES` times in a row.
         """
 
         def once() -> T:
-            with self.write() as conn:
+            with self._begin(read_only=False, single=single) as conn:
                 return work(conn)
 
         try:
@@ -186,13 +191,15 @@ class Database:
             )
 
     @contextmanager
-    def _begin(self, *, read_only: bool) -> Iterator[sa.Connection]:
+    def _begin(self, *, read_only: bool, single: bool = False) -> Iterator[sa.Connection]:
         # A thread that has the pool's one connection would wait for itself.
         is_nested = getattr(self._own, "is_busy", False)
         engine = engines.create(self._url, pooled=False) if is_nested else self.engine
         try:
             with engine.connect() as conn:
-                conn = conn.execution_options(**{engines.READ_ONLY: read_only})
+                conn = conn.execution_options(
+                    **{engines.READ_ONLY: read_only, engines.SINGLE: single}
+                )
                 with conn.begin():
                     self._own.is_busy = True
                     try:

@@ -21,6 +21,8 @@ POOL_TIMEOUT_S = 2 * BUSY_TIMEOUT_S
 """How long a thread waits until others of its process are through with the connection."""
 READ_ONLY = "hpo_read_only"
 """Execution option of a connection on which SQLite need not take the lock for writing."""
+SINGLE = "hpo_single"
+"""Execution option of a connection on which one statement is the whole transaction."""
 _MERGE_TIMEOUT_S = 2
 
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
@@ -74,7 +76,10 @@ def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
     elif backend != "sqlite":
         # One connection for all threads of a process: a server has few.
         options |= {"pool_size": 1, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
-    if backend != "sqlite":
+    if backend == "postgresql":
+        # The driver begins nothing of its own accord: _begin_postgresql does.
+        options |= {"isolation_level": "AUTOCOMMIT"}
+    elif backend == "mysql":
         options |= {"isolation_level": "READ COMMITTED"}
     try:
         engine = sa.create_engine(url, **options)
@@ -82,8 +87,8 @@ def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
         raise faults.missing_driver(url) from error
     sa.event.listen(engine, "connect", _ON_CONNECT[backend])
     _engines.add(engine)
-    if backend == "sqlite":
-        sa.event.listen(engine, "begin", _begin_sqlite)
+    if backend in _ON_BEGIN:
+        sa.event.listen(engine, "begin", _ON_BEGIN[backend])
     return engine
 
 
@@ -145,6 +150,17 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(conn: sa.Connection) -> None:
     reads = conn.get_execution_options().get(READ_ONLY, False)
     conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(conn: sa.Connection) -> None:
+    # Each statement that reads has a snapshot of its own anyway. A BEGIN and a COMMIT are a round
+    # trip each.
+    options = conn.get_execution_options()
+    if not (options.get(READ_ONLY, False) or options.get(SINGLE, False)):
+        conn.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
+
+
+_ON_BEGIN = {"sqlite": _begin_sqlite, "postgresql": _begin_postgresql}
 
 
 def _set_up_postgresql(connection: Any, _record: Any) -> None:

@@ -42,7 +42,8 @@ def report(db: Database, rows: Sequence[EpochRow]) -> set[int]:
                 turn.end_free_trials()
         return written
 
-    written = db.transaction(work) if rows else _Written(set(), set())
+    is_single = db.dialect == "postgresql"
+    written = db.transaction(work, single=is_single) if rows else _Written(set(), set())
     while not written.reached <= ending:
         # Nothing was written. Once in the life of a study.
         ending |= written.reached

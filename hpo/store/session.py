@@ -29,15 +29,20 @@ def reading(database: Database) -> Iterator[sa.Connection]:
         yield connection
 
 
-def write(database: Database, work: Callable[[sa.Connection], _T]) -> _T:
+def write(database: Database, work: Callable[[sa.Connection], _T], *, single: bool = False) -> _T:
     """Does `work` in a writing transaction, again from its start when it lost against another.
+
+    Args:
+        database: Where.
+        work: Changes nothing but the database.
+        single: One statement of it writes; see `Database.transaction`.
 
     Raises:
         StorageInternalError: The database failed, or refused what it was given; its cause tells
             why, an `IntegrityError` among them.
     """
     with _translated():
-        return database.transaction(work)
+        return database.transaction(work, single=single)
 
 
 @contextmanager

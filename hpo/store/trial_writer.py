@@ -111,7 +111,7 @@ class TrialWriter:
                     row["trial_id"], trial_reader.read_head(connection, row["trial_id"])
                 )
 
-        session.write(self._database, put)
+        session.write(self._database, put, single=True)
 
     def set_params(
         self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
