@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hpo.errors import SpecError as SpecError
     from hpo.errors import StoreError as StoreError
     from hpo.errors import TaskError as TaskError
+    from hpo.run.predicting import TrainedModel as TrainedModel
+    from hpo.run.predicting import load_model as load_model
     from hpo.run.study import Study as Study
     from hpo.spec.params import Params as Params
     from hpo.spec.space import Categorical as Categorical
@@ -48,6 +50,8 @@ _HOMES = {
     "StudySpec": "hpo.spec.study",
     "Task": "hpo.train.task",
     "TaskError": "hpo.errors",
+    "TrainedModel": "hpo.run.predicting",
+    "load_model": "hpo.run.predicting",
 }
 _MODULES = ("data", "run")
 

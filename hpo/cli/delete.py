@@ -12,7 +12,7 @@ from hpo.cli.messages import LONGEST_LINE, say
 from hpo.cli.options import Command, storage_option
 from hpo.errors import HpoError
 from hpo.report.characters import cell
-from hpo.run.artifacts import Artifacts
+from hpo.run.artifacts import Artifacts, FilesOwner
 from hpo.store import optuna_tables, renaming, studies, workers
 from hpo.store.database import Database
 from hpo.store.tables import hpo_study
@@ -39,17 +39,14 @@ def delete(
             f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
             hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
         )
-    with db.read() as conn:
-        files = renaming.files_of(conn, study_id, name)
-    folder = Artifacts.of(files, db.url, artifacts).folder
-    with_files = folder.is_dir() and not keep_files
+    folders = [] if keep_files else Artifacts.of(_named(db, study_id, name), db.url, artifacts).own
     what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
-    if with_files:
+    for folder in folders:
         what += f", {_n_files(folder)} files in {folder}"
     if not yes and not click.confirm(cell(f"delete {what}?", LONGEST_LINE), err=True):
         raise HpoError("nothing was deleted")
     studies.delete(db, study_id)
-    if with_files:
+    for folder in folders:
         _remove(folder)
     say(f"deleted {what}")
 
@@ -65,6 +62,12 @@ def _find(db: Database, name: str) -> int:
         found = conn.scalar(query)
     # It tells what is wrong with the name.
     return studies.load(db, name).study_id if found is None else int(found)
+
+
+def _named(db: Database, study_id: int, name: str) -> FilesOwner:
+    query = sa.select(hpo_study.c.created_at).where(hpo_study.c.study_id == study_id)
+    with db.read() as conn:
+        return FilesOwner(renaming.files_of(conn, study_id, name), conn.scalar(query))
 
 
 def _n_trials(db: Database, study_id: int) -> int:

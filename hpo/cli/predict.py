@@ -1,4 +1,4 @@
-"""``hpo predict``: rows that a study has not seen, by the models of its best trial."""
+"""``hpo predict``: rows that a study has not seen, by its best trial's models or by a file's."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from hpo.cli.loading import quickly
 from hpo.cli.messages import say
 from hpo.cli.options import Command, OutputFile, format_option, storage_option
 from hpo.cli.output import emit, writing
-from hpo.errors import HpoError, SpecError
+from hpo.errors import SpecError, did_you_mean
 from hpo.report.queries import find
-from hpo.report.tables import by_key
+from hpo.report.tables import Column, by_key
 from hpo.store.database import Database
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from hpo.spec.study import StudySpec
+    from hpo.run.predicting import TrainedModel
 
 N_SHOWN: Final = 20
 ENDINGS: Final = ("csv", "parquet")
 ARRAYS: Final = ".npy"
+MODEL: Final = ".pt"
 
 
 @click.command(cls=Command)
-@click.argument("words", nargs=-1, metavar="[STUDY] FILE")
+@click.argument("words", nargs=-1, metavar="[STUDY|MODEL] FILE")
 @storage_option
 @click.option(
     "-o",
@@ -63,35 +64,24 @@ def predict(
     FILE is a table with the columns of the study's own, with or without its target: .csv, .tsv
     or .parquet. For a task whose samples are arrays it is a .npy file. The probability of each
     class is told, or the numbers of a regression.
-    """
-    name, path = _study_and_file(words)
-    db = Database.open(storage)
-    subject = find(db, name)
-    # PyTorch takes a second to load: not for a mistyped name.
-    with quickly():
-        from hpo.run.study import Study
-        from hpo.store import studies
-        from hpo.tasks.resolve import Allow, resolve
 
-    study, record = Study(db, subject.name, artifacts), studies.load(db, subject.name)
-    spec = record.spec
-    if spec.task is None:
-        raise HpoError(f"{subject.name} runs an objective, and has no model to predict with")
-    samples = _read(path, spec)
-    base_dir = Path.cwd() if allow else Path(record.base_dir or ".")
-    task = resolve(spec.task, spec.task_options, base_dir, Allow(tuple(allow)))
-    found = _with_predictions(study.predict(samples, task=task))
+    MODEL is a model's file (.pt), which `hpo best` names, or a copy of it anywhere: neither the
+    study's database nor its data is needed.
+    """
+    name, path = _subject_and_file(words)
+    model = _loaded(name, storage, artifacts, tuple(allow))
+    found = _with_predictions(model.predict(_read(path, model)))
     if output is not None:
         _write(found, output)
         return
     rows: list[dict[str, Any]] = found.to_dict("records")
     shown = rows[:N_SHOWN] if form == "table" else rows
-    emit(form, [by_key(key, right=True) for key in found], shown)
+    emit(form, [_column(key, found[key]) for key in found], shown)
     if len(shown) < len(rows):
         say(f" ... and {len(rows) - len(shown)} more; -o FILE.csv writes all of them")
 
 
-def _study_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
+def _subject_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
     if not 1 <= len(words) <= 2:
         raise SpecError(
             f"a study and a file are wanted, or a file alone; found {len(words)} words",
@@ -100,8 +90,32 @@ def _study_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
     return (words[0] if len(words) == 2 else None), Path(words[-1])
 
 
-def _read(path: Path, spec: StudySpec) -> Any:
-    """Reads samples as the study's task takes them.
+def _loaded(
+    name: str | None, storage: str | None, artifacts: str | None, allow: tuple[str, ...]
+) -> TrainedModel:
+    """Loads the models of a study's best trial, or those of a file."""
+    is_file = name is not None and name.lower().endswith(MODEL)
+    if name is not None and is_file:
+        # PyTorch takes a second to load: not for a mistyped name.
+        if not Path(name).is_file():
+            raise SpecError(f"no file {name}{_near(Path(name))}")
+        with quickly():
+            from hpo.run.predicting import load_model
+        return load_model(name, allow=allow)
+    db = Database.open(storage)
+    subject = find(db, name)
+    with quickly():
+        from hpo.run.study import Study
+    return Study(db, subject.name, artifacts).load_model(allow=allow)
+
+
+def _near(path: Path) -> str:
+    files = path.parent.glob(f"*{MODEL}") if path.parent.is_dir() else ()
+    return did_you_mean(path.name, [file.name for file in files])
+
+
+def _read(path: Path, model: TrainedModel) -> Any:
+    """Reads samples as the task of the models takes them.
 
     Raises:
         SpecError: There is no such file, or it does not hold samples.
@@ -110,12 +124,9 @@ def _read(path: Path, spec: StudySpec) -> Any:
         return _read_array(path)
     from hpo.tasks.tables import read_table
 
-    options = spec.task_options
+    own = getattr(model.task, "read", None)
     try:
-        is_own = spec.task != "tabular"
-        return read_table(
-            path, options.get("separator"), options.get("encoding"), as_text=not is_own
-        )
+        return own(path) if callable(own) else read_table(path)
     except SpecError as error:
         # It speaks of the study's own table.
         reasons = "; ".join(problem.message for problem in error.problems)
@@ -149,6 +160,14 @@ def _with_predictions(found: DataFrame) -> DataFrame:
         numbers["prediction"] = found.idxmax(axis=1).to_numpy()
         numbers |= {f"p({name})": found[name].to_numpy() for name in found}
     return DataFrame(numbers)
+
+
+def _column(key: str, values: Any) -> Column:
+    """Returns a column of a table: probabilities short, numbers of a regression in full."""
+    is_share = key.startswith("p(")
+    if is_share or values.dtype.kind != "f":
+        return by_key(key, right=True)
+    return Column(key, lambda row: f"{row[key]:.12g}", right=True)
 
 
 def _write(found: DataFrame, path: Path) -> None:

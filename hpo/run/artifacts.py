@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from hpo.errors import LaunchError
 from hpo.run.remote import Remote, connect, is_remote
+from hpo.store.studies import StudyRecord
 
 logger = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
@@ -24,26 +25,41 @@ _MAX_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
+class FilesOwner:
+    """A study of which no more is known; see ``Named``."""
+
+    name: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Artifacts:
     """The files of one study.
 
     Machines that share them continue each other's trials from their checkpoints; without that a
-    trial which moves to another machine starts again with the same seed.
+    trial which moves to another machine starts again with the same seed. A folder belongs to one
+    study of one database: its name ends with a digest of both, so that databases may share a root.
 
     Attributes:
         folder: Made when something is first written. With a remote it holds this machine's copies.
         remote: The object store that machines share, if it is not the folder.
+        elsewhere: Where files of the study may lie that were written before it had this folder, by
+            an older version or under another path of its database. They are only read.
+        legacy: The one of these that an older version wrote, if it lies beside the database.
     """
 
     folder: Path
     remote: Remote | None = None
+    elsewhere: tuple[Artifacts, ...] = ()
+    legacy: Path | None = None
 
     @classmethod
-    def of(cls, study_name: str, url: str, root: str | None = None) -> Artifacts:
+    def of(cls, study: StudyRecord, url: str, root: str | None = None) -> Artifacts:
         """Returns a study's files: under ``root``, ``$HPO_ARTIFACTS``, or beside the database.
 
         Args:
-            study_name: Any name; what a file system may not like in it is replaced.
+            study: Of any name; what a file system may not like in it is replaced. It may be
+                renamed, and keeps its files.
             url: The database's URL.
             root: A folder, or the URL of an object store: ``s3://bucket/prefix``.
 
@@ -51,21 +67,55 @@ class Artifacts:
             LaunchError: The object store cannot be used here.
         """
         base = root or os.environ.get(ENVIRONMENT_VARIABLE)
-        name = _folder_name(study_name)
-        if base and is_remote(base):
+        # Where the database knows it, the name that the study had first.
+        name = _folder_name(getattr(study, "files", study.name))
+        if not base:
+            old = _default_root(url).absolute() / name
+            return cls._in(_own_root(url).absolute(), name, identity_of(study), old)
+        # A copy of a database has the same studies, and must not touch each other's files.
+        identity = f"{identity_of(study)}-{_digest(_place(url))[:4]}"
+        if is_remote(base):
             remote = connect(base)
-            prefix = f"{remote.prefix}/{name}".lstrip("/")
-            return cls(_copies(base) / name, Remote(remote.store, prefix))
-        folder = Path(base) if base else _default_root(url)
-        return cls(folder.absolute() / name)
+            # Without the name, for objects cannot be renamed with their study.
+            mine, older = (f"{remote.prefix}/{key}".lstrip("/") for key in (identity, name))
+            copies = _copies(base)
+            before = cls(copies / name, Remote(remote.store, older))
+            return cls(copies / identity, Remote(remote.store, mine), (before,))
+        return cls._in(Path(base).absolute(), name, identity)
 
-    def require_usable(self) -> None:
-        """Makes sure that files can be written, without writing any.
+    @classmethod
+    def _in(cls, root: Path, name: str, identity: str, legacy: Path | None = None) -> Artifacts:
+        folder = root / f"{name}-{identity}"
+        if not folder.is_dir():
+            # The study may have had another name.
+            folder = next(iter(sorted(root.glob(f"*-{identity}"))), folder)
+        study = identity.partition("-")[0]
+        others = [*sorted(root.glob(f"*-{study}*")), legacy or root / name]
+        elsewhere = (cls(path) for path in others if path != folder and path.is_dir())
+        return cls(folder, None, tuple(elsewhere), legacy)
+
+    @property
+    def own(self) -> list[Path]:
+        """The folders on this machine that go with the study."""
+        return [path for path in (self.folder, self.legacy) if path is not None and path.is_dir()]
+
+    @staticmethod
+    def require_usable(url: str, root: str | None = None) -> None:
+        """Makes sure that files of new studies can be written, without writing any.
+
+        Args:
+            url: The database's URL.
+            root: See ``of``.
 
         Raises:
             LaunchError: They cannot.
         """
-        nearest = next(place for place in (self.folder, *self.folder.parents) if place.exists())
+        base = root or os.environ.get(ENVIRONMENT_VARIABLE)
+        folder = Path(base).absolute() if base else _own_root(url).absolute()
+        if base and is_remote(base):
+            connect(base)
+            folder = _copies(base)
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
         if not nearest.is_dir():
             why = f"{nearest} is no folder"
         elif not os.access(nearest, os.W_OK | os.X_OK):
@@ -73,9 +123,7 @@ class Artifacts:
         else:
             return
         hint = f"name another folder by --artifacts or {ENVIRONMENT_VARIABLE}"
-        raise LaunchError(
-            f"checkpoints and models cannot be kept in {self.folder}: {why}", hint=hint
-        )
+        raise LaunchError(f"checkpoints and models cannot be kept in {folder}: {why}", hint=hint)
 
     def checkpoint(self, number: int) -> Path:
         """Returns where the checkpoint of a trial lies here, or would lie."""
@@ -88,7 +136,10 @@ class Artifacts:
         if self.remote is not None:
             self.remote.fetch(self._name(path), path)
         # Unlike Path.exists it does not raise where the disk fails.
-        return path if os.path.exists(path) else None  # noqa: PTH110
+        if os.path.exists(path):  # noqa: PTH110
+            return path
+        found = (one.latest_checkpoint(number) for one in self.elsewhere)
+        return next(filter(None, found), None)
 
     def share(self, path: Path) -> None:
         """Lets the other machines have a file that was written here."""
@@ -114,7 +165,9 @@ class Artifacts:
         path = self.model(number)
         if not path.exists() and self.remote is not None:
             self.remote.fetch(self._name(path), path)
-        return path if path.exists() else None
+        if path.exists():
+            return path
+        return next(filter(None, (one.find_model(number) for one in self.elsewhere)), None)
 
     def of_trials(self) -> dict[Path, int]:
         """Returns the checkpoints and models on this machine, each with its trial's number."""
@@ -138,6 +191,27 @@ def _folder_name(study_name: str) -> str:
         return name
     short = name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
     return f"{short}-{_digest(study_name)[:8]}"
+
+
+def identity_of(study: StudyRecord) -> str:
+    """Returns what tells a study from all others, whatever it or its database is called."""
+    return _digest(study.created_at.isoformat(timespec="microseconds"))[:8]
+
+
+def _place(url: str) -> str:
+    """Returns what tells a database from its copies; the same on all machines that share it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return str(Path(parsed.database or "").resolve())
+    # Machines may reach a server by different names.
+    return parsed.database or ""
+
+
+def _own_root(url: str) -> Path:
+    """Returns the default root, which no other database beside this one has."""
+    root, path = _default_root(url), Path(make_url(url).database or "")
+    is_other = root.name != "artifacts" and path.suffix not in ("", ".db")
+    return root if not is_other else root.with_name(f"{path.name}.artifacts")
 
 
 def _default_root(url: str) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hpo.run.artifacts import Artifacts
 from hpo.run.line import Line
@@ -45,6 +45,7 @@ class Post:
         portfolio: First points that were learnt from other studies; None for the usual ones.
         watch: Counts the time that trials spend in code that may never return.
         tell: Called with what the person who runs the study should read.
+        about: Returns what the model's file of a trial, by its number, says beside the weights.
     """
 
     db: Database
@@ -63,6 +64,7 @@ class Post:
     portfolio: Portfolio | None = None
     watch: Watch = field(default_factory=Watch)
     tell: Callable[[str], None] = lambda text: None
+    about: Callable[[int], Mapping[str, Any]] | None = None
     _told: set[str] = field(default_factory=set)
 
     @property

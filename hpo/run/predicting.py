@@ -1,76 +1,239 @@
-"""What the models of a trial make of samples that the study has not seen."""
+"""Predictions by the file of a trial's models, which needs neither the database nor the data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 import torch
 from pandas import DataFrame
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpo.errors import TaskError
+from hpo.run.exporting import FORMAT
 from hpo.spec.params import Params
 from hpo.spec.study import ValidationSpec
+from hpo.tasks.resolve import Allow, restore
 from hpo.train import checkpoint
+from hpo.train.arrays import as_features
 from hpo.train.boundary import user_code
 from hpo.train.data import Data
 from hpo.train.ensemble import mean_outputs
 from hpo.train.evaluation import predict
+from hpo.train.fitted import UNKEPT, decode
+from hpo.train.plans import as_wide
 from hpo.train.task import Task
 
 
-def predictions(task: Task, validation: ValidationSpec, model: Path, x: Any) -> DataFrame:
-    """Returns predictions of the models of a trial together, as they were tested.
+@dataclass(frozen=True)
+class TrainedModel:
+    """The models of a trial, of one for each fold and seed, and what predicting with them takes.
 
-    Args:
-        task: The study's.
-        validation: The study's: each fold's models have the preprocessing of its training rows.
-        model: The exported file.
-        x: Samples, as ``Task.samples`` takes them.
+    Attributes:
+        path: Its file.
+        saved: What the file holds; see docs/models.md.
+        task: Builds the models, and reads samples.
+    """
 
-    Returns:
-        A row a sample. Of classes their probabilities, a column each; of a regression its numbers
-        in the targets' units. The outputs as they are where the task has a loss of its own.
+    path: Path
+    saved: Mapping[str, Any]
+    task: Task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs; none of a regression."""
+        return tuple(self.saved["data"]["classes"])
+
+    @property
+    def params(self) -> Params:
+        """The trial's, with defaults filled in."""
+        return Params(self.saved["params"])
+
+    def predict(self, x: Any) -> DataFrame:
+        """Predicts samples by all models together, as they were tested.
+
+        Args:
+            x: Samples, as ``Task.samples`` takes them.
+
+        Returns:
+            A row a sample. Of classes their probabilities, a column each; of a regression its
+            numbers in the targets' units. The outputs as they are where the task has a loss of its
+            own.
+
+        Raises:
+            TaskError: The task's code raises, or the samples are none for these models.
+        """
+        with user_code("the task"):
+            self.task.setup()
+            samples = self.task.samples(x)
+        inputs, units = self._inputs(samples)
+        states = self.saved.get("parts", [self.saved["state_dict"]])
+        # The parts are those of all folds, seed by seed.
+        outputs = [self._outputs(state, inputs[i % len(inputs)]) for i, state in enumerate(states)]
+        rows = self._readable(mean_outputs(outputs), units)
+        names = self.classes if len(self.classes) == rows.shape[1] else None
+        index = x.index if isinstance(x, DataFrame) else None
+        return DataFrame(rows.numpy(), index=index, columns=names)
+
+    def _inputs(self, samples: Any) -> tuple[list[Tensor], Any]:
+        """Returns the inputs of each fold's models, and what knows the units of the targets."""
+        kept = self.saved["preprocessing"]
+        folds = kept["folds"]
+        if any(one is not None and UNKEPT in one for one in folds):
+            return self._fitted_again(samples, folds[0][UNKEPT])
+        with user_code("the preprocessing"):
+            fitted = [decode(one) for one in folds]
+            found = [samples if one is None else one.transform(samples) for one in fitted]
+        return [self._as_trained(one) for one in found], decode(kept["whole"])
+
+    def _as_trained(self, found: Any) -> Tensor:
+        """Returns inputs in the type and shape in which the models were trained on theirs."""
+        data = self.saved["data"]
+        if data["dtype"] == "int64" and isinstance(found, Tensor):
+            values = found.to(torch.int64)
+        elif isinstance(found, Tensor) and not found.is_floating_point():
+            values = as_features(found.double(), "the samples")
+        else:
+            values = as_features(found, "the samples")
+        wanted = tuple(data["in_shape"])
+        # A category that a fold's training rows lack has no column there.
+        is_fold = len(self.saved["preprocessing"]["folds"]) > 1
+        if values.shape[1:] != wanted and not (is_fold and values.dim() == len(wanted) + 1 == 2):
+            raise TaskError(
+                f"a sample must be of shape {list(wanted)}; found {list(values.shape[1:])}"
+            )
+        return as_wide(values, wanted)
+
+    def _fitted_again(self, samples: Any, what: str) -> tuple[list[Tensor], Any]:
+        """Fits preprocessing that no file can hold to the data, if that is still the same."""
+        with user_code("the task"):
+            data: Data = self.task.data()
+            checksum = data.checksum()
+        if checksum != self.saved["data"]["checksum"]:
+            raise TaskError(
+                "the task's data is not what the model was trained on, and its preprocessing "
+                f"cannot be kept in a file, for it holds {what}",
+                hint="classes with plain attributes, arrays and scikit-learn's transformers can be",
+            )
+        inputs = data.features(samples, ValidationSpec(**self.saved["validation"]))
+        return list(inputs), _Units(data)
+
+    def _outputs(self, state: Mapping[str, Any], x: Tensor) -> Tensor:
+        model = self._model()
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise TaskError(
+                f"the weights of {self.path.name} are not of the model that "
+                f"{self.saved['task']['reference']} builds: {_first_line(error)}",
+                hint="has its code changed since the study ran?",
+            ) from error
+        model.eval()
+        with user_code("the model"), torch.inference_mode():
+            return predict(model, x, self.params.get("precision", "float32"))
+
+    def _model(self) -> nn.Module:
+        try:
+            with user_code("the task's model()"):
+                return self.task.model(self.params)
+        except TaskError:
+            # It may take from the data what shape the samples are of.
+            with user_code("the task"):
+                self.task.data().splits(ValidationSpec(**self.saved["validation"]))
+                return self.task.model(self.params)
+
+    def _readable(self, outputs: Tensor, units: Any) -> Tensor:
+        """Returns outputs [N, ...] as rows of what they mean, [N, C]."""
+        rows = outputs.reshape(len(outputs), -1)
+        if self.task.has_own("loss"):
+            return rows
+        if self.saved["data"]["kind"] == "regression":
+            inverse = getattr(units, "inverse_target", None)
+            if inverse is None:
+                return rows
+            numbers = inverse(rows.squeeze(1).double().numpy())
+            return torch.as_tensor(numbers).reshape(rows.shape)
+        if rows.shape[1] == 1:
+            return torch.cat([(-rows).sigmoid(), rows.sigmoid()], dim=1)
+        if rows.shape[1] != len(self.classes):
+            n = len(self.classes)
+            raise TaskError(f"the model gives {rows.shape[1]} outputs for {n} classes")
+        return rows.softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """The units of targets by data whose preprocessing has just been fitted."""
+
+    data: Data
+
+    def inverse_target(self, y: Any) -> Any:
+        return self.data.plan.in_units(torch.as_tensor(y)).numpy()
+
+
+def read_model(path: Path) -> dict[str, Any]:
+    """Reads a model's file.
 
     Raises:
-        TaskError: The task's code raises, or the file is damaged.
+        TaskError: There is none, it is damaged, or holds something else.
     """
-    saved = checkpoint.read(model)
-    states = saved.get("parts", [saved["state_dict"]])
-    params = Params(saved["params"])
-    with user_code("the task"):
-        task.setup()
-        data = task.data()
-        inputs = data.features(task.samples(x), validation)
-        # The parts are those of all folds, seed by seed.
-        outputs = [
-            _outputs(task, params, state, inputs[i % len(inputs)]) for i, state in enumerate(states)
-        ]
-    rows = _readable(task, data, mean_outputs(outputs))
-    names = data.classes if len(data.classes) == rows.shape[1] else None
-    return DataFrame(
-        rows.numpy(), index=x.index if isinstance(x, DataFrame) else None, columns=names
-    )
+    if not path.is_file():
+        raise TaskError(f"there is no model's file {path}")
+    saved = checkpoint.read(path)
+    known = {"state_dict", "params"} <= saved.keys()
+    if not known or saved.get("format", FORMAT) != FORMAT:
+        what = "a checkpoint of a trial that is not over" if "optimizer" in saved else "no model"
+        raise TaskError(f"{path} is {what} of this version of hpo")
+    return saved
 
 
-def _outputs(task: Task, params: Params, state: dict[str, Any], x: Tensor) -> Tensor:
-    model = task.model(params)
-    model.load_state_dict(state)
-    model.eval()
-    with torch.inference_mode():
-        return predict(model, x, params.get("precision", "float32"))
+def is_complete(saved: Mapping[str, Any]) -> bool:
+    """Tells whether a file holds what predicting takes: older versions wrote weights alone."""
+    return "format" in saved
 
 
-def _readable(task: Task, data: Data, outputs: Tensor) -> Tensor:
-    """Returns outputs [N, ...] as rows of what they mean, [N, C]."""
-    rows = outputs.reshape(len(outputs), -1)
-    if task.has_own("loss"):
-        return rows
-    if data.kind == "regression":
-        return data.plan.in_units(rows.squeeze(1)).reshape(rows.shape)
-    if rows.shape[1] == 1:
-        return torch.cat([(-rows).sigmoid(), rows.sigmoid()], dim=1)
-    if rows.shape[1] != data.n_classes:
-        raise TaskError(f"the model gives {rows.shape[1]} outputs for {data.n_classes} classes")
-    return rows.softmax(dim=1)
+def load_model(
+    path: str | Path, *, task: Task | None = None, allow: tuple[str, ...] = ()
+) -> TrainedModel:
+    """Loads a model's file, wherever it lies: neither the study nor its data is needed.
+
+    Args:
+        path: The file that ``hpo best`` names, or a copy of it.
+        task: The study's task, if it is code of your own.
+        allow: In place of ``task``: references of code that may run here, such as
+            ``train.py:MyTask``. It is looked for beside the file, then in the current folder.
+
+    Raises:
+        TaskError: The file is none of a model, or its task may not run here.
+    """
+    path = Path(path)
+    saved = read_model(path)
+    if not is_complete(saved):
+        raise TaskError(
+            f"{path} was written by an older version of hpo and holds weights only",
+            hint="predict where its study is: `hpo predict STUDY FILE`",
+        )
+    return trained_model(path, saved, task, path.absolute().parent, Allow(tuple(allow)))
+
+
+def trained_model(
+    path: Path, saved: Mapping[str, Any], task: Task | None, base_dir: Path, allow: Allow
+) -> TrainedModel:
+    """Returns the models of a file that is complete, with the task that builds them.
+
+    Raises:
+        TaskError: The task may not run here, or raises.
+    """
+    about = saved["task"]
+    if task is None:
+        options = tomlkit.parse(about["options"]).unwrap()
+        task = restore(about["reference"], options, about["state"], base_dir, allow)
+    return TrainedModel(path, saved, task)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else "".join(lines)

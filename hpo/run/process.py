@@ -262,7 +262,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         ledger=ledger,
         search=Search(study.spec, own, portfolio),
         worker_id=worker_id,
-        artifacts=Artifacts.of(study.files, order.url, order.artifacts),
+        artifacts=Artifacts.of(study, order.url, order.artifacts),
         line=line,
         stop=stop,
         trial_s=budgets.trial_s(study.budget.trial_hours),
@@ -315,7 +315,11 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
     task = resolve(spec.task, spec.task_options, base_dir, allow)
     with user_code(f"the task {spec.task}"):
         task.setup()
-        folds = task.data().folds(spec.validation)
+        data = task.data()
+        folds = data.folds(spec.validation)
+    from hpo.run.exporting import Exporter
+
+    post.about = Exporter(post.study, task, data, folds).about
     return _task_executor(order, post, task, folds)
 
 

@@ -118,7 +118,8 @@ class Saver:
         path, post = self._post.artifacts.model(number), self._post
         for pause_s in pauses():
             try:
-                self._engine.export(key, path)
+                about = post.about(number) if post.about else None
+                self._engine.export(key, path, about)
             except OSError as error:
                 self._complain(path, error, f"trial {number} waits until its model can be kept")
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can

@@ -100,7 +100,7 @@ class Session:
         self.n_workers = len(self._places)
         self.device = describe(self._places)
         self.engine = "objective" if study.spec.objective else study.spec.engine
-        self.artifacts = Artifacts.of(study.files, db.url, options.artifacts)
+        self.artifacts = Artifacts.of(study, db.url, options.artifacts)
         self.notice = ""
         self.trouble = ""
         self._n_interrupts = 0
@@ -232,7 +232,7 @@ def start(
     db = Database.open(options.storage, create=True)
     _require_source(db, spec)
     if spec.task is not None:
-        Artifacts.of(spec.name, db.url, options.artifacts).require_usable()
+        Artifacts.require_usable(db.url, options.artifacts)
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
     if created and spec.metric:

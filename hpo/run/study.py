@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError
-from hpo.run.artifacts import Artifacts
+from hpo.run.artifacts import Artifacts, identity_of
 from hpo.search.distributions import complete
+from hpo.search.seeds import mix
 from hpo.spec.study import StudySpec
 from hpo.store import studies
 from hpo.store.database import Database
 from hpo.store.storage import Storage
+from hpo.store.studies import StudyRecord
 
 if TYPE_CHECKING:
     import optuna
     import pandas
 
+    from hpo.run.predicting import TrainedModel
     from hpo.train.task import Task
 
 
@@ -109,7 +112,40 @@ class Study:
 
     @property
     def _artifacts(self) -> Artifacts:
-        return Artifacts.of(studies.load(self._db, self.name).files, self._db.url, self._root)
+        return Artifacts.of(studies.load(self._db, self.name), self._db.url, self._root)
+
+    def load_model(self, task: Task | None = None, allow: Sequence[str] = ()) -> TrainedModel:
+        """Loads the models of the best trial, to predict with.
+
+        Args:
+            task: The study's task, where it is code of a file: that runs only where it is given.
+            allow: In place of ``task``: references of code that may run here.
+
+        Raises:
+            HpoError: There is no best trial, or no model of it on this machine.
+            TaskError: The task cannot be loaded, or its code raises.
+        """
+        from hpo.run import predicting
+        from hpo.run.older_models import completed
+        from hpo.tasks.resolve import Allow, resolve
+
+        record, best = studies.load(self._db, self.name), self.best
+        spec, path = record.spec, best.model
+        if spec.task is None:
+            raise HpoError(f"{self.name} runs an objective, and has no model to predict with")
+        if path is None:
+            raise HpoError(
+                f"{self.name} has no model of its best trial here",
+                hint="it lies where the trial was trained, unless machines share --artifacts",
+            )
+        base_dir = Path.cwd() if allow else Path(record.base_dir or ".")
+        saved = predicting.read_model(path)
+        _require_model_of(saved, path, best, record)
+        if not predicting.is_complete(saved):
+            code = Allow(tuple(allow))
+            task = task or resolve(spec.task, spec.task_options, base_dir, code)
+            saved = completed(saved, path, task, spec)
+        return predicting.trained_model(path, saved, task, base_dir, Allow(tuple(allow)))
 
     def predict(self, x: Any, task: Task | None = None) -> pandas.DataFrame:
         """Predicts samples that the study has not seen, by the best trial as it was tested.
@@ -128,13 +164,31 @@ class Study:
             HpoError: There is no best trial, or no model of it on this machine.
             TaskError: The task cannot be loaded, its code raises, or columns are missing.
         """
-        from hpo.run.predicting import predictions
-        from hpo.tasks.resolve import resolve
+        return self.load_model(task).predict(x)
 
-        record, model = studies.load(self._db, self.name), self.best.model
-        spec = record.spec
-        if model is None or spec.task is None:
-            raise HpoError(f"{self.name} has no model of its best trial here")
-        if task is None:
-            task = resolve(spec.task, spec.task_options, Path(record.base_dir or "."))
-        return predictions(task, spec.validation, model, x)
+
+def _require_model_of(
+    saved: Mapping[str, Any], path: Path, best: Best, record: StudyRecord
+) -> None:
+    """Refuses the file of another trial, or of another study.
+
+    Raises:
+        HpoError: It says that it is one, or its params or values are not the trial's.
+    """
+    spec = record.spec
+    about = saved.get("trial")
+    if about is not None:
+        known = (about.get("study_id"), about.get("number"), about.get("seed"))
+        is_it = known == (identity_of(record), best.number, mix(spec.seed, best.number))
+    else:
+        # Older versions wrote no names, but what the trial reached.
+        reached = saved.get("metrics", {}).get(spec.metrics[0])
+        is_it = reached == best.value and saved.get("epoch") == best.epoch
+    params = saved.get("params", {})
+    if not is_it or any(params.get(name) != value for name, value in best.params.items()):
+        whose = f"; it is trial {about.get('number')} of {about.get('study')}" if about else ""
+        raise HpoError(
+            f"{path} is not the model of trial {best.number} of {record.name}{whose}",
+            hint=f"was it copied there, or written by another database? `hpo predict {path} FILE` "
+            "predicts with it all the same",
+        )

@@ -12,6 +12,7 @@ from hpo.tasks.tables import wrong
 from hpo.train import remote
 from hpo.train.data import Data
 from hpo.train.folders import image_folder
+from hpo.train.task import Task
 
 
 class _Images(ReadyMade):
@@ -85,6 +86,17 @@ class ImageFolder(_Images):
             raise wrong("data", str(error)) from error
         self.in_shape = (1 if grayscale else 3, size, size)
         self.n_outputs = len(self._data.classes)
+
+    def export_state(self) -> Mapping[str, Any]:
+        """See ``Task``."""
+        return {"in_shape": list(self.in_shape), "n_outputs": self.n_outputs}
+
+    @classmethod
+    def from_export(cls, options: Mapping[str, Any], state: Mapping[str, Any]) -> Task:
+        """Returns the task without its folder; see ``Task``."""
+        task = cls.__new__(cls)
+        task.in_shape, task.n_outputs = tuple(state["in_shape"]), state["n_outputs"]
+        return task
 
     def data(self) -> Data:
         """See ``Task``."""

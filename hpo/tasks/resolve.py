@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, cast
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.tasks import TASKS
 from hpo.tasks.loading import is_installed, load_file, load_module
+from hpo.train.boundary import user_code
 from hpo.train.task import Task, make_task
 
 Role: TypeAlias = Literal["task", "objective"]
@@ -69,6 +70,24 @@ def resolve(
     """
     cls = task_class(reference, base_dir, allow)
     return make_task(cls, _with_paths(cls, options or {}, base_dir))
+
+
+def restore(
+    reference: str,
+    options: Mapping[str, Any],
+    state: Mapping[str, Any],
+    base_dir: Path | None = None,
+    allow: Allow | None = None,
+) -> Task:
+    """Makes the task that predicts with a model's file; see ``resolve`` and ``Task.from_export``.
+
+    Raises:
+        SpecError: There is no such task, or its options are wrong.
+        TaskError: It may not run here, raises, or is no task.
+    """
+    cls = task_class(reference, base_dir, allow)
+    with user_code(f"{reference}.from_export"):
+        return cls.from_export(_with_paths(cls, options, base_dir), state)
 
 
 def task_class(

@@ -17,6 +17,7 @@ from hpo.tasks import columns
 from hpo.tasks.encoding import TableEncoder
 from hpo.tasks.labelled import known_rows
 from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp
+from hpo.tasks.table_model import TableModel
 from hpo.tasks.tables import read_table, say_once, wrong
 from hpo.tasks.targets import Target, read_target, require_kind
 from hpo.tasks.units import metrics_in_units
@@ -89,6 +90,7 @@ class Tabular(Task):
         texts = {"separator": separator, "encoding": encoding, "groups": groups, "order": order}
         _require_text(data=data, target=target, **texts)
         require_kind(kind)
+        self._text_options = (separator, encoding)
         frame = read_table(Path(data), separator, encoding)
         dropped = _names(drop)
         words = None if missing is None else _names(missing, "missing", "texts")
@@ -154,6 +156,10 @@ class Tabular(Task):
         """See ``Task``."""
         return self._data
 
+    def read(self, path: Path) -> DataFrame:
+        """Reads a file of other rows, whose texts stay text."""
+        return read_table(path, *self._text_options, as_text=True)
+
     def samples(self, x: DataFrame) -> DataFrame:
         """Returns rows of a table like the study's, with or without its target, for ``predict``.
 
@@ -161,6 +167,21 @@ class Tabular(Task):
             TaskError: Columns are missing.
         """
         return columns.again(x, self._columns.readings)
+
+    def export_state(self) -> Mapping[str, Any]:
+        """See ``Task``."""
+        if not self._encoder.n_features:
+            self._data.splits()
+        return {
+            "columns": {name: r.to_plain() for name, r in self._columns.readings.items()},
+            "n_features": self._encoder.n_features,
+            "n_outputs": self._data.n_classes or 1,
+        }
+
+    @classmethod
+    def from_export(cls, options: Mapping[str, Any], state: Mapping[str, Any]) -> Task:
+        """See ``Task``."""
+        return TableModel(options, state)
 
     def model(self, params: Params) -> nn.Module:
         """See ``Task``.

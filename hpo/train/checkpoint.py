@@ -152,7 +152,9 @@ def write(values: Mapping[str, Any], path: Path) -> None:
         raise
 
 
-def export(best: Best, params: Mapping[str, Any], path: Path) -> None:
+def export(
+    best: Best, params: Mapping[str, Any], path: Path, about: Mapping[str, Any] | None = None
+) -> None:
     """Writes a trial's best weights for use outside a study; see ``Engine.export``."""
     values = {
         "state_dict": best.weights,
@@ -160,7 +162,7 @@ def export(best: Best, params: Mapping[str, Any], path: Path) -> None:
         "epoch": best.epoch,
         "metrics": best.metrics,
     }
-    write(values, path)
+    write({**values, **(about or {})}, path)
 
 
 def read(source: Path | bytes) -> dict[str, Any]:

@@ -176,6 +176,10 @@ class Data:
         """
         return self.plan.features(x, validation or ValidationSpec())
 
+    def checksum(self) -> str:
+        """Returns a digest of all features and targets, before any preprocessing."""
+        return self.plan.checksum()
+
 
 def _read(
     pairs: list[Pair], kind: Kind | None, *, is_raw: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -141,11 +141,16 @@ class Engine(Protocol):
     def best(self, key: int) -> tuple[int, dict[str, float]]:
         """Returns the best epoch and its metrics; ``(0, {})`` before there is one."""
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """Writes the weights of the best epoch and the params, for use outside a study.
 
         The file holds ``state_dict``, ``params``, ``epoch`` and ``metrics`` and loads with
         ``torch.load(path, weights_only=True)``.
+
+        Args:
+            key: The lane.
+            path: The file.
+            about: What else it shall hold: plain values and tensors by name.
         """
 
     def remove(self, key: int) -> None:

@@ -176,7 +176,7 @@ class FoldsEngine:
         }
         files.write(values, path)
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """See ``Engine``.
 
         ``state_dict`` is the model of the first fold and seed; ``parts`` holds those of all.
@@ -190,7 +190,7 @@ class FoldsEngine:
         models = [one["state_dict"] for one in found]
         params = {**found[0]["params"], **files.plain(trial.lane.params.asdict())}
         values = {"params": params, "epoch": trial.best_epoch, "metrics": trial.best_metrics}
-        files.write({"state_dict": models[0], **values, "parts": models}, path)
+        files.write({"state_dict": models[0], **values, "parts": models, **(about or {})}, path)
 
     def remove(self, key: int) -> None:
         """See ``Engine``."""

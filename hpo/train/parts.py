@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,19 @@ class Part:
         return Part(self.x.to(device), self.y.to(device))
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What preprocessing has learnt, as ``hpo.train.fitted`` keeps it for a model's file.
+
+    Attributes:
+        own: Of the training rows of these splits: for the features.
+        whole: Of the rows of all folds: for the units of the targets.
+    """
+
+    own: Mapping[str, Any] | None = None
+    whole: Mapping[str, Any] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """Data ready to train with.
@@ -42,6 +56,7 @@ class Splits:
         test: What only the best trial sees, if there is a test split.
         kind: What is to be learnt.
         classes: Name of each class; empty for a regression.
+        fitted: Preprocessing that has been applied.
     """
 
     train: Part
@@ -49,6 +64,7 @@ class Splits:
     test: Part | None
     kind: Kind
     classes: tuple[str, ...] = ()
+    fitted: Fitted = Fitted()
 
     @property
     def n_classes(self) -> int | None:
@@ -68,9 +84,7 @@ class Splits:
     def to(self, device: torch.device | str) -> Splits:
         """Returns the data in a device's memory."""
         test = self.test.to(device) if self.test else None
-        return Splits(
-            self.train.to(device), self.val.to(device), test, self.kind, classes=self.classes
-        )
+        return replace(self, train=self.train.to(device), val=self.val.to(device), test=test)
 
 
 class Folds:

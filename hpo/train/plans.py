@@ -14,8 +14,10 @@ from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
 from hpo.train.arrays import Targets, as_features, as_float32, take
 from hpo.train.boundary import user_code
+from hpo.train.checksums import digest_of
+from hpo.train.fitted import encode
 from hpo.train.folding import fold_by_order, fold_groups, fold_rows
-from hpo.train.parts import Part, Splits
+from hpo.train.parts import Fitted, Part, Splits
 from hpo.train.splitting import Assignment, Rows, assign_by_order, assign_groups, assign_rows
 
 
@@ -48,6 +50,9 @@ class Plan(Protocol):
     def in_units(self, y: Tensor) -> Tensor:
         """Returns numbers that a model was trained to give in the units of the targets."""
 
+    def checksum(self) -> str:
+        """Returns a digest of all features and targets, before any preprocessing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ready:
@@ -74,6 +79,11 @@ class Ready:
     def in_units(self, y: Tensor) -> Tensor:
         """See ``Plan``."""
         return y
+
+    def checksum(self) -> str:
+        """See ``Plan``."""
+        parts = [part for part in (self.ready.train, self.ready.val, self.ready.test) if part]
+        return digest_of(*(values for part in parts for values in (part.x, part.y)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +173,8 @@ class Cutting:
         """See ``Plan``."""
         rows = self.cut.assign(self.targets, validation)
         self._fit(rows.train)
-        return self._splits(rows)
+        fitted = encode(self.preprocess)
+        return replace(self._splits(rows), fitted=Fitted(fitted, fitted))
 
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
         """See ``Plan``.
@@ -175,12 +186,17 @@ class Cutting:
         found = []
         for rows in (assigned := self.cut.folds(self.targets, validation, n_folds)):
             self._fit(rows.train)
-            found.append(self._splits(rows))
+            splits = self._splits(rows)
+            found.append(replace(splits, fitted=Fitted(encode(self.preprocess))))
         if self.preprocess is None:
             return tuple(found)
         # A task may ask what was fitted for the number of features.
         self._fit(np.union1d(assigned[-1].train, assigned[-1].val))
-        wholes = [self._splits(rows) for rows in assigned]
+        units = encode(self.preprocess)
+        wholes = [
+            replace(self._splits(rows), fitted=Fitted(one.fitted.own, units))
+            for rows, one in zip(assigned, found, strict=True)
+        ]
         pairs = zip(found, wholes, strict=True)
         return tuple(_with_targets_of(one, whole) for one, whole in pairs)
 
@@ -194,12 +210,16 @@ class Cutting:
         each = [self._encoded(x, rows.train) for rows in assigned]
         # Last, for what was fitted tells the number of features, and the units of the targets.
         whole = self._encoded(x, known)
-        return tuple(_as_wide(one, whole) for one in each)
+        return tuple(as_wide(one, tuple(whole.shape[1:])) for one in each)
 
     def in_units(self, y: Tensor) -> Tensor:
         """See ``Plan``; preprocessing that has ``inverse_target`` was fitted by ``features``."""
         inverse = getattr(self.preprocess, "inverse_target", None)
         return y if inverse is None else torch.as_tensor(inverse(y.double().numpy()))
+
+    def checksum(self) -> str:
+        """See ``Plan``."""
+        return digest_of(self.x, self.targets.y, *(self.test or ()))
 
     def _encoded(self, x: Any, rows: Rows) -> Tensor:
         """Returns samples preprocessed by what some rows tell."""
@@ -247,23 +267,24 @@ def _with_targets_of(splits: Splits, whole: Splits) -> Splits:
     def part(own: Part | None, other: Part | None) -> Part | None:
         if own is None or other is None:
             return None
-        return Part(_as_wide(own.x, other.x), other.y)
+        return Part(as_wide(own.x, tuple(other.x.shape[1:])), other.y)
 
     train, val = part(splits.train, whole.train), part(splits.val, whole.val)
     assert train is not None
     assert val is not None
-    return replace(splits, train=train, val=val, test=part(splits.test, whole.test))
+    test = part(splits.test, whole.test)
+    return replace(splits, train=train, val=val, test=test, fitted=whole.fitted)
 
 
-def _as_wide(x: Tensor, other: Tensor) -> Tensor:
-    """Returns features as wide as others.
+def as_wide(x: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """Returns features of a fold in the shape that those of all rows have.
 
     A category that a fold's training rows lack has no column there: one of zeros stands in.
 
     Raises:
         TaskError: The features are no rows of numbers, or there are more of them.
     """
-    shape, wanted = x.shape[1:], other.shape[1:]
+    shape = tuple(x.shape[1:])
     if shape == wanted:
         return x
     if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -176,10 +176,10 @@ class SoloEngine:
         weights = files.to_cpu({**training.model.state_dict(), **training.average})
         self._lanes[key].best = Best(training.epoch, metrics, weights)
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """See ``Engine``."""
         solo = self._lanes[key]
-        files.export(solo.best, solo.training.params.asdict(), path)
+        files.export(solo.best, solo.training.params.asdict(), path, about)
 
     def remove(self, key: int) -> None:
         """See ``Engine``."""

@@ -70,6 +70,23 @@ class Task:
         """
         raise NotImplementedError(f"{type(self).__name__} must define model(params)")
 
+    def export_state(self) -> Mapping[str, Any]:
+        """Returns what ``from_export`` needs beside the options: plain values and tensors.
+
+        A model's file keeps it, so that the task can predict where its data is not.
+        """
+        return {}
+
+    @classmethod
+    def from_export(cls, options: Mapping[str, Any], state: Mapping[str, Any]) -> Task:
+        """Makes the task that predicts with a model's file; by default as for a study.
+
+        Args:
+            options: The study's ``[task_options]``.
+            state: What ``export_state`` returned when the model was trained.
+        """
+        return make_task(cls, options)
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss to be minimised, a mean over samples.
 

@@ -69,7 +69,7 @@ class FormulaEngine:
         best = max(range(1, self._epochs[key] + 1), key=lambda epoch: curve(seed, epoch))
         return best, {"val_accuracy": curve(seed, best)}
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: object = None) -> None:
         self.save(key, path)
 
     def remove(self, key: int) -> None:

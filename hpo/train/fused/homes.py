@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -60,6 +62,6 @@ class Homes:
         """See ``PartEngine``."""
         return self._homes[key].measure(key, outputs)
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """See ``Engine``."""
-        self._homes[key].export(key, path)
+        self._homes[key].export(key, path, about)

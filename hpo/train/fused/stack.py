@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,9 +118,9 @@ class Stack:
         """See ``PartEngine``."""
         return self.checkpoint(key).dump()
 
-    def export(self, key: int, path: Path) -> None:
+    def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """See ``Engine``."""
-        export(self.checkpoint(key).best, self.members[key].params.asdict(), path)
+        export(self.checkpoint(key).best, self.members[key].params.asdict(), path, about)
 
     def test(self, key: int) -> dict[str, float]:
         """See ``Engine``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,8 @@ from optuna.artifacts import FileSystemArtifactStore
 from hpo.errors import LaunchError
 from hpo.run.artifacts import Artifacts
 from hpo.run.remote import Remote, connect
+from hpo.spec.study import StudySpec
+from hpo.store.studies import StudyRecord
 
 
 class Bucket(FileSystemArtifactStore):
@@ -38,14 +41,30 @@ class Away:
         raise ConnectionError("no route to the store")
 
 
+def study(name: str = "s", second: int = 1) -> StudyRecord:
+    """Returns a study of this name that was created at this second."""
+    made_at = datetime(2026, 1, 1, 12, 0, second)
+    spec = StudySpec(name="s", task="digits-mlp", budget={"trials": 1, "epochs": 1})
+    budget = spec.budget
+    return StudyRecord(1, name, spec, "", "active", None, budget, None, made_at, made_at, None)
+
+
+def written(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("bytes")
+    return path
+
+
 def test_files_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
-    files = Artifacts.of("study-é", f"sqlite:///{tmp_path}/hpo.db")
-    assert files.folder == tmp_path / "hpo.artifacts" / "study-é"
+    files = Artifacts.of(study("study-é"), f"sqlite:///{tmp_path}/hpo.db")
+    assert files.folder.parent == tmp_path / "hpo.artifacts"
+    assert files.folder.name.startswith("study-é-")
 
 
 def test_each_study_has_a_folder_of_its_own_that_any_file_system_takes(tmp_path: Path) -> None:
     names = ["a study/é", "a_study_é", "a study:é", "日" * 199 + "x", "日" * 199 + "y", ".."]
-    folders = [Artifacts.of(name, f"sqlite:///{tmp_path}/hpo.db").folder for name in names]
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    folders = [Artifacts.of(study(name), url).folder for name in names]
     assert len(set(folders)) == len(names)
     assert {folder.parent for folder in folders} == {tmp_path / "hpo.artifacts"}
     assert folders[0].name.startswith("a_study_é-")
@@ -56,9 +75,63 @@ def test_the_folder_that_was_asked_for_goes_before_the_environments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "environment"))
-    assert Artifacts.of("s", "sqlite:///x.db").folder == tmp_path / "environment" / "s"
-    asked = Artifacts.of("s", "sqlite:///x.db", str(tmp_path / "asked"))
-    assert asked.folder == tmp_path / "asked" / "s"
+    found = Artifacts.of(study(), "sqlite:///x.db")
+    assert found.folder.parent == tmp_path / "environment"
+    asked = Artifacts.of(study(), "sqlite:///x.db", str(tmp_path / "asked"))
+    assert asked.folder.parent == tmp_path / "asked"
+
+
+def test_databases_that_share_a_root_share_no_file(tmp_path: Path) -> None:
+    root = str(tmp_path / "root")
+    first = Artifacts.of(study(), f"sqlite:///{tmp_path}/a.db", root)
+    model = written(first.model(3))
+    # Of another database: created at another time. Of a copy: the very same study.
+    other = Artifacts.of(study(second=2), f"sqlite:///{tmp_path}/b.db", root)
+    copied = Artifacts.of(study(), f"sqlite:///{tmp_path}/copy.db", root)
+    assert len({files.folder for files in (first, other, copied)}) == 3
+    assert other.find_model(3) is None
+    # The copy knows the trial, and may read what it came to; it never removes it.
+    assert copied.find_model(3) == model
+    assert copied.of_trials() == other.of_trials() == {}
+    assert list(first.of_trials()) == [model]
+
+
+def test_machines_that_share_a_server_and_a_root_share_files(tmp_path: Path) -> None:
+    here, there = (
+        Artifacts.of(study(), f"postgresql://{host}/lab", str(tmp_path))
+        for host in ("me:secret@localhost:5432", "db.lab.example")
+    )
+    assert here == there
+
+
+def test_a_default_root_belongs_to_one_database(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}" for name in ("a.db", "a.sqlite")]
+    roots = [Artifacts.of(study(), url).folder.parent for url in urls]
+    assert [root.name for root in roots] == ["a.artifacts", "a.sqlite.artifacts"]
+
+
+def test_a_renamed_study_keeps_its_files(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    model = written(Artifacts.of(study("old"), url).model(1))
+    assert Artifacts.of(study("new"), url).model(1) == model
+    assert Artifacts.of(study("old", second=2), url).find_model(1) is None
+
+
+@pytest.mark.parametrize("root", [None, "root"])
+def test_the_folders_of_older_versions_are_read_and_left_alone(
+    tmp_path: Path, root: str | None
+) -> None:
+    base = tmp_path / (root or "hpo.artifacts")
+    model = written(base / "s" / "models" / "trial-000001.pt")
+    checkpoint = written(base / "s" / "checkpoints" / "trial-000002.pt")
+    given = str(base) if root else None
+    files = Artifacts.of(study(), f"sqlite:///{tmp_path}/hpo.db", given)
+    assert files.find_model(1) == model
+    assert files.latest_checkpoint(2) == checkpoint
+    assert files.of_trials() == {}
+    assert (model.parent.parent in files.own) == (root is None)
+    newer = written(files.checkpoint(2))
+    assert files.latest_checkpoint(2) == newer
 
 
 def test_another_machine_continues_from_what_the_store_holds(tmp_path: Path) -> None:
