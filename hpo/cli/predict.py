@@ -69,8 +69,10 @@ def predict(
     study's database nor its data is needed.
     """
     name, path = _subject_and_file(words)
+    # First, for it is quick, and loading the model is not.
+    array = _read_array(path) if path.suffix.lower() == ARRAYS else None
     model = _loaded(name, storage, artifacts, tuple(allow))
-    found = _with_predictions(model.predict(_read(path, model)))
+    found = _with_predictions(model.predict(_read(path, model) if array is None else array))
     if output is not None:
         _write(found, output)
         return
@@ -115,13 +117,11 @@ def _near(path: Path) -> str:
 
 
 def _read(path: Path, model: TrainedModel) -> Any:
-    """Reads samples as the task of the models takes them.
+    """Reads a table as the task of the models takes it.
 
     Raises:
         SpecError: There is no such file, or it does not hold samples.
     """
-    if path.suffix.lower() == ARRAYS:
-        return _read_array(path)
     from hpo.tasks.tables import read_table
 
     own = getattr(model.task, "read", None)

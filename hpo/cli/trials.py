@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ from hpo.cli.options import (
 from hpo.cli.output import console, emit, emit_one, pairs, show_lines, write
 from hpo.errors import HpoError
 from hpo.report import text
-from hpo.report.characters import cell, escaped
+from hpo.report.characters import cell, escaped, visible
 from hpo.report.queries import Subject, find
 from hpo.report.states import STATES
 from hpo.report.tables import Column, by_key, exact, show
@@ -88,8 +89,13 @@ def trials(
 @study_argument
 @storage_option
 @click.option("--params", "only_params", is_flag=True, help="Only its parameters, to be pasted.")
+@click.option(
+    "--artifacts", metavar="FOLDER", help="Where its files are, if not at the usual place."
+)
 @format_option()
-def best(name: str | None, storage: str | None, only_params: bool, form: str) -> None:
+def best(
+    name: str | None, storage: str | None, only_params: bool, artifacts: str | None, form: str
+) -> None:
     """Show the best trial of a study, or the Pareto front of several objectives."""
     db = Database.open(storage)
     subject = find(db, name)
@@ -106,10 +112,28 @@ def best(name: str | None, storage: str | None, only_params: bool, form: str) ->
             )
         records = [_record(row, subject) for row in rows]
         emit(form, _columns(rows, subject, everything=True), records, header=_header(subject))
-    elif only_params:
+        return
+    if only_params:
         _print_params(rows[0], form)
-    elif not emit_one(form, {"study": subject.name, **_record(rows[0], subject, in_full=True)}):
-        show_lines(_sheet(rows[0], subject))
+        return
+    model = _model(rows[0], subject, db, artifacts)
+    record = {"study": subject.name, **_record(rows[0], subject, in_full=True), "model": model}
+    if not emit_one(form, record):
+        lines = _sheet(rows[0], subject)
+        show_lines([*lines, Text(), Text(f" model  {visible(model)}")] if model else lines)
+
+
+def _model(row: TrialRow, subject: Subject, db: Database, artifacts: str | None) -> str | None:
+    """Returns where the file of a trial's model is on this machine."""
+    if subject.spec is None or subject.spec.task is None:
+        return None
+    from hpo.run.artifacts import Artifacts
+
+    path = Artifacts.of(subject, db.url, artifacts).model_here(row.number)
+    if path is None:
+        return None
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _print_params(row: TrialRow, form: str) -> None:

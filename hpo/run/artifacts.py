@@ -7,14 +7,15 @@ import logging
 import os
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
 from sqlalchemy.engine import make_url
 
 from hpo.errors import LaunchError
 from hpo.run.remote import Remote, connect, is_remote
-from hpo.store.studies import StudyRecord
 
 logger = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
@@ -22,6 +23,18 @@ ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
 _KINDS = ("checkpoints", "models")
 # File systems allow 255.
 _MAX_NAME_BYTES = 200
+
+
+class Named(Protocol):
+    """A study, as far as its files are concerned."""
+
+    @property
+    def name(self) -> str:
+        """Its name now; it may have had another."""
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was created, by the database's clock."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Artifacts:
     legacy: Path | None = None
 
     @classmethod
-    def of(cls, study: StudyRecord, url: str, root: str | None = None) -> Artifacts:
+    def of(cls, study: Named, url: str, root: str | None = None) -> Artifacts:
         """Returns a study's files: under ``root``, ``$HPO_ARTIFACTS``, or beside the database.
 
         Args:
@@ -169,6 +182,11 @@ class Artifacts:
             return path
         return next(filter(None, (one.find_model(number) for one in self.elsewhere)), None)
 
+    def model_here(self, number: int) -> Path | None:
+        """Returns the file with a trial's best weights, if this machine has it already."""
+        places = (one.model(number) for one in (self, *self.elsewhere))
+        return next((path for path in places if path.exists()), None)
+
     def of_trials(self) -> dict[Path, int]:
         """Returns the checkpoints and models on this machine, each with its trial's number."""
         found = (path for name in _KINDS for path in (self.folder / name).glob("trial-*.pt"))
@@ -193,8 +211,9 @@ def _folder_name(study_name: str) -> str:
     return f"{short}-{_digest(study_name)[:8]}"
 
 
-def identity_of(study: StudyRecord) -> str:
+def identity_of(study: Named) -> str:
     """Returns what tells a study from all others, whatever it or its database is called."""
+    assert study.created_at is not None
     return _digest(study.created_at.isoformat(timespec="microseconds"))[:8]
 
 
