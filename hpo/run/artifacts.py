@@ -81,7 +81,7 @@ class Artifacts:
         """
         base = root or os.environ.get(ENVIRONMENT_VARIABLE)
         # Where the database knows it, the name that the study had first.
-        name = _folder_name(getattr(study, "files", study.name))
+        name = _folder_name(getattr(study, "files", "") or study.name)
         if not base:
             old = _default_root(url).absolute() / name
             return cls._in(_own_root(url).absolute(), name, identity_of(study), old)
