@@ -28,6 +28,7 @@ from hpo.search.schedulers import Scheduler, make_scheduler
 from hpo.spec.params import Params
 from hpo.spec.study import StudySpec
 from hpo.store.ledger import Claim, Lease, Standing, Wish, Wishes
+from hpo.store.trial_cache import Changes, Cursor
 
 _N_TRIES: Final = 3
 # An answer that there is nothing to do is good for so long: others take at least an epoch.
@@ -67,6 +68,7 @@ class Planning:
         self._ids: dict[int, int] = {}
         self._open: dict[int, FrozenTrial] = {}
         self._ended: set[int] = set()
+        self._cursor: Cursor | None = None
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """See ``Asking``."""
@@ -84,8 +86,9 @@ class Planning:
             seen = post.soon(self._look, None, waits=not held)
             if seen is None:
                 return AWAY
-            standing, trials = seen
-            self._refresh(standing, trials)
+            standing, changes = seen
+            if not self._refresh(standing, changes):
+                continue
             if self._is_impatient:
                 standing = replace(standing, n_new=0)
             if self._is_idle(standing, held) and not at_stop:
@@ -143,16 +146,22 @@ class Planning:
         pairs = zip(values, verdicts, strict=True)
         return {trial_id for trial_id, verdict in pairs if verdict == Verdict.PAUSE}
 
-    def _look(self) -> tuple[Standing, list[FrozenTrial]]:
-        # In this order: what is planned must not have moved on since the trials were read.
-        standing = self._post.ledger.standing(self._post.study.study_id)
-        return standing, self._post.search.trials()
+    def _look(self) -> tuple[Standing, Changes]:
+        # In this order: if the token is the same later, nothing was granted since the look.
+        standing = self._post.ledger.standing(self._post.study.study_id, with_places=False)
+        changes: Changes = self._post.search.changes(self._cursor)
+        return replace(standing, places=changes.places), changes
 
-    def _refresh(self, standing: Standing, trials: Sequence[FrozenTrial]) -> None:
+    def _refresh(self, standing: Standing, changes: Changes) -> bool:
+        """Takes in what has changed; False where all trials have to be looked at again."""
         if standing.epochs not in (None, self._spec.budget.epochs):
+            was_new = self._cursor is None
             spec = self._spec.with_budget(epochs=standing.epochs)
             self._take_up(spec, make_scheduler(spec, portfolio=self._post.portfolio))
-        for trial in trials:
+            if not was_new:
+                return False
+        self._cursor = changes.cursor
+        for trial in changes.trials:
             if trial.number in self._ended:
                 continue
             place = standing.places.get(trial._trial_id)
@@ -164,6 +173,7 @@ class Planning:
             if trial.state.is_finished():
                 self._ended.add(trial.number)
                 del self._open[trial.number]
+        return True
 
     def _wishes(
         self, n: int, held: Collection[int], at_stop: Sequence[Lease], standing: Standing

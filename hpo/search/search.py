@@ -78,6 +78,15 @@ class Search:
         study_id = self._storage.get_study_id_from_name(self._study_name)
         return self._storage.get_all_trials(study_id, deepcopy=False)
 
+    def changes(self, since: Any = None) -> Any:
+        """Returns the trials that have changed since another such question, for reading only.
+
+        Args:
+            since: The ``cursor`` of the answer before; None for all trials.
+        """
+        storage: Any = self._storage
+        return storage.changes(storage.get_study_id_from_name(self._study_name), since)
+
     def give(self, points: Mapping[int, Mapping[str, Any]]) -> None:
         """Stores params that a scheduler has proposed, by trial, in one transaction."""
         batch = Batch(self._storage)

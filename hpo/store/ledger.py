@@ -161,8 +161,12 @@ class Ledger:
 
         return self._db.transaction(work)
 
-    def standing(self, study_id: int) -> Standing:
+    def standing(self, study_id: int, *, with_places: bool = True) -> Standing:
         """Returns what a study may still spend, and where its unfinished trials stand.
+
+        Args:
+            study_id: The study.
+            with_places: False leaves the places empty, for who has them from `Storage.changes`.
 
         Raises:
             StoreError: There is no such study.
@@ -174,11 +178,8 @@ class Ledger:
             n_new = None
             if limits.n_trials is not None:
                 n_new = max(0, limits.n_trials - candidates.n_started(turn))
-            rows = conn.execute(
-                sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop).where(
-                    lease.study_id == study_id
-                )
-            )
+            wanted = sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop)
+            rows = conn.execute(wanted.where(lease.study_id == study_id)) if with_places else ()
             places = {
                 row.trial_id: Place(row.worker_id is not None, row.epoch, row.epoch_stop)
                 for row in rows

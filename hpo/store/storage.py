@@ -28,7 +28,8 @@ from hpo.store import session, study_rows, trial_reader, trial_rows
 from hpo.store.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
 from hpo.store.refusals import finished_error, no_study, no_trial
 from hpo.store.stored_trial import copy_trial
-from hpo.store.trial_cache import TrialCaches
+from hpo.store.trial_cache import Changes, Cursor
+from hpo.store.trial_caches import TrialCaches
 from hpo.store.trial_writer import TrialWriter
 from hpo.store.used_distributions import Params
 
@@ -155,12 +156,15 @@ class Storage(BaseStorage):
     ) -> None:
         """See `BaseStorage`; a parameter that the trial has already is left as it is."""
         self._writer.set_param(trial_id, param_name, param_value_internal, distribution)
+        self._caches.touch([trial_id])
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """See `BaseStorage`; WAITING to RUNNING succeeds for one caller only."""
-        return self._writer.set_state_values(trial_id, state, values)
+        is_set = self._writer.set_state_values(trial_id, state, values)
+        self._caches.touch([trial_id])
+        return is_set
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
@@ -168,14 +172,17 @@ class Storage(BaseStorage):
         """See `BaseStorage`."""
         row = trial_rows.intermediate_row(trial_id, step, intermediate_value)
         self._writer.put(trial_rows.INTERMEDIATES, row)
+        self._caches.touch([trial_id])
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
         self._writer.put(trial_rows.USER_ATTRS, trial_rows.attr_row(trial_id, key, value))
+        self._caches.touch([trial_id])
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
         self._writer.put(trial_rows.SYSTEM_ATTRS, trial_rows.attr_row(trial_id, key, value))
+        self._caches.touch([trial_id])
 
     # Trials: writing many in one transaction, all or nothing
 
@@ -184,6 +191,7 @@ class Storage(BaseStorage):
     ) -> None:
         """Sets parameters and system attributes of many; see `TrialWriter.set_params`."""
         self._writer.set_params(items, attrs)
+        self._caches.touch([*(item[0] for item in items), *(attr[0] for attr in attrs)])
 
     # Trials: reading
 
@@ -205,6 +213,10 @@ class Storage(BaseStorage):
         """See `BaseStorage`; one statement when nothing is new, two otherwise."""
         trials = self._caches.of(study_id).trials(states)
         return [copy_trial(trial) for trial in trials] if deepcopy else trials
+
+    def changes(self, study_id: int, since: Cursor | None = None) -> Changes:
+        """Returns what has changed in a study since another such question, for reading only."""
+        return self._caches.of(study_id).changes(since)
 
     def get_n_trials(
         self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None

@@ -5,6 +5,10 @@ Why a cached answer is a right one:
 * A finished trial never changes: Optuna refuses every write to it, and so do we, in the same
   statement (`trial_rows.write_fenced`). So it is read once. What is unfinished is read at each
   question that wants unfinished trials, because its values may be overwritten in place.
+* Paused trials are unfinished, too, and a study of many epochs has thousands. Who works on one
+  writes its lease first, so they are read again when their lease has moved (`lease_book`).
+  Another program that writes to one without a lease, such as plain Optuna, is seen after
+  `REREAD_S` at the latest, when they are all read again.
 * New trials are found by id, but not as `id > last_seen`, since rows become visible in the order
   of commits. Numbers tell what is missing: they are consecutive, so as long as number 7 is
   unknown, everything after number 6 is read again. The newest `YOUNG` trials before that point
@@ -20,16 +24,19 @@ somebody looked at; distributions are shared. A study of 100,000 trials takes so
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Container
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store import optuna_tables as schema
 from hpo.store import trial_reader
+from hpo.store.lease_book import LeaseBook
+from hpo.store.leases import Place
 from hpo.store.stored_trial import StoredTrial
 from hpo.store.trial_reader import Head
 
@@ -42,10 +49,34 @@ EAGER = 256
 REACH = 8
 """How far, in chunks of trials, to look for others whose intermediate values to read along."""
 
-MAX_STUDIES = 8
-"""Studies whose trials are kept in memory; the one not asked for longest is forgotten first."""
+FEW_OPEN = 48
+"""Up to so many unfinished trials are read without a look at their leases."""
+
+REREAD_S = 300.0
+"""Seconds after which paused trials are read again although their leases have not moved."""
 
 Connect = Callable[[], AbstractContextManager[sa.Connection]]
+
+
+class Cursor(NamedTuple):
+    """How much somebody has seen of what a cache has read."""
+
+    generation: int
+    n_read: int
+
+
+class Changes(NamedTuple):
+    """What has changed in a study, or may have.
+
+    Attributes:
+        trials: Those that were read since, and all that somebody works on or may begin.
+        places: Where the unfinished trials stand that have a lease, by trial_id; all of them.
+        cursor: For the next question.
+    """
+
+    trials: list[FrozenTrial]
+    places: Mapping[int, Place]
+    cursor: Cursor
 
 
 class TrialCache:
@@ -60,6 +91,8 @@ class TrialCache:
         self._study_id = study_id
         self._connect = connect
         self._lock = threading.RLock()
+        self._generation = 0
+        self._is_watched = False
         self._forget()
 
     def heads(self) -> list[Head]:
@@ -84,11 +117,42 @@ class TrialCache:
         wanted = frozenset(s for s in TrialState if states is None or s in states)
         with self._lock, self._connect() as connection, trial_reader.without_collector():
             self._refresh(connection)
-            opened = self._load(connection, wanted)
+            opened = list(self._still.values()) if TrialState.RUNNING in wanted else []
+            opened += self._load(connection, wanted)
             finished = self._finished(wanted)
             if not opened:
                 return list(finished)
             return sorted([*finished, *opened], key=_number)
+
+    def changes(self, since: Cursor | None = None) -> Changes:
+        """Returns what has changed since another such question; without one, everything.
+
+        The caller must not change the trials.
+
+        Raises:
+            KeyError: There is no such study.
+        """
+        with self._lock, self._connect() as connection, trial_reader.without_collector():
+            self._refresh(connection, watch=True)
+            known = list(self._still.values())
+            opened = self._load(connection, frozenset(TrialState))
+            cursor = Cursor(self._generation, len(self._read))
+            if since is None or since.generation != self._generation:
+                found = [*self._trials.values(), *known, *opened]
+            else:
+                news = {trial._trial_id: trial for trial in opened}
+                for trial_id in self._read[since.n_read :]:
+                    trial = self._trials.get(trial_id) or self._still.get(trial_id)
+                    if trial is not None:
+                        news[trial_id] = trial
+                found = list(news.values())
+            return Changes(sorted(found, key=_number), self._leases.places, cursor)
+
+    def touch(self, trial_ids: Iterable[int]) -> None:
+        """Has trials read again that were just written, whatever their leases say."""
+        with self._lock:
+            for trial_id in trial_ids:
+                self._still.pop(trial_id, None)
 
     def finished(self, head: Head) -> FrozenTrial | None:
         """Returns the cached trial, if `head`, just read, shows that it is still the same."""
@@ -104,11 +168,42 @@ class TrialCache:
         self._order: list[int] = []
         self._contiguous = 0
         self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}
+        self._leases = LeaseBook(self._study_id)
+        # The paused trials as they were read, while their leases have not moved.
+        self._still: dict[int, FrozenTrial] = {}
+        self._reread_at_s = time.monotonic() + REREAD_S
+        # The ids of trials in the order in which they were read; those that are in work left out.
+        self._read: list[int] = []
+        self._generation += 1
 
-    def _refresh(self, connection: sa.Connection) -> None:
+    def _refresh(self, connection: sa.Connection, *, watch: bool = False) -> None:
+        self._is_watched = watch or len(self._open) > FEW_OPEN
+        if self._is_watched:
+            self._watch(connection)
+        else:
+            self._still.clear()
+        self._refresh_heads(connection)
+        if not self._is_watched and len(self._open) > FEW_OPEN:
+            self._is_watched = True
+            self._watch(connection)
+
+    def _watch(self, connection: sa.Connection) -> None:
+        """Learns which trials were paused at this moment, and forgets those that have moved.
+
+        What is read of a trial after this is at least as new as its lease.
+        """
+        moved = self._leases.refresh(connection)
+        if time.monotonic() > self._reread_at_s:
+            self._still.clear()
+            self._reread_at_s = time.monotonic() + REREAD_S
+        for trial_id in moved & self._still.keys():
+            del self._still[trial_id]
+
+    def _refresh_heads(self, connection: sa.Connection) -> None:
         young = self._order[max(0, self._contiguous - YOUNG) :]
         floor = min(young, default=0)
-        also = [trial_id for trial_id in self._open if trial_id < floor]
+        unsure = self._open - self._still.keys()
+        also = [trial_id for trial_id in unsure if trial_id < floor]
         heads = trial_reader.read_heads(connection, self._study_id, floor, also)
         if young and not self._same_study(heads, [*young, *also]):
             self._forget()
@@ -134,6 +229,7 @@ class TrialCache:
         for head in changed:
             self._heads[head.trial_id] = head
             self._open.discard(head.trial_id)
+            self._still.pop(head.trial_id, None)
             (self._unread if head.state.is_finished() else self._open).add(head.trial_id)
         if new:
             self._order.extend(new)
@@ -147,9 +243,10 @@ class TrialCache:
         self._contiguous = n
 
     def _load(self, connection: sa.Connection, wanted: frozenset[TrialState]) -> list[FrozenTrial]:
-        """Reads the finished trials not read yet, and returns the unfinished ones, of `wanted`."""
+        """Reads those of `wanted` that are not known, and returns the unfinished ones of them."""
         finished = [h for h in self._pick(self._unread) if h.state in wanted]
-        opened = [h for h in self._pick(self._open) if h.state in wanted]
+        unread = self._open - self._still.keys()
+        opened = [h for h in self._pick(unread) if h.state in wanted]
         eager = len(finished) <= EAGER
         heads = [*finished, *opened] if eager else finished
         trials = trial_reader.read_trials(connection, heads, intermediate=eager)
@@ -160,7 +257,17 @@ class TrialCache:
             self._unread.discard(head.trial_id)
         if finished:
             self._by_states.clear()
-        return list(trials if eager else trial_reader.read_trials(connection, opened))
+            self._read += [head.trial_id for head in finished]
+        rest = list(trials if eager else trial_reader.read_trials(connection, opened))
+        if self._is_watched:
+            self._keep_paused(rest)
+        return rest
+
+    def _keep_paused(self, trials: list[FrozenTrial]) -> None:
+        for trial in trials:
+            if trial.state is TrialState.RUNNING and self._leases.is_paused(trial._trial_id):
+                self._still[trial._trial_id] = trial
+                self._read.append(trial._trial_id)
 
     def _pick(self, trial_ids: set[int]) -> list[Head]:
         return [self._heads[trial_id] for trial_id in sorted(trial_ids)]
@@ -195,41 +302,6 @@ class TrialCache:
             and other.is_deferred
         )
         return dict(islice(alike, trial_reader.CHUNK - 1))
-
-
-class TrialCaches:
-    """The caches of the studies that were asked for last, at most `MAX_STUDIES` of them.
-
-    Args:
-        connect: As for `TrialCache`.
-    """
-
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-        self._lock = threading.Lock()
-        self._caches: OrderedDict[int, TrialCache] = OrderedDict()
-
-    def of(self, study_id: int) -> TrialCache:
-        """Returns the study's cache, empty when it was not asked for lately."""
-        with self._lock:
-            if study_id not in self._caches:
-                self._caches[study_id] = TrialCache(study_id, self._connect)
-            self._caches.move_to_end(study_id)
-            if len(self._caches) > MAX_STUDIES:
-                self._caches.popitem(last=False)
-            return self._caches[study_id]
-
-    def forget(self, study_id: int) -> None:
-        """Drops a study's cache."""
-        with self._lock:
-            self._caches.pop(study_id, None)
-
-    def finished(self, head: Head) -> FrozenTrial | None:
-        """Returns the trial if a cache has it and `head`, just read, shows that it is the same."""
-        with self._lock:
-            caches = list(self._caches.values())
-        found = (cache.finished(head) for cache in caches)
-        return next((trial for trial in found if trial is not None), None)
 
 
 def _number(trial: FrozenTrial) -> int:

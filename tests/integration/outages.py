@@ -97,12 +97,17 @@ class Full:
 
 
 class Cable:
-    """A TCP connection to a server that can be cut, without a word to either end, or reset."""
+    """A TCP connection to a server that can be cut, without a word to either end, or reset.
+
+    Attributes:
+        n_bytes: What the server has sent.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
+        self.n_bytes = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._plugged = threading.Event()
         self._plugged.set()
@@ -157,6 +162,7 @@ class Cable:
                         near.close()
                         far.close()
                         return
+                    self.n_bytes += len(data) if end is far else 0
                     (far if end is near else near).sendall(data)
 
 

@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_tables, trial_cache, trial_reader
+from hpo.store import optuna_tables, trial_cache, trial_caches, trial_reader
 from hpo.store.database import Database
 from hpo.store.storage import Storage
 from hpo.store.stored_trial import StoredTrial
@@ -323,7 +323,7 @@ def test_copies_share_nothing_changeable(storage: Storage) -> None:
 
 
 def test_few_studies_are_kept_in_memory(storage: Storage, statements: Statements) -> None:
-    study_ids = [new_study(storage, f"s{i}") for i in range(trial_cache.MAX_STUDIES + 1)]
+    study_ids = [new_study(storage, f"s{i}") for i in range(trial_caches.MAX_STUDIES + 1)]
     for study_id in study_ids:
         finish_trials(storage, study_id, 1)
         storage.get_all_trials(study_id)
