@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks import options
 from hpo.tasks.ready import ReadyMade
 from hpo.train import datasets
 from hpo.train.data import Data
 from hpo.train.metrics import metrics_of
 from hpo.train.synthetic import two_classes
+
+_MOST_POINTS: Final = 1_000_000
+_MOST_FEATURES: Final = 1_000
 
 
 class _Measurements(ReadyMade):
@@ -86,6 +90,13 @@ class TwoClasses(_Measurements):
         noise: float = 0.5,
         seed: int = 0,
     ) -> None:
+        options.require(
+            n=options.count(n, 10, _MOST_POINTS),
+            n_features=options.count(n_features, 1, _MOST_FEATURES),
+            positive=options.number(positive, 0, 1, is_open=True),
+            noise=options.number(noise, 0, 1_000),
+            seed=options.seed(seed),
+        )
         self.in_shape = (n_features,)
         self._data = two_classes(
             n, n_features=n_features, positive=positive, noise=noise, seed=seed

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from hpo.errors import TaskError
 from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks import options
 from hpo.tasks.ready import ReadyMade
 from hpo.tasks.tables import wrong
 from hpo.train import remote
 from hpo.train.data import Data
 from hpo.train.folders import image_folder
 from hpo.train.task import Task
+
+_LARGEST: Final = 4_096
 
 
 class _Images(ReadyMade):
@@ -78,8 +81,8 @@ class ImageFolder(_Images):
     path_options: ClassVar[tuple[str, ...]] = ("data",)
 
     def __init__(self, *, data: str, size: int = 32, grayscale: bool = False) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise wrong("size", f"must be a whole number from 1; found {size!r}")
+        options.require_path(data)
+        options.require(size=options.count(size, 1, _LARGEST), grayscale=options.flag(grayscale))
         try:
             self._data = image_folder(data, size=size, grayscale=grayscale)
         except TaskError as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from torch import Tensor
 
 from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.tasks import options
 from hpo.tasks.ready import ReadyMade
 from hpo.tasks.units import StandardUnits, metrics_in_units
 from hpo.train import datasets, remote
 from hpo.train.data import Data
 from hpo.train.metrics import metrics_of
 from hpo.train.synthetic import line
+
+_MOST_POINTS: Final = 10_000_000
+_STEEPEST: Final = 1e6
 
 
 class LinearRegression(ReadyMade):
@@ -48,6 +52,13 @@ class LinearRegression(ReadyMade):
         noise: float = 0.1,
         seed: int = 0,
     ) -> None:
+        options.require(
+            n=options.count(n, 10, _MOST_POINTS),
+            slope=options.number(slope, -_STEEPEST, _STEEPEST),
+            intercept=options.number(intercept, -_STEEPEST, _STEEPEST),
+            noise=options.number(noise, 0, _STEEPEST),
+            seed=options.seed(seed),
+        )
         self._data = line(n, slope=slope, intercept=intercept, noise=noise, seed=seed)
 
     def data(self) -> Data:

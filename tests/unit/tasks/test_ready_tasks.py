@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,10 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     [
         ({"data": "nowhere"}, "data", "no folder of images: "),
         ({"data": "."}, "data", "must hold a folder of images for each class"),
-        ({"data": ".", "size": 0}, "size", "must be a whole number from 1; found 0"),
+        ({"data": ".", "size": 0}, "size", "must be at least 1; found 0"),
+        ({"data": ".", "size": 1_000_000}, "size", "must be at most 4,096; found 1000000"),
+        ({"data": ".", "grayscale": "yes"}, "grayscale", 'must be true or false; found "yes"'),
+        ({"data": 5}, "data", "must be a path; found 5"),
     ],
 )
 def test_wrong_options_of_images(
@@ -163,3 +167,26 @@ def test_wrong_options_of_images(
     (problem,) = caught.value.problems
     assert problem.key == f"task_options.{key}"
     assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("two-classes", {"n": 3}, "n: must be at least 10; found 3"),
+        ("two-classes", {"n": 10**10}, "n: must be at most 1,000,000; found 10000000000"),
+        ("two-classes", {"n": "10"}, 'n: must be a whole number; found "10"'),
+        ("two-classes", {"n_features": 0}, "n_features: must be at least 1; found 0"),
+        ("two-classes", {"positive": 1.5}, "positive: must be above 0 and below 1; found 1.5"),
+        ("two-classes", {"noise": math.inf}, "noise: must be a finite number; found inf"),
+        ("two-classes", {"seed": -1}, "seed: must be at least 0; found -1"),
+        ("linear-regression", {"slope": "a"}, 'slope: must be a number; found "a"'),
+        ("linear-regression", {"intercept": True}, "intercept: must be a number; found true"),
+        ("linear-regression", {"noise": -1}, "noise: must be at least 0 and at most 1e+06"),
+        ("iris", {"n": 1}, "n: unknown; the task takes no options"),
+    ],
+)
+def test_wrong_options_of_made_data(task: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve(task, options)
+    (problem,) = caught.value.problems
+    assert f"{problem.key}: {problem.message}".startswith(f"task_options.{message}")
