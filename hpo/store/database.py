@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ __all__ = ["DEFAULT_URL", "Database", "resolve_url"]
 T = TypeVar("T")
 
 MAX_TRIES = 8
+
+
+class FileMovedError(ConnectionError):
+    """The file of an SQLite database is no longer the one that was opened."""
 
 
 class Database:
@@ -48,6 +53,7 @@ class Database:
         self.url = self._url.render_as_string(hide_password=False)
         self.masked_url = urls.shown(parsed)
         self.dialect = self._url.get_backend_name()
+        self._file: tuple[int, int] | None = None
         self.engine = engines.create(self._url)
         self._pooling = Pooling(self.engine)
         self._own = threading.local()
@@ -190,8 +196,31 @@ class Database:
                 f"--storage or ${urls.ENVIRONMENT_VARIABLE} names another"
             )
 
+    def _note_file(self) -> None:
+        if self._file is None and self.dialect == "sqlite":
+            self._file = _identity(str(self._url.database))
+
+    def _require_same_file(self) -> None:
+        """Makes sure that an open SQLite database was not moved away, nor another put there.
+
+        SQLite would go on with the moved one, unseen, or make an empty one in its place. Moving
+        it back mends it, so it is an outage.
+
+        Raises:
+            StoreError: It was.
+        """
+        if self._file is None:
+            return
+        found = _identity(path := str(self._url.database))
+        if found == self._file:
+            return
+        what = "was moved away or deleted" if found is None else "was replaced by another file"
+        error = FileMovedError(path)
+        raise StoreError(f"{path} {what} while it was in use; put it back") from error
+
     @contextmanager
     def _begin(self, *, read_only: bool, single: bool = False) -> Iterator[sa.Connection]:
+        self._require_same_file()
         # A thread that has the pool's one connection would wait for itself.
         is_nested = getattr(self._own, "is_busy", False)
         engine = engines.create(self._url, pooled=False) if is_nested else self.engine
@@ -201,6 +230,7 @@ class Database:
                     **{engines.READ_ONLY: read_only, engines.SINGLE: single}
                 )
                 with conn.begin():
+                    self._note_file()
                     self._own.is_busy = True
                     try:
                         yield conn
@@ -212,6 +242,14 @@ class Database:
             if faults.kind_of(error) is faults.Kind.OUTAGE:
                 self.drop_sessions()
             raise faults.explain(error, self._url) from error
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once in each transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _again(once: Callable[[], T]) -> T:

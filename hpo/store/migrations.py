@@ -81,7 +81,8 @@ def check(db: Database) -> list[str]:
                 for name in sorted(set(tables.SQLITE_TRIGGERS) - _triggers(conn))
             ]
     try:
-        optuna_schema.check_version(db.engine)
+        with db.read() as conn:
+            optuna_schema.check_version(conn)
     except StoreError as error:
         found.append(error.message)
     return found

@@ -20,7 +20,7 @@ import re
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -28,6 +28,7 @@ from typing import TypeAlias, cast
 import filelock
 import platformdirs
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from hpo.store import events
 from hpo.store.database import Database
@@ -43,6 +44,7 @@ BATCH = 256
 """Records of one transaction when they are replayed."""
 
 _SUFFIX = ".spool"
+_ODD_SUFFIX = ".unread"
 _KINDS: dict[str, type[Record]] = {"epoch": EpochRow, "outcome": Outcome}
 
 
@@ -122,35 +124,55 @@ def encode(record: Record) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
+class OddRecordError(Exception):
+    """A record that is whole, and not of this program's shape: another version wrote it."""
+
+
 def decode(line: bytes) -> Record | None:
-    """Returns the record of a line; None when the line is not whole."""
+    """Returns the record of a line; None when the line is not whole.
+
+    Raises:
+        OddRecordError: Another version of hpo wrote it.
+    """
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
-    fields = json.loads(text)
-    kind = _KINDS[fields.pop("kind")]
-    if fields.get("values") is not None:
-        fields["values"] = tuple(fields["values"])
-    return kind(**fields)
+    try:
+        values = dict(json.loads(text))
+        kind = _KINDS[values.pop("kind")]
+        if unknown := values.keys() - {field.name for field in fields(kind)}:
+            raise OddRecordError(f"unknown: {', '.join(sorted(unknown))}")
+        record: Record = TypeAdapter(kind).validate_python(values)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise OddRecordError(type(error).__name__) from error
+    return record
 
 
 def read(path: Path) -> list[Record]:
-    """Returns the records of a spool up to the first that is not whole.
+    """Returns the records of a spool up to the first that is not whole, or that is odd.
 
     Raises:
         OSError: The file cannot be read.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[Record], bool]:
+    """Returns the records of a spool, and whether an odd one follows."""
     found: list[Record] = []
     lines = path.read_bytes().splitlines(keepends=True)
     for line in lines:
-        record = decode(line)
+        try:
+            record = decode(line)
+        except OddRecordError:
+            return found, True
         if record is None:
             # What follows would be written without what came before it.
             n_left = len(lines) - len(found)
             logger.warning("%s: left out the last %d records; one is torn", path, n_left)
             break
         found.append(record)
-    return found
+    return found, False
 
 
 def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
@@ -214,9 +236,12 @@ def _adopt(db: Database, study_id: int, path: Path) -> int:
 
 
 def _replay(db: Database, study_id: int, path: Path) -> int:
-    records, ledger = read(path), Ledger(db)
+    (records, is_odd), ledger = _read(path), Ledger(db)
     for batch in batches(records):
         write(ledger, batch)
+    if is_odd:
+        kept = path.rename(path.with_suffix(_ODD_SUFFIX))
+        logger.warning("%s holds records that another version of hpo wrote; left there", kept)
     if records:
         message = f"wrote {len(records)} records that a worker on {platform.node()} had kept"
         event = Event(study_id, "outage", f"{message} when it ended")

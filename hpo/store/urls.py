@@ -73,6 +73,12 @@ def parse(url: str) -> sa.URL:
         raise StoreError("workers cannot share a database in memory: use a file, sqlite:///hpo.db")
     if str(parsed.database).startswith("file:"):
         raise StoreError(f"{url}: give the file's path, as in sqlite:///hpo.db")
+    if parsed.query:
+        options = ", ".join(parsed.query)
+        raise StoreError(
+            f"{url}: an SQLite file takes no options ({options})",
+            hint="a file with ? in its name is given by its path, without sqlite:///",
+        )
     return parsed
 
 
@@ -102,4 +108,10 @@ def mask(text: str, password: str | None = None) -> str:
 def _of_path(text: str) -> str:
     if text.partition(":")[0].lower() in _DRIVERS:
         raise StoreError(f"{mask(text)} is no database URL; one looks like {EXAMPLES}")
-    return f"sqlite:///{Path(text).expanduser()}"
+    path = str(Path(text).expanduser())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"{path!r}: the file's name is not UTF-8") from None
+    # As a URL: ? and % mean themselves in a path.
+    return sa.URL.create("sqlite", database=path).render_as_string(hide_password=False)

@@ -79,37 +79,6 @@ def load_module(name: str, folders: Sequence[Path] = ()) -> ModuleType | None:
         return None
 
 
-def is_installed(name: str) -> bool:
-    """Tells whether a module belongs to an installed package, without importing it.
-
-    What only the current folder holds is not installed. Python's own modules and the scripts of
-    packages do not count: importing them may do things, and none holds a task.
-    """
-    parts = name.split(".")
-    if "__main__" in parts or parts[0] in sys.stdlib_module_names:
-        return False
-    with _installed_only():
-        try:
-            spec = importlib.util.find_spec(parts[0])
-        except (ImportError, ValueError):
-            return False
-    if spec is None:
-        return False
-    places = [spec.origin, *(spec.submodule_search_locations or ())]
-    # A module that was imported already is found wherever it came from.
-    return not any(place and _is_below_current(Path(place)) for place in places)
-
-
-def _is_below_current(path: Path) -> bool:
-    here = Path.cwd().resolve()
-    return path.is_relative_to(here) and not _is_site(path)
-
-
-def _is_site(path: Path) -> bool:
-    # An environment in the current folder, as .venv is, holds installed packages all the same.
-    return bool({"site-packages", "dist-packages"} & set(path.parts))
-
-
 @contextmanager
 def _installed_only() -> Iterator[None]:
     before = list(sys.path)
@@ -160,15 +129,15 @@ def _importing(what: str, path: Path | None = None) -> Iterator[None]:
     try:
         with user_code(f"importing {what}"):
             yield
-    except SystemExit as error:
-        raise TaskError(
-            f"{what} ends the program when it is imported",
-            hint='put what it does as a script under: if __name__ == "__main__":',
-        ) from error
     except TaskError as error:
         cause = error.__cause__
         if cause is None:
             raise
+        if isinstance(cause, SystemExit):
+            raise TaskError(
+                f"{what} ends the program when it is imported",
+                hint='put what it does as a script under: if __name__ == "__main__":',
+            ) from cause
         if isinstance(cause, ModuleNotFoundError) and path is None and _is_part(cause.name, what):
             raise cause from None
         raise TaskError(_sentence(what, cause, path), hint=_advice(cause)) from cause

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.tasks import TASKS
-from hpo.tasks.loading import is_installed, load_file, load_module
+from hpo.tasks.installed import is_installed
+from hpo.tasks.loading import load_file, load_module
 from hpo.train.boundary import user_code
 from hpo.train.task import Task, make_task
 
@@ -139,7 +140,9 @@ def _load(role: Role, reference: str, base_dir: Path | None, allow: Allow) -> An
     if not where or not name:
         raise _wrong(role, _unknown(role, reference))
     is_named = allow.permits(reference)
-    if not is_named and (role == "objective" or _is_file(where) or not is_installed(where)):
+    if not is_named and (
+        role == "objective" or _is_file(where) or not is_installed(where, name.partition(".")[0])
+    ):
         raise _forbidden(role, reference)
     if _is_file(where):
         module = load_file(_find(role, where, base_dir))

@@ -52,6 +52,7 @@ def test_the_environment_goes_before_the_default(monkeypatch: pytest.MonkeyPatch
         ("sqlite://", "cannot share a database in memory"),
         ("sqlite:///:memory:", "cannot share a database in memory"),
         ("sqlite:///file:x.db?uri=true", "give the file's path"),
+        ("sqlite:///x.db?mode=ro", "an SQLite file takes no options (mode)"),
     ],
 )
 def test_wrong_urls_are_one_line_without_the_password(given: str, message: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hpo.errors import HpoError, SpecError, TaskError
 from hpo.tasks import TASKS
 from hpo.tasks.digits import DigitsMLP
-from hpo.tasks.loading import is_installed, load_file, module_name
+from hpo.tasks.installed import is_installed
+from hpo.tasks.loading import load_file, module_name
 from hpo.tasks.resolve import Allow, load_objective, resolve
 from hpo.train.task import Task
 
@@ -291,8 +292,9 @@ def test_objectives_of_a_database_do_not_run(folder: Path, reference: str) -> No
 def test_tasks_of_installed_packages_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "site", "sold.py", "import hpo\nclass Sold(hpo.Task): pass\ndef f(t): pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    site = tmp_path / "site-packages"
+    write(site, "sold.py", "import hpo\nclass Sold(hpo.Task): pass\ndef f(t): pass\n")
+    monkeypatch.syspath_prepend(str(site))
     assert resolve("sold:Sold", {}, folder, Allow())
     with pytest.raises(TaskError, match="a task is a class derived from"):
         resolve("sold:f", {}, folder, Allow())
@@ -306,9 +308,44 @@ def test_what_is_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert is_installed("sklearn.datasets")
     assert not is_installed("local_module")
     assert not is_installed("nosuchmodule")
-    assert not is_installed("json")
-    assert not is_installed("pip.__main__")
+    assert is_installed("sklearn.pipeline", "Pipeline")
+    assert not is_installed("sklearn.pipeline", "Nothing")
+    own_library = ["json", "test.autotest", "test", "__hello__", "idlelib.idle", "lib2to3.tests"]
+    acting = [
+        "pip.__main__",
+        "numpy._core.tests.examples.cython.setup",
+        "numpy.testing",
+        "scipy.conftest",
+        "pip._vendor.rich",
+    ]
+    for name in [*own_library, *acting]:
+        assert not is_installed(name), name
     assert DigitsMLP.__module__ in sys.modules
+
+
+def test_what_pythonpath_holds_is_not_installed(tmp_path: Path) -> None:
+    write(tmp_path / "mine", "evil.py", "import hpo\nprint('ran')\nclass T(hpo.Task): pass\n")
+    write(tmp_path / "site-packages", "good.py", "import hpo\nclass T(hpo.Task): pass\n")
+    code = (
+        "from hpo.errors import TaskError\n"
+        "from hpo.tasks.resolve import Allow, resolve\n"
+        "print(type(resolve('good:T', {}, None, Allow())).__name__)\n"
+        "try:\n    resolve('evil:T', {}, None, Allow())\n"
+        "except TaskError as error:\n    print(error)\n"
+        "print(type(resolve('evil:T', {}, None, Allow(('evil:T',)))).__name__)\n"
+    )
+    path = os.pathsep.join(map(str, (tmp_path / "mine", tmp_path / "site-packages")))
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    good, refused, *allowed = found.stdout.splitlines()
+    assert (good, allowed) == ("T", ["ran", "T"])
+    assert refused.startswith("the task evil:T may not run here")
 
 
 def test_a_relative_import_gets_advice(folder: Path) -> None:
