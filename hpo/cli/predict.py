@@ -89,6 +89,11 @@ def _subject_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
             f"a study and a file are wanted, or a file alone; found {len(words)} words",
             hint="hpo predict STUDY new.csv",
         )
+    if words[-1].lower().endswith(MODEL):
+        raise SpecError(
+            f"{words[-1]} is a model's file, and the rows to predict are wanted after it",
+            hint=f"hpo predict {words[-1]} new.csv",
+        )
     return (words[0] if len(words) == 2 else None), Path(words[-1])
 
 

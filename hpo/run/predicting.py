@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import tomlkit
 import torch
@@ -24,8 +24,16 @@ from hpo.train.data import Data
 from hpo.train.ensemble import mean_outputs
 from hpo.train.evaluation import predict
 from hpo.train.fitted import UNKEPT, decode
-from hpo.train.plans import as_wide
+from hpo.train.parts import as_wide
 from hpo.train.task import Task
+
+_NEEDED: Final[Mapping[str, set[str]]] = {
+    "trial": {"study", "study_id", "number", "seed"},
+    "task": {"reference", "options", "state"},
+    "data": {"kind", "classes", "in_shape", "dtype", "checksum"},
+    "validation": set(),
+    "preprocessing": {"folds", "whole"},
+}
 
 
 @dataclass(frozen=True)
@@ -181,13 +189,24 @@ def read_model(path: Path) -> dict[str, Any]:
         TaskError: There is none, it is damaged, or holds something else.
     """
     if not path.is_file():
-        raise TaskError(f"there is no model's file {path}")
+        raise TaskError(f"no file {path}")
     saved = checkpoint.read(path)
-    known = {"state_dict", "params"} <= saved.keys()
-    if not known or saved.get("format", FORMAT) != FORMAT:
-        what = "a checkpoint of a trial that is not over" if "optimizer" in saved else "no model"
-        raise TaskError(f"{path} is {what} of this version of hpo")
+    if "optimizer" in saved or "best_epoch" in saved:
+        raise TaskError(f"{path} is the checkpoint of a trial, and holds no model to predict with")
+    if not {"state_dict", "params"} <= saved.keys():
+        raise TaskError(f"{path} holds no model of hpo")
+    if saved.get("format", FORMAT) != FORMAT:
+        raise TaskError(f"{path} was written by another version of hpo, as {saved['format']!r}")
+    if is_complete(saved) and not _has_all(saved):
+        raise TaskError(f"{path} is damaged: it lacks some of what a model's file holds")
     return saved
+
+
+def _has_all(saved: Mapping[str, Any]) -> bool:
+    return all(
+        isinstance(part := saved.get(name), Mapping) and keys <= part.keys()
+        for name, keys in _NEEDED.items()
+    )
 
 
 def is_complete(saved: Mapping[str, Any]) -> bool:

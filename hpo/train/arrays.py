@@ -93,6 +93,11 @@ def as_float32(values: Tensor, what: str) -> Tensor:
     return found
 
 
+def trained_targets(y: Tensor) -> Tensor:
+    """Returns targets as losses take them: numbers in single precision, classes as they are."""
+    return as_float32(y, "the targets") if y.is_floating_point() else y
+
+
 def as_targets(y: Any, kind: Kind | None = None) -> Targets:
     """Returns targets with their kind.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
-from hpo.train.arrays import Kind, Targets, as_features, as_targets, n_rows
+from hpo.train.arrays import Kind, Targets, as_features, as_targets, n_rows, trained_targets
 from hpo.train.parts import Part, Splits
 from hpo.train.plans import (
     Cut,
@@ -25,7 +25,6 @@ from hpo.train.plans import (
     Preprocess,
     Ready,
     require_same_length,
-    trained_targets,
 )
 
 __all__ = ["Data", "Kind", "Part", "Preprocess", "Splits"]

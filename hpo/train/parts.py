@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from hpo.errors import TaskError
 from hpo.train.arrays import Kind
 
 
@@ -114,3 +116,22 @@ class Folds:
 
     def __getitem__(self, fold: int) -> Splits:
         return self.splits[fold]
+
+
+def as_wide(x: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """Returns features of a fold in the shape that those of all rows have.
+
+    A category that a fold's training rows lack has no column there: one of zeros stands in.
+
+    Raises:
+        TaskError: The features are no rows of numbers, or there are more of them.
+    """
+    shape = tuple(x.shape[1:])
+    if shape == wanted:
+        return x
+    if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:
+        raise TaskError(
+            f"preprocessing gives features of shape {list(shape)} in a fold, and of "
+            f"{list(wanted)} for all rows; it must give as many in each"
+        )
+    return functional.pad(x, (0, wanted[0] - shape[0]))

@@ -8,16 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hpo.errors import TaskError
 from hpo.spec.study import ValidationSpec
-from hpo.train.arrays import Targets, as_features, as_float32, take
+from hpo.train.arrays import Targets, as_features, take, trained_targets
 from hpo.train.boundary import user_code
 from hpo.train.checksums import digest_of
 from hpo.train.fitted import encode
 from hpo.train.folding import fold_by_order, fold_groups, fold_rows
-from hpo.train.parts import Fitted, Part, Splits
+from hpo.train.parts import Fitted, Part, Splits, as_wide
 from hpo.train.splitting import Assignment, Rows, assign_by_order, assign_groups, assign_rows
 
 
@@ -256,11 +255,6 @@ class Cutting:
         return Part(features, trained_targets(y))
 
 
-def trained_targets(y: Tensor) -> Tensor:
-    """Returns targets as losses take them: numbers in single precision, classes as they are."""
-    return as_float32(y, "the targets") if y.is_floating_point() else y
-
-
 def _with_targets_of(splits: Splits, whole: Splits) -> Splits:
     """Returns splits with others' targets, and features as wide as theirs."""
 
@@ -274,25 +268,6 @@ def _with_targets_of(splits: Splits, whole: Splits) -> Splits:
     assert val is not None
     test = part(splits.test, whole.test)
     return replace(splits, train=train, val=val, test=test, fitted=whole.fitted)
-
-
-def as_wide(x: Tensor, wanted: tuple[int, ...]) -> Tensor:
-    """Returns features of a fold in the shape that those of all rows have.
-
-    A category that a fold's training rows lack has no column there: one of zeros stands in.
-
-    Raises:
-        TaskError: The features are no rows of numbers, or there are more of them.
-    """
-    shape = tuple(x.shape[1:])
-    if shape == wanted:
-        return x
-    if len(shape) != 1 or len(wanted) != 1 or shape[0] > wanted[0]:
-        raise TaskError(
-            f"preprocessing gives features of shape {list(shape)} in a fold, and of "
-            f"{list(wanted)} for all rows; it must give as many in each"
-        )
-    return functional.pad(x, (0, wanted[0] - shape[0]))
 
 
 def require_same_length(n_x: int, n_y: int) -> None:
