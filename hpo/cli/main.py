@@ -20,7 +20,7 @@ import click
 
 from hpo import __version__
 from hpo.cli.loading import quickly
-from hpo.cli.messages import Logs, complain, explain_traceback, explain_usage
+from hpo.cli.messages import Logs, complain, explain_input, explain_traceback, explain_usage
 from hpo.cli.options import Group
 from hpo.errors import HpoError
 
@@ -99,6 +99,12 @@ class Commands(Group):
         except click.ClickException as error:
             complain(explain_usage(error), _help_hint(error))
             return error.exit_code
+        except (OSError, UnicodeError) as error:
+            if is_debug:
+                raise
+            known = explain_input(error, args)
+            complain(known.message, known.hint)
+            return known.exit_code
         except Exception as error:
             if is_debug:
                 raise

@@ -6,6 +6,7 @@ somebody has written into a database or a file can command the terminal.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from hpo.errors import nearest
+from hpo.errors import HpoError, SpecError, nearest
 from hpo.report.characters import cell, visible_lines
 
 LONGEST_LINE = 1_000
@@ -75,6 +76,30 @@ def paint(text: str, colour: str) -> str:
     """Colours text for standard error, where that is a terminal which wants it."""
     plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return text if plain else click.style(text, fg=colour, bold=True)
+
+
+def explain_input(error: OSError | UnicodeError, args: Sequence[str]) -> HpoError:
+    """Returns what is wrong with a path that the system refuses, or with text that is none.
+
+    Args:
+        error: What nobody has explained before.
+        args: The command line.
+    """
+    if isinstance(error, UnicodeError):
+        wrong = [arg for arg in args if not _is_text(arg)]
+        return SpecError(f"{wrong[0]} is not UTF-8 text" if wrong else f"no UTF-8 text: {error}")
+    where = f"{error.filename}: " if error.filename is not None else ""
+    message = f"{where}{(error.strerror or str(error)).lower()}"
+    is_no_name = error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTDIR)
+    return SpecError(message) if is_no_name else HpoError(message)
+
+
+def _is_text(arg: str) -> bool:
+    try:
+        arg.encode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def explain_usage(error: click.ClickException) -> str:

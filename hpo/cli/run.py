@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ from hpo.cli.options import (
     raise_if_unreadable,
     storage_option,
 )
-from hpo.errors import SpecError
+from hpo.errors import HpoError, SpecError
 from hpo.report.text import limit
 from hpo.spec.methods import METHODS
 
@@ -63,16 +64,18 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
 
     STUDY is a study file or the name of a study in the database.
     """
+    if study is not None and objective is not None:
+        raise SpecError("give a study or --objective, not both")
+    is_there = _is_there(study, objective, given["storage"])
     # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
     with quickly():
         from hpo.run.manager import prepare
         from hpo.run.session import start
         from hpo.store import notices
 
-    if study is not None and objective is not None:
-        raise SpecError("give a study or --objective, not both")
     options = _options(given)
-    _fill_nursery(options)
+    if is_there:
+        _fill_nursery(options)
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
@@ -92,16 +95,52 @@ def worker(name: str | None, **given: Any) -> None:
     """
     with quickly():
         from hpo.report.queries import find
-        from hpo.run.session import attach
+        from hpo.store import studies
         from hpo.store.database import Database
+
+    # Closed again before processes are forked.
+    db = Database.open(given["storage"])
+    name = find(db).name if name is None else studies.load(db, name).name
+    db.dispose()
+    with quickly():
+        from hpo.run.session import attach
 
     options = _options(given)
     _fill_nursery(options)
-    if name is None:
-        db = Database.open(options.storage)
-        name = find(db).name
-        db.dispose()
     _follow(attach(name, options), options.storage)
+
+
+def _is_there(study: str | None, objective: str | None, storage: str | None) -> bool:
+    """Tells whether what is to run exists: workers are not forked only to be sent home."""
+    from hpo.spec import ready_made
+
+    if objective is not None:
+        file, _, _ = objective.rpartition(":")
+        return not file.endswith(".py") or _is_file(file)
+    if study is None:
+        return False
+    if study.endswith(".toml") or "/" in study or _is_file(study):
+        return _is_file(study)
+    if ready_made.find(study) is not None:
+        return True
+    from hpo.report.queries import find
+    from hpo.store.database import Database
+
+    try:
+        db = Database.open(storage)
+        find(db, study)
+    except HpoError:
+        return False
+    db.dispose()
+    return True
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        # A name that no file can have.
+        return False
 
 
 def _fill_nursery(options: Any) -> None:

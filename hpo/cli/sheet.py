@@ -56,7 +56,7 @@ def sheet(page: Overview, where: str) -> list[Text]:
     if page.notices:
         lines += _section("data", {str(i): text for i, text in enumerate(page.notices, 1)})
     if page.alone:
-        lines += _section("alone", {str(i): why for i, why in enumerate(page.alone, 1)})
+        lines += _section("alone", [("", why) for why in page.alone])
     if page.workers:
         lines += _section(
             "workers",

@@ -12,7 +12,7 @@ import tomlkit
 from rich.text import Text
 
 from hpo.cli.frame import is_in_epochs
-from hpo.cli.messages import say
+from hpo.cli.messages import say, warn
 from hpo.cli.options import (
     Command,
     NearestChoice,
@@ -138,7 +138,14 @@ def _model(row: TrialRow, subject: Subject, db: Database, artifacts: str | None)
 
 def _print_params(row: TrialRow, form: str) -> None:
     if form == "table":
-        write(escaped(tomlkit.dumps(dict(row.params)), form="toml"))
+        nothing = [name for name, value in row.params.items() if value is None]
+        if nothing:
+            warn(f"left out {', '.join(nothing)}: None, which TOML cannot say; -f json has it")
+        write(
+            escaped(
+                tomlkit.dumps({k: v for k, v in row.params.items() if v is not None}), form="toml"
+            )
+        )
     elif not emit_one(form, row.params):
         raise AssertionError(form)
 
@@ -225,6 +232,9 @@ def _reason(record: Mapping[str, Any]) -> str:
 def _nested(table: str, name: str, *, optional: bool) -> Column:
     def write(record: Any) -> str:
         value = record[table].get(name)
+        if value is None and name in record[table]:
+            # A choice; a parameter that does not apply is not there.
+            return "None"
         return text.param(value) if isinstance(value, float) and table == "params" else show(value)
 
     return Column(name, write, optional)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,17 +35,45 @@ def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | 
 
 
 def split_entries(entries: Iterable[str], findings: Findings) -> dict[str, str]:
-    """Splits ``name=value`` entries, noting those that are none."""
+    """Splits ``name=value`` entries, noting those that are none.
+
+    What `hpo best --params` prints is taken, too, as lines or as the words that a shell makes of
+    them: ``name = value``, with quotes as TOML has them.
+    """
     texts: dict[str, str] = {}
-    for entry in entries:
+    for entry in _joined(entries):
         name, sign, text = (part.strip() for part in entry.partition("="))
         if not sign or not name:
             findings.add("must be NAME=VALUE", entry)
         elif name in texts:
             findings.add("stands twice", name)
         else:
-            texts[name] = text
+            texts[_unquoted(name)] = _unquoted(text)
     return texts
+
+
+def _joined(entries: Iterable[str]) -> list[str]:
+    """Puts the words of ``name = value`` together again, and takes lines apart."""
+    words = [line for entry in entries for line in entry.splitlines() or [""]]
+    found: list[str] = []
+    for i, word in enumerate(words):
+        is_name = i + 1 < len(words) and words[i + 1].strip() == "="
+        goes_on = bool(found) and found[-1].rstrip().endswith("=") and "=" not in word
+        in_quotes = bool(found) and re.search(r"=\s*\"[^\"]*$", found[-1]) is not None
+        if found and not is_name and (word.strip() == "=" or goes_on or in_quotes):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
+
+
+def _unquoted(text: str) -> str:
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    try:
+        return str(tomllib.loads(f"x = {text}")["x"])
+    except ValueError:
+        return text
 
 
 def read_point(texts: Mapping[str, str], space: SearchSpace, findings: Findings) -> dict[str, Any]:

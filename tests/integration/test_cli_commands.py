@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from hpo.cli.main import hpo
+from hpo.run import nursery
 from hpo.store import schema
 from hpo.store.database import Database
 from tests.integration.cli_kit import fill, fill_with_optuna
@@ -340,3 +341,47 @@ def test_the_dashboard_cannot_listen_twice(run: Run, filled: Database) -> None:
         port = str(taken.getsockname()[1])
         error = run("dashboard", "--port", port, expect=5).stderr
     assert error.startswith(f"error: cannot listen on 127.0.0.1:{port}: Address already in use\n")
+
+
+def test_the_params_of_the_best_trial_are_enqueued_as_they_are_printed(
+    run: Run, filled: Database
+) -> None:
+    printed = run("best", "--params").stdout
+    for words in (printed.split(), [printed], printed.splitlines()):
+        assert "waits to start with learning_rate = " in run("enqueue", "digits", *words).stdout
+
+
+LONG = "a" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["run", LONG], 2, "file name too long"),
+        (["run", f"{LONG}.toml"], 2, "file name too long"),
+        (["ls", "--storage", f"sqlite:///{LONG}.db"], 2, "file name too long"),
+        (["init", f"{LONG}.toml"], 2, "file name too long"),
+        (["run", "a\udcff.toml"], 2, "a\ufffd.toml: no such file."),
+        (["ls", "--storage", "sqlite:///a\udcff.db"], 2, "is not UTF-8 text"),
+    ],
+    ids=lambda value: str(value)[:20].encode("ascii", "replace").decode(),
+)
+def test_paths_that_no_system_takes(
+    run: Run, folder: Path, arguments: list[str], code: int, told: str
+) -> None:
+    error = run(*arguments, expect=code).stderr
+    assert told in error
+    assert "unexpected" not in error
+    assert max(map(len, error.splitlines())) < 1_100
+
+
+def test_workers_are_not_forked_for_a_study_that_is_not_there(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forked(n: int) -> None:
+        raise AssertionError("workers were forked")
+
+    monkeypatch.setattr(nursery, "fill", forked)
+    assert run("run", "nofile.toml", expect=2).stderr == "error: nofile.toml: no such file.\n"
+    run("run", "--objective", "nofile.py:f", "--trials", "1", expect=2)
+    run("worker", "nobody", expect=3)

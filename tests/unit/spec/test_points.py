@@ -90,3 +90,23 @@ def test_fixed_parameters_are_left_out_and_conditions_may_be_given() -> None:
 def test_scalars(text: str, expected: Any) -> None:
     value = read_scalar(text)
     assert (value, type(value)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["rate=0.5", "kind=a b"],
+        ["rate = 0.5", 'kind = "a b"'],
+        ['rate = 0.5\nkind = "a b"\n'],
+        ["rate", "=", "0.5", "kind", "=", '"a', 'b"'],
+    ],
+)
+def test_what_best_prints_is_taken_as_it_is(entries: list[str]) -> None:
+    findings = Findings()
+    assert split_entries(entries, findings) == {"rate": "0.5", "kind": "a b"}
+    assert not findings.problems
+
+
+def test_a_missing_value_takes_no_other_entry() -> None:
+    findings = Findings()
+    assert split_entries(["rate=", "kind=a"], findings) == {"rate": "", "kind": "a"}
