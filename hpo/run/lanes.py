@@ -20,7 +20,7 @@ from hpo.store.events import Event
 from hpo.train.folds import with_parts
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sharing import sharing_for
-from hpo.train.fused.sizing import MAX_LANES, Sizes
+from hpo.train.fused.sizing import MAX_LANES, Size, Sizes
 from hpo.train.task import Task
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
     most = most_lanes(post.study.budget.trials, device)
     here, line = hardware(device), post.line
 
-    def remember(digest: str, n_lanes: int) -> None:
-        line.ask(lambda: stacks.remember(post.db, here, digest, n_lanes), None)
+    def remember(digest: str, size: Size) -> None:
+        given = digest, size.lanes, size.slowdown
+        line.ask(lambda: stacks.remember(post.db, here, *given), None)
 
     def tell(reason: str) -> None:
         text = f"trials of one structure train one by one: {reason}"
@@ -68,7 +69,10 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
 
     sizes = Sizes(
         torch.device(device),
-        known=line.ask(lambda: stacks.known(post.db, here), {}),
+        known={
+            digest: Size(found.lanes, found.slowdown, found.age_s)
+            for digest, found in line.ask(lambda: stacks.known(post.db, here), {}).items()
+        },
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
         most=min(MAX_LANES, most * spec.validation.n_parts),

@@ -32,24 +32,48 @@ class Usage:
         return self.lane_epochs / self.stack_epochs if self.stack_epochs else 0.0
 
 
-def known(db: Database, device: str) -> dict[str, int]:
-    """Returns the lanes that were measured on devices of this name, by digest of the signature."""
+@dataclass(frozen=True)
+class Measurement:
+    """How many lanes a stack takes, as somebody has measured it.
+
+    Attributes:
+        lanes: So many.
+        slowdown: How many times longer steps took then than they had to; None where that is not
+            known.
+        age_s: Seconds since then.
+    """
+
+    lanes: int
+    slowdown: float | None
+    age_s: float
+
+
+def known(db: Database, device: str) -> dict[str, Measurement]:
+    """Returns what was measured on devices of this name, by digest of the signature."""
     stack = hpo_stack.c
-    statement = sa.select(stack.signature, stack.lanes).where(
+    statement = sa.select(stack.signature, stack.lanes, stack.slowdown, stack.measured_at).where(
         stack.device == device[:_DEVICE_LENGTH]
     )
     with db.read() as conn:
-        return {row.signature: row.lanes for row in conn.execute(statement)}
+        now = db.now(conn)
+        return {
+            row.signature: Measurement(
+                row.lanes, row.slowdown, (now - row.measured_at).total_seconds()
+            )
+            for row in conn.execute(statement)
+        }
 
 
-def remember(db: Database, device: str, signature: str, n_lanes: int) -> None:
+def remember(
+    db: Database, device: str, signature: str, n_lanes: int, slowdown: float | None
+) -> None:
     """Keeps a measurement; a newer one replaces it."""
     key = {"signature": signature, "device": device[:_DEVICE_LENGTH]}
 
     def write(conn: sa.Connection) -> None:
         stack = hpo_stack.c
         conn.execute(sa.delete(hpo_stack).where(*(stack[name] == key[name] for name in key)))
-        row = {**key, "lanes": n_lanes, "measured_at": db.now(conn)}
+        row = {**key, "lanes": n_lanes, "slowdown": slowdown, "measured_at": db.now(conn)}
         conn.execute(sa.insert(hpo_stack).values(**row))
 
     db.transaction(write)

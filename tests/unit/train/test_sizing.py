@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from hpo.spec.params import Params
 from hpo.train.data import Splits
 from hpo.train.engine import Lane
-from hpo.train.fused import sizing
+from hpo.train.fused import sizing, timing
 from hpo.train.fused.course import Course
-from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.sizing import Size, Sizes
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     add,
@@ -46,7 +47,9 @@ def costing(patch: Patch, cost: Callable[[int], float]) -> list[int]:
         return original(self, i)
 
     patch.setattr(Course, "step", step)
-    patch.setattr(sizing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    fake = SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: clock.now)
+    for module in (sizing, timing):
+        patch.setattr(module, "time", fake)
     return tried
 
 
@@ -64,14 +67,74 @@ def wanted(sizes: Sizes) -> int:
 def test_doubled_until_it_pays_no_more(n_best: int, monkeypatch: Patch) -> None:
     # Up to n_best lanes take as long as one; from there on all take their share.
     tried = costing(monkeypatch, lambda n: max(1.0, n / n_best))
-    told: list[tuple[str, int]] = []
+    told: list[tuple[str, Size]] = []
     assert wanted(Sizes(CPU, tell=lambda *args: told.append(args))) == n_best
     assert max(tried) <= 4 * n_best
-    assert [n for _, n in told] == [n_best]
+    assert [size for _, size in told] == [Size(n_best, slowdown=1.0)]
     # Who knows already does not measure.
     tried.clear()
     assert wanted(Sizes(CPU, known=dict(told))) == n_best
     assert tried == []
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        Size(1, slowdown=1.0),
+        Size(2, slowdown=1.6),
+        Size(2, slowdown=1.0, age_s=8 * 86400.0),
+        Size(2, slowdown=None),
+    ],
+)
+def test_what_is_doubtful_is_measured_again(doubtful: Size, monkeypatch: Patch) -> None:
+    tried = costing(monkeypatch, lambda n: max(1.0, n / 8))
+    told: list[tuple[str, Size]] = []
+    wanted(Sizes(CPU, tell=lambda *args: told.append(args)))
+    known = {digest: doubtful for digest, _ in told}
+    assert wanted(Sizes(CPU, known=known)) == 8
+    # Not where nothing can come of it.
+    tried.clear()
+    assert wanted(Sizes(CPU, known=known, most=1)) == 1
+    assert wanted(Sizes(CPU, known=known, fixed=4)) == doubtful.lanes
+    assert tried == []
+
+
+def test_one_lane_is_measured_again_later_in_the_same_run(monkeypatch: Patch) -> None:
+    alone = True
+    tried = costing(monkeypatch, lambda n: 10.0 * n if alone else 10.0)
+    sizes = Sizes(CPU, most=8)
+    assert wanted(sizes) == 1
+    n_tried = len(tried)
+    monkeypatch.setattr(sizing, "_AGAIN_S", 1e9)
+    alone = False
+    assert wanted(sizes) == 1
+    assert len(tried) == n_tried
+    monkeypatch.setattr(sizing, "_AGAIN_S", 0.0)
+    sizing.time.perf_counter = lambda now=sizing.time.perf_counter: now() + 1.0
+    assert wanted(sizes) == 8
+
+
+def test_sizes_are_timed_by_the_processor_while_others_are_at_work(monkeypatch: Patch) -> None:
+    """Another process takes the processor away, whichever size it meets."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    spent = SimpleNamespace(now=0.0)
+    tried = costing(monkeypatch, lambda n: 1.0)
+    clock = sizing.time
+    original, waits = Course.step, itertools.cycle([0.0, 7.0, 0.0, 0.0, 23.0, 2.0, 0.0, 11.0])
+
+    def step(self: Course, i: int) -> Tensor:
+        spent.now += 1.0 + next(waits)
+        return original(self, i)
+
+    monkeypatch.setattr(Course, "step", step)
+    fake = SimpleNamespace(perf_counter=lambda: spent.now, thread_time=clock.thread_time)
+    monkeypatch.setattr(timing, "time", fake)
+    told: list[tuple[str, Size]] = []
+    assert wanted(Sizes(CPU, most=16, tell=lambda *args: told.append(args))) == 16
+    assert max(tried) == 16
+    ((_, size),) = told
+    # It is right all the same, and will be measured again when it is quiet.
+    assert size.is_doubtful
 
 
 def test_what_an_epoch_takes_besides_its_steps_is_shared(monkeypatch: Patch) -> None:
@@ -127,7 +190,7 @@ def test_without_memory_for_a_single_one_it_gives_up_at_once(monkeypatch: Patch)
 
 def test_memory_that_runs_out_later_is_remembered(monkeypatch: Patch) -> None:
     told: list[int] = []
-    sizes = Sizes(CPU, fixed=8, least=2, tell=lambda digest, n_lanes: told.append(n_lanes))
+    sizes = Sizes(CPU, fixed=8, least=2, tell=lambda digest, size: told.append(size.lanes))
     engine = fused(Blobs(), sizes=sizes)
     add(engine, lanes(6))
     costing(monkeypatch, lambda n: 1.0)
