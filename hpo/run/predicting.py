@@ -20,6 +20,7 @@ from hpo.tasks.resolve import Allow, restore
 from hpo.train import checkpoint
 from hpo.train.arrays import as_features
 from hpo.train.boundary import user_code
+from hpo.train.checkpoint import CheckpointError
 from hpo.train.data import Data
 from hpo.train.ensemble import mean_outputs
 from hpo.train.evaluation import predict
@@ -190,7 +191,10 @@ def read_model(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise TaskError(f"no file {path}")
-    saved = checkpoint.read(path)
+    try:
+        saved = checkpoint.read(path)
+    except CheckpointError as error:
+        raise TaskError(f"{path} is damaged, or no model's file") from error
     if "optimizer" in saved or "best_epoch" in saved:
         raise TaskError(f"{path} is the checkpoint of a trial, and holds no model to predict with")
     if not {"state_dict", "params"} <= saved.keys():

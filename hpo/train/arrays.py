@@ -167,7 +167,9 @@ def _numbers(x: Any, what: str) -> Tensor:
         )
     try:
         # A copy, because torch refuses arrays that are read-only or run backwards.
-        found = np.array(x)
+        # Images are large, and one copy is enough.
+        is_image = isinstance(x, np.ndarray) and x.ndim > _MOST_AXES and x.dtype.kind in _NUMBERS
+        found = np.array(x, dtype=np.float32 if is_image else None)
         if found.dtype.kind in _INTEGERS:
             found = found.astype(np.int64)
         elif found.dtype not in (np.float32, np.float64):
@@ -207,8 +209,8 @@ def _require_finite(values: Tensor, what: str) -> None:
 
 
 def _require_range(values: Tensor, found: Tensor, what: str) -> None:
-    too_large = torch.isinf(found) & torch.isfinite(values.double())
-    if too_large.any():
+    too_large = torch.isinf(found)
+    if too_large.any() and (too_large := too_large & torch.isfinite(values.double())).any():
         first = values[too_large][0].item()
         raise TaskError(
             f"{int(too_large.sum())} of {what} are too large for single precision, such as "
