@@ -7,6 +7,7 @@ Run it from the checkout: ``python benchmarks/folds.py``.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 
@@ -25,24 +26,29 @@ from hpo.train.solo import SoloEngine
 
 # Depth, width, batch size; the first are the task's defaults.
 POINTS = ((2, 64, 32), (1, 32, 32), (2, 64, 128), (3, 32, 256), (4, 128, 64))
-METRIC, N_FOLDS, N_EPOCHS, N_ROUNDS = "val_accuracy", 5, 6, 7
+METRIC, N_FOLDS, N_EPOCHS = "val_accuracy", 5, 6
 
 
 def main() -> None:
     """Runs the benchmark and prints its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--points", type=int, default=len(POINTS), help="of the space")
+    told = parser.parse_args()
     torch.set_num_threads(1)
-    table = Table(title=f"One trial of {N_EPOCHS} epochs, {N_ROUNDS} rounds, milliseconds an epoch")
+    title = f"One trial of {N_EPOCHS} epochs, {told.rounds} rounds, milliseconds an epoch"
+    table = Table(title=title)
     columns = ("depth, width, batch", "1 fold alone", "5 folds alone", "5 folds fused", "ratio")
     for column in columns:
         table.add_column(column, justify="right")
-    for point in POINTS:
-        one, alone, fused = (1000 * seconds for seconds in measure(*point))
+    for point in POINTS[: told.points]:
+        one, alone, fused = (1000 * seconds for seconds in measure(*point, told.rounds))
         cells = [f"{value:.1f}" for value in (one, alone, fused)]
         table.add_row(", ".join(map(str, point)), *cells, f"{fused / one:.2f}")
     Console().print(table)
 
 
-def measure(depth: int, width: int, batch_size: int) -> tuple[float, float, float]:
+def measure(depth: int, width: int, batch_size: int, n_rounds: int) -> tuple[float, float, float]:
     """Returns seconds an epoch of one fold alone, five alone, and five as lanes of a stack."""
     task, spec = DigitsMLP(), ValidationSpec(folds=N_FOLDS)
     folds = task.data().folds(spec)
@@ -62,7 +68,7 @@ def measure(depth: int, width: int, batch_size: int) -> tuple[float, float, floa
         return with_parts(inner, spec, (METRIC,), "maximize")
 
     found: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    for _ in range(N_ROUNDS):
+    for _ in range(n_rounds):
         for i, make in enumerate((lone, in_turn, stacked)):
             found[i].append(seconds_per_epoch(make(), params))
     one, alone, fused = (statistics.median(each) for each in found.values())

@@ -20,8 +20,9 @@ import importlib.util
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import contests
 import optuna
@@ -41,6 +42,7 @@ from hpo.train.solo import SoloEngine
 
 STUDY = ROOT.parent / "studies" / "digits_mlp.toml"
 # Depth, width, batch size.
+Point: TypeAlias = tuple[int, int, int]
 POINTS = ((1, 32, 32), (2, 64, 32), (2, 64, 128), (3, 32, 256), (4, 128, 64))
 
 
@@ -52,7 +54,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines-only", action="store_true", help="skip the searches")
     parser.add_argument("--batch-sizes", action="store_true", help="nothing but the stacks of them")
+    parser.add_argument("--points", type=int, default=len(POINTS), help="of the space")
     told = parser.parse_args()
+    points = POINTS[: told.points]
     torch.set_num_threads(1)
     keep_freed()  # as workers do
     console = Console()
@@ -61,8 +65,8 @@ def main() -> None:
         return
     if not told.engines_only:
         console.print(searches(told.trials, told.epochs, told.rounds))
-    console.print(engines())
-    console.print(contests.limit_table(limits()))
+    console.print(engines(points))
+    console.print(contests.limit_table(limits(points)))
 
 
 def searches(n_trials: int, n_epochs: int, n_rounds: int) -> Table:
@@ -118,7 +122,7 @@ def modelbatch(folder: Path, n_trials: int, n_epochs: int) -> Run:
     return contests.timed([command], folder / "peer.db")
 
 
-def engines(n_rounds: int = 3) -> Table:
+def engines(points: Sequence[Point], n_rounds: int = 3) -> Table:
     """Compares the engines at some points: milliseconds of one epoch of one trial."""
     task = DigitsMLP()
     splits = task.data().splits()
@@ -126,7 +130,7 @@ def engines(n_rounds: int = 3) -> Table:
     table = Table(title="ms of an epoch of one trial; in brackets how many times as fast as solo")
     for column in ("depth, width, batch", "solo", *(f"{n} lanes" for n in n_lanes)):
         table.add_column(column, justify="right")
-    for point in POINTS:
+    for point in points:
         solo = SoloEngine(task, splits, "val_accuracy", "maximize")
         alone = min(contests.epochs(solo, params(point), 1, 2 * n_rounds))
         cells = []
@@ -170,18 +174,18 @@ def epoch_s(stack: Stack) -> float:
     return contests.fastest(lambda: stack.losses(course), torch.device("cpu"), n_times=2)
 
 
-def limits() -> dict[str, Limit]:
+def limits(points: Sequence[Point]) -> dict[str, Limit]:
     """Returns how near a step comes to its products, at the same points."""
     return {
         f"{', '.join(map(str, point))}: {n} lanes": contests.limit_of(
             DigitsMLP(), params(point), n, "cpu"
         )
-        for point in POINTS
+        for point in points
         for n in (8, 32)
     }
 
 
-def params(point: tuple[int, int, int]) -> dict[str, float]:
+def params(point: Point) -> dict[str, float]:
     """Returns what all lanes of a point have in common."""
     depth, width, batch_size = point
     shape = {"depth": depth, "width": width, "batch_size": batch_size}

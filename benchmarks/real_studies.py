@@ -131,11 +131,13 @@ class Run:
         study: Name of its file.
         method: One of ``METHODS``.
         seed: Of the search and of the trials.
+        n_trials: Instead of those of the study; None for those.
     """
 
     study: str
     method: str
     seed: int
+    n_trials: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def search(run: Run) -> Found:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainer = load(run.study, run.seed)
     spec = trainer.spec
-    epochs, n_trials = spec.budget.epochs, spec.budget.trials or 40
+    epochs, n_trials = spec.budget.epochs, run.n_trials or spec.budget.trials or 40
     budget = float(n_trials * epochs)
     method: Method
     if run.method == "auto":
@@ -240,9 +242,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--results", type=Path, default=BUILD / "real_studies.jsonl")
+    parser.add_argument("--trials", type=int, help="instead of those of the studies")
     options = parser.parse_args()
     runs = [
-        Run(study, method, seed)
+        Run(study, method, seed, options.trials)
         for study in options.studies
         for seed in range(options.seeds)
         for method in METHODS
@@ -252,7 +255,7 @@ def main() -> None:
     shares: dict[str, list[float]] = {method: [] for method in METHODS[1:]}
     for study in options.studies:
         for seed in range(options.seeds):
-            each = {method: found[Run(study, method, seed)] for method in METHODS}
+            each = {method: found[Run(study, method, seed, options.trials)] for method in METHODS}
             needed = {peer: share_needed(each["auto"], each[peer]) for peer in METHODS[1:]}
             for peer, share in needed.items():
                 shares[peer].append(share)

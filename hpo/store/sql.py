@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import direct
 from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_lease, hpo_study
 
@@ -48,7 +47,7 @@ def lock_fenced(
     """
     found: dict[int, Fenced] = {}
     for part in chunks(sorted({trial_id for trial_id, _ in pairs})):
-        for row in direct.run(conn, *with_ids(_lock_leases, part)):
+        for row in conn.execute(*with_ids(_lock_leases, part)):
             lease = Fenced._make(row)
             is_of_study = study_id is None or lease.study_id == study_id
             if is_of_study and (lease.trial_id, lease.token) in pairs:
