@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from hpo.store import multirow
+
 Row = Mapping[str, Any]
 _Write = Callable[[Any], Any]
 
@@ -31,9 +33,15 @@ def run(conn: sa.Connection, statement: sa.Executable, row: Row) -> sa.CursorRes
 
 
 def run_many(conn: sa.Connection, statement: sa.Executable, rows: Sequence[Row]) -> None:
-    """Runs a statement for each of some rows, which have the same columns."""
+    """Inserts rows, which have the same columns."""
     ready = _ready(statement, tuple(rows[0]), conn.dialect)
-    conn.exec_driver_sql(ready.text, [ready.values(row) for row in rows])
+    values = [ready.values(row) for row in rows]
+    if conn.dialect.name != "mysql" or len(rows) == 1:
+        conn.exec_driver_sql(ready.text, values)
+        return
+    driver: Any = conn.connection.driver_connection
+    for text in multirow.statements(ready.text, values, driver.escape):
+        conn.exec_driver_sql(text, execution_options={"no_parameters": True})
 
 
 class _Ready(NamedTuple):
