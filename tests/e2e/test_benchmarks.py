@@ -29,6 +29,7 @@ def output_of(script: str, *arguments: str) -> str:
 
 @pytest.mark.e2e
 @pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_ask() -> None:
     shown = output_of("ask.py", "--trials", "80", "--rounds", "1")
     rows = re.findall(r"│ (\S+) +│ (\S+) +│ ([\d.]+) +│ ([\d.]+) +│", shown)
@@ -47,6 +48,7 @@ def test_defaults() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_folds() -> None:
     shown = output_of("folds.py", "--rounds", "1", "--points", "1")
     assert re.search(r"│ +2, 64, 32 │( +[\d.]+ │){4}", shown)
@@ -125,6 +127,7 @@ def test_lcbench(
 
 @pytest.mark.e2e
 @pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_storage() -> None:
     """Its own check holds the rows that everybody wrote against one another."""
     shown = output_of("storage.py", "sqlite", "--rounds", "1", "--scale", "0.02")
