@@ -89,6 +89,8 @@ class Planning:
             standing, changes = seen
             if not self._refresh(standing, changes):
                 continue
+            # Somebody may have cancelled one that the worker still has.
+            at_stop = [lease for lease in at_stop if lease.number not in self._ended]
             if self._is_impatient:
                 standing = replace(standing, n_new=0)
             if self._is_idle(standing, held) and not at_stop:
@@ -137,6 +139,7 @@ class Planning:
         """See ``Asking``."""
         if not self.pauses:
             return set()
+        values = {key: v for key, v in values.items() if v[0].number not in self._ended}
         for lease, value in values.values():
             stop = lease.epoch_stop
             row = TrialRow(lease.number, State.RUNNING, {}, {stop: value}, epoch_stop=stop)

@@ -187,14 +187,19 @@ class FreezeThaw:
 
     def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
-        rows = [row for n in numbers if (row := self._startup.row(n)) is not None]
-        if not rows:
-            return []
-        structures = Structures(self._encoder, ask.structural, ask.structure, len(rows))
-        rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
-        fitted = structures.fitted(np.stack(rows), rng)
         seen = set(self._encoder.keys(curves.points))
-        return self._encoder.decode(fitted[new_rows(self._encoder, fitted, seen)])
+        # Variations of a point may be that point: that is no reason to end a study.
+        for draw in (self._startup.row, self._startup.another):
+            rows = [row for n in numbers if (row := draw(n)) is not None]
+            if not rows:
+                return []
+            structures = Structures(self._encoder, ask.structural, ask.structure, len(rows))
+            rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
+            fitted = structures.fitted(np.stack(rows), rng)
+            fresh = new_rows(self._encoder, fitted, seen)
+            if len(fresh):
+                return self._encoder.decode(fitted[fresh])
+        return []
 
     def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
         numbers = range(curves.next_number, curves.next_number + n)

@@ -60,6 +60,13 @@ class Startup:
             rows = even_point(self._encoder, self._seed, number)
         return np.asarray(rows[0])
 
+    def another(self, number: int) -> Floats | None:
+        """Returns a point for a trial whose own one was tried, [P]; None in a finite space."""
+        if self._all is not None:
+            return None
+        point = even_point(self._encoder, self._seed, _LONGEST_SEQUENCE + number)
+        return np.asarray(point[0])
+
     def _variation(self, number: int) -> Floats:
         """Returns a given point moved, given ones crossed, or one with new coordinates, [1, P]."""
         rng = np.random.default_rng([self._seed, number])
