@@ -77,6 +77,8 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     if is_there:
         _fill_nursery(options)
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
+    for line in prepared.remarks:
+        say(line)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
     notices.keep(session.db, session.study.study_id, prepared.notices)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
+from hpo.run.scripts import advice, with_script
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
 from hpo.spec import files, ready_made, toml
 from hpo.spec.study import Budget, StudySpec
-from hpo.store import notices, studies
+from hpo.store import notices, studies, study_records
 from hpo.store.database import Database
 
 BUDGETS = tuple(Budget.model_fields)
@@ -32,6 +33,7 @@ class Prepared:
         allow: References that may run because the person at this machine named them.
         by_name: The study was named, and is in the database.
         notices: What a person should know of the task's data.
+        remarks: What the study takes over from its objective's script, and what it does not.
     """
 
     spec: StudySpec
@@ -39,6 +41,7 @@ class Prepared:
     allow: tuple[str, ...] = ()
     by_name: bool = False
     notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(
@@ -66,19 +69,20 @@ def prepare(
     """
     changes = _table({k: v for k, v in (overrides or {}).items() if v is not None})
     _require_study(source)
+    options = options or RunOptions()
+    given = {"storage": options.storage, "workers": options.workers, "is_named": True}
     if isinstance(source, StudySpec):
         parsed = toml.parse_table(source.to_given(), "StudySpec", changes)
-        return _checked(parsed, Path.cwd(), _draft_references(parsed))
+        return _checked(parsed, Path.cwd(), given)
     if source is None:
         if objective is None:
             raise SpecError("name a study file, a study, or --objective FILE.py:FUNCTION")
         parsed = toml.parse_table(_objective_table(objective), "the study", changes)
-        return _checked(parsed, Path.cwd(), _draft_references(parsed))
-    options = options or RunOptions()
+        return _checked(parsed, Path.cwd(), {**given, "is_named": "name" in changes})
     file = source if _is_file(source) else _ready_made(str(source), options)
     if file is not None:
         parsed = toml.parse_file(file, overrides=changes)
-        return _checked(parsed, Path(file).absolute().parent, _draft_references(parsed))
+        return _checked(parsed, Path(file).absolute().parent, given)
     return _from_database(str(source), changes, options)
 
 
@@ -197,7 +201,7 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
             raise SpecError(f"{message}; did you mean {close}?", hint=error.message) from None
         raise
     try:
-        if name not in studies.names(db):
+        if name not in studies.names(db) and not study_records.is_optunas_own(db, name):
             _require_no_path(name)
             paths = map(str, Path("studies").glob("*.toml"))
             close = nearest(name, [*studies.names(db), *ready_made.files(), *paths])
@@ -215,15 +219,19 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
     return Prepared(parsed.spec, base_dir, by_name=True)
 
 
-def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Prepared:
-    """Adds what only the task can tell: its own choices, and parameters that it does not read."""
+def _checked(parsed: toml.Parsed, base_dir: Path, given: Mapping[str, Any]) -> Prepared:
+    """Adds what only the task can tell: its own choices, and parameters that it does not read.
+
+    Of an objective that is its script: which way it optimises.
+    """
     from hpo.run import preflight
 
+    allow = _draft_references(parsed)
     if parsed.draft.task is None:
-        _raise_if_any(parsed, _objective_problems(parsed, base_dir, allow))
+        _check_objective(parsed, base_dir, allow)
         assert parsed.spec is not None
-        preflight.check_objective(parsed.spec, base_dir, allow)
-        return Prepared(parsed.spec, base_dir, allow)
+        spec, remarks = with_script(parsed.spec, parsed.draft, base_dir, given)
+        return Prepared(spec, base_dir, allow, remarks=remarks)
     found = preflight.check_task(parsed.draft, base_dir, allow)
     _raise_if_any(parsed, found.problems)
     assert parsed.spec is not None
@@ -237,21 +245,34 @@ def _checked(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Pre
     return Prepared(spec, base_dir, allow, notices=found.notices)
 
 
-def _objective_problems(
-    parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]
-) -> tuple[Problem, ...]:
-    """Looks, for a study with other mistakes, whether its objective is there."""
-    from hpo.tasks.resolve import Allow, load_objective
+def _check_objective(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> None:
+    """Sees that the objective is there; tells its mistakes and the study's together.
 
-    if parsed.draft.objective is None or not parsed.problems:
-        return ()
+    Raises:
+        SpecError: There are some.
+        TaskError: It cannot be loaded.
+    """
+    from hpo.run import preflight
+
+    more: tuple[Problem, ...] = ()
+    if parsed.draft.objective is None:
+        _raise_if_any(parsed, ())
+    assert parsed.draft.objective is not None
     try:
-        load_objective(parsed.draft.objective, base_dir, Allow(allow))
+        preflight.check_objective(parsed.draft.objective, base_dir, allow)
     except SpecError as error:
-        return error.problems
+        if not error.problems:
+            raise
+        more = error.problems
     except TaskError as error:
-        return (Problem("objective", error.message),)
-    return ()
+        if not parsed.problems:
+            raise
+        more = (Problem("objective", error.message),)
+    found = parsed.error(more)
+    if found is not None and not more:
+        found.hint = advice(parsed.draft, base_dir)
+    if found is not None:
+        raise found
 
 
 def _raise_if_any(parsed: toml.Parsed, more: tuple[Problem, ...]) -> None:

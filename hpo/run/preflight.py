@@ -122,14 +122,14 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
     )
 
 
-def check_objective(spec: StudySpec, base_dir: Path, allow: tuple[str, ...]) -> None:
-    """Loads a study's objective, to see that it is there.
+def check_objective(reference: str, base_dir: Path, allow: tuple[str, ...]) -> None:
+    """Loads an objective, to see that it is there.
 
     Raises:
+        SpecError: There is no such function.
         TaskError: It cannot be loaded.
     """
-    assert spec.objective is not None
-    load_objective(spec.objective, base_dir, Allow(allow))
+    load_objective(reference, base_dir, Allow(allow))
 
 
 def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) -> CheckReport:
@@ -146,7 +146,7 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     """
     places = plan(device)
     if spec.objective is not None:
-        check_objective(spec, base_dir, allow)
+        check_objective(spec.objective, base_dir, allow)
         return CheckReport(spec.objective, {}, n_workers=len(places))
     from hpo.train.preflight import estimate, one_batch
     from hpo.train.probes import corners

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from hpo.errors import SpecError
 from hpo.spec.grid import grid_points
 from hpo.spec.space import SearchSpace
 
@@ -45,5 +46,12 @@ class GridSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Returns the parameter's value at the trial's point of the grid."""
-        return self._points[trial.number % len(self._points)][param_name]
+        """Returns the parameter's value at the trial's point of the grid.
+
+        Raises:
+            SpecError: The objective asks for a parameter that the grid does not have there.
+        """
+        point = self._points[trial.number % len(self._points)]
+        if point.get(param_name) is None:
+            raise SpecError(f"the grid has no {param_name} at this point; [space] must have it")
+        return point[param_name]

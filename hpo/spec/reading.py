@@ -210,6 +210,10 @@ def _check_metrics(values: Mapping[str, Any], findings: Findings) -> None:
 def _check_grid(draft: Draft, findings: Findings) -> None:
     if draft.values.get("sampler", {}).get("name") != "grid":
         return
+    if draft.objective is not None and not draft.names:
+        findings.add(
+            '"grid" needs a [space]: an objective names its parameters too late', "sampler"
+        )
     for name, parameter in draft.parameters.items():
         if isinstance(parameter, Float) and parameter.step is None:
             findings.add('sampler = "grid" needs a step; it is continuous', "space", name)

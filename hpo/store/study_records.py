@@ -114,6 +114,13 @@ def names(db: Database) -> list[str]:
         return _names(conn)
 
 
+def is_optunas_own(db: Database, name: str) -> bool:
+    """Tells whether a study is one of Optuna's that hpo has not created."""
+    with db.read() as conn:
+        exists = conn.scalar(sa.select(_NAME).where(_NAME.in_([name]))) is not None
+        return exists and name not in _names(conn)
+
+
 def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
     """Returns the study of this name, in the caller's transaction; see `load`."""
     studies = optuna_tables.studies
@@ -129,7 +136,8 @@ def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
         )
     if row.study_id is None:
         raise StoreError(
-            f"{name} was not created by hpo; choose another name, or use Optuna with it"
+            f"{name} was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
+            "or choose another name"
         )
     spec = stored_specs.read(row.spec, name)
     return StudyRecord(

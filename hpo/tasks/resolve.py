@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.tasks import TASKS
 from hpo.tasks.installed import is_installed
 from hpo.tasks.loading import load_file, load_module
+from hpo.tasks.script import line_in_main
 from hpo.train.boundary import user_code
 from hpo.train.task import Task, make_task
 
@@ -128,11 +130,47 @@ def load_objective(
     objective = _load("objective", reference, base_dir, allow or Allow())
     if isinstance(objective, type) and issubclass(objective, Task):
         raise TaskError(f"{reference} is a task, not an objective", hint=f'task = "{reference}"')
+    if isinstance(objective, type):
+        objective = _instance(objective, reference)
     if not callable(objective):
         raise TaskError(f"{reference} is {_kind_of(objective)}; an objective is a function")
-    if not _takes_one(objective):
+    if not _takes(objective, None):
         raise TaskError(f"{reference} must take one argument, an optuna.Trial")
     return cast(Callable[..., Any], objective)
+
+
+def script_of(reference: str, base_dir: Path | None = None) -> Path | None:
+    """Returns the source file of an objective that was loaded; None where it has none to read."""
+    where = reference.rpartition(":")[0]
+    if _is_file(where):
+        return _find("objective", where, base_dir)
+    module = sys.modules.get(where)
+    path = Path(getattr(module, "__file__", None) or "")
+    return path if path.suffix == ".py" and path.is_file() else None
+
+
+def _instance(cls: type, reference: str) -> Callable[..., Any]:
+    """Makes the instance that is the objective."""
+    name = reference.rpartition(":")[2]
+    if not _is_objective_class(cls):
+        raise TaskError(
+            f"{reference} is a class whose instances do not take a trial; "
+            "an objective is a function, or an object with __call__(self, trial)"
+        )
+    if not _takes(cls):
+        raise TaskError(
+            f"{reference} is a class, and its __init__{inspect.signature(cls)} needs arguments "
+            "that hpo does not know",
+            hint=f"make the object at the top of the file, objective = {name}(...), "
+            f"and name that: {reference.rpartition(':')[0]}:objective",
+        )
+    with user_code(f"{reference}()"):
+        return cast(Callable[..., Any], cls())
+
+
+def _is_objective_class(value: Any) -> bool:
+    call = inspect.getattr_static(value, "__call__", None) if isinstance(value, type) else None
+    return inspect.isfunction(call) and _takes(call, None, None)
 
 
 def _load(role: Role, reference: str, base_dir: Path | None, allow: Allow) -> Any:
@@ -159,19 +197,41 @@ def _attribute(role: Role, module: ModuleType, name: str, where: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            near = [n for n, value in vars(found).items() if not n.startswith("_")]
-            fitting = [n for n in near if _fits(role, getattr(found, n), module)]
-            hint = did_you_mean(part, fitting) or did_you_mean(part, near)
-            listed = f"; there is {', '.join(fitting)}" if fitting else ""
-            raise _wrong(role, f"{where} has no {part}{hint or listed}")
+            raise _wrong(role, f"{where} has no {part}{_instead(role, found, part, module)}")
         found = getattr(found, part)
     return found
+
+
+def _instead(role: Role, owner: Any, part: str, module: ModuleType) -> str:
+    """Returns what is told of an attribute that is missing: where it is made, or what there is."""
+    near = [name for name in vars(owner) if not name.startswith("_")]
+    fitting = [name for name in near if _fits(role, getattr(owner, name), module)]
+    if owner is module and (line := _line_in_main(module, part)):
+        others = f"; there is {', '.join(fitting)}" if fitting else ""
+        return (
+            f" once it is imported: line {line} makes it in the script's main part, which is not "
+            f"run; make it at the top of the file{others}"
+        )
+    if role == "objective":
+        near = [name for name in near if not isinstance(getattr(owner, name), type)]
+    listed = f"; there is {', '.join(fitting)}" if fitting else ""
+    return did_you_mean(part, fitting) or did_you_mean(part, near) or listed
+
+
+def _line_in_main(module: ModuleType, name: str) -> int | None:
+    try:
+        source = Path(module.__file__ or "").read_text(encoding="utf-8")
+        return line_in_main(source, name)
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _fits(role: Role, value: Any, module: ModuleType) -> bool:
     if role == "task":
         return isinstance(value, type) and issubclass(value, Task) and value is not Task
-    return inspect.isfunction(value) and value.__module__ == module.__name__
+    if getattr(value, "__module__", None) != module.__name__:
+        return False
+    return inspect.isfunction(value) or (_is_objective_class(value) and _takes(value))
 
 
 def _is_file(where: str) -> bool:
@@ -238,9 +298,9 @@ def _with_paths(
     return found
 
 
-def _takes_one(function: Callable[..., Any]) -> bool:
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
     except ValueError:

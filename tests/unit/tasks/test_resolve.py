@@ -355,3 +355,75 @@ def test_a_relative_import_gets_advice(folder: Path) -> None:
     assert caught.value.hint == (
         "write it without the leading dot: files beside it are found by their names"
     )
+
+
+OBJECTS = """
+import optuna
+
+class Plain:
+    def __call__(self, trial):
+        return trial.number
+
+class Inherited(Plain):
+    pass
+
+class Needy:
+    def __init__(self, data):
+        self.data = data
+    def __call__(self, trial):
+        return 0.0
+
+class NotCalled:
+    pass
+
+class Raising:
+    def __init__(self):
+        raise ValueError("no data")
+    def __call__(self, trial):
+        return 0.0
+
+ready = Needy(3)
+
+if __name__ == "__main__":
+    objective = Needy(5)
+"""
+
+
+@pytest.mark.parametrize("name", ["Plain", "Inherited", "ready"])
+def test_a_class_whose_instance_is_the_objective_is_made(folder: Path, name: str) -> None:
+    write(folder, "objects.py", OBJECTS)
+    objective = load_objective(f"objects.py:{name}", folder, ALL)
+    assert not isinstance(objective, type)
+    assert callable(objective)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("Needy", "is a class, and its __init__(data) needs arguments", "objects.py:objective"),
+        ("NotCalled", "is a class whose instances do not take a trial", ""),
+        ("Raising", "objects.py:Raising() raises ValueError: no data", ""),
+    ],
+)
+def test_a_class_that_is_no_objective_is_refused_before_any_trial(
+    folder: Path, name: str, message: str, hint: str
+) -> None:
+    write(folder, "objects.py", OBJECTS)
+    with pytest.raises(TaskError) as caught:
+        load_objective(f"objects.py:{name}", folder, ALL)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_an_objective_that_the_main_part_makes_is_told_and_no_unusable_class_offered(
+    folder: Path,
+) -> None:
+    write(folder, "objects.py", OBJECTS)
+    told = {}
+    for name in ("objective", "nothing"):
+        with pytest.raises(SpecError) as caught:
+            load_objective(f"objects.py:{name}", folder, ALL)
+        told[name] = caught.value.problems[0].message
+    assert "line 29 makes it in the script's main part, which is not run" in told["objective"]
+    assert "Needy" not in told["nothing"]
+    assert "there is Plain, Inherited" in told["nothing"]
