@@ -98,9 +98,15 @@ class ModelSampler(BaseSampler):
             return {}
         trials = study.get_trials(deepcopy=False)
         encoder = _encoder(self._space, search_space, trials)
-        model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
         curves = finished_curves(trials, encoder, _sign(study))
         numbers = [*_undrawn_before(trial, trials), trial.number]
+        if curves.horizon == 1:
+            # Brings SciPy, which takes long to load.
+            from hpo.search.plain import Plain
+
+            own = Plain(encoder, self._seed, self._settings.n_startup).propose(curves, numbers)[-1]
+            return {} if own is None else self._off_the_ends(own, search_space, trial.number)
+        model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
         ask = Ask(len(numbers), memory=self._known.at(trial.number))
         points, self._known.memory = model.propose(curves, numbers, ask)
         # Where every point of a finite space was proposed, any may come again.
