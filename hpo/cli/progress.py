@@ -93,6 +93,9 @@ class Tracker:
         recent = trials_per_s(self._moments[0], last) or trials_per_s(self._started, last)
         n_trials = self.subject.n_trials
         n_left = None if n_trials is None else n_trials - last.n_tried
+        if n_left is not None and n_left <= 0 < self._snapshot.counts.paused:
+            # All have begun; how long the paused ones go on is the search's to decide.
+            n_left = None
         return frame.View(
             subject=self.subject,
             snapshot=self._snapshot,
