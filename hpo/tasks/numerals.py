@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _SYMBOLS: Final = "$€£¥₹₽₩₺₪฿₫₴₦"
 _CODES: Final = (
@@ -79,7 +79,8 @@ class NumberFormat:
         if head != self.unit:
             return _MULTIPLES.get(written.tail) if written.head == head else None
         # A zero needs no unit.
-        return 1.0 if written.unit in (self.unit, "" if written.is_zero else self.unit) else None
+        is_one = written.unit == self.unit or (not written.unit and written.is_zero)
+        return 1.0 if is_one else None
 
 
 PLAIN: Final = NumberFormat()
@@ -127,13 +128,22 @@ def find(texts: Iterable[str]) -> Formats | None:
     return Formats(tuple(likely), (1 if likely[0].decimal == "," else -1) if is_told else 0)
 
 
+def plain(text: str, form: NumberFormat = PLAIN) -> float | None:
+    """Returns the number that a text is to Python, or None."""
+    if "_" in text or form.decimal != ".":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def looks_like_one(text: str) -> bool:
     """Tells whether a text is a number in some format."""
     return _parse(text) is not None
 
 
-@dataclass(frozen=True)
-class _Written:
+class _Written(NamedTuple):
     """A number as it is written: its sign, what stands before its digits, they, what follows."""
 
     sign: float
@@ -151,7 +161,7 @@ class _Written:
 
 
 def _parse(text: str) -> _Written | None:
-    text = text.translate(_PLAIN_MARKS).strip()
+    text = text.strip() if text.isascii() else text.translate(_PLAIN_MARKS).strip()
     sign = 1.0
     # As bookkeepers write what is below zero.
     if text.startswith("(") and text.endswith(")"):

@@ -18,25 +18,8 @@ from hpo.tasks import dates, numerals
 Kind: TypeAlias = Literal["number", "boolean", "date", "time", "duration", "text"]
 
 MISSING_WORDS: Final = (
-    "?",
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "-1.#IND",
-    "-1.#QNAN",
-    "-NaN",
-    "-nan",
-    "1.#IND",
-    "1.#QNAN",
-    "<NA>",
-    "N/A",
-    "NA",
-    "NULL",
-    "NaN",
-    "None",
-    "n/a",
-    "nan",
-    "null",
+    *("?", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "None"),
+    *("NaN", "-NaN", "nan", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
 """What counts as missing among numbers and dates where a study does not say: pandas' words, and the
 mark of the UCI repository."""
@@ -179,6 +162,9 @@ def as_text(value: Any) -> str:
 
 def texts_of(column: Series) -> NDArray[Any]:
     """Returns a column as Python text, NaN where a value is missing."""
+    if isinstance(column.dtype, pd.StringDtype):
+        found = column.str.strip().to_numpy(dtype=object, na_value=np.nan)
+        return np.where(found == "", np.nan, found)
     values = column.to_numpy(dtype=object)
     gone = pd.isna(values)
     found = np.empty(len(values), dtype=object)
@@ -226,7 +212,9 @@ def as_dates(column: Series, pattern: str) -> Series:
     found = dates.DateFormat(pattern).read(texts)
     if pattern != dates.ISO:
         # Other rows may come with dates of their type, whose text is the standard's.
-        found = found.fillna(dates.DateFormat(dates.ISO).read(texts))
+        others = found.isna() & texts.notna()
+        if others.any():
+            found = found.fillna(dates.DateFormat(dates.ISO).read(texts[others]))
     return found
 
 
@@ -242,22 +230,22 @@ def _numbers(column: Series, reading: Reading) -> NDArray[np.float64]:
     if types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype):
         return typed_numbers(column)
     form = reading.numbers
-
-    def parse(text: str) -> float | None:
-        # What a program writes is understood whatever people write: 1.0 beside 1,5 and $2.
-        return form.read(text) if form.read(text) is not None else plain_number(text, form)
-
-    return bounded(parsed(column, reading.missing, parse))
-
-
-def plain_number(text: str, form: numerals.NumberFormat = numerals.PLAIN) -> float | None:
-    """Returns the number that a text is to Python, or None."""
-    if "_" in text or form.decimal != ".":
-        return None
+    if form != numerals.PLAIN:
+        return bounded(parsed(column, reading.missing, lambda text: _number(text, form)))
+    texts = texts_of(column)
+    texts[np.isin(texts.astype(str), reading.missing)] = np.nan
     try:
-        return float(text)
+        return bounded(texts.astype(np.float64))
     except ValueError:
-        return None
+        return bounded(parsed(column, reading.missing, lambda text: _number(text, form)))
+
+
+def _number(text: str, form: numerals.NumberFormat) -> float | None:
+    # What a program writes is understood whatever people write: 1.0 beside $2.
+    found = numerals.plain(text) if form == numerals.PLAIN else form.read(text)
+    if found is not None:
+        return found
+    return form.read(text) if form == numerals.PLAIN else numerals.plain(text, form)
 
 
 def _durations(column: Series) -> NDArray[np.float64]:
@@ -277,11 +265,11 @@ def _as_known(texts: NDArray[Any], values: Sequence[str] | None) -> NDArray[Any]
     if not values:
         return texts
     known = set(values)
-    by_number = {plain_number(value): value for value in values}
+    by_number = {numerals.plain(value): value for value in values}
     found = texts.copy()
     for i, text in enumerate(texts):
         if isinstance(text, str) and text not in known:
-            number = plain_number(text)
+            number = numerals.plain(text)
             found[i] = text if number is None else by_number.get(number, text)
     return found
 

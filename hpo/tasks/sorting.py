@@ -13,7 +13,7 @@ from pandas import Series
 from pandas.api import types
 
 from hpo.tasks import dates, numerals
-from hpo.tasks.readings import MAX_KNOWN, Kind, Reading, plain_number, texts_of
+from hpo.tasks.readings import MAX_KNOWN, Kind, Reading, texts_of
 
 # So many values must agree where a few words stand among numbers or dates.
 _MOST: Final = 0.9
@@ -167,7 +167,7 @@ def _differing(texts: Sequence[str]) -> str:
 
 def _are_plain(texts: Collection[str]) -> bool:
     """Tells whether all texts are numbers to Python."""
-    return all(plain_number(text) is not None for text in texts)
+    return all(numerals.plain(text) is not None for text in texts)
 
 
 def _reading(name: str, kind: Kind, missing: Sequence[str], *, pattern: str = "") -> Reading:
