@@ -131,6 +131,7 @@ class PostgreSQL(Server):
     """PostgreSQL as Debian packages it; not durable, but fast."""
 
     driver = "postgresql+psycopg"
+    max_connections = 100
     maintenance_database = "postgres"
 
     def drop_database(self, name: str) -> None:
@@ -167,7 +168,7 @@ class PostgreSQL(Server):
             "full_page_writes": "off",
             "synchronous_commit": "on" if self.survives_kill else "off",
             "shared_buffers": "32MB",
-            "max_connections": 100,
+            "max_connections": self.max_connections,
         }
         settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         program = _program("postgres", "/usr/lib/postgresql/*/bin")
