@@ -1,7 +1,8 @@
 """How large studies may grow: joining one, and looking at it, against Optuna on the same data.
 
 One study has 20,000 finished trials of 10 params and 50 reports, half of them COMPLETE and nearly
-half PRUNED; another one, in the same database, has 100,000 trials with 5 reports each. Everything
+half PRUNED; another one, in the same database, has 100,000 trials with 5 reports each. A third one
+has 10,000 trials of 30 epochs by the sampler auto, three quarters of which are paused. Everything
 is measured in processes of its own. A worker is ready when it has registered, has claimed a trial
 and holds the params that TPE has drawn for it; torch and the task, which a worker loads as well,
 whatever the size of the study, are not part of that. Optuna loads the same study, asks and
@@ -41,6 +42,8 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_S = 5.0
 READY_MIB = 400.0
 LOOK_S = 1.0
+LOOK_MS = 20.0
+LOOK_KB = 50.0
 SERVERS = {"postgresql": PostgreSQL, "mysql": MariaDB}
 
 
@@ -83,6 +86,16 @@ class Bench:
         yield Line("  of that without imports, s", ours["within_s"], None, theirs.get("within_s"))
         yield Line("  processor time, s", ours["cpu_s"], None, theirs.get("cpu_s"))
         yield Line("  peak memory, MiB", ours["peak_mib"], READY_MIB, theirs.get("peak_mib"))
+
+    def planning(self, size: Size) -> Iterator[Line]:
+        """Yields what a worker's look before a claim costs, where trials pause."""
+        found = self._probe("look", size)
+        what = f"a look, auto, {size.n_trials:,} trials"
+        yield Line(f"{what}, the first, CPU ms", found["first_ms"])
+        yield Line("  with nothing new, CPU ms", found["again_ms"], LOOK_MS)
+        if found["first_kb"]:
+            yield Line("  the first, kB", found["first_kb"])
+            yield Line("  with nothing new, kB", found["again_kb"], LOOK_KB)
 
     def looking(self, what: str, size: Size, *arguments: str) -> Iterator[Line]:
         """Yields how long a command takes that shows something."""
@@ -138,14 +151,17 @@ def measure(url: str, options: argparse.Namespace) -> list[Line]:
     """Fills a database, measures, and deletes what it has put there."""
     wide = Size("benchmark-wide", options.trials, 50)
     long = Size("benchmark-long", 5 * options.trials, 5)
+    auto = Size("benchmark-auto", options.trials // 2, 30, "auto")
     db = Database.open(url, create=True)
     bench = Bench(url, options.rounds)
     made = []
     try:
         made.append(generate(db, wide))
         lines = list(bench.joining(wide, with_optuna=options.optuna))
+        made.append(generate(db, auto))
+        lines += bench.planning(auto)
         made.append(generate(db, long))
-        lines += bench.looking("ls", Size("", wide.n_trials + long.n_trials, 0))
+        lines += bench.looking("ls", Size("", wide.n_trials + long.n_trials + auto.n_trials, 0))
         lines += bench.looking("show", wide, wide.name)
         lines += bench.looking("trials", long, long.name, "--limit", "20")
     finally:

@@ -18,8 +18,9 @@ from hpo.spec import toml
 from hpo.store import studies, trial_rows
 from hpo.store.database import Database
 from hpo.store.optuna_tables import trials
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_study
+from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease, hpo_study
 from hpo.store.trial_reader import without_collector
+from hpo.store.turn import FREE
 
 BATCH = 500
 START = datetime.datetime(2026, 1, 1)
@@ -46,22 +47,33 @@ batch_size = {{ choices = [32, 64, 128, 256] }}
 width = {{ choices = [32, 64, 128] }}
 
 [sampler]
-name = "tpe"
+name = "{sampler}"
 """
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a study is; half of its trials are COMPLETE, 2 % FAIL, the rest PRUNED."""
+    """How large a study is; half of its trials are COMPLETE, 2 % FAIL, the rest PRUNED.
+
+    With the sampler auto three quarters are paused instead, after a fifth of their epochs.
+    """
 
     name: str
     n_trials: int
     n_reports: int
+    sampler: str = "tpe"
+
+    @property
+    def n_paused_reports(self) -> int:
+        """The epochs of a paused trial."""
+        return max(1, self.n_reports // 5)
 
     @property
     def spec(self) -> str:
         """The study's file, with room for the trials of those who join."""
-        return SPEC.format(name=self.name, budget=2 * self.n_trials, n_reports=self.n_reports)
+        return SPEC.format(
+            name=self.name, budget=2 * self.n_trials, n_reports=self.n_reports, sampler=self.sampler
+        )
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,10 @@ def generate(db: Database, size: Size) -> int:
     return study.study_id
 
 
-def _ending(rng: random.Random) -> TrialState:
+def _ending(rng: random.Random, size: Size) -> TrialState:
     draw = rng.random()
+    if size.sampler == "auto":
+        return TrialState.RUNNING if draw < 0.75 else TrialState.COMPLETE
     if draw < 0.5:
         return TrialState.COMPLETE
     return TrialState.FAIL if draw < 0.52 else TrialState.PRUNED
@@ -119,12 +133,12 @@ def _add(
     conn: sa.Connection, study_id: int, numbers: range, dimensions: list[Dimension], size: Size
 ) -> None:
     rng = random.Random(f"{size.name} {numbers.start}")
-    added = _add_heads(conn, study_id, numbers, rng)
-    steps = list(_steps(added, size.n_reports, rng))
+    added = _add_heads(conn, study_id, numbers, rng, size)
+    steps = list(_steps(added, size, rng))
     values = [
         row
         for trial_id, state in added
-        if state is not TrialState.FAIL
+        if state not in (TrialState.FAIL, TrialState.RUNNING)
         for row in trial_rows.value_rows(trial_id, [rng.random()])
     ]
     params = [
@@ -144,22 +158,29 @@ def _add(
         conn, trial_rows.INTERMEDIATES, (trial_rows.intermediate_row(*step) for step in steps)
     )
     conn.execute(sa.insert(hpo_epoch), [_epoch(*step) for step in steps])
-    conn.execute(sa.insert(hpo_event), list(_events(study_id, added)))
+    events = list(_events(study_id, added))
+    paused = [
+        _lease(study_id, trial_id, size) for trial_id, state in added if state is TrialState.RUNNING
+    ]
+    for table, rows in ((hpo_event, events), (hpo_lease, paused)):
+        if rows:
+            conn.execute(sa.insert(table), rows)
 
 
 def _add_heads(
-    conn: sa.Connection, study_id: int, numbers: range, rng: random.Random
+    conn: sa.Connection, study_id: int, numbers: range, rng: random.Random, size: Size
 ) -> list[tuple[int, TrialState]]:
     rows = []
     for number in numbers:
-        begun = START + datetime.timedelta(seconds=number)
+        begun, state = START + datetime.timedelta(seconds=number), _ending(rng, size)
+        ended = None if state is TrialState.RUNNING else begun + datetime.timedelta(seconds=90)
         rows.append(
             {
                 "study_id": study_id,
                 "number": number,
-                "state": _ending(rng),
+                "state": state,
                 "datetime_start": begun,
-                "datetime_complete": begun + datetime.timedelta(seconds=90),
+                "datetime_complete": ended,
             }
         )
     conn.execute(sa.insert(trials), rows)
@@ -169,12 +190,26 @@ def _add_heads(
 
 
 def _steps(
-    added: list[tuple[int, TrialState]], n_reports: int, rng: random.Random
+    added: list[tuple[int, TrialState]], size: Size, rng: random.Random
 ) -> Iterator[tuple[int, int, float]]:
-    for trial_id, _ in added:
+    for trial_id, state in added:
         end = rng.random()
-        for step in range(1, n_reports + 1):
-            yield trial_id, step, end * step / n_reports + rng.random() / 100
+        n_steps = size.n_paused_reports if state is TrialState.RUNNING else size.n_reports
+        for step in range(1, n_steps + 1):
+            yield trial_id, step, end * step / size.n_reports + rng.random() / 100
+
+
+def _lease(study_id: int, trial_id: int, size: Size) -> dict[str, Any]:
+    return {
+        "trial_id": trial_id,
+        "study_id": study_id,
+        "worker_id": None,
+        "token": FREE,
+        "attempt": 1,
+        "epoch": size.n_paused_reports,
+        "epoch_stop": size.n_paused_reports,
+        "updated_at": START,
+    }
 
 
 def _epoch(trial_id: int, epoch: int, value: float) -> dict[str, Any]:

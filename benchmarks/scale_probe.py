@@ -10,11 +10,17 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Found: TypeAlias = "dict[str, float] | None"
+N_LOOKS = 5
 
 
-def join_hpo(url: str, name: str) -> Iterator[None]:
+def join_hpo(url: str, name: str) -> Iterator[Found]:
     """Joins a study as a worker does, up to the params of its first trial."""
     from hpo.search.search import Search
     from hpo.store import studies, workers
@@ -22,21 +28,21 @@ def join_hpo(url: str, name: str) -> Iterator[None]:
     from hpo.store.ledger import Ledger, Outcome
     from hpo.store.storage import Storage
 
-    yield
+    yield None
     db = Database.open(url)
     study = studies.load(db, name)
     worker_id = workers.register(db, study.study_id, "cpu")
     search = Search(study.spec, Storage(db))
     (lease,) = Ledger(db).claim(study.study_id, worker_id, 1).leases
     params = search.params(lease.trial_id)
-    yield
+    yield None
     assert len(params) == len(study.spec.space)
     # The next probe shall draw params, too, instead of going on with this trial.
     Ledger(db).settle([Outcome(lease.trial_id, lease.token, "failed")])
     workers.retire(db, worker_id)
 
 
-def join_optuna(url: str, name: str) -> Iterator[None]:
+def join_optuna(url: str, name: str) -> Iterator[Found]:
     """The same with plain Optuna: load the study, ask, suggest every param."""
     import optuna
     from optuna.samplers import TPESampler
@@ -49,52 +55,107 @@ def join_optuna(url: str, name: str) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     db = Database.open(url)
     space = studies.load(db, name).spec.space
-    yield
+    yield None
     storage = optuna.storages.RDBStorage(db.url)
     study = optuna.load_study(study_name=name, storage=storage, sampler=TPESampler(seed=0))
     trial = study.ask()
     params = suggest(trial, space)
-    yield
+    yield None
     assert len(params) == len(space)
     study.tell(trial, state=TrialState.FAIL)
 
 
-def ls(url: str, name: str) -> Iterator[None]:
+def look(url: str, name: str) -> Iterator[Found]:
+    """Looks at a study as a worker does before each claim: first, and with nothing new."""
+    # The servers are those of the tests; a script sees its own folder only.
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    import sqlalchemy as sa
+
+    from hpo.run.line import Line
+    from hpo.run.planning import planning
+    from hpo.run.post import Post
+    from hpo.search.search import Search
+    from hpo.store import studies
+    from hpo.store.database import Database
+    from hpo.store.ledger import Ledger
+    from hpo.store.storage import Storage
+    from tests.integration.outages import Cable
+
+    parsed, cable = sa.make_url(url), None
+    if parsed.port is not None:
+        cable = Cable(parsed.port)
+        url = parsed.set(host="127.0.0.1", port=cable.port).render_as_string(hide_password=False)
+    yield None
+    db = Database.open(url)
+    study = studies.load(db, name)
+    unused: Any = None
+    search, ledger = Search(study.spec, Storage(db)), Ledger(db)
+    line = Line(db, ledger, study.study_id, 0, threading.Event())
+    plan = planning(Post(db, study, ledger, search, 0, unused, line))
+    assert plan is not None
+
+    def measured() -> tuple[float, float]:
+        before = 0 if cable is None else cable.n_bytes
+        used_s = time.thread_time()
+        plan._refresh(*plan._look())
+        used_s = time.thread_time() - used_s
+        return 1000 * used_s, (0 if cable is None else cable.n_bytes - before) / 1000
+
+    first = measured()
+    again = [measured() for _ in range(N_LOOKS)]
+    assert len(plan._history.curves().numbers) == len(search.trials())
+    yield {
+        "first_ms": first[0],
+        "first_kb": first[1],
+        "again_ms": min(ms for ms, _ in again),
+        "again_kb": max(kb for _, kb in again),
+    }
+    db.dispose()
+
+
+def ls(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo ls` shows."""
-    from hpo.report.queries import list_studies
+    from hpo.report.listing import list_studies
     from hpo.store.database import Database
 
-    yield
+    yield None
     list_studies(Database.open(url))
-    yield
+    yield None
 
 
-def show(url: str, name: str) -> Iterator[None]:
+def show(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo show` shows."""
     from hpo.report.overview import overview
     from hpo.report.queries import find
     from hpo.store.database import Database
 
-    yield
+    yield None
     db = Database.open(url)
     overview(db, find(db, name))
-    yield
+    yield None
 
 
-def trials(url: str, name: str) -> Iterator[None]:
+def trials(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo trials --limit 20` shows."""
     from hpo.report.queries import find
     from hpo.report.trials import Page, list_trials
     from hpo.store.database import Database
 
-    yield
+    yield None
     db = Database.open(url)
     list_trials(db, find(db, name), Page(limit=21))
-    yield
+    yield None
 
 
 # Each yields when its imports are done, and when it has what it is after.
-PROBES = {"hpo": join_hpo, "optuna": join_optuna, "ls": ls, "show": show, "trials": trials}
+PROBES = {
+    "hpo": join_hpo,
+    "optuna": join_optuna,
+    "look": look,
+    "ls": ls,
+    "show": show,
+    "trials": trials,
+}
 
 
 def main() -> None:
@@ -103,7 +164,7 @@ def main() -> None:
     probe = PROBES[what](url, name)
     next(probe)
     began = time.perf_counter()
-    next(probe)
+    more = next(probe) or {}
     used = resource.getrusage(resource.RUSAGE_SELF)
     found = {
         "within_s": time.perf_counter() - began,
@@ -111,6 +172,7 @@ def main() -> None:
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_mib": used.ru_maxrss / 1024,
     }
+    found |= more
     next(probe, None)
     sys.stdout.write(json.dumps(found) + "\n")
 

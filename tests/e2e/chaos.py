@@ -59,6 +59,7 @@ class Chaos:
     processes: list[Process] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     bad_ends: list[dict[str, Any]] = field(default_factory=list)
+    n_ended: int = 0
 
     def spawn(self) -> None:
         """Starts one more worker."""
@@ -136,6 +137,7 @@ class Chaos:
         n_through = 0
         for process in [p for p in self.processes if p.popen.poll() is not None]:
             self.processes.remove(process)
+            self.n_ended += 1
             ends = [message for message in process.said() if "end" in message]
             if process.killed:
                 continue

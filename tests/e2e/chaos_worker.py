@@ -84,6 +84,16 @@ def formula_executor(order: process.WorkerOrder, post: Any) -> Any:
     return TaskExecutor(post, FormulaEngine())
 
 
+def be_impatient(lock_s: int) -> None:
+    """Has servers give up a lock sooner than after half a minute."""
+    from hpo.store import engines
+
+    engines._POSTGRESQL_SETTINGS += (f"SET SESSION lock_timeout = '{lock_s}s'",)
+    engines._MYSQL_SETTINGS += (f"SET SESSION innodb_lock_wait_timeout = {lock_s}",)
+
+
 if __name__ == "__main__":
+    if "CHAOS_LOCK_S" in os.environ:
+        be_impatient(int(os.environ["CHAOS_LOCK_S"]))
     process.make_executor = formula_executor
     process.main()

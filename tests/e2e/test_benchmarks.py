@@ -146,6 +146,21 @@ def test_storage() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.lean
+def test_scale() -> None:
+    shown = output_of("scale.py", "sqlite", "--rounds", "1", "--trials", "60", "--no-optuna")
+    for what in (
+        "worker ready, 60 trials, s",
+        "a look, auto, 30 trials, the first, CPU ms",
+        "with nothing new, CPU ms",
+        "hpo ls, 390 trials, s",
+        "hpo show, 60 trials, s",
+        "hpo trials, 300 trials, s",
+    ):
+        assert re.search(rf"│ +{what} +│ +[\d.,]+ │", shown), what
+
+
+@pytest.mark.e2e
+@pytest.mark.lean
 @pytest.mark.timeout(400)
 def test_searches_on_a_gpu_in_a_dry_run() -> None:
     shown = output_of("fused_gpu.py", "--dry-run", "--problems", "cnn")
