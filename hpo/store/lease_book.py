@@ -105,6 +105,8 @@ class LeaseBook:
 
     def _read_since(self, connection: sa.Connection) -> set[int]:
         if self._latest is None:
+            # There was no lease yet: a first look at an empty study.
+            self._seen = None
             return set()
         at = {"study": self._study_id, "since": self._latest - timedelta(seconds=MARGIN_S)}
         found = connection.execute(_SUMS_AND_SINCE, at).all()

@@ -218,3 +218,13 @@ def test_finished_trials_are_told_once(study: Study) -> None:
     states = {trial.state for trial in study.look().trials}
     assert states == {TrialState.RUNNING, TrialState.COMPLETE}
     assert study.look().trials == []
+
+
+def test_whoever_looked_before_the_first_trial_sees_those_that_come(
+    sqlite_database: Database,
+) -> None:
+    study = Study(sqlite_database)
+    assert not study.look().places
+    paused = set(study.pause_many(3))
+    assert {key for key, place in study.look().places.items() if not place.is_held} == paused
+    assert study.look().places.keys() == study.ledger.standing(study.study_id).places.keys()
