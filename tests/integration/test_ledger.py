@@ -10,12 +10,14 @@ from datetime import timedelta
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.distributions import FloatDistribution
 
 from hpo.errors import StoreError
 from hpo.spec.study import Budget
 from hpo.store import events, optuna_schema, studies, workers
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger
+from hpo.store.storage import Storage
 from hpo.store.tables import hpo_epoch
 from tests.integration import ledger_kit as kit
 
@@ -208,6 +210,44 @@ def test_a_value_that_is_nan_fails_the_trial(database: Database, value: float, s
     ledger.settle([kit.outcome(lease, values=(value,))])
 
     assert kit.states(database, study_id) == [state]
+
+
+# Claim, params, report and settle of trials; a BEGIN is not counted.
+STATEMENTS = {"sqlite": (6, 2, 4, 7), "postgresql": (5, 2, 1, 7), "mysql": (6, 2, 5, 8)}
+
+
+@pytest.mark.parametrize("n", [1, 64])
+def test_a_trial_takes_few_statements(database: Database, n: int) -> None:
+    study_id = kit.new_study(database, trials=3 * n, epochs=10)
+    ledger, worker_id = Ledger(database), kit.new_worker(database, study_id)
+    storage, unit = Storage(database), FloatDistribution(0.0, 1.0)
+
+    def trials() -> tuple[int, ...]:
+        found: list[Lease] = []
+
+        def claim() -> None:
+            found.extend(ledger.claim(study_id, worker_id, n).leases)
+
+        def give() -> None:
+            params = {f"x{i}": (0.5, unit) for i in range(5)}
+            storage.set_params([(lease.trial_id, params) for lease in found])
+
+        def settle() -> None:
+            ledger.settle([kit.outcome(x, user_attrs={"a": 1, "b": 2}) for x in found])
+
+        def report() -> None:
+            ledger.report([kit.epoch_row(lease, 1) for lease in found])
+
+        return tuple(kit.n_statements(database, verb) for verb in (claim, give, report, settle))
+
+    # The first ones learn which distributions the study uses.
+    trials()
+    seen = trials()
+
+    more = n > 1 and database.dialect != "postgresql"
+    claim, *others = STATEMENTS[database.dialect]
+    assert seen == (claim + more, *others)
+    assert kit.states(database, study_id) == ["COMPLETE"] * 2 * n
 
 
 def test_statements_do_not_grow_with_the_number_of_lanes(database: Database) -> None:
