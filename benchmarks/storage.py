@@ -329,25 +329,28 @@ def measure(kind: str, n_rounds: int, scale: float) -> list[Contender]:
     return measured
 
 
-def table_of(measured: dict[str, list[Contender]]) -> str:
-    """Returns the results as Markdown, Optuna being the mark of each database."""
+def header() -> str:
+    """Returns the head of the table, as Markdown."""
     columns = ("database", "storage", "trials/s", "ratio", "processor ms", "ratio")
-    lines = [_row(*columns, "statements", "commits"), "| --- | --- |" + " ---: |" * 6]
-    for kind, found in measured.items():
-        mark = found[0]
-        for one in found:
-            cells = (
-                NAMES[kind],
-                one.name,
-                f"{one.rate:,.1f}",
-                f"{one.rate / mark.rate:.1f}",
-                f"{one.processor_ms:.2f}",
-                f"{mark.processor_ms / one.processor_ms:.1f}",
-                f"{one.per_trial(one.n_statements):.2f}",
-                f"{one.per_trial(one.n_transactions):.2f}",
-            )
-            lines.append(_row(*cells))
-    return "\n".join(lines)
+    return f"{_row(*columns, 'statements', 'commits')}\n| --- | --- |{' ---: |' * 6}"
+
+
+def rows_of(kind: str, measured: Sequence[Contender]) -> str:
+    """Returns the results on a database as rows of the table, the first being the mark."""
+    mark = measured[0]
+    return "\n".join(
+        _row(
+            NAMES[kind],
+            one.name,
+            f"{one.rate:,.1f}",
+            f"{one.rate / mark.rate:.1f}",
+            f"{one.processor_ms:.2f}",
+            f"{mark.processor_ms / one.processor_ms:.1f}",
+            f"{one.per_trial(one.n_statements):.2f}",
+            f"{one.per_trial(one.n_transactions):.2f}",
+        )
+        for one in measured
+    )
 
 
 def summary_of(measured: dict[str, list[Contender]]) -> str:
@@ -376,17 +379,24 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     measured = {}
+    _say(header())
     for kind in options.kinds:
         try:
             measured[kind] = measure(kind, options.rounds, options.scale)
         except MissingServer as error:
             sys.stderr.write(f"{NAMES[kind]}: {error}\n")
+        else:
+            _say(rows_of(kind, measured[kind]))
     if not measured:
         sys.exit(1)
     versions = f"optuna {optuna.__version__}, Python {sys.version.split()[0]}"
     cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    for text in (table_of(measured), summary_of(measured), f"{versions}, {cores}"):
-        sys.stdout.write(f"{text}\n\n")
+    _say(f"\n{summary_of(measured)}\n\n{versions}, {cores}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
