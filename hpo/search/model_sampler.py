@@ -28,6 +28,7 @@ from hpo.spec.space import SearchSpace
 _ANY_SEED = 2**31
 _FRESH = 1.25
 _MOST_UNDRAWN = 8
+_FEWEST_REPORTED = 8
 # As a share of a range: too close to tell the values apart.
 _NEAREST = 1e-6
 
@@ -164,6 +165,8 @@ class ModelPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Tells whether to stop a trial after what it has reported."""
         trials = study.get_trials(deepcopy=False)
+        if sum(bool(one.intermediate_values) for one in trials) <= _FEWEST_REPORTED:
+            return False
         kinds = found(trials)
         if trial.last_step is None or not kinds:
             return False
