@@ -34,11 +34,13 @@ class _Outage:
 
     Attributes:
         began_s: By the monotonic clock.
+        why: What was told of it last.
         n_replayed: Records written since the database is back.
         is_told: Its event is recorded.
     """
 
     began_s: float
+    why: str = ""
     n_replayed: int = 0
     is_told: bool = False
 
@@ -230,11 +232,11 @@ class Line:
                 error,
                 self._folder,
             )
-            self._outage = _Outage(time.monotonic())
+            self._outage = _Outage(time.monotonic(), str(plain(error)))
             self._up.clear()
             # A session may hang, or have begun when the server was read-only.
             self._db.drop_sessions()
-            self._tell_of(str(plain(error)))
+            self._tell_of(self._outage.why)
             threading.Thread(target=self._mend, name="mender", daemon=True).start()
 
     def _break(self, error: BaseException) -> None:
@@ -257,11 +259,19 @@ class Line:
                 self._catch_up(is_known=renewal.state != "gone")
             except Exception as error:  # noqa: BLE001 - raised by the next who uses the line
                 if self._db.is_outage(error):
-                    logger.debug("still away: %s", error)
+                    self._tell_if_new(error)
                     continue
                 with self._lock:
                     self._break(error)
             return
+
+    def _tell_if_new(self, error: BaseException) -> None:
+        """Tells why the database is away now: one that is back may be read-only, or full."""
+        outage, why = self._outage, str(plain(error))
+        logger.debug("still away: %s", why)
+        if outage is not None and outage.why != why:
+            outage.why = why
+            self._tell_of(why)
 
     def _catch_up(self, *, is_known: bool) -> None:
         outage = self._outage

@@ -183,3 +183,45 @@ def test_a_worker_that_loses_its_connection_to_others_waits(postgresql: PostgreS
     assert [e.kind for e in events.recent(db, study_id)] == []
     own.dispose()
     db.dispose()
+
+
+def test_a_session_that_began_read_only_is_not_kept(postgresql: PostgreSQL) -> None:
+    """The server lets everybody write again; only sessions of before cannot."""
+    url = postgresql.create_database("hpo_sessions")
+    told: list[str] = []
+    db = Database.open(url, create=True)
+    study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
+    ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
+    line = Line(db, ledger, study_id, worker_id, threading.Event(), told.append)
+    (lease,) = ledger.claim(study_id, worker_id, 1).leases
+    postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
+    db.drop_sessions()
+    with db.read():
+        # Now its one session is one that began read-only.
+        pass
+    assert line.report([kit.epoch_row(lease, 1)]) == set()
+    assert line.is_down
+    assert "its server is read-only" in told[0]
+    postgresql.execute("ALTER DATABASE hpo_sessions RESET ALL")
+    assert line.patiently(lambda: "there") == "there"
+    assert kit.epochs_of(db, lease.trial_id) == [1]
+    assert line.report([kit.epoch_row(lease, 2)]) == set()
+    assert told[-1] == ""
+    db.dispose()
+
+
+def test_what_is_told_of_an_outage_is_what_it_is_now(postgresql: PostgreSQL) -> None:
+    url = postgresql.create_database("hpo_sessions")
+    told: list[str] = []
+    db = Database.open(url, create=True)
+    study_id = kit.new_study(db, trials=1)
+    worker_id = workers.register(db, study_id, "cpu")
+    line = Line(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)
+    postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
+    line.fail(ConnectionError("gone"))
+    while not any("its server is read-only" in why for why in told):
+        threading.Event().wait(0.05)
+    postgresql.execute("ALTER DATABASE hpo_sessions RESET ALL")
+    assert line.patiently(lambda: "there") == "there"
+    assert told[-1] == ""
+    db.dispose()
