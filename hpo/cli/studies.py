@@ -11,9 +11,10 @@ import click
 from hpo.cli.messages import say, warn
 from hpo.cli.options import Command, format_option, storage_option, study_argument
 from hpo.cli.output import emit, emit_one, show_lines
+from hpo.errors import HpoError
 from hpo.report import text
 from hpo.report.listing import StudyRow, list_studies
-from hpo.report.queries import find
+from hpo.report.queries import Subject, find
 from hpo.report.tables import by_key
 from hpo.store.database import Database
 
@@ -68,8 +69,29 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
         from hpo.report.outlook import outlook
 
         page = dataclasses.replace(page, outlook=outlook(db, page.subject) or NO_OUTLOOK)
-    if not emit_one(form, record(page)):
+    files = _files(db, page.subject)
+    if not emit_one(form, {**record(page), "files": files}):
         show_lines(sheet(page, db.masked_url))
+        if files is not None:
+            say()
+            say(f"files in {files}: models of the best trial, logs of the workers")
+
+
+def _files(db: Database, subject: Subject) -> str | None:
+    """Returns the folder of a study's files at its usual place, if it is there."""
+    from hpo.run.artifacts import Artifacts, FilesOwner
+    from hpo.store import renaming
+
+    if subject.spec is None:
+        return None
+    try:
+        with db.read() as conn:
+            name = renaming.files_of(conn, subject.study_id, subject.name)
+        folder = Artifacts.of(FilesOwner(name, subject.created_at), db.url).folder
+        return str(folder) if folder.is_dir() else None
+    except (HpoError, OSError):
+        # What is wrong with the place of files is told by whoever needs them.
+        return None
 
 
 def _record(row: StudyRow) -> dict[str, Any]:

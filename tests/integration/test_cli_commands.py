@@ -15,7 +15,8 @@ from PIL import Image
 
 from hpo.cli.main import hpo
 from hpo.run import nursery
-from hpo.store import schema
+from hpo.run.artifacts import Artifacts
+from hpo.store import schema, studies
 from hpo.store.database import Database
 from tests.integration.cli_kit import fill, fill_with_optuna
 
@@ -385,3 +386,13 @@ def test_workers_are_not_forked_for_a_study_that_is_not_there(
     assert run("run", "nofile.toml", expect=2).stderr == "error: nofile.toml: no such file.\n"
     run("run", "--objective", "nofile.py:f", "--trials", "1", expect=2)
     run("worker", "nobody", expect=3)
+
+
+def test_show_says_where_the_files_are(run: Run, filled: Database) -> None:
+    assert json.loads(run("show", "-f", "json").stdout)["files"] is None
+    assert "files in" not in run("show").stdout
+    record = studies.load(filled, "digits")
+    folder = Artifacts.of(record, filled.url).folder
+    folder.mkdir(parents=True)
+    assert run("show").stdout.splitlines()[-1].startswith(f"files in {folder}: ")
+    assert json.loads(run("show", "-f", "json").stdout)["files"] == str(folder)
