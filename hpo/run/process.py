@@ -14,10 +14,9 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TextIO
 
-from hpo.errors import HpoError, SpecError, StoreError
+from hpo.errors import HpoError, StoreError
 from hpo.run.streams import never_fail
 from hpo.tracebacks import headline, internal, is_internal, report_of
 
@@ -153,9 +152,10 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
 
 def _attend(order: WorkerOrder, post: Any, wire: Wire) -> str:
     """Works at a post to the end, and leaves it."""
+    from hpo.run import executors
     from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
 
-    executor = make_executor(order, post)
+    executor = executors.make_executor(order, post)
     wire.say(ready=True)
     interval_s = post.ledger.grace_s / BEATS_PER_GRACE
     heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
@@ -283,59 +283,6 @@ def _learnt(db: Any, study: Any) -> Any:
     from hpo.run.learning import portfolio_of
 
     return portfolio_of(db, study)
-
-
-def make_executor(order: WorkerOrder, post: Any) -> Any:
-    """Loads what the study trains and returns what runs its trials.
-
-    Raises:
-        HpoError: It cannot be loaded, or may not run here.
-    """
-    from hpo.run.memory import keep_freed
-    from hpo.tasks.resolve import Allow, load_objective, resolve
-
-    keep_freed()
-    spec = post.study.spec
-    allow = Allow(order.allow)
-    base_dir = Path(order.base_dir or post.study.base_dir or ".")
-    if spec.objective is not None:
-        from hpo.run.objective_executor import ObjectiveExecutor
-
-        return ObjectiveExecutor(post, load_objective(spec.objective, base_dir, allow))
-    import torch
-
-    from hpo.train.boundary import user_code
-
-    if not spec.directions:
-        raise SpecError(
-            f"{post.study.name} names no metric; a version of hpo that did not ask made it",
-            hint="run its study file under another name",
-        )
-    torch.set_num_threads(order.n_threads)
-    task = resolve(spec.task, spec.task_options, base_dir, allow)
-    with user_code(f"the task {spec.task}"):
-        task.setup()
-        data = task.data()
-        folds = data.folds(spec.validation)
-    from hpo.run.exporting import Exporter
-
-    post.about = Exporter(post.study, task, data, folds).about
-    return _task_executor(order, post, task, folds)
-
-
-def _task_executor(order: WorkerOrder, post: Any, task: Any, folds: Any) -> Any:
-    from hpo.run.lanes import fused_engine
-    from hpo.run.planning import planning
-    from hpo.run.task_executor import TaskExecutor
-    from hpo.train.folds import with_parts
-    from hpo.train.solo import SoloEngine
-
-    spec = post.study.spec
-    if spec.engine != "solo" and order.device != "mps":
-        return fused_engine(post, task, folds, order.device)
-    engine = SoloEngine(task, folds, spec.metrics, spec.directions[0], order.device)
-    whole = with_parts(engine, spec.validation, spec.metrics, spec.directions[0])
-    return TaskExecutor(post, whole, planning(post))
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from hpo.run.outage import Stopped, pauses
 from hpo.run.post import Post
-from hpo.tracebacks import headline, report_of
+from hpo.tracebacks import headline, internal, is_internal, report_of
 from hpo.train.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Saver:
         try:
             self._engine.save(key, path)
         except OSError as error:
-            self._complain(path, error, "trials go on without checkpoints until there is room")
+            self._complain(path, error)
             return False
         except Exception as error:  # noqa: BLE001 - a model may hold what no file can
             self._refuse(f"trial {number} has no checkpoint", error)
@@ -121,7 +121,7 @@ class Saver:
                 about = post.about(number) if post.about else None
                 self._engine.export(key, path, about)
             except OSError as error:
-                self._complain(path, error, f"trial {number} waits until its model can be kept")
+                self._complain(path, error)
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can
                 self._refuse(f"trial {number} has no file of its model", error)
                 return
@@ -138,11 +138,14 @@ class Saver:
         """Forgets a lane that is no longer trained here."""
         self._unsaved_s.pop(key, None)
 
-    def _complain(self, path: Path, error: OSError, so: str) -> None:
+    def _complain(self, path: Path, error: OSError) -> None:
         self._next_try_at = time.monotonic() + RETRY_S
         folder = self._post.artifacts.folder
         why = error.strerror or headline(error)
-        text = f"{folder} cannot be written ({why}): {so}"
+        text = (
+            f"{folder} cannot be written ({why}): trials go on without checkpoints, "
+            "and complete ones wait until their models can be kept"
+        )
         logger.warning("%s: %s", path, headline(error))
         if not self._trouble:
             self._trouble = text
@@ -156,4 +159,7 @@ class Saver:
 
     def _refuse(self, what: str, error: Exception) -> None:
         logger.warning("%s: %s", what, report_of(error))
-        self._post.warn_once(DISK, f"{what}: {headline(error)}")
+        if is_internal(error):
+            self._post.warn_once("internal", internal(what, error), report_of(error))
+        else:
+            self._post.warn_once(DISK, f"{what}: {headline(error)}")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpo.run import process
+from hpo.run import executors, process
 from hpo.train.engine import EpochReport, Failure, Lane
 
 EPOCH_S = 0.03
@@ -95,5 +95,5 @@ def be_impatient(lock_s: int) -> None:
 if __name__ == "__main__":
     if "CHAOS_LOCK_S" in os.environ:
         be_impatient(int(os.environ["CHAOS_LOCK_S"]))
-    process.make_executor = formula_executor
+    executors.make_executor = formula_executor
     process.main()
