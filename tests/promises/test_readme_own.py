@@ -28,6 +28,20 @@ def test_a_model_of_ones_own(installed: Installed) -> None:
     assert installed.states().keys() <= {"COMPLETE", "PRUNED"}
 
 
+@pytest.mark.shows("README.md#Your own data, without Python")
+def test_a_table_of_ones_own(installed: Installed, block: Block) -> None:
+    months = [(7 * n) % 60 for n in range(240)]
+    rows = [f"{m},{'yearly' if m % 3 else 'monthly'},{'yes' if m < 24 else 'no'}" for m in months]
+    installed.write("churn.csv", "\n".join(["months,contract,churned", *rows, ""]))
+    installed.write("churn.toml", block.text)
+    assert installed.hpo("check", "churn.toml").startswith("churn is right")
+    printed = installed.hpo("run", "churn.toml", "--trials", "6")
+    assert "6/6 trials" in printed
+    best = json.loads(installed.hpo("best", "churn", "-f", "json"))
+    assert best["metric"] == "val_accuracy"
+    assert 0.9 <= best["value"] <= 1
+
+
 @pytest.mark.shows("docs/tasks.md#Tasks")
 def test_the_task_that_names_its_metric(installed: Installed, block: Block) -> None:
     installed.write("my_file.py", block.text)

@@ -40,9 +40,9 @@ def test_the_wine_table_and_its_model_elsewhere(installed: Installed) -> None:
     (predict,) = blocks[f"{_TABLE}/5"].commands
     said = installed.bash(predict)
     header, *rows = [line.split() for line in said.strip().splitlines()]
-    assert " ".join(header) == "row prediction p(Bianchi) p(Conti) p(Ricci)"
+    assert " ".join(header) == "row prediction p(Barolo) p(Grignolino) p(Barbera)"
     # The first five wines are of one grower; the model has not seen them.
-    assert [row[1] for row in rows].count("Bianchi") >= 4
+    assert [row[1] for row in rows].count("Barolo") >= 4
     shown = [line.split() for line in blocks[f"{_TABLE}/5"].shown]
     assert shown[0] == header
     assert [row[:2] for row in shown[1:]] == [row[:2] for row in rows]
@@ -58,7 +58,7 @@ def test_the_wine_table_and_its_model_elsewhere(installed: Installed) -> None:
     (command,) = blocks[_ELSEWHERE].commands
     assert elsewhere.bash(command) == said
     assert elsewhere.bash(f"{command} -f csv") == everything
-    told = "; print(model.predict(pd.read_csv('new.csv'))['Bianchi'].tolist())"
+    told = "; print(model.predict(pd.read_csv('new.csv'))['Barolo'].tolist())"
     code = blocks[f"{_ELSEWHERE}/2"].text.rstrip()
     printed = json.loads(elsewhere.python(f"{code}{told}\n"))
     assert printed == [float(line.split(",")[2]) for line in everything.splitlines()[1:]]
