@@ -30,6 +30,17 @@ def output_of(script: str, *arguments: str) -> str:
 @pytest.mark.e2e
 @pytest.mark.lean
 @pytest.mark.timeout(400)
+def test_objectives() -> None:
+    shown = output_of("objectives.py", "--seeds", "1", "--trials", "14")
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| +(\S+) \|", shown, re.MULTILINE)
+    found = {(name, sampler): float(value) for name, sampler, value in rows if name != "objective"}
+    assert len(found) == 9
+    assert found["quadratic", "auto"] < min(found["quadratic", "tpe"], 0.1)
+
+
+@pytest.mark.e2e
+@pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_ask() -> None:
     shown = output_of("ask.py", "--trials", "80", "--rounds", "1")
     rows = re.findall(r"│ (\S+) +│ (\S+) +│ ([\d.]+) +│ ([\d.]+) +│", shown)
