@@ -157,6 +157,7 @@ def test_storage() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_scale() -> None:
     shown = output_of("scale.py", "sqlite", "--rounds", "1", "--trials", "60", "--no-optuna")
     for what in (
@@ -167,7 +168,7 @@ def test_scale() -> None:
         "hpo show, 60 trials, s",
         "hpo trials, 300 trials, s",
     ):
-        assert re.search(rf"│ +{what} +│ +[\d.,]+ │", shown), what
+        assert re.search(rf"│ +{what} +│ +[\d.,]+ +│", shown), what
 
 
 @pytest.mark.e2e
