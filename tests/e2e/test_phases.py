@@ -195,6 +195,7 @@ def _run_through_phases(server: Server, folder: Path) -> tuple[Database, int, in
         _until_all_report(db, LIMIT_S)
         for phase in host.phases():
             phase()
+            db.drop_sessions()
             _until_all_report(db)
         # As many as there are now, and some more: exactly so many are to be.
         with db.write() as conn:
