@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from hpo.errors import SpecError, TaskError
-from hpo.run.predicting import predictions
-from hpo.spec.study import ValidationSpec
+from hpo.run.exporting import Exporter
+from hpo.run.predicting import load_model
+from hpo.spec.study import StudySpec, ValidationSpec
+from hpo.store.study_records import StudyRecord
 from hpo.train.data import Data, Splits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.ensemble import measured
@@ -154,10 +157,18 @@ def test_the_exported_models_predict_as_they_were_tested(tmp_path: Path) -> None
     assert engine.add(trial()) is None
     train(engine, 2)
     path = tmp_path / "model.pt"
-    engine.export(1, path)
+    spec = StudySpec(
+        name="s",
+        task="own.py:Own",
+        budget={"trials": 1, "epochs": 2},
+        validation={"folds": SPEC.folds, "seeds": SPEC.seeds},
+    )
+    at = datetime(2026, 1, 1)
+    study = StudyRecord(1, "s", spec, "", "active", None, spec.budget, None, at, at, None)
+    engine.export(1, path, Exporter(study, Own(), data(), folds()).about(1))
     plan: Any = data().plan
     rows = torch.from_numpy(plan.cut.assign(plan.targets, SPEC).test)
-    found = torch.tensor(predictions(Own(), SPEC, path, plan.x[rows]).to_numpy())
+    found = torch.tensor(load_model(path, task=Own()).predict(plan.x[rows]).to_numpy())
     assert torch.allclose(found.sum(1), torch.ones(len(rows)))
     y = plan.targets.y[rows]
     right = float((found.argmax(1) == y).float().mean())
