@@ -53,7 +53,7 @@ class LinearRegression(ReadyMade):
         seed: int = 0,
     ) -> None:
         options.require(
-            n=options.count(n, 10, _MOST_POINTS),
+            n=options.count(n, 5, _MOST_POINTS),
             slope=options.number(slope, -_STEEPEST, _STEEPEST),
             intercept=options.number(intercept, -_STEEPEST, _STEEPEST),
             noise=options.number(noise, 0, _STEEPEST),
