@@ -110,6 +110,7 @@ def can_fork(device: str) -> bool:
 
 def _load() -> None:
     import optuna  # noqa: F401 - loaded for the children
+    import threadpoolctl  # noqa: F401 - loaded for the children
     import torch  # noqa: F401 - loaded for the children
 
     import hpo.run.lanes
@@ -157,6 +158,18 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
+def _limit_threads(n: int) -> None:
+    """Gives libraries their number of threads: they were loaded before the environment told it.
+
+    A worker of several threads on each core spends most of its time waiting for them.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(n)
+    threadpool_limits(n)
+
+
 def _serve(orders: int, channel: int) -> int:
     with os.fdopen(orders) as stream:
         text = stream.read()
@@ -173,7 +186,9 @@ def _serve(orders: int, channel: int) -> int:
         os.dup2(log, number)
     never_fail()
 
-    code = serve(WorkerOrder.from_json(told["order"]), os.fdopen(channel, "w"))
+    order = WorkerOrder.from_json(told["order"])
+    _limit_threads(order.n_threads)
+    code = serve(order, os.fdopen(channel, "w"))
     sys.stdout.flush()
     sys.stderr.flush()
     return code
