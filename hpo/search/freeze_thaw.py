@@ -126,6 +126,10 @@ class FreezeThaw:
             verdicts = [Verdict.STOP if n in stopped else verdict for n, verdict in pairs]
         return verdicts
 
+    def rungs(self, curves: Curves) -> tuple[int, ...]:
+        """Returns the epochs at which trials are compared, the horizon last."""
+        return ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
+
     def hopeless(
         self,
         curves: Curves,
@@ -145,7 +149,7 @@ class FreezeThaw:
             An answer for each, and the memory for the next time.
         """
         rows = curves.rows_of(numbers)
-        stops = ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
+        stops = self.rungs(curves)
         epochs = curves.epochs[rows]
         past = epochs - 1 if before is None else np.asarray(before, dtype=np.int64)
         inner = np.array(stops[:-1])[:, None]
@@ -163,7 +167,7 @@ class FreezeThaw:
     def _stops(self, curves: Curves) -> tuple[int, ...]:
         if not self.pauses:
             return (curves.horizon,)
-        return ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
+        return self.rungs(curves)
 
     def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)

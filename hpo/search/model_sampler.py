@@ -1,4 +1,4 @@
-"""The model of freeze-thaw behind Optuna's interfaces: for objectives, and for Optuna itself."""
+"""The model of freeze-thaw as a sampler of Optuna's: for objectives, and for Optuna itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.candidates import Candidates
 from hpo.search.columns import Column
 from hpo.search.decisions import Ask, Note
 from hpo.search.distributions import distribution
@@ -21,19 +21,18 @@ from hpo.search.encoding import Encoder, Point
 from hpo.search.found_space import encoder_of, found
 from hpo.search.freeze_thaw import FreezeThaw, Settings
 from hpo.search.independent import Independent
-from hpo.search.reading import epoch_before, finished_curves, reported_curves
+from hpo.search.reading import finished_curves
 from hpo.search.seeds import mix
 from hpo.spec.space import SearchSpace
 
 _ANY_SEED = 2**31
 _FRESH = 1.25
 _MOST_UNDRAWN = 8
-_FEWEST_REPORTED = 8
 # As a share of a range: too close to tell the values apart.
 _NEAREST = 1e-6
 
 
-class _Recollection:
+class Recollection:
     """What the model has learnt before, but for when it should look at everything afresh.
 
     Going on from hyperparameters that explained few trials it may never leave them, though others
@@ -71,7 +70,7 @@ class ModelSampler(BaseSampler):
         self._space = space or SearchSpace()
         self._settings = settings or Settings()
         self._seed = _by_chance() if seed is None else seed
-        self._known = _Recollection()
+        self._known = Recollection()
 
     def reseed_rng(self) -> None:
         """Takes another seed, by chance."""
@@ -98,21 +97,24 @@ class ModelSampler(BaseSampler):
         if not search_space:
             return {}
         trials = study.get_trials(deepcopy=False)
-        encoder = _encoder(self._space, search_space, trials)
-        curves = finished_curves(trials, encoder, _sign(study))
+        encoder = encoder_for(self._space, search_space, trials)
+        curves = finished_curves(trials, encoder, sign_of(study))
         numbers = [*_undrawn_before(trial, trials), trial.number]
         if curves.horizon == 1:
             # Brings SciPy, which takes long to load.
             from hpo.search.plain import Plain
 
             own = Plain(encoder, self._seed, self._settings.n_startup).propose(curves, numbers)[-1]
-            return {} if own is None else self._off_the_ends(own, search_space, trial.number)
-        model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
-        ask = Ask(len(numbers), memory=self._known.at(trial.number))
-        points, self._known.memory = model.propose(curves, numbers, ask)
-        # Where every point of a finite space was proposed, any may come again.
-        own = points[-1] if len(points) == len(numbers) else None
-        return {} if own is None else self._off_the_ends(own, search_space, trial.number)
+        else:
+            model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
+            ask = Ask(len(numbers), memory=self._known.at(trial.number))
+            points, self._known.memory = model.propose(curves, numbers, ask)
+            own = points[-1] if len(points) == len(numbers) else None
+        if own is None:
+            # Where every point of a finite space was proposed, any may come again.
+            rng = np.random.default_rng(mix(self._seed, trial.number))
+            own = encoder.decode(Candidates(encoder, rng).anywhere(1))[0]
+        return self._off_the_ends(own, search_space, trial.number)
 
     def _off_the_ends(
         self, point: Point, kinds: Mapping[str, BaseDistribution], number: int
@@ -148,39 +150,10 @@ class ModelSampler(BaseSampler):
         return draw(study, trial, param_name, param_distribution)
 
 
-class ModelPruner(BasePruner):
-    """Stops a trial that will hardly become the best one, by the same model.
-
-    Args:
-        space: The parameters and their conditions, where they are known beforehand. An empty one
-            is found by what the trials ask for.
-        settings: How to search.
-    """
-
-    def __init__(self, space: SearchSpace | None = None, settings: Settings | None = None) -> None:
-        self._space = space or SearchSpace()
-        self._settings = settings or Settings()
-        self._known = _Recollection()
-
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Tells whether to stop a trial after what it has reported."""
-        trials = study.get_trials(deepcopy=False)
-        if sum(bool(one.intermediate_values) for one in trials) <= _FEWEST_REPORTED:
-            return False
-        kinds = found(trials)
-        if trial.last_step is None or not kinds:
-            return False
-        encoder = _encoder(self._space, kinds, trials)
-        curves = reported_curves(trials, encoder, _sign(study))
-        model = FreezeThaw(encoder, self._settings)
-        memory, before = self._known.at(trial.number), epoch_before(trial, trials)
-        hopeless, self._known.memory = model.hopeless(curves, [trial.number], memory, [before])
-        return hopeless[0]
-
-
-def _encoder(
+def encoder_for(
     space: SearchSpace, kinds: Mapping[str, BaseDistribution], trials: Sequence[FrozenTrial]
 ) -> Encoder:
+    """Returns the encoder of a study's parameters: of its space, or of what trials asked for."""
     return Encoder.of_space(space) if space else encoder_of(kinds, trials)
 
 
@@ -193,7 +166,8 @@ def _undrawn_before(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[i
     return sorted(number for number in undrawn if number < trial.number)[-_MOST_UNDRAWN:]
 
 
-def _sign(study: Study) -> float:
+def sign_of(study: Study) -> float:
+    """Returns 1 where larger values are better, else -1."""
     return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
 
 

@@ -61,7 +61,7 @@ def _auto(spec: StudySpec) -> BasePruner:
 
 def _model(spec: StudySpec) -> BasePruner:
     # Brings torch, which other pruners do without.
-    from hpo.search.model_sampler import ModelPruner
+    from hpo.search.model_pruner import ModelPruner
     from hpo.search.settings import known_space, settings_of
 
     return ModelPruner(known_space(spec), settings_of(spec, can_pause=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.search.curves import Curves, Floats, Ints
 from hpo.search.encoding import Encoder
 from hpo.search.history import state_of
+from hpo.search.reported import LARGEST, Reports, Row, chosen, curve, finite
 
-_MOST_STEPS = 512
 # Reports this close to the trial's value, as a share of the range of values, are reports of it.
 _CLOSE = 0.1
-# Larger numbers would overflow where they are compared.
-_LARGEST = 1e100
 
 
 def finished_curves(trials: Sequence[FrozenTrial], encoder: Encoder, sign: float) -> Curves:
@@ -33,68 +30,66 @@ def finished_curves(trials: Sequence[FrozenTrial], encoder: Encoder, sign: float
         encoder: The parameters to look at.
         sign: 1 where larger values are better, else -1.
     """
-    steps = _steps(trials) if _report_their_value(trials, sign) else np.zeros(0, dtype=np.int64)
-    curves = _reported(trials, encoder, sign, steps)
+    steps: set[int] = set()
+    if _report_their_value(trials, sign):
+        steps.update(*(trial.intermediate_values for trial in trials))
+    looked_at = chosen(steps)
+    rows = [curve(trial, looked_at, sign) for trial in trials]
+    curves = _curves(trials, encoder, rows, max(1, len(looked_at)), sign)
     values, epochs, diverged = curves.values, curves.epochs, curves.diverged
     for i, trial in enumerate(trials):
         if trial.state == TrialState.COMPLETE and trial.values:
-            values[i, -1] = _finite(sign * trial.values[0])
+            values[i, -1] = finite(sign * trial.values[0])
             epochs[i], diverged[i] = curves.horizon, False
         elif trial.state == TrialState.PRUNED and not epochs[i]:
             diverged[i] = True
     # Nothing is better than infinitely good, but nothing can be learnt from that either.
-    usual = values[np.abs(values) < _LARGEST]
+    usual = values[np.abs(values) < LARGEST]
     top, worst = (usual.max(), usual.min()) if len(usual) else (0.0, 0.0)
     np.clip(values, worst, top, out=values)
     return curves
 
 
-def reported_curves(trials: Sequence[FrozenTrial], encoder: Encoder, sign: float) -> Curves:
+def reported_curves(
+    trials: Sequence[FrozenTrial], encoder: Encoder, sign: float, reports: Reports | None = None
+) -> Curves:
     """Returns what trials have reported, and nothing else: what a pruner compares.
 
     Args:
         trials: All trials.
         encoder: The parameters to look at.
         sign: 1 where larger values are better, else -1.
+        reports: What is known from the last time.
     """
-    return _reported(trials, encoder, sign, _steps(trials))
+    known = reports or Reports()
+    steps = known.steps(trials)
+    rows = known.rows(trials, steps, sign)
+    return _curves(trials, encoder, rows, max(1, len(steps)), sign)
 
 
-def epoch_before(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+def epoch_before(trial: FrozenTrial, steps: Ints) -> int:
     """Returns the epoch at which a trial stood before its latest report; 0 for none."""
-    steps = sorted(trial.intermediate_values)[:-1]
-    return int(np.searchsorted(_steps(trials), steps[-1])) + 1 if steps else 0
+    before = sorted(trial.intermediate_values)[:-1]
+    return epoch_of(before[-1], steps) if before else 0
 
 
-def _reported(trials: Sequence[FrozenTrial], encoder: Encoder, sign: float, steps: Ints) -> Curves:
-    """Returns the curves of reports; the first of ``steps`` is epoch 1.
+def epoch_of(step: int, steps: Ints) -> int:
+    """Returns the epoch that a step is; of a later one than all, one more than there are."""
+    return int(np.searchsorted(steps, step)) + 1
 
-    A value stands until the trial's next report: trials need not report at the same steps.
-    """
-    n, horizon = len(trials), max(1, len(steps))
-    values, epochs = np.full((n, horizon), np.nan), np.zeros(n, dtype=np.int64)
-    diverged = np.zeros(n, dtype=bool)
-    for i, trial in enumerate(trials):
-        reports = sorted(trial.intermediate_values.items()) if len(steps) else []
-        diverged[i] = bool(reports) and not math.isfinite(reports[-1][1])
-        reports = [(step, value) for step, value in reports if math.isfinite(value)]
-        if not reports:
-            continue
-        places = np.searchsorted(steps, [step for step, _ in reports])
-        # Of several reports up to one step the last one counts.
-        at = dict(zip(places.tolist(), (_finite(sign * v) for _, v in reports), strict=True))
-        epochs[i] = places[-1] + 1
-        first = int(places[0])
-        for column in range(first, int(epochs[i])):
-            values[i, column] = at.get(column, values[i, column - 1] if column > first else 0.0)
+
+def _curves(
+    trials: Sequence[FrozenTrial], encoder: Encoder, rows: Sequence[Row], horizon: int, sign: float
+) -> Curves:
+    n = len(trials)
     return Curves(
         numbers=np.array([trial.number for trial in trials], dtype=np.int64),
         states=np.array([state_of(trial.state) for trial in trials], dtype=np.int64),
-        epochs=epochs,
+        epochs=np.array([row.epoch for row in rows], dtype=np.int64),
         targets=np.zeros(n, dtype=np.int64),
-        values=values,
+        values=np.array([row.values for row in rows]).reshape(n, horizon),
         finals=np.full(n, np.nan),
-        diverged=diverged,
+        diverged=np.array([row.is_diverged for row in rows], dtype=bool),
         points=_points(trials, encoder),
         horizon=horizon,
         maximize=sign > 0,
@@ -112,14 +107,6 @@ def _points(trials: Sequence[FrozenTrial], encoder: Encoder) -> Floats:
     return rows
 
 
-def _steps(trials: Sequence[FrozenTrial]) -> Ints:
-    """Returns the steps that are looked at, ascending: of very many, evenly chosen ones."""
-    steps = sorted({step for trial in trials for step in trial.intermediate_values})
-    stride = -(-len(steps) // _MOST_STEPS) or 1
-    # The last steps of all say most.
-    return np.array(steps[::-1][::stride][::-1], dtype=np.int64)
-
-
 def _report_their_value(trials: Sequence[FrozenTrial], sign: float) -> bool:
     """Tells whether trials report what they return in the end, at last or as their best."""
     ends = [
@@ -134,10 +121,6 @@ def _report_their_value(trials: Sequence[FrozenTrial], sign: float) -> bool:
     nearest = [min(abs(final - r[-1]), abs(final - max(r))) for final, r in ends]
     width = _CLOSE * (finals.max() - finals.min()) + 1e-12
     return bool(np.mean(np.array(nearest) <= width) >= 0.5)
-
-
-def _finite(value: float) -> float:
-    return min(max(value, -_LARGEST), _LARGEST)
 
 
 def searched(study: Study) -> dict[str, BaseDistribution]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,7 +41,10 @@ class Startup:
         self._seed = seed
         self._first = np.zeros((0, len(encoder))) if first is None else first
         self._varied = range(max(n_usual, len(self._first)), _VARIATIONS * len(self._first))
-        self._all = self._every_point() if 1 < encoder.n_points <= _FEW else None
+
+    @cached_property
+    def _all(self) -> Floats | None:
+        return self._every_point() if 1 < self._encoder.n_points <= _FEW else None
 
     @property
     def n_first(self) -> int:

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from hpo.search.auto import choose
-from hpo.search.model_sampler import ModelPruner, ModelSampler
+from hpo.search.model_pruner import ModelPruner
+from hpo.search.model_sampler import ModelSampler
 from hpo.search.pruners import make_pruner
 from hpo.search.samplers import sampler_factory
 from hpo.search.schedulers import make_scheduler

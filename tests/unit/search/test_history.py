@@ -137,7 +137,7 @@ def test_steps_of_any_kind_become_epochs_in_their_order() -> None:
     assert curves.at(2).tolist() == [-100.0, -100.0]
     assert curves.at(3).tolist() == [-250.0, -100.0]
     assert curves.epochs.tolist() == [3, 4]
-    assert epoch_before(study.trials[1], study.trials) == 2
+    assert epoch_before(study.trials[1], np.array([0, 100, 250, 400])) == 2
 
 
 def test_points_outside_of_the_present_ranges_are_not_looked_at() -> None:
