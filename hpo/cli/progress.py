@@ -16,11 +16,22 @@ from hpo.cli.messages import say
 from hpo.cli.output import Screen, show_lines
 from hpo.errors import StoreError
 from hpo.report import text
-from hpo.report.progress import Moment, Snapshot, last_event, snapshot, time_left_s, trials_per_s
+from hpo.report.characters import cell
+from hpo.report.curves import has_values
+from hpo.report.progress import (
+    Moment,
+    Snapshot,
+    first_pruning,
+    last_event,
+    snapshot,
+    time_left_s,
+    trials_per_s,
+)
 from hpo.report.queries import Subject, find
 from hpo.report.tables import UNLIMITED
 from hpo.run.session import RunEnd, Session
 from hpo.store import endings, studies
+from hpo.store.database import Database
 
 REDRAW_S = 0.25
 PLAIN_S = 5.0
@@ -239,15 +250,18 @@ def _say_goodbye(
     elif end.reason == "failed":
         return
     else:
+        db, subject = tracker.session.db, tracker.subject
+        is_empty = not view.snapshot.counts.complete
         lines = [
             *outcome(view, tracker.n_finished_before),
-            next_steps(tracker.subject, view, storage),
+            *(nothing_complete(db, subject) if is_empty else ()),
+            next_steps(subject, view, storage, can_plot=not is_empty or has_values(db, subject)),
         ]
     show_lines([Text(f" {line}") for line in lines], console)
 
 
 def outcome(view: frame.View, n_finished_before: int) -> list[str]:
-    """Returns what is not plain from the figures: why a study ended, and that it found nothing.
+    """Returns why a study ended, where that is not plain from the figures.
 
     Args:
         n_finished_before: Trials that had finished when this process came to the study.
@@ -267,15 +281,29 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
         found.append("the objective called study.stop()")
     elif subject.reason == "exhausted":
         found.append("every point of its space was tried")
-    if not counts.complete:
-        found.append("no trial is complete, so there is no best one; `hpo show` tells why")
     return found
 
 
-def next_steps(subject: Subject, view: frame.View, storage: str | None) -> str:
-    """Returns the commands that somebody whose study has ended may want."""
+def nothing_complete(db: Database, subject: Subject) -> list[str]:
+    """Returns that there is no result, and what was said of the first trial that was pruned."""
+    pruning = first_pruning(db, subject)
+    why = "`hpo show` tells why"
+    if pruning is not None and (said := text.last_line(pruning.message)):
+        why = f"trial {pruning.number} was pruned: {cell(said, frame.LONGEST_REASON)}"
+    return [f"no trial is complete, so there is no best one; {why}"]
+
+
+def next_steps(
+    subject: Subject, view: frame.View, storage: str | None, *, can_plot: bool = True
+) -> str:
+    """Returns the commands that somebody whose study has ended may want.
+
+    Args:
+        can_plot: There are values to be drawn.
+    """
     name = shlex.quote(subject.name)
     first = "best" if view.snapshot.counts.complete else "show"
-    line = f"next: hpo {first} {name} · hpo plot history {name} · hpo dashboard"
+    plot = f" · hpo plot history {name}" if can_plot else ""
+    line = f"next: hpo {first} {name}{plot} · hpo dashboard"
     # A URL with a user in it may have a password, too: who typed it knows it.
     return line if storage is None or "@" in storage else f"{line}  (with --storage {storage})"

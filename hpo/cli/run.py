@@ -17,7 +17,7 @@ from hpo.cli.options import (
     raise_if_unreadable,
     storage_option,
 )
-from hpo.errors import HpoError, SpecError
+from hpo.errors import HpoError, SpecError, StoreError
 from hpo.report.text import limit
 from hpo.spec.methods import METHODS
 
@@ -97,11 +97,16 @@ def worker(name: str | None, **given: Any) -> None:
     """
     with quickly():
         from hpo.report.queries import find
-        from hpo.store import studies
+        from hpo.store import studies, study_records
         from hpo.store.database import Database
 
     # Closed again before processes are forked.
-    db = Database.open(given["storage"])
+    try:
+        db = Database.open(given["storage"])
+    except StoreError:
+        if name is not None:
+            study_records.refuse_optunas_own(given["storage"], name)
+        raise
     name = find(db).name if name is None else studies.load(db, name).name
     db.dispose()
     with quickly():

@@ -112,6 +112,20 @@ def read_values(db: Database, subject: Subject) -> list[Value]:
         return sorted([*ended, *_open_values(conn, db, subject)], key=lambda each: each.number)
 
 
+def has_values(db: Database, subject: Subject) -> bool:
+    """Tells whether `read_values` returns any."""
+    ended = (
+        sa.select(trial_values.c.trial_id)
+        .join(trials, trials.c.trial_id == trial_values.c.trial_id)
+        .where(trials.c.study_id == subject.study_id)
+        .limit(1)
+    )
+    with db.read() as conn:
+        if conn.scalar(ended) is not None:
+            return True
+        return next(_open_values(conn, db, subject), None) is not None
+
+
 def _open_values(conn: Connection, db: Database, subject: Subject) -> Iterator[Value]:
     state = shown_state(live_workers(conn, db, subject.study_id))
     query = (

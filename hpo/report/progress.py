@@ -23,7 +23,7 @@ NO_USAGE: Final = Usage(lanes=0, lane_epochs=0, stack_epochs=0)
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial failed."""
+    """Why a trial failed, or was pruned."""
 
     number: int
     kind: str
@@ -85,18 +85,39 @@ def last_event(db: Database, study_id: int) -> int:
 
 
 def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | None:
+    event = hpo_event.c
+    # A trial that was lost before has events of that, too: its last one tells of its end.
+    ends = (
+        sa.select(sa.func.max(event.event_id).label("event_id"))
+        .join(trials, trials.c.trial_id == event.trial_id)
+        .where(event.study_id == study_id, trials.c.state == "FAIL")
+        .group_by(trials.c.trial_id)
+        .subquery()
+    )
     query = (
-        sa.select(trials.c.number, hpo_event.c.kind, hpo_event.c.message)
-        .join(trials, trials.c.trial_id == hpo_event.c.trial_id)
-        .where(
-            hpo_event.c.study_id == study_id,
-            hpo_event.c.event_id > since_event,
-            trials.c.state == "FAIL",
-        )
-        .order_by(hpo_event.c.event_id)
+        sa.select(trials.c.number, event.kind, event.message)
+        .join(ends, ends.c.event_id == event.event_id)
+        .join(trials, trials.c.trial_id == event.trial_id)
+        .where(event.event_id > since_event)
+        .order_by(event.event_id)
         .limit(1)
     )
     row = conn.execute(query).first()
+    return None if row is None else Failure(*row)
+
+
+def first_pruning(db: Database, subject: Subject) -> Failure | None:
+    """Returns what was said of the first pruned trial of which anything was said."""
+    event = hpo_event.c
+    query = (
+        sa.select(trials.c.number, event.kind, event.message)
+        .join(trials, trials.c.trial_id == event.trial_id)
+        .where(event.study_id == subject.study_id, trials.c.state == "PRUNED", event.message != "")
+        .order_by(event.event_id)
+        .limit(1)
+    )
+    with db.read() as conn:
+        row = conn.execute(query).first()
     return None if row is None else Failure(*row)
 
 

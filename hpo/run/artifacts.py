@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -114,7 +116,7 @@ class Artifacts:
 
     @staticmethod
     def require_usable(url: str, root: str | None = None) -> None:
-        """Makes sure that files of new studies can be written, without writing any.
+        """Makes sure that files of studies can be written; what this tries leaves nothing behind.
 
         Args:
             url: The database's URL.
@@ -128,15 +130,14 @@ class Artifacts:
         if base and is_remote(base):
             connect(base)
             folder = _copies(base)
-        nearest = next(place for place in (folder, *folder.parents) if place.exists())
-        if not nearest.is_dir():
-            why = f"{nearest} is no folder"
-        elif not os.access(nearest, os.W_OK | os.X_OK):
-            why = f"{nearest} cannot be written"
-        else:
-            return
-        hint = f"name another folder by --artifacts or {ENVIRONMENT_VARIABLE}"
-        raise LaunchError(f"checkpoints and models cannot be kept in {folder}: {why}", hint=hint)
+        # Unlike Path.exists it does not raise where a folder may not be looked into.
+        nearest = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110
+        why = _refusal(nearest, folder.relative_to(nearest))
+        if why:
+            hint = f"name another folder by --artifacts or {ENVIRONMENT_VARIABLE}"
+            raise LaunchError(
+                f"checkpoints and models cannot be kept in {folder}: {why}", hint=hint
+            )
 
     def checkpoint(self, number: int) -> Path:
         """Returns where the checkpoint of a trial lies here, or would lie."""
@@ -194,12 +195,45 @@ class Artifacts:
         # A copy that somebody has put there is nobody's.
         return {path: int(number) for path, number in numbers.items() if number.isdecimal()}
 
+    def remains_of_trials(self) -> dict[Path, int]:
+        """Returns half-written checkpoints and models on this machine, with their trials' numbers.
+
+        Whoever was killed while it wrote one has left it; or somebody is writing it now.
+        """
+        found = (path for name in _KINDS for path in (self.folder / name).glob(".trial-*.pt.*.tmp"))
+        numbers = {path: path.name.removeprefix(".trial-").partition(".")[0] for path in found}
+        return {path: int(number) for path, number in numbers.items() if number.isdecimal()}
+
     def log(self, index: int) -> Path:
         """Returns where a local worker's output goes."""
         return self.folder / "logs" / f"worker-{index}.log"
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _refusal(nearest: Path, rest: Path) -> str:
+    """Returns why a folder that exists takes no others; empty where it does.
+
+    It is tried, for permissions do not tell: a file system may be mounted to be read, or be none
+    for files, such as ``/proc``.
+
+    Args:
+        nearest: The folder that exists.
+        rest: What is to be made in it.
+    """
+    if not nearest.is_dir():
+        return f"{nearest} is no folder"
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".hpo-") as place:
+            Path(place, rest).mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        return f"{nearest} cannot be written"
+    except OSError as error:
+        # Workers wait until a full disk has room again.
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return "" if is_full else f"no folder can be made in {nearest}: {error.strerror}"
+    return ""
 
 
 def _folder_name(study_name: str) -> str:

@@ -196,6 +196,7 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
         db = Database.open(options.storage)
     except StoreError as error:
         _require_no_path(name)
+        study_records.refuse_optunas_own(options.storage, name)
         if close := nearest(name, ready_made.files()):
             message = f"{name} is neither a study file nor a ready-made study"
             raise SpecError(f"{message}; did you mean {close}?", hint=error.message) from None

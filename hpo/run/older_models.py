@@ -10,7 +10,7 @@ from typing import Any
 from hpo.spec.study import StudySpec
 from hpo.train.boundary import user_code
 from hpo.train.fitted import UNKEPT
-from hpo.train.task import Task
+from hpo.train.task import Task, data_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def completed(saved: Mapping[str, Any], path: Path, task: Task, spec: StudySpec)
     )
     with user_code("the task"):
         task.setup()
-        data = task.data()
+        data = data_of(task)
     return {
         **saved,
         "task": {"reference": spec.task},

@@ -26,7 +26,7 @@ from hpo.train.ensemble import mean_outputs
 from hpo.train.evaluation import predict
 from hpo.train.fitted import UNKEPT, decode
 from hpo.train.parts import as_wide
-from hpo.train.task import Task
+from hpo.train.task import Task, data_of
 
 _NEEDED: Final[Mapping[str, set[str]]] = {
     "trial": {"study", "study_id", "number", "seed"},
@@ -119,7 +119,7 @@ class TrainedModel:
     def _fitted_again(self, samples: Any, what: str) -> tuple[list[Tensor], Any]:
         """Fits preprocessing that no file can hold to the data, if that is still the same."""
         with user_code("the task"):
-            data: Data = self.task.data()
+            data = data_of(self.task)
             checksum = data.checksum()
         if checksum != self.saved["data"]["checksum"]:
             raise TaskError(
@@ -151,7 +151,7 @@ class TrainedModel:
         except TaskError:
             # It may take from the data what shape the samples are of.
             with user_code("the task"):
-                self.task.data().splits(ValidationSpec(**self.saved["validation"]))
+                data_of(self.task).splits(ValidationSpec(**self.saved["validation"]))
                 return self.task.model(self.params)
 
     def _readable(self, outputs: Tensor, units: Any) -> Tensor:

@@ -153,16 +153,19 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
 def _attend(order: WorkerOrder, post: Any, wire: Wire) -> str:
     """Works at a post to the end, and leaves it."""
     from hpo.run import executors
+    from hpo.run.spoiled_rows import naming_the_row
     from hpo.run.worker import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
 
-    executor = executors.make_executor(order, post)
+    with naming_the_row(post.db, post.study.study_id):
+        executor = executors.make_executor(order, post)
     wire.say(ready=True)
     interval_s = post.ledger.grace_s / BEATS_PER_GRACE
     heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
     heartbeat.start()
     try:
         worker = Worker(post, executor, lambda: wire.say(ended=True), lambda: wire.say(begun=True))
-        end = worker.run()
+        with naming_the_row(post.db, post.study.study_id):
+            end = worker.run()
     except HpoError:
         _leave(post)
         raise
@@ -221,6 +224,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
     from hpo.run.outage import through_outage
     from hpo.run.patient import patient
     from hpo.run.post import Post
+    from hpo.run.spoiled_rows import naming_the_row
     from hpo.run.watch import Watch
     from hpo.search.search import Search
     from hpo.store import budgets, studies, workers
@@ -244,7 +248,8 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
             else:
                 created_at = datetime.fromisoformat(order.created_at)
                 study = studies.load_again(db, order.study_id, created_at, order.study_name)
-            learnt = _learnt(db, study)
+            with naming_the_row(db, study.study_id):
+                learnt = _learnt(db, study)
             return db, study, learnt, workers.register(db, study.study_id, order.device)
         except BaseException:
             # The next try opens its own connection.

@@ -256,6 +256,8 @@ def attach(name: str, options: RunOptions) -> Session:
     study = studies.load(db, name)
     if study.state == "stopped":
         raise _error(_stopped(study))
+    if study.spec.task is not None:
+        Artifacts.require_usable(db.url, options.artifacts)
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else None
     return Session(db, study, options, created=False, base_dir=base_dir)

@@ -16,7 +16,7 @@ from hpo.errors import StoreError
 from hpo.store import optuna_schema, tables
 from hpo.store.creation import alone
 from hpo.store.database import Database
-from hpo.store.schema import REVISIONS, VERSION_TABLE
+from hpo.store.schema import REVISIONS, VERSION_TABLE, only_row
 
 logger = logging.getLogger(__name__)
 
@@ -107,16 +107,25 @@ def _upgrade(conn: sa.Connection) -> None:
 
 def _current(conn: sa.Connection) -> str | None:
     context = MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    revision = only_row(context.get_current_heads(), VERSION_TABLE)
+    if revision is None and _has_studies(conn):
+        what = "has no row" if sa.inspect(conn).has_table(VERSION_TABLE) else "is not there"
+        raise StoreError(
+            f"the database has studies of hpo, but its table {VERSION_TABLE} {what}",
+            hint="restore it from a backup, or write the revision into it that made the tables",
+        )
+    return revision
+
+
+def _has_studies(conn: sa.Connection) -> bool:
+    if not _has(conn, tables.hpo_study):
+        return False
+    return conn.scalar(sa.select(tables.hpo_study.c.study_id).limit(1)) is not None
 
 
 def _drop_remains(conn: sa.Connection) -> None:
     """Removes what an interrupted creation left on MySQL: tables, but no revision."""
     present = [table for table in tables.metadata.sorted_tables if _has(conn, table)]
-    if tables.hpo_study in present:
-        n_studies = conn.execute(sa.select(sa.func.count()).select_from(tables.hpo_study)).scalar()
-        if n_studies:
-            raise StoreError(f"the database has studies of hpo but lost its table {VERSION_TABLE}")
     for table in reversed(present):
         table.drop(conn)
 

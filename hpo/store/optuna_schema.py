@@ -22,6 +22,7 @@ from optuna.study._frozen import FrozenStudy as FrozenStudy
 
 from hpo.errors import StoreError
 from hpo.store.optuna_tables import version_info
+from hpo.store.schema import OPTUNA_VERSION_TABLE, only_row
 
 if TYPE_CHECKING:
     # Loaded when it is needed, to create or check a schema: `hpo ls` starts quicker without it.
@@ -37,7 +38,8 @@ OPTUNA_REVISION = "v3.2.0.a"
 def current_revision(bind: sa.Engine | sa.Connection) -> str | None:
     """Returns the revision of Optuna's schema in the database, or None where it has none."""
     with _connection(bind) as connection:
-        return _context(connection).get_current_revision()
+        found = _context(connection).get_current_heads()
+        return only_row(found, OPTUNA_VERSION_TABLE)
 
 
 def check_version(bind: sa.Engine | sa.Connection) -> None:

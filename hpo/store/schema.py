@@ -6,6 +6,8 @@ alembic nor Optuna; a test holds them against the migration scripts.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 OPTUNA_HEAD = "v3.2.0.a"
 
+_REVISION = re.compile(r"\d{4}|v\d+\.\d+\.\d+\.\w+")
 _BOTH = sa.text(
     f"SELECT 'hpo', version_num FROM {VERSION_TABLE}"
     f" UNION ALL SELECT 'optuna', version_num FROM {OPTUNA_VERSION_TABLE}"
@@ -38,7 +41,7 @@ def ensure(db: Database, *, create: bool) -> None:
     Raises:
         StoreError: A schema is missing, too old or too new; one line says what to do.
     """
-    if _revisions(db) == {"hpo": HEAD, "optuna": OPTUNA_HEAD}:
+    if _revisions(db) == [("hpo", HEAD), ("optuna", OPTUNA_HEAD)]:
         return
     if create:
         from hpo.store import creation
@@ -66,10 +69,38 @@ def ensure(db: Database, *, create: bool) -> None:
         optuna_schema.check_version(db.engine)
 
 
-def _revisions(db: Database) -> dict[str, str] | None:
+def only_row(found: Sequence[object], table: str) -> str | None:
+    """Returns the revision that a table of one row has; None where it has no row, or is not there.
+
+    Raises:
+        StoreError: It has several, or something else in it.
+    """
+    if len(found) > 1:
+        raise StoreError(
+            f"table {table} must have one row; found {len(found)}: {shown(found)}",
+            hint="delete all but the one of the revision that the tables have",
+        )
+    revision = found[0] if found else None
+    if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+        raise StoreError(
+            f"table {table}: version_num must be a revision, such as {HEAD} or {OPTUNA_HEAD}; "
+            f"found {shown(found)}"
+        )
+    return revision
+
+
+def shown(found: Sequence[object]) -> str:
+    """Writes a few values in a line."""
+    # A value of gigabytes is not written in full to be cut.
+    cut = (one[:40] if isinstance(one, str | bytes) else one for one in found[:3])
+    return ", ".join(map(repr, cut)) + ", ..." * (len(found) > 3)
+
+
+def _revisions(db: Database) -> list[tuple[str, object]] | None:
     try:
         with db.read() as conn:
-            return {row[0]: row[1] for row in conn.execute(_BOTH)}
+            found = [(row[0], row[1]) for row in conn.execute(_BOTH)]
+            return sorted(found, key=lambda row: row[0])
     except StoreError as error:
         if faults.is_missing_table(error):
             return None

@@ -13,6 +13,7 @@ from hpo.spec.study import Budget, StudySpec
 from hpo.store import optuna_tables, renaming, stored_specs
 from hpo.store.database import Database
 from hpo.store.leases import StudyState
+from hpo.store.schema import VERSION_TABLE
 from hpo.store.tables import hpo_study
 
 _NAME = optuna_tables.studies.c.study_name
@@ -121,6 +122,38 @@ def is_optunas_own(db: Database, name: str) -> bool:
         return exists and name not in _names(conn)
 
 
+def refuse_optunas_own(url: str | None, name: str) -> None:
+    """Refuses a study of Optuna's in a database that has no tables of hpo.
+
+    Raises:
+        StoreError: The database has one of this name.
+    """
+    try:
+        db = Database.connect(url)
+    except StoreError:
+        return
+    try:
+        with db.read() as conn:
+            tables = sa.inspect(conn).get_table_names()
+            has_ours = not {hpo_study.name, VERSION_TABLE}.isdisjoint(tables)
+            query = sa.select(_NAME).where(_NAME.in_([name]))
+            exists = not has_ours and conn.scalar(query) is not None
+    except StoreError:
+        # There are no tables of Optuna's either: others tell of that.
+        return
+    finally:
+        db.dispose()
+    if exists:
+        raise _optunas_own(name)
+
+
+def _optunas_own(name: str) -> StoreError:
+    return StoreError(
+        f"{name} was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
+        "or choose another name"
+    )
+
+
 def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
     """Returns the study of this name, in the caller's transaction; see `load`."""
     studies = optuna_tables.studies
@@ -135,10 +168,7 @@ def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
             f"there is no study called {name} in {db.masked_url}{did_you_mean(name, _names(conn))}"
         )
     if row.study_id is None:
-        raise StoreError(
-            f"{name} was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
-            "or choose another name"
-        )
+        raise _optunas_own(name)
     spec = stored_specs.read(row.spec, name)
     return StudyRecord(
         study_id=row.study_id,

@@ -99,3 +99,33 @@ def test_an_objective_that_raises_fails_its_trial_and_not_its_study(shell: Shell
     assert "--allow half.py:objective" in output
     kinds = dict(shell.query("SELECT kind, count(*) FROM hpo_event GROUP BY kind"))
     assert kinds["user_code"] > 0
+
+
+def test_the_end_of_a_study_whose_trials_were_all_pruned_says_why(shell: Shell) -> None:
+    shell.write(
+        "pruned.py",
+        "import optuna\n\ndef objective(trial):\n"
+        "    trial.suggest_float('x', 0, 1)\n"
+        "    raise optuna.TrialPruned('too large')\n",
+    )
+    output = shell.hpo("run", "--objective", "pruned.py:objective", "--trials", "2", "-j", "1")
+    assert "so there is no best one; trial 0 was pruned: too large" in output
+    (line,) = (line for line in output.splitlines() if "next: " in line)
+    assert line.strip() == "next: hpo show pruned · hpo dashboard"
+    shell.hpo("plot", "history", "pruned", expect=1)
+    assert "too large" in shell.hpo("show", "pruned")
+
+
+def test_a_choice_of_none_is_told_from_a_parameter_that_does_not_apply(shell: Shell) -> None:
+    shell.write(
+        "choices.py",
+        "def objective(trial):\n"
+        "    act = trial.suggest_categorical('act', [None, 'relu'])\n"
+        "    return trial.suggest_float('z', 0, 1) if act else 1.0\n",
+    )
+    command = ("run", "--objective", "choices.py:objective", "--trials", "6", "-j", "1")
+    shell.hpo(*command, "--sampler", "random")
+    head, *rows = (line.split()[-2:] for line in shell.hpo("trials", "choices").splitlines())
+    assert head == ["act", "z"]
+    assert {act for act, _ in rows} == {"None", "relu"}
+    assert all((act == "None") == (z == "-") for act, z in rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -324,3 +326,14 @@ def test_the_value_of_a_trial_is_the_mean_over_folds(shell: Shell, engine: str) 
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{shell.folder}/hpo.db")
     assert 0 < study.best_trial.user_attrs["spread"] < 0.2
     assert study.best_trial.user_attrs["test_accuracy"] > 0.5
+
+
+def test_a_row_that_no_worker_can_read_is_named_by_the_command(shell: Shell) -> None:
+    command = ("run", "digits-mlp", "--epochs", "1", "-j", "1")
+    shell.hpo(*command, "--trials", "2")
+    with contextlib.closing(sqlite3.connect(shell.folder / "hpo.db")) as connection, connection:
+        connection.execute("UPDATE hpo_suggestion SET record = '[]'")
+    output = shell.hpo(*command, "--trials", "3", expect=3)
+    (line,) = (line for line in output.splitlines() if line.startswith("error: "))
+    assert "table hpo_suggestion, row suggestion_id " in line
+    assert "died" not in output

@@ -65,6 +65,21 @@ def test_progress(filled: Database) -> None:
     assert again.best is found.best
 
 
+def test_a_trial_that_was_lost_too_often_fails_by_its_last_event(sqlite_database: Database) -> None:
+    kit.new_study(sqlite_database, trials=1)
+    subject = find(sqlite_database, "s")
+    ledger = Ledger(sqlite_database)
+    for _ in range(3):
+        worker_id = workers.register(sqlite_database, subject.study_id, "cpu")
+        assert ledger.claim(subject.study_id, worker_id, 1).leases
+        workers.retire(sqlite_database, worker_id, lost=True)
+    found = snapshot(sqlite_database, subject)
+    assert (found.counts.failed, found.failure is not None) == (1, True)
+    assert found.failure is not None
+    assert "goes on" not in found.failure.message
+    assert "3 times" in found.failure.message
+
+
 def test_progress_takes_few_queries_however_many_trials_there_are(
     sqlite_database: Database,
 ) -> None:

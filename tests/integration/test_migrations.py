@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from click.testing import CliRunner
 from optuna.storages._rdb import models as optuna_models
 
+from hpo.cli.main import hpo
 from hpo.errors import StoreError
 from hpo.store import creation, migrations, optuna_schema, optuna_tables, schema, studies, tables
 from hpo.store.database import Database
@@ -207,9 +209,37 @@ def test_a_lost_version_table_does_not_cost_the_studies(fresh: Database) -> None
     kit.new_study(fresh)
     with fresh.write() as conn:
         conn.execute(sa.text("DELETE FROM hpo_alembic_version"))
-    with pytest.raises(StoreError, match="has studies of hpo but lost its table"):
+    with pytest.raises(
+        StoreError, match="has studies of hpo, but its table hpo_alembic_version has no row"
+    ):
         migrations.create(fresh)
     assert kit.states(fresh, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("INSERT INTO hpo_alembic_version VALUES ('0001')", "must have one row; found 2: "),
+        ("DELETE FROM hpo_alembic_version", "has no row"),
+        ("DROP TABLE hpo_alembic_version", "is not there"),
+        ("UPDATE hpo_alembic_version SET version_num = 'x y'", "found 'x y'"),
+        ("UPDATE hpo_alembic_version SET version_num = ''", "found ''"),
+    ],
+)
+def test_a_spoiled_version_table_is_named_by_every_command(
+    sqlite_database: Database, change: str, told: str
+) -> None:
+    kit.new_study(sqlite_database)
+    with sqlite_database.write() as conn:
+        conn.execute(sa.text(change))
+    for command in ("run s", "worker s", "ls", "db check", "db current", "db upgrade"):
+        arguments = [*command.split(), "--storage", sqlite_database.url]
+        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
+        line, *hints = result.stderr.splitlines()
+        assert (result.exit_code, result.stdout) == (3, ""), command
+        assert "table hpo_alembic_version" in line
+        assert told in line
+        assert all(hint.startswith("hint: ") for hint in hints)
 
 
 def test_check_tells_what_differs(fresh: Database) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from click.testing import CliRunner
 
+from hpo.cli.main import hpo
 from hpo.errors import SpecError, StoreError
 from hpo.run.manager import Prepared, prepare
 from hpo.run.session import RunOptions
@@ -83,3 +85,16 @@ def test_a_grid_without_a_space_is_refused_before_any_trial(folder: Path) -> Non
     with pytest.raises(SpecError, match="1 mistake") as caught:
         _prepared(sampler="grid")
     assert "needs a [space]" in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_nor_is_one_in_a_database_without_tables_of_hpo(folder: Path, command: str) -> None:
+    optuna.create_study(storage="sqlite:///plain.db", study_name="plain")
+    found = CliRunner().invoke(hpo, [command, "plain", "--storage", "sqlite:///plain.db"])
+    assert (found.exit_code, found.stderr) == (
+        3,
+        "error: plain was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
+        "or choose another name\n",
+    )
+    other = CliRunner().invoke(hpo, [command, "other", "--storage", "sqlite:///plain.db"])
+    assert (other.exit_code, "holds no studies of hpo yet" in other.stderr) == (3, True)

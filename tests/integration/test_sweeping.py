@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from hpo.run.sweeping import sweep
 from hpo.store import control
 from hpo.store.database import Database
 from hpo.store.leases import Lease
+from hpo.train import checkpoint
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 
@@ -66,6 +70,34 @@ def test_checkpoints_of_cancelled_trials_go_and_those_to_go_on_from_stay(post: P
     control.cancel(post.db, post.study.study_id, [cancelled.number])
     assert sweep(post)
     assert set(post.artifacts.of_trials()) == set(files[1:])
+
+
+def test_what_a_killed_worker_has_half_written_goes_once_its_trial_has_ended(post: Post) -> None:
+    ended, running = _claim(post, 2)
+    for lease in (ended, running):
+        path = post.artifacts.checkpoint(lease.number)
+        process = multiprocessing.get_context("fork").Process(
+            target=_die_while_writing, args=[path]
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    left, written = (
+        next(post.artifacts.folder.rglob(f".trial-{lease.number:06}.pt.*"))
+        for lease in (ended, running)
+    )
+    post.ledger.settle([kit.outcome(ended, values=(0.5,))])
+    assert sweep(post)
+    # Another worker may go on with the other trial, and be writing this.
+    assert (left.exists(), written.exists()) == (False, True)
+    post.ledger.settle([kit.outcome(running, values=(0.25,))])
+    assert sweep(post)
+    assert not written.exists()
+
+
+def _die_while_writing(path: Path) -> None:
+    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.write({"epoch": 1}, path)
 
 
 def test_nothing_goes_while_the_database_is_away(post: Post) -> None:

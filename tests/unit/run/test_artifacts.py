@@ -12,7 +12,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from hpo.errors import LaunchError
 from hpo.run.artifacts import Artifacts
 from hpo.run.remote import Remote, connect
+from hpo.run.session import RunOptions, start
 from hpo.spec.study import StudySpec
+from hpo.store import studies
+from hpo.store.database import Database
 from hpo.store.studies import StudyRecord
 
 
@@ -196,3 +199,34 @@ def test_wrong_roots_are_named(root: str, message: str) -> None:
     with pytest.raises(LaunchError) as caught:
         connect(root)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("root", "why"),
+    [
+        ("/proc/x", "no folder can be made in /proc: "),
+        ("file", "file is no folder"),
+        ("file/deeper", "file is no folder"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_a_root_in_which_no_folder_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    spec = StudySpec(
+        name="s", task="digits-mlp", metric="val_accuracy", direction="maximize",
+        budget={"trials": 1}, space={},
+    )  # fmt: skip
+    with pytest.raises(LaunchError) as caught:
+        start(spec, None, RunOptions("sqlite:///hpo.db", artifacts=root))
+    assert caught.value.exit_code == 5
+    assert why in caught.value.message
+    db = Database.open("sqlite:///hpo.db")
+    assert studies.names(db) == []
+    db.dispose()
+    Artifacts.require_usable(db.url, "sound/and/deep")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("hpo.db")] == [
+        "file"
+    ]
