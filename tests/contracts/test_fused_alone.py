@@ -30,6 +30,10 @@ def net(forward: Callable[[Any, Tensor], Tensor], **parts: Any) -> Build:
     return lambda params: Net(forward, head=nn.Linear(2, 3), **parts)
 
 
+def with_spare(params: Params) -> nn.Module:
+    return Net(lambda self, x: self.head(x), head=nn.Linear(2, 3), spare=nn.Linear(2, 2))
+
+
 def branching(self: Any, x: Tensor) -> Tensor:
     return self.head(x) if x.sum() > 0 else -self.head(x)
 
@@ -98,10 +102,7 @@ CASES: dict[str, tuple[Build, str]] = {
     "random": (net(by_python), f"{RANDOM}$"),
     "attention dropout": (attention, f"{RANDOM}: attend has dropout=0.3 of its own"),
     "float64": (in_double, "its parameters are float64; stacks are of float32"),
-    "unused parameter": (
-        net(lambda self, x: self.head(x), spare=nn.Linear(2, 2)),
-        "it does not use its parameter spare.weight",
-    ),
+    "unused parameter": (with_spare, "it does not use its parameter spare.weight"),
     "counter": (net(counting), "its forward pass changes the attribute n_calls"),
     "gradient hook": (with_hook, "a hook sees the gradient of its parameter weight"),
     "extra state": (lambda params: Extra(2, 3), "its state dict has _extra_state"),

@@ -17,7 +17,8 @@ from hpo.train.data import Splits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.fused.engine import FusedEngine
 from hpo.train.fused.sharing import Sharing, sharing_for, sharing_of
-from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.sizing import Size, Sizes
+from hpo.train.fused.timing import StepClock, Timing
 from hpo.train.optimizers import OPTIMIZERS
 from hpo.train.task import Task
 from tests.contracts.test_fused_tasks import Built, Net
@@ -247,13 +248,14 @@ def test_a_measurement_decides_and_is_remembered(
     mixed_s: float, is_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An epoch of 90 samples: 12 steps of 8 and 6 of 16 (seconds as below) against 12 micro-steps.
-    def step_s(self: Sizes, blueprint: Any, members: Any, state: Any, n_steps: int = 1) -> float:
+    def timed(self: StepClock, blueprint: Any, members: Any, *told: Any) -> Timing:
         sizes = {member.params["batch_size"] for member in members}
-        return mixed_s * 18 / 12 if len(sizes) > 1 else 1.0
+        step_s = mixed_s * 18 / 12 if len(sizes) > 1 else 1.0
+        return Timing(lambda: lambda: torch.zeros(()), costs=[step_s])
 
-    monkeypatch.setattr(Sizes, "_step_s", step_s)
-    monkeypatch.setattr(Sizes, "_measure", lambda *told: 4)
-    known: dict[str, int] = {}
+    monkeypatch.setattr(StepClock, "time", timed)
+    monkeypatch.setattr(Sizes, "_measure", lambda *told: Size(4, slowdown=1.0))
+    known: dict[str, Size] = {}
     sharing, lanes = Sharing((8, 16)), lanes_of("sgd", [8, 16, 8, 16])
     for measured in (1, 0):
         before = dict(known)
