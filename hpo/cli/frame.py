@@ -94,8 +94,10 @@ def bar(done: float, paused: float, width: int) -> Text:
 def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
     """Returns the best value, where it was reached, and the params that reached it."""
     where = f"trial {best.number}"
-    if best.best_epoch is not None and is_in_epochs(subject):
-        where += f", epoch {best.best_epoch}"
+    if best.epoch is not None and is_in_epochs(subject):
+        where += f", epoch {best.epoch}"
+    if not best.is_complete:
+        where += ", stopped"
     head = f"{text.with_spread(best.value, best.user_attrs.get('spread'))} ({where})"
     params = [
         f"{name} {text.param(value)}"

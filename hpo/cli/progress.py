@@ -254,7 +254,7 @@ def _say_goodbye(
         is_empty = not view.snapshot.counts.complete
         lines = [
             *outcome(view, tracker.n_finished_before),
-            *(nothing_complete(db, subject) if is_empty else ()),
+            *(without_complete(db, subject, view) if is_empty else ()),
             next_steps(subject, view, storage, can_plot=not is_empty or has_values(db, subject)),
         ]
     show_lines([Text(f" {line}") for line in lines], console)
@@ -284,8 +284,10 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
     return found
 
 
-def nothing_complete(db: Database, subject: Subject) -> list[str]:
-    """Returns that there is no result, and what was said of the first trial that was pruned."""
+def without_complete(db: Database, subject: Subject, view: frame.View) -> list[str]:
+    """Returns that no trial is complete, and what was said of the first that was pruned."""
+    if view.snapshot.best is not None:
+        return ["no trial was trained to the end: the best one is of those that were stopped"]
     pruning = first_pruning(db, subject)
     why = "`hpo show` tells why"
     if pruning is not None and (said := text.last_line(pruning.message)):
@@ -302,7 +304,8 @@ def next_steps(
         can_plot: There are values to be drawn.
     """
     name = shlex.quote(subject.name)
-    first = "best" if view.snapshot.counts.complete else "show"
+    has_best = view.snapshot.counts.complete or view.snapshot.best is not None
+    first = "best" if has_best else "show"
     plot = f" · hpo plot history {name}" if can_plot else ""
     line = f"next: hpo {first} {name}{plot} · hpo dashboard"
     # A URL with a user in it may have a password, too: who typed it knows it.

@@ -88,7 +88,7 @@ def record(page: Overview) -> dict[str, Any]:
         "deadline_at": subject.deadline_at,
         "best": None
         if page.best is None
-        else {"number": page.best.number, "value": page.best.value},
+        else {name: getattr(page.best, name) for name in ("number", "state", "value", "epoch")},
         "outlook": None
         if page.outlook is None
         else {"chance": page.outlook.chance, "gain": page.outlook.gain},
@@ -153,7 +153,8 @@ def _facts(page: Overview) -> dict[str, str]:
         facts["outlook"] = str(page.outlook)
     if page.best is not None:
         best, spread = page.best, page.best.user_attrs.get("spread")
-        facts["best"] = f"{text.with_spread(best.value, spread)} (trial {best.number})"
+        stopped = "" if best.is_complete else ", stopped: no trial was trained to the end"
+        facts["best"] = f"{text.with_spread(best.value, spread)} (trial {best.number}{stopped})"
     if subject.created_at is not None:
         facts["created"] = text.ago(subject.created_at, page.now)
     return facts

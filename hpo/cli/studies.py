@@ -29,7 +29,17 @@ COLUMNS = (
 )
 HEADER = (
     *("name", "state", "n_finished", "n_trials", "complete", "pruned", "failed", "running"),
-    *("waiting", "paused", "best", "metric", "direction", "n_workers", "created_at", "updated_at"),
+    *(
+        "waiting",
+        "paused",
+        "best",
+        "best_state",
+        "metric",
+        "direction",
+        "n_workers",
+        "created_at",
+        "updated_at",
+    ),
     "fault",
 )
 
@@ -103,6 +113,7 @@ def _record(row: StudyRow) -> dict[str, Any]:
         "n_trials": subject.n_trials,
         **vars(counts),
         "best": row.best,
+        "best_state": row.best_state,
         "metric": list(subject.metrics),
         "direction": list(subject.directions),
         "n_workers": row.n_workers,
@@ -120,7 +131,7 @@ def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
         "name": subject.name,
         "state": subject.state,
         "trials": text.trials(row.counts.finished, subject.n_trials, subject.budget),
-        "best": row.best,
+        "best": f"{text.number(row.best)} (stopped)" if row.best_state == "PRUNED" else row.best,
         "metric": subject.metric,
         "workers": row.n_workers,
         "updated": text.ago(row.updated_at, now),

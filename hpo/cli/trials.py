@@ -32,7 +32,7 @@ from hpo.store.database import Database
 
 N_SHOWN = 20
 HEADER = (
-    *("number", "state", "value", "n_epochs", "best_epoch", "reason"),
+    *("number", "state", "value", "epoch", "n_epochs", "best_epoch", "reason"),
     *("started_at", "ended_at", "duration_s"),
 )
 
@@ -151,11 +151,13 @@ def _print_params(row: TrialRow, form: str) -> None:
 
 
 def _sheet(row: TrialRow, subject: Subject) -> list[Text]:
-    where = f" at epoch {row.best_epoch}" if is_in_epochs(subject) and row.best_epoch else ""
+    where = f" at epoch {row.epoch}" if is_in_epochs(subject) and row.epoch else ""
     head = Text(f"{cell(subject.name, 100)} · trial {row.number} · ")
     head.append(f"{subject.metric} {text.number(row.value)}", style="bold green").append(where)
-    if row.state != "COMPLETE":
+    if not row.is_complete:
         head.append(f" · stopped after {row.n_epochs}; no trial was trained to the end")
+        if is_in_epochs(subject) and row.best_epoch not in (None, row.epoch):
+            head.append(f"; it was best at epoch {row.best_epoch}")
     found = {**row.metrics, **row.test}
     params = {name: _exact(value) for name, value in row.params.items()}
     measured = {name: text.number(value) for name, value in found.items()}
@@ -179,6 +181,7 @@ def _record(row: TrialRow, subject: Subject, *, in_full: bool = False) -> dict[s
         del record["value"]
         record["values"] = dict(zip(subject.metrics, row.values or (), strict=False))
     record |= {
+        "epoch": row.epoch,
         "n_epochs": row.n_epochs,
         "best_epoch": row.best_epoch,
         "reason": row.reason,

@@ -14,7 +14,7 @@ from hpo.report.queries import Subject, read_subjects
 from hpo.report.states import Counts, count_states, live_workers
 from hpo.store import unreadable
 from hpo.store.database import Database
-from hpo.store.optuna_tables import ValueType, row_to_value, trial_values, trials
+from hpo.store.optuna_tables import ValueType, name_of, row_to_value, trial_values, trials
 from hpo.store.unreadable import UNREADABLE
 
 
@@ -24,12 +24,14 @@ class StudyRow:
 
     Attributes:
         best: The best value of one objective; None for several, or none yet.
+        best_state: COMPLETE, or PRUNED where the best is of trials that were stopped.
         updated_at: Naive UTC by the database's clock.
     """
 
     subject: Subject
     counts: Counts
     best: float | None
+    best_state: str | None
     n_workers: int
     updated_at: datetime.datetime | None
 
@@ -54,7 +56,7 @@ def _alone(conn: Connection, db: Database, subject: Subject) -> list[StudyRow]:
         return _rows(conn, db, [subject], subject.study_id)
     except UNREADABLE as error:
         fault = unreadable.first(db, subject.study_id) or f"{type(error).__name__}: {error}"
-        return [StudyRow(replace(subject, fault=fault), Counts(), None, 0, None)]
+        return [StudyRow(replace(subject, fault=fault), Counts(), None, None, 0, None)]
 
 
 def _rows(
@@ -63,13 +65,13 @@ def _rows(
     n_workers = Counter(live_workers(conn, db, study_id).values())
     counts = count_states(conn, db, study_id)
     best, updated = _best_values(conn, study_id), _updated(conn, study_id)
+    found = {subject.study_id: _best_of(subject, best) for subject in subjects}
     return [
         StudyRow(
             subject=subject,
             counts=counts.get(subject.study_id, Counts()),
-            best=best.get((subject.study_id, subject.direction))
-            if len(subject.directions) == 1
-            else None,
+            best=found[subject.study_id][0],
+            best_state=found[subject.study_id][1],
             n_workers=n_workers[subject.study_id],
             updated_at=updated.get(subject.study_id, subject.created_at),
         )
@@ -77,8 +79,20 @@ def _rows(
     ]
 
 
-def _best_values(conn: Connection, study_id: int | None) -> dict[tuple[int, str], float]:
-    """Returns the best value of the first objective by study and direction.
+def _best_of(
+    subject: Subject, best: dict[tuple[int, str, str], float]
+) -> tuple[float | None, str | None]:
+    """Returns the best value of a study, and the state of its trial; see `trials.best_trial`."""
+    if len(subject.directions) == 1:
+        for state in ("COMPLETE", "PRUNED") if subject.has_ended else ("COMPLETE",):
+            value = best.get((subject.study_id, state, subject.direction))
+            if value is not None:
+                return value, state
+    return None, None
+
+
+def _best_values(conn: Connection, study_id: int | None) -> dict[tuple[int, str, str], float]:
+    """Returns the best value of the first objective by study, state of the trial and direction.
 
     One pass over the values: an infinity has no number in its row, only a type.
     """
@@ -86,21 +100,22 @@ def _best_values(conn: Connection, study_id: int | None) -> dict[tuple[int, str]
     query = (
         sa.select(
             trials.c.study_id,
+            name_of(trials.c.state),
             value.value_type,
             sa.func.max(value.value),
             sa.func.min(value.value),
         )
         .join(trials, trials.c.trial_id == value.trial_id)
-        .where(trials.c.state == "COMPLETE", value.objective == 0)
-        .group_by(trials.c.study_id, value.value_type)
+        .where(trials.c.state.in_(("COMPLETE", "PRUNED")), value.objective == 0)
+        .group_by(trials.c.study_id, trials.c.state, value.value_type)
     )
     if study_id is not None:
         query = query.where(trials.c.study_id == study_id)
-    best: dict[tuple[int, str], float] = {}
-    for owner, kind, highest, lowest in conn.execute(query):
+    best: dict[tuple[int, str, str], float] = {}
+    for owner, state, kind, highest, lowest in conn.execute(query):
         for direction, choose, found in (("maximize", max, highest), ("minimize", min, lowest)):
             number = row_to_value(None if kind is not ValueType.FINITE else found, kind)
-            key = (owner, direction)
+            key = (owner, state, direction)
             best[key] = choose(best.get(key, number), number)
     return best
 

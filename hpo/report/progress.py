@@ -36,7 +36,7 @@ class Snapshot:
 
     Attributes:
         n_epochs: Epochs spent by all trials, running ones included.
-        best: The best complete trial; None while there is none, and for several objectives.
+        best: The best trial, as `hpo.report.trials.best_trial` has it.
         failure: The first trial that failed after the event that was asked for.
         usage: How full the stacks of its workers were.
     """
@@ -64,7 +64,7 @@ def snapshot(
         return Snapshot(
             counts=counts,
             n_epochs=epochs_spent(conn, subject.study_id),
-            best=best_trial(conn, subject, known=best) if counts.complete else None,
+            best=best_trial(conn, subject, known=best) if counts.finished else None,
             failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
             usage=stacks.usage(conn, subject.study_id),
         )

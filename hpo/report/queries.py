@@ -63,6 +63,11 @@ class Subject:
         return self.directions[0]
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its trials are not trained on, as things stand."""
+        return self.state in ("done", "stopped")
+
+    @property
     def metric(self) -> str:
         """The names of the objectives, as a list reads."""
         return ", ".join(self.metrics)

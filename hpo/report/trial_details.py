@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -25,6 +25,14 @@ from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
 
 CHUNK = 500
 """Ids in one IN list; SQLite and the servers all take it."""
+
+
+class Steps(NamedTuple):
+    """The steps that a trial has reported: how many, the best and the last of them."""
+
+    n: int = 0
+    best: int | None = None
+    last: int | None = None
 
 
 def values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
@@ -70,10 +78,8 @@ def user_attrs_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, A
     return found
 
 
-def steps_of(
-    conn: Connection, ids: Sequence[int], direction: str
-) -> dict[int, tuple[int, int | None]]:
-    """Returns by trial how many steps it reported, and which of them was best."""
+def steps_of(conn: Connection, ids: Sequence[int], direction: str) -> dict[int, Steps]:
+    """Returns by trial which steps it reported."""
     table = trial_intermediate_values.c
     query = sa.select(
         table.trial_id, table.step, table.intermediate_value, table.intermediate_value_type
@@ -82,10 +88,11 @@ def steps_of(
     reported: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for trial_id, step, value, kind in conn.execute(query):
         reported[trial_id].append((sign * row_to_intermediate(value, kind), step))
-    found: dict[int, tuple[int, int | None]] = {}
+    found: dict[int, Steps] = {}
     for trial_id, points in reported.items():
         real = [point for point in points if not math.isnan(point[0])]
-        found[trial_id] = (len(points), min(real)[1] if real else None)
+        last = max(step for _, step in points)
+        found[trial_id] = Steps(len(points), min(real)[1] if real else None, last)
     return found
 
 
@@ -101,7 +108,7 @@ def last_values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[floa
     return {trial_id: (row_to_intermediate(value, kind),) for trial_id, value, kind in rows}
 
 
-def epochs_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None]]:
+def epochs_of(conn: Connection, ids: Sequence[int]) -> dict[int, Steps]:
     """Returns by trial how many epochs it trained; there is no single best one."""
     epoch = hpo_epoch.c
     query = (
@@ -109,7 +116,7 @@ def epochs_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[int, None
         .where(epoch.trial_id.in_(ids))
         .group_by(epoch.trial_id)
     )
-    return {trial_id: (n, None) for trial_id, n in conn.execute(query)}
+    return {trial_id: Steps(n) for trial_id, n in conn.execute(query)}
 
 
 def reasons_of(conn: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -15,6 +15,7 @@ from hpo.report.pareto import pareto_front
 from hpo.report.queries import Subject
 from hpo.report.states import FINISHED, PAUSED, WAITING, live_workers, shown_state
 from hpo.report.trial_details import (
+    Steps,
     chunks,
     epochs_of,
     last_values_of,
@@ -45,6 +46,8 @@ class TrialRow:
         values: Value of each objective; None while there is none. Of a trial that is paused, or
             that nobody goes on with now, it is the last one that it reported.
         n_epochs: Steps that were reported.
+        epoch: The step that its value and its metrics are of: of a complete trial of a task its
+            best one, of any other the last. None where the value is of no step.
         best_epoch: The step that is best, as its trial tells or by its value; None without any.
         params: Fixed parameters included, where the study's space is known.
         user_attrs: Whatever was noted down, test metrics among them.
@@ -57,6 +60,7 @@ class TrialRow:
     state: str
     values: tuple[float, ...] | None
     n_epochs: int
+    epoch: int | None
     best_epoch: int | None
     params: Mapping[str, Any]
     user_attrs: Mapping[str, Any]
@@ -74,6 +78,11 @@ class TrialRow:
     def duration_s(self) -> float | None:
         """Seconds from start to end."""
         return values.seconds_between(self.started_at, self.ended_at)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.state == "COMPLETE"
 
     @property
     def test(self) -> dict[str, float]:
@@ -109,14 +118,26 @@ def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[Tri
 
 
 def best_trial(
-    conn: Connection, subject: Subject, *, known: TrialRow | None = None, state: str = "COMPLETE"
+    conn: Connection, subject: Subject, *, known: TrialRow | None = None
 ) -> TrialRow | None:
     """Returns the best complete trial; None while there is none, and for several objectives.
 
+    Of a study that has ended without a complete trial it is the best of those that were stopped.
+
     Args:
         known: A trial read before: returned as it is if it still is the best.
-        state: Look at trials in this state instead.
     """
+    best = _best_in("COMPLETE", conn, subject, known)
+    if best is None and subject.has_ended:
+        best = _best_in("PRUNED", conn, subject, known)
+        # Who was pruned before reporting anything has reached nothing.
+        return None if best is None or best.value is None else best
+    return best
+
+
+def _best_in(
+    state: str, conn: Connection, subject: Subject, known: TrialRow | None
+) -> TrialRow | None:
     if len(subject.directions) != 1:
         return None
     page = Page("best", (state,), 1)
@@ -128,15 +149,10 @@ def best_trial(
 
 
 def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
-    """Returns the best trial, or the Pareto front of several objectives, by the first of them.
-
-    Of a study that has ended without a complete trial it is the best of those that were stopped.
-    """
+    """Returns the best trial, or the Pareto front of several objectives, by the first of them."""
     with db.read() as conn:
         if len(subject.directions) == 1:
             best = best_trial(conn, subject)
-            if best is None and subject.state in ("done", "stopped"):
-                best = best_trial(conn, subject, state="PRUNED")
             return [_with_metrics(conn, best)] if best and best.value is not None else []
         page = Page("best", ("COMPLETE",))
         found = conn.execute(_page_query(subject, page, conn.dialect.name)).all()
@@ -209,14 +225,20 @@ def _details(
         waiting = [row.trial_id for row in rows if row.state in (PAUSED, WAITING)]
         of_values |= last_values_of(conn, waiting)
         for row in rows:
-            n_epochs, best_epoch = steps.get(row.trial_id, (0, None))
+            reported, of_trial = steps.get(row.trial_id, Steps()), attrs.get(row.trial_id)
+            own_best = values.best_epoch(subject, of_trial)
+            trial_values = of_values.get(row.trial_id)
+            # What an objective returns in the end need not be the value of any step.
+            of_best = (own_best or reported.best) if values.is_of_task(subject) else None
+            epoch = of_best if row.state == "COMPLETE" else reported.last
             yield TrialRow(
                 trial_id=row.trial_id,
                 number=row.number,
                 state=row.state,
-                values=of_values.get(row.trial_id),
-                n_epochs=n_epochs,
-                best_epoch=values.best_epoch(subject, attrs.get(row.trial_id)) or best_epoch,
+                values=trial_values,
+                n_epochs=reported.n,
+                epoch=None if trial_values is None else epoch,
+                best_epoch=own_best or reported.best,
                 params=_completed(of_params.get(row.trial_id, {}), subject),
                 user_attrs=attrs.get(row.trial_id, {}),
                 reason=None if row.state == "COMPLETE" else reasons.get(row.trial_id),
@@ -233,7 +255,7 @@ def _completed(stored: dict[str, Any], subject: Subject) -> dict[str, Any]:
 
 def _with_metrics(conn: Connection, trial: TrialRow) -> TrialRow:
     query = sa.select(hpo_epoch.c.metrics).where(
-        hpo_epoch.c.trial_id == trial.trial_id, hpo_epoch.c.epoch == trial.best_epoch
+        hpo_epoch.c.trial_id == trial.trial_id, hpo_epoch.c.epoch == trial.epoch
     )
     text = conn.scalar(query)
     if text is None:

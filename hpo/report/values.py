@@ -91,5 +91,10 @@ def best_epoch(subject: Subject, attrs: Mapping[str, Any] | None) -> int | None:
 
     Of epochs with an equal value only the trial itself knows whose weights it has kept.
     """
-    is_of_task = subject.spec is not None and subject.spec.task is not None
-    return (attrs or {}).get("best_epoch") if is_of_task and len(subject.directions) == 1 else None
+    return (attrs or {}).get("best_epoch") if is_of_task(subject) else None
+
+
+def is_of_task(subject: Subject) -> bool:
+    """Tells whether the value of a complete trial is that of its best epoch."""
+    is_task = subject.spec is not None and subject.spec.task is not None
+    return is_task and len(subject.directions) == 1

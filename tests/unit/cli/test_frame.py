@@ -32,6 +32,7 @@ BEST = TrialRow(
     state="COMPLETE",
     values=(0.98333,),
     n_epochs=27,
+    epoch=22,
     best_epoch=22,
     params={"learning_rate": 0.3123, "batch_size": 64, "depth": 2, "optimizer": "sgd"},
     user_attrs={"test_accuracy": 0.97222, "test_loss": 0.1, "best_epoch": 22},
