@@ -233,7 +233,12 @@ def _checked(parsed: toml.Parsed, base_dir: Path, given: Mapping[str, Any]) -> P
         assert parsed.spec is not None
         spec, remarks = with_script(parsed.spec, parsed.draft, base_dir, given)
         return Prepared(spec, base_dir, allow, remarks=remarks)
-    found = preflight.check_task(parsed.draft, base_dir, allow)
+    try:
+        found = preflight.check_task(parsed.draft, base_dir, allow)
+    except TaskError as error:
+        if not parsed.problems:
+            raise
+        found = preflight.TaskFindings((Problem("task", error.message),))
     _raise_if_any(parsed, found.problems)
     assert parsed.spec is not None
     spec = parsed.spec.with_defaults(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.run.devices import plan
 from hpo.spec.params import Params
+from hpo.spec.partial import usable
 from hpo.spec.reading import Draft
 from hpo.spec.space import SearchSpace
 from hpo.spec.study import Direction, StudySpec, ValidationSpec, default_direction
@@ -87,27 +88,33 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
     """
     from hpo.train.preflight import read_parameters
 
-    validation = draft.values.get("validation", {})
     try:
         task, splits = _load(
-            cast(str, draft.task), draft.task_options, ValidationSpec(**validation), base_dir, allow
+            cast(str, draft.task), draft.task_options, _validation(draft), base_dir, allow
         )
     except SpecError as error:
         if not error.problems:
             raise
         return TaskFindings(error.problems)
-    metric, space = task.metric, SearchSpace(draft.parameters or dict(task.space))
-    with _threads(1):
-        found = list(read_parameters(task, space, splits).problems)
-    # Parameters that are wrong in themselves have their message; the task may well miss them.
-    found = [
-        problem for problem in found if problem.key.removeprefix("space.") not in _wrong(draft)
-    ]
-    if not found:
+    metric, space = task.metric, _space(draft, task)
+    found: list[Problem] = []
+    names: tuple[str, ...] = ()
+    wanted = tuple(draft.values.get("metric", ()))
+    try:
         with _threads(1):
-            wanted = tuple(draft.values.get("metric", ()))
-            names = _metric_names(task, splits, space, wanted)
-        found += _unknown_metrics(draft.values.get("metric", ()), names)
+            report = read_parameters(task, space, splits)
+            found += report.problems
+            # A model of a wrong size, say, is not built to learn what it reports.
+            if all(_is_unread(problem, space, report.read) for problem in found):
+                names = _metric_names(task, splits, space, wanted)
+    except TaskError:
+        # A stand-in for what is wrong may be what the task cannot do with.
+        if not draft.stand_ins and not found:
+            raise
+    # Parameters that are wrong in themselves have their message.
+    found = [p for p in found if p.key.removeprefix("space.") not in draft.stand_ins]
+    if names:
+        found += _unknown_metrics(wanted, names)
         if not wanted and metric is None:
             metric = _usual_metric(names, tuple(draft.values.get("direction", ())))
             found += [Problem("metric", f"must be named{_among(names)}")] if metric is None else []
@@ -235,8 +242,23 @@ def _usual_metric(names: tuple[str, ...], directions: tuple[str, ...]) -> str | 
     return None
 
 
-def _wrong(draft: Draft) -> set[str]:
-    return set(draft.names) - set(draft.parameters)
+def _is_unread(problem: Problem, space: SearchSpace, read: frozenset[str]) -> bool:
+    name = problem.key.removeprefix("space.")
+    return name in space and name not in read
+
+
+def _space(draft: Draft, task: Task) -> SearchSpace:
+    """Returns the space to try the task with: of a wrong one what is right, and stand-ins."""
+    given = {**usable(draft.parameters), **draft.stand_ins}
+    return SearchSpace({name: given[name] for name in draft.names if name in given} or task.space)
+
+
+def _validation(draft: Draft) -> ValidationSpec:
+    try:
+        return ValidationSpec(**draft.values.get("validation", {}))
+    except SpecError:
+        # Right one by one and not together: the file's own error says so.
+        return ValidationSpec()
 
 
 def _unknown_metrics(wanted: tuple[str, ...], names: tuple[str, ...]) -> list[Problem]:

@@ -22,7 +22,8 @@ from hpo.spec.kinds import (
     unknown,
 )
 from hpo.spec.methods import read_method
-from hpo.spec.space import Float, Parameter, read_parameters
+from hpo.spec.partial import stand_in
+from hpo.spec.space import Fixed, Float, Parameter, is_name, read_parameters
 from hpo.spec.values import AnyToml
 
 ENDS: Final = ("trials", "total_epochs", "hours", "target")
@@ -72,11 +73,13 @@ class Draft:
         values: The fields of a ``StudySpec`` that are right in themselves.
         names: The names of all parameters, also of those that are wrong.
         parameters: The parameters that are right in themselves.
+        stand_ins: A value for each parameter that is wrong, for the task to be tried with.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = field(default_factory=dict)
+    stand_ins: dict[str, Fixed] = field(default_factory=dict)
 
     @property
     def task(self) -> str | None:
@@ -148,7 +151,7 @@ def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> Non
             draft.values[key] = {name: v for name, v in read.items() if v is not WRONG}
         case "space":
             draft.parameters = read_parameters(value, findings)
-            draft.names = tuple(map(str, value)) if isinstance(value, Mapping) else ()
+            _note_stand_ins(draft, value if isinstance(value, Mapping) else {})
             draft.values[key] = draft.parameters
         case "budget":
             draft.values[key] = read_budget(value, findings)
@@ -156,6 +159,15 @@ def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> Non
             draft.values[key] = read_validation(value, findings)
         case _:
             draft.values[key] = read_method(key, value, findings)
+
+
+def _note_stand_ins(draft: Draft, space: Mapping[Any, Any]) -> None:
+    draft.names = tuple(map(str, space))
+    draft.stand_ins = {
+        str(name): stand_in(value)
+        for name, value in space.items()
+        if name not in draft.parameters and is_name(name)
+    }
 
 
 def _unknown_key(key: str) -> str:

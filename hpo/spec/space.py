@@ -137,10 +137,15 @@ def read_parameters(table: Any, findings: Findings) -> dict[str, Parameter]:
         if twin != name:
             at.add(f"differs from {twin} in upper and lower case only; not every database does")
         parameter = _read_parameter(value, at)
-        if parameter is not None and is_named:
+        if parameter is not None and is_named and twin == name:
             parameters[name] = parameter
     check_conditions(parameters, dict.fromkeys(map(str, table)), findings)
     return parameters
+
+
+def is_name(name: Any) -> bool:
+    """Tells whether a parameter can be called so."""
+    return _check_name(name, Findings())
 
 
 def _check_name(name: Any, findings: Findings) -> bool:

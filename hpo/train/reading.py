@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from hpo.errors import Problem, TaskError, did_you_mean
+from hpo.errors import Problem, TaskError, did_you_mean, nearest
 from hpo.spec.params import Params
 from hpo.spec.space import SearchSpace
 from hpo.train.boundary import user_code
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpo.train.data import Splits
 
 _N_SCATTERED: Final = 64
+_MOST_MISSING: Final = 8
 # Enough for batch normalisation, too few to take long.
 _N_ROWS: Final = 4
 
@@ -84,6 +85,7 @@ class _Reading:
         self._scope = scope_of(task, splits)
         self._read: set[str] = set()
         self._problems: dict[str, Problem] = {}
+        self._missing: dict[str, None] = {}
         self._error: TaskError | None = None
         self._n_built = 0
 
@@ -102,21 +104,37 @@ class _Reading:
         for name, message in wrong.items():
             key = f"space.{name}" if name in self._space else f"{type(self._task).__name__}.{name}"
             self._problems.setdefault(name, Problem(key, message))
-        if wrong:
-            return
-        params = _Recorder(values)
-        try:
-            self._call_task(params, forward)
-            self._n_built += 1
-        except TaskError as error:
-            self._note(error, params)
-        self._read |= params.read
+        if not wrong:
+            self._build(values, forward)
+
+    def _build(self, values: Point, forward: bool) -> None:
+        """Builds a model; a parameter that is missing gets the nearest one's value, or any."""
+        for _ in range(_MOST_MISSING):
+            params = _Recorder(values)
+            missing: list[str] = []
+            try:
+                self._call_task(params, forward)
+                self._n_built += 1
+            except TaskError as error:
+                missing = self._note(error, params)
+            self._read |= params.read
+            # Read on past the mistake, to see what else the task reads.
+            values = {**values, **{name: _instead_of(name, values) for name in missing}}
+            if not missing:
+                return
 
     def report(self) -> ParameterReport:
         """Returns what was found."""
-        if self._error and not self._n_built and not self._problems:
+        if self._error and not self._n_built and not self._problems and not self._missing:
             raise self._error
-        problems = [*self._problems.values(), *map(self._explain, self.unread)]
+        problems = [*self._problems.values(), *self._misspelt()]
+        told = {problem.key for problem in problems}
+        problems += [
+            self._explain(name)
+            for name in self.unread
+            # Of a model that was never built nobody knows what it reads.
+            if f"space.{name}" not in told and (self._n_built or name in standard_names())
+        ]
         return ParameterReport(frozenset(self._read) & set(self._space), tuple(problems))
 
     def _call_task(self, params: Params, forward: bool) -> None:
@@ -136,22 +154,46 @@ class _Reading:
                 if forward:
                     model(self._splits.train.x[:_N_ROWS].clone())
 
-    def _note(self, error: TaskError, params: Params) -> None:
-        """Notes a missing parameter; other errors are the point's, and may be meant."""
+    def _misspelt(self) -> list[Problem]:
+        """Returns what the task misses, in one line with what the space may have in its place."""
+        found = []
+        for name in self._missing:
+            other = nearest(name, self.unread)
+            if other is None:
+                where = "neither the space nor the task's defaults have it"
+                hint = did_you_mean(name, self._space)
+                message = f"the task reads this, but {where}{hint}"
+                found.append(Problem(f"space.{name}", message))
+            else:
+                message = f"the task reads {name}, and the space gives {other}; spell them alike"
+                found.append(Problem(f"space.{other}", message))
+        return found
+
+    def _note(self, error: TaskError, params: Params) -> list[str]:
+        """Notes missing parameters; other errors are the point's, and may be meant.
+
+        Returns:
+            Their names.
+        """
         if isinstance(error, KeptModelError):
             raise error
         if isinstance(error, TooLargeError):
             if error.name is None:
                 raise error
             self._problems.setdefault(error.name, self._too_large(error.name, str(error)))
-            return
+            return []
         absent = [name for name in params.read if name not in params]
         missing = [name for name in absent if name in str(error.__cause__)]
         if not missing or not isinstance(error.__cause__, AttributeError | KeyError):
             self._error = self._error or error
-            return
+            return []
         for name in missing:
-            self._problems.setdefault(name, Problem(f"space.{name}", self._missing(name)))
+            if name in self._space:
+                message = "the task reads this even where its conditions do not hold"
+                self._problems.setdefault(name, Problem(f"space.{name}", message))
+            else:
+                self._missing.setdefault(name)
+        return missing
 
     def _too_large(self, name: str, message: str) -> Problem:
         """Says so of the range's end: a person has not written the value that was tried."""
@@ -160,16 +202,15 @@ class _Reading:
         found = found if high is None else f"{high:,}"
         return Problem(f"space.{name}", f"{wanted}; found {found}")
 
-    def _missing(self, name: str) -> str:
-        if name in self._space:
-            return "the task reads this even where its conditions do not hold"
-        hint = did_you_mean(name, [n for n in self._space if n not in self._read])
-        where = "neither the space nor the task's defaults have it"
-        return f"the task reads this, but {where}{hint}"
-
     def _explain(self, name: str) -> Problem:
         if name in standard_names():
             message = f"has no effect here; it is read by {readers(name)}"
             return Problem(f"space.{name}", message)
         known = [n for n in standard_names() | self._read if n not in self._space]
         return Problem(f"space.{name}", f"no task reads this{did_you_mean(name, sorted(known))}")
+
+
+def _instead_of(name: str, values: Point) -> Any:
+    near = nearest(name, values)
+    # Widths, depths and channels can all be 2.
+    return 2 if near is None else values[near]

@@ -63,9 +63,21 @@ def test_standard_names_without_effect() -> None:
 def test_what_the_task_misses() -> None:
     found = problems(Digits(), {"widht": {"choices": [8, 16]}, "depth": 2}, digits())
     assert found == {
-        "space.width": "the task reads this, but neither the space nor the task's defaults have "
-        "it; did you mean widht?",
-        "space.widht": "no task reads this; did you mean width?",
+        "space.widht": "the task reads width, and the space gives widht; spell them alike"
+    }
+    found = problems(Digits(), {"breadth": {"choices": [8, 16]}, "depth": 2}, digits())
+    assert found["space.width"].startswith("the task reads this, but neither the space nor")
+
+
+def test_what_is_read_behind_a_missing_parameter_is_seen() -> None:
+    class Behind(Digits):
+        def model(self, params: Params) -> nn.Module:
+            assert params.widht
+            return nn.Linear(64, 10 * params.factor)
+
+    found = problems(Behind(), {"width": {"low": 4, "high": 8}, "factor": 1}, digits())
+    assert found == {
+        "space.width": "the task reads widht, and the space gives width; spell them alike"
     }
 
 
