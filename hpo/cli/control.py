@@ -13,7 +13,7 @@ from hpo.cli.options import Command, NearestChoice, storage_option
 from hpo.errors import did_you_mean
 from hpo.spec.findings import Findings
 from hpo.spec.points import read_point, read_scalar, split_entries
-from hpo.store import control, queueing, studies, workers
+from hpo.store import control, queueing, spending, studies, workers
 from hpo.store.control import Verb
 from hpo.store.database import Database
 from hpo.store.studies import StudyRecord
@@ -47,7 +47,10 @@ def pause(name: str, storage: str | None) -> None:
 @_name
 @storage_option
 def resume(name: str, storage: str | None) -> None:
-    """Let a study go on that was paused or stopped, or stopped itself."""
+    """Let a study go on that was paused or stopped, or stopped itself.
+
+    One whose budget is spent is done: `hpo update` gives it more to do.
+    """
     _steer(storage, name, "resume")
 
 
@@ -164,6 +167,9 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
     if before == after:
         say(f"{name} was {after} already")
         return
+    if after == "done":
+        say(f"{name} has nothing left to do{_next_step(db, name)}")
+        return
     effect = f": {_EFFECTS[verb]}" if _EFFECTS[verb] else ""
     say(f"{name} is {after}{effect}{_next_step(db, name)}")
 
@@ -171,10 +177,14 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
 def _next_step(db: Database, name: str) -> str:
     """Returns what a person has to do before trials of the study run, if anything."""
     record, quoted = studies.load(db, name), shlex.quote(name)
+    more = spending.way_to_more(db, record.study_id)
+    if record.state == "stopped" and more:
+        return f"; its budget is spent: `{more}` gives it more to do"
     if record.state in ("paused", "stopped"):
         return f"; `hpo resume {quoted}` goes on"
     if record.state == "done":
-        return f"; the study is done ({record.reason}): `hpo update {quoted}` gives it more to do"
+        more = more or f"hpo update {quoted}"
+        return f"; the study is done ({record.reason}): `{more}` gives it more to do"
     if not workers.live(db, record.study_id):
         return f"; nobody works on it: `hpo run {quoted}`"
     return ""

@@ -165,4 +165,7 @@ def _outcome(db: Database, before: StudyRecord, after: StudyRecord) -> str:
     if before.state == "done":
         helped = workers.live(db, after.study_id)
         return "; it goes on" + ("" if helped else f": `hpo run {shlex.quote(after.name)}`")
-    return "" if after.state == "active" else f"; it is {after.state}"
+    quoted = shlex.quote(after.name)
+    return (
+        "" if after.state == "active" else f"; it is {after.state}: `hpo resume {quoted}` goes on"
+    )

@@ -23,7 +23,7 @@ from hpo.run.supervisor import Supervisor
 from hpo.search.auto import named_source
 from hpo.search.quiet import quietly
 from hpo.spec.study import StudySpec
-from hpo.store import control, events, spool, studies, workers
+from hpo.store import control, events, spending, spool, studies, workers
 from hpo.store.database import Database
 from hpo.store.ledger import Ledger
 from hpo.store.storage import Storage
@@ -169,7 +169,7 @@ class Session:
             logger.warning("a worker could not work: %s", end.message)
         study = studies.reload(self.db, self.study)
         if study.state == "stopped":
-            return _stopped(study)
+            return _stopped(self.db, study)
         if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
             message = "a trial raised KeyboardInterrupt; the same command goes on"
             return RunEnd("interrupted", message, 130)
@@ -239,7 +239,7 @@ def start(
         _name_metrics(db, spec)
     if study.state == "stopped":
         if study.reason:
-            raise _error(_stopped(study))
+            raise _error(_stopped(db, study))
         control.steer(db, study.study_id, "resume")
     return Session(db, study, options, created=created, base_dir=base_dir)
 
@@ -255,7 +255,7 @@ def attach(name: str, options: RunOptions) -> Session:
     db = Database.open(options.storage)
     study = studies.load(db, name)
     if study.state == "stopped":
-        raise _error(_stopped(study))
+        raise _error(_stopped(db, study))
     if study.spec.task is not None:
         Artifacts.require_usable(db.url, options.artifacts)
     # What was allowed here is looked for here, not where the database says.
@@ -280,15 +280,18 @@ def _require_source(db: Database, spec: StudySpec) -> None:
         )
 
 
-def _stopped(study: StudyRecord) -> RunEnd:
+def _stopped(db: Database, study: StudyRecord) -> RunEnd:
     """Tells of a study that is stopped: by somebody, or by itself, which leaves a reason."""
-    name = shlex.quote(study.name)
+    name, more = shlex.quote(study.name), spending.way_to_more(db, study.study_id)
+    way = f"`hpo resume {name}` lets it go on"
+    if more:
+        way = f"its budget is spent: `{more}` gives it more to do"
     if study.reason:
-        hint = f"`hpo show {name}` tells more; `hpo resume {name}` lets it go on"
+        hint = f"`hpo show {name}` tells more; {way}"
         if "--direction" in study.reason:
             hint = "give the same command with them; the study has no results, and begins anew"
         return RunEnd("failed", f"{study.name} stopped itself: {study.reason}", 1, hint)
-    message = f"{study.name} is stopped; `hpo resume {name}` lets it go on"
+    message = f"{study.name} is stopped; {way}"
     return RunEnd("stopped", message, 130)
 
 

@@ -46,7 +46,8 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
 
     Pausing hands out nothing and lets workers put their trials down and wait; stopping lets
     running trials end at their next epoch and workers leave. Resuming also takes back that the
-    study stopped itself: its failures until now count no more.
+    study stopped itself: its failures until now count no more. A study that has nothing left to
+    do is done then.
 
     Returns:
         The state that the study was in; the one it is in now where the verb changes nothing.
@@ -64,10 +65,15 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
             return before
         if before not in transition.from_:
             name, why = study_rows.name_of(conn, study_id), f" ({turn.reason})" * bool(turn.reason)
-            hint = f"`hpo update {name}` gives it more to do" if before == "done" else None
+            more = spending.more(turn) or f"hpo update {name}"
+            hint = f"`{more}` gives it more to do" if before == "done" else None
             raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)
+        turn.state, turn.reason = transition.to, None
         turn.update_study(state=transition.to, reason=None, updated_at=turn.now)
         turn.record([Event(study_id, transition.to)])
+        if verb == "resume" and not _leases(turn):
+            # Whoever goes on with a paused trial tells how it ends.
+            spending.finish_if_spent(turn)
         return before
 
     return db.transaction(work)

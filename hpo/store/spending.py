@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Final
+
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import candidates, optuna_tables, reaping
+from hpo.store import candidates, optuna_tables, reaping, study_rows
+from hpo.store.database import Database
 from hpo.store.optuna_tables import trials
 from hpo.store.tables import hpo_event, hpo_lease
 from hpo.store.turn import Turn
@@ -14,6 +18,8 @@ CANCELLED = "cancelled"
 """Kind of the event of a trial that somebody cancelled."""
 RETRIED_FROM = "retried_from"
 """User attribute of a trial that takes a failed one's place: the other's number."""
+
+_HOURS: Final = "--hours H"
 
 
 def n_excused(turn: Turn) -> int:
@@ -52,13 +58,37 @@ def finish_if_spent(turn: Turn) -> None:
     """Marks a study done when its deadline has passed or as much has ended as may."""
     if turn.state == "done":
         return
+    option = _spent(turn)
+    if option is not None:
+        turn.finish_study("deadline" if option == _HOURS else "budget")
+
+
+def way_to_more(db: Database, study_id: int) -> str:
+    """Returns the command that gives a study more to do; nothing while its budget has some left.
+
+    What a stopped study still runs counts as ended: it is about to.
+    """
+    with db.read() as conn:
+        return more(Turn.glance(db, conn, study_id))
+
+
+def more(turn: Turn) -> str:
+    """Returns the command of `way_to_more`, of the study of a turn."""
+    option = _spent(turn, _n_held(turn) if turn.state == "stopped" else 0)
+    name = shlex.quote(study_rows.name_of(turn.conn, turn.study_id) or "")
+    return "" if option is None else f"hpo update {name} {option}"
+
+
+def _spent(turn: Turn, n_ending: int = 0) -> str | None:
+    """Returns the option of the part of a budget that is spent; None where all have some left."""
     limits = turn.limits
     if limits.deadline_at is not None and turn.now >= limits.deadline_at:
-        turn.finish_study("deadline")
-        return
-    no_trials = limits.n_trials is not None and _n_ended(turn) >= limits.n_trials
-    if no_trials or (limits.total_epochs is not None and _n_epochs(turn) >= limits.total_epochs):
-        turn.finish_study("budget")
+        return _HOURS
+    if limits.n_trials is not None and _n_ended(turn) + n_ending >= limits.n_trials:
+        return "--trials N"
+    if limits.total_epochs is not None and _n_epochs(turn) >= limits.total_epochs:
+        return "--total-epochs N"
+    return None
 
 
 def recall(turn: Turn) -> None:
@@ -79,6 +109,15 @@ def _n_ended(turn: Turn) -> int:
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     statement = sa.select(sa.func.count()).where(
         trials.c.study_id == turn.study_id, trials.c.state.in_(ended)
+    )
+    return int(turn.conn.execute(statement).scalar_one())
+
+
+def _n_held(turn: Turn) -> int:
+    """Counts the trials that workers have."""
+    lease = hpo_lease.c
+    statement = sa.select(sa.func.count()).where(
+        lease.study_id == turn.study_id, lease.worker_id.is_not(None)
     )
     return int(turn.conn.execute(statement).scalar_one())
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from hpo.cli.main import hpo
 from hpo.store import studies, workers
 from hpo.store.database import Database
+from hpo.store.ledger import Ledger, Outcome
+from hpo.store.tables import hpo_lease
 from tests.integration.cli_kit import fill
 
 pytestmark = pytest.mark.integration
@@ -151,3 +154,23 @@ def test_delete_by_force_and_without_the_files(run: Run, filled: Database) -> No
     run("delete", "digits", "-y", "--force", "--keep-files")
     assert studies.names(filled) == []
     assert folder.exists()
+
+
+def test_a_stopped_study_without_budget_is_pointed_to_update(run: Run, filled: Database) -> None:
+    # Five have ended, and the sixth ends with the study.
+    run("update", "digits", "--trials", "6")
+    out = run("stop", "digits").stdout
+    assert out.endswith(
+        "; its budget is spent: `hpo update digits --trials N` gives it more to do\n"
+    )
+    with filled.read() as conn:
+        trial_id, token = conn.execute(sa.select(hpo_lease.c.trial_id, hpo_lease.c.token)).one()
+    Ledger(filled).settle([Outcome(trial_id, token, "pruned", (0.1,), reason="stopped")])
+    _let_workers_leave(filled)
+    error = run("worker", "digits", expect=1).stderr
+    assert "digits is stopped; its budget is spent: `hpo update digits --trials N`" in error
+    assert run("resume", "digits").stdout == (
+        "digits has nothing left to do; the study is done (budget): "
+        "`hpo update digits --trials N` gives it more to do\n"
+    )
+    assert "; it goes on: `hpo run digits`" in run("update", "digits", "--trials", "7").stdout

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from hpo.errors import HpoError, SpecError
 from hpo.search.search import Search
 from hpo.spec.study import Budget
-from hpo.store import breaker, control, events, queueing, studies
+from hpo.store import breaker, control, endings, events, queueing, spending, studies
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger
 from hpo.store.storage import Storage
@@ -42,9 +42,9 @@ class Shop:
         assert not claim.leases
         return claim.exhausted, claim.reason
 
-    def end(self, *endings: str, message: str = "") -> None:
+    def end(self, *ways: str, message: str = "") -> None:
         """Runs one trial after the other to these ends."""
-        for ending in endings:
+        for ending in ways:
             (lease,) = self.claim()
             state = "complete" if ending == "complete" else "failed"
             reason = "" if ending == "complete" else ending
@@ -308,3 +308,40 @@ def test_an_enqueued_trial_waits_for_a_budget(database: Database) -> None:
     studies.set_budget(database, shop.study_id, Budget(trials=2, epochs=3))
     assert [lease.number for lease in shop.claim(9)] == [1]
     assert shop.states == ["COMPLETE", TrialState.RUNNING.name]
+
+
+@pytest.mark.parametrize("reason", ["stopped", "failed"])
+def test_a_study_whose_budget_is_spent_is_done_when_it_is_resumed(
+    database: Database, reason: str
+) -> None:
+    shop = Shop(database, trials=2)
+    shop.end("complete")
+    (lease,) = shop.claim()
+    assert spending.way_to_more(database, shop.study_id) == ""
+    if reason == "stopped":
+        control.steer(database, shop.study_id, "stop")
+        # What runs ends with it.
+        assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
+        shop.ledger.settle([kit.outcome(lease, "pruned", reason="stopped")])
+    else:
+        shop.ledger.settle([kit.outcome(lease, "failed", reason="user_code")])
+        endings.stop(database, shop.study_id, "its trials failed")
+    assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
+
+    assert control.steer(database, shop.study_id, "resume") == "stopped"
+    record = studies.load(database, "s")
+    assert (record.state, record.reason) == ("done", "budget")
+    with pytest.raises(HpoError) as raised:
+        control.steer(database, shop.study_id, "resume")
+    assert raised.value.hint == "`hpo update s --trials N` gives it more to do"
+
+
+def test_a_study_whose_trial_was_put_down_goes_on_when_it_is_resumed(database: Database) -> None:
+    shop = Shop(database, trials=1)
+    (lease,) = shop.claim()
+    control.steer(database, shop.study_id, "pause")
+    shop.ledger.settle([kit.outcome(lease, "paused", epoch=1)])
+    control.steer(database, shop.study_id, "stop")
+    assert spending.way_to_more(database, shop.study_id) == ""
+    control.steer(database, shop.study_id, "resume")
+    assert [again.trial_id for again in shop.claim()] == [lease.trial_id]
