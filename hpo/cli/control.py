@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Sequence
 
@@ -10,15 +9,13 @@ import click
 
 from hpo.cli.messages import say
 from hpo.cli.options import Command, NearestChoice, storage_option
-from hpo.errors import did_you_mean
 from hpo.spec.findings import Findings
-from hpo.spec.points import read_point, read_scalar, split_entries
+from hpo.spec.points import read_point, split_entries
 from hpo.store import control, queueing, spending, studies, workers
 from hpo.store.control import Verb
 from hpo.store.database import Database
 from hpo.store.studies import StudyRecord
 
-logger = logging.getLogger(__name__)
 REASONS = ("oom", "nan", "user_code", "internal", "timeout", "lost", "cancelled")
 N_LISTED = 8
 _EFFECTS: dict[Verb, str] = {
@@ -133,8 +130,10 @@ def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> 
     if record.spec.objective is None:
         params = read_point(texts, record.spec.space, findings)
     else:
-        params = {key: read_scalar(text) for key, text in texts.items()}
-        _warn_of_strangers(queueing.known_params(db, record.study_id), params)
+        from hpo.cli.enqueuing import read_for_objective
+
+        known = queueing.known_distributions(db, record.study_id)
+        params = read_for_objective(texts, record.spec.space, known, findings)
     findings.raise_if_any("what to enqueue")
     added = queueing.enqueue(db, record.study_id, params, n)
     verb = "waits" if len(added) == 1 else "wait"
@@ -188,10 +187,3 @@ def _next_step(db: Database, name: str) -> str:
     if not workers.live(db, record.study_id):
         return f"; nobody works on it: `hpo run {quoted}`"
     return ""
-
-
-def _warn_of_strangers(known: Sequence[str], params: dict[str, object]) -> None:
-    for name in params:
-        if known and name not in known:
-            advice = did_you_mean(name, known)
-            logger.warning("no trial has had a parameter called %s yet%s", name, advice)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import Problem, SpecError
@@ -60,18 +61,22 @@ def enqueue(db: Database, study_id: int, params: Mapping[str, Any], n: int = 1) 
     return db.transaction(work)
 
 
-def known_params(db: Database, study_id: int) -> list[str]:
-    """Returns the names of all parameters that any trial of a study has had."""
-    name = trial_params.c.param_name
-    statement = (
-        sa.select(name)
-        .distinct()
-        .join(trials, trials.c.trial_id == trial_params.c.trial_id)
+def known_distributions(db: Database, study_id: int) -> dict[str, list[BaseDistribution]]:
+    """Returns the distributions that the trials of a study have used, the latest first, by name."""
+    p = trial_params.c
+    latest = sa.func.max(p.param_id)
+    query = (
+        sa.select(p.param_name, p.distribution_json)
+        .join(trials, trials.c.trial_id == p.trial_id)
         .where(trials.c.study_id == study_id)
-        .order_by(name)
+        .group_by(p.param_name, p.distribution_json)
+        .order_by(latest.desc())
     )
+    known: dict[str, list[BaseDistribution]] = {}
     with db.read() as conn:
-        return list(conn.scalars(statement))
+        for name, text in conn.execute(query):
+            known.setdefault(name, []).append(trial_reader.parse_distribution(text))
+    return known
 
 
 def retry(

@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
+import optuna
+import pandas as pd
 import pytest
 import torch
 
@@ -44,7 +46,7 @@ def test_numbers_are_taken_as_optuna_takes_them(result: Any, value: float) -> No
 
 @pytest.mark.parametrize(
     "result",
-    [None, "much", 1j, np.ones(2), torch.ones(2), [None], {"loss": 1.0}, object(), Explosive()],
+    [None, "much", 1j, np.ones((2, 2)), np.ones(0), [None], {"loss": 1.0}, object(), Explosive()],
 )
 def test_anything_else_is_told_and_fails_its_trial(result: Any) -> None:
     found = judged(result, 1)
@@ -52,6 +54,28 @@ def test_anything_else_is_told_and_fails_its_trial(result: Any) -> None:
     assert found.message.startswith("the objective returned ")
     assert found.message.endswith("; a number is needed")
     assert len(found.message) < 300
+
+
+@pytest.mark.parametrize("result", [np.ones(2), torch.ones(2), pd.Series([1.0, 2.0])])
+def test_an_array_of_values_is_no_sequence_to_optuna_and_told_how_to_become_one(
+    result: Any,
+) -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.optimize(lambda trial: result, n_trials=1)
+    assert study.trials[0].state is optuna.trial.TrialState.FAIL
+
+    found = judged(result, 2)
+    assert (found.values, found.n_values) == (None, None)
+    assert found.message == (
+        "the objective returned an array of 2 values; return a tuple or list of 2 numbers"
+    )
+    found = judged(result, 1)
+    assert (found.values, found.n_values) == (None, 2)
+    assert found.message == (
+        "the objective returned an array of 2 values; the study has 1 direction: return a tuple "
+        "or list of 2 numbers, and name a direction for each value, such as --direction minimize "
+        "--direction maximize"
+    )
 
 
 def test_nan_has_a_reason_of_its_own() -> None:
