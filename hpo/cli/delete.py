@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from hpo.cli.messages import LONGEST_LINE, say
 from hpo.cli.options import Command, storage_option
-from hpo.errors import HpoError
+from hpo.errors import HpoError, SpecError
 from hpo.report.characters import cell
 from hpo.run.artifacts import Artifacts, FilesOwner
 from hpo.store import optuna_tables, renaming, studies, workers
@@ -43,12 +44,26 @@ def delete(
     what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
     for folder in folders:
         what += f", {_n_files(folder)} files in {folder}"
-    if not yes and not click.confirm(cell(f"delete {what}?", LONGEST_LINE), err=True):
+    if not yes and not _is_wanted(f"delete {what}?"):
         raise HpoError("nothing was deleted")
     studies.delete(db, study_id)
     for folder in folders:
         _remove(folder)
     say(f"deleted {what}")
+
+
+def _is_wanted(question: str) -> bool:
+    nobody = SpecError("nobody to ask, nothing was deleted", hint="--yes deletes")
+    if sys.stdin is None:
+        raise nobody
+    try:
+        return click.confirm(cell(question, LONGEST_LINE), err=True)
+    except click.Abort as error:
+        # Ctrl-C is an answer; the end of a file that is no terminal is none.
+        if not isinstance(error.__context__, EOFError) or sys.stdin.isatty():
+            raise
+        say(err=True)
+        raise nobody from None
 
 
 def _find(db: Database, name: str) -> int:

@@ -97,7 +97,7 @@ class Commands(Group):
         except (click.Abort, KeyboardInterrupt):
             return INTERRUPTED
         except click.ClickException as error:
-            complain(explain_usage(error), _help_hint(error))
+            complain(explain_usage(error), _misplaced(error, args) or _help_hint(error))
             return error.exit_code
         except (OSError, UnicodeError) as error:
             if is_debug:
@@ -168,6 +168,27 @@ def _never_fail_to_print() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
+
+
+def _misplaced(error: click.ClickException, args: Sequence[str]) -> str | None:
+    """Says where an option belongs that stands before the command which takes it."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return None
+    group = error.ctx.command
+    if not isinstance(group, click.Group):
+        return None
+    for name in group.list_commands(error.ctx):
+        command = group.get_command(error.ctx, name) if name in args else None
+        for option in command.params if command is not None else ():
+            if error.option_name in option.opts:
+                value = f" {option.make_metavar(error.ctx)}" if _takes_value(option) else ""
+                where = f"{error.ctx.command_path} {name} {error.option_name}{value}"
+                return f"{error.option_name} goes after the command: {where}"
+    return None
+
+
+def _takes_value(option: click.Parameter) -> bool:
+    return isinstance(option, click.Option) and not (option.is_flag or option.count)
 
 
 def _help_hint(error: click.ClickException) -> str | None:

@@ -84,7 +84,9 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
         show_lines(sheet(page, db.masked_url))
         if files is not None:
             say()
-            say(f"files in {files}: models of the best trial, logs of the workers")
+            is_of_task = page.subject.spec is not None and page.subject.spec.task is not None
+            models = "models of the best trial, " if is_of_task else ""
+            say(f"files in {files}: {models}logs of the workers")
 
 
 def _files(db: Database, subject: Subject) -> str | None:

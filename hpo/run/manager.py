@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
-from hpo.run.scripts import advice, with_script
+from hpo.run.scripts import advice, pausing, with_script
 from hpo.run.session import RunOptions, start
 from hpo.run.study import Study
 from hpo.spec import files, ready_made, toml
@@ -232,7 +232,7 @@ def _checked(parsed: toml.Parsed, base_dir: Path, given: Mapping[str, Any]) -> P
         _check_objective(parsed, base_dir, allow)
         assert parsed.spec is not None
         spec, remarks = with_script(parsed.spec, parsed.draft, base_dir, given)
-        return Prepared(spec, base_dir, allow, remarks=remarks)
+        return Prepared(spec, base_dir, allow, remarks=(*remarks, *pausing(spec)))
     try:
         found = preflight.check_task(parsed.draft, base_dir, allow)
     except TaskError as error:
@@ -275,10 +275,12 @@ def _check_objective(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]
             raise
         more = (Problem("objective", error.message),)
     found = parsed.error(more)
-    if found is not None and not more:
-        found.hint = advice(parsed.draft, base_dir)
-    if found is not None:
-        raise found
+    if found is None:
+        return
+    found.hint = None if more else advice(parsed.draft, base_dir)
+    if found.hint is None and any(problem.key == "budget" for problem in found.problems):
+        found.hint = "--trials N gives it a budget"
+    raise found
 
 
 def _raise_if_any(parsed: toml.Parsed, more: tuple[Problem, ...]) -> None:

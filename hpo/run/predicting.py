@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import torch
 from pandas import DataFrame
 from torch import Tensor, nn
 
-from hpo.errors import TaskError
+from hpo.errors import SpecError, TaskError
 from hpo.run.exporting import FORMAT
 from hpo.spec.params import Params
 from hpo.spec.study import ValidationSpec
@@ -73,10 +74,12 @@ class TrainedModel:
             own.
 
         Raises:
-            TaskError: The task's code raises, or the samples are none for these models.
+            SpecError: The samples are none for these models.
+            TaskError: The task's code raises.
         """
         with user_code("the task"):
             self.task.setup()
+        with _about_samples(), user_code("the task's samples()"):
             samples = self.task.samples(x)
         inputs, units = self._inputs(samples)
         states = self.saved.get("parts", [self.saved["state_dict"]])
@@ -95,8 +98,10 @@ class TrainedModel:
             return self._fitted_again(samples, folds[0][UNKEPT])
         with user_code("the preprocessing"):
             fitted = [decode(one) for one in folds]
+            whole = decode(kept["whole"])
+        with _about_samples(), user_code("the preprocessing"):
             found = [samples if one is None else one.transform(samples) for one in fitted]
-        return [self._as_trained(one) for one in found], decode(kept["whole"])
+            return [self._as_trained(one) for one in found], whole
 
     def _as_trained(self, found: Any) -> Tensor:
         """Returns inputs in the type and shape in which the models were trained on theirs."""
@@ -127,8 +132,9 @@ class TrainedModel:
                 f"cannot be kept in a file, for it holds {what}",
                 hint="classes with plain attributes, arrays and scikit-learn's transformers can be",
             )
-        inputs = data.features(samples, ValidationSpec(**self.saved["validation"]))
-        return list(inputs), _Units(data)
+        with _about_samples():
+            inputs = data.features(samples, ValidationSpec(**self.saved["validation"]))
+            return list(inputs), _Units(data)
 
     def _outputs(self, state: Mapping[str, Any], x: Tensor) -> Tensor:
         model = self._model()
@@ -171,6 +177,15 @@ class TrainedModel:
             n = len(self.classes)
             raise TaskError(f"the model gives {rows.shape[1]} outputs for {n} classes")
         return rows.softmax(dim=1)
+
+
+@contextmanager
+def _about_samples() -> Iterator[None]:
+    """Makes the samples' fault what is raised over them: the task has trained with its own."""
+    try:
+        yield
+    except TaskError as error:
+        raise SpecError(error.message, hint=error.hint, details=error.details) from error
 
 
 @dataclass(frozen=True)

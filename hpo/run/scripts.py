@@ -43,6 +43,16 @@ def advice(draft: Draft, base_dir: Path) -> str | None:
     return f"the script has {asked[0].rpartition(': ')[2]}" if asked else None
 
 
+def pausing(spec: StudySpec) -> tuple[str, ...]:
+    """Returns what the user is told where the study's pruner would pause the trials of a task."""
+    if spec.pruner.name != "freeze-thaw" or len(spec.directions) > 1:
+        return ()
+    return (
+        "an objective cannot be paused: freeze-thaw stops trials that will hardly be the best, "
+        "where they report values and ask should_prune()",
+    )
+
+
 def _read(
     draft: Draft, base_dir: Path, given: Mapping[str, Any], usual: tuple[str, ...]
 ) -> Takeover:

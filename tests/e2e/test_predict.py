@@ -14,7 +14,7 @@ from sklearn import metrics
 from sklearn.datasets import load_diabetes
 
 import hpo
-from hpo.errors import TaskError
+from hpo.errors import SpecError
 from hpo.tasks.tabular import Tabular
 from tests.e2e.conftest import Shell
 
@@ -74,7 +74,7 @@ def test_classes_by_the_models_of_all_folds(tmp_path: Path) -> None:
     # A single row, in which all may be missing, is a row all the same.
     lone = rows.iloc[:1].assign(size=np.nan, town=None, since=None)
     assert study.predict(lone).sum(axis=1).tolist() == pytest.approx([1.0])
-    with pytest.raises(TaskError, match="the rows have no column size"):
+    with pytest.raises(SpecError, match="the rows have no column size"):
         study.predict(rows[["town", "since", "old"]])
 
 
@@ -112,7 +112,7 @@ def test_the_command_tells_what_python_predicts(shell: Shell) -> None:
     wrong = {
         ("tabel", "new.csv"): (2, "holds no study 'tabel'. Did you mean table?"),
         ("table", "nwe.csv"): (2, "no file nwe.csv in .; did you mean new.csv?"),
-        ("table", "less.csv"): (4, "the rows have no column size"),
+        ("table", "less.csv"): (2, "the rows have no column size"),
         ("table", "new.csv", "-o", "found.cvs"): (2, "must be one of csv, parquet; did you mean"),
         ("table", "new.csv", "-o", "no/found.csv"): (2, "there is no folder no"),
         ("table",): (2, "no file table in .; did you mean table.csv?"),

@@ -174,3 +174,11 @@ def test_a_stopped_study_without_budget_is_pointed_to_update(run: Run, filled: D
         "`hpo update digits --trials N` gives it more to do\n"
     )
     assert "; it goes on: `hpo run digits`" in run("update", "digits", "--trials", "7").stdout
+
+
+def test_delete_where_nobody_can_be_asked(run: Run, filled: Database) -> None:
+    _let_workers_leave(filled)
+    said = run("delete", "digits", expect=2).stderr
+    assert said.endswith("error: nobody to ask, nothing was deleted\nhint: --yes deletes\n")
+    assert "digits" in run("ls").stdout
+    assert "nothing was deleted" in run("delete", "digits", expect=1, typed="n\n").stderr

@@ -69,6 +69,17 @@ def test_a_missing_budget_is_told_with_what_the_script_has(folder: Path) -> None
     with pytest.raises(SpecError) as caught:
         prepare(None, objective="nofile.py:objective")
     assert {problem.key for problem in caught.value.problems} == {"objective", "budget"}
+    assert caught.value.hint == "--trials N gives it a budget"
+    (folder / "plain.py").write_text("def objective(trial):\n    return 1.0\n")
+    with pytest.raises(SpecError) as caught:
+        prepare(None, objective="plain.py:objective")
+    assert caught.value.hint == "--trials N gives it a budget"
+
+
+def test_freeze_thaw_says_that_an_objective_cannot_pause(folder: Path) -> None:
+    assert not any("cannot be paused" in line for line in _prepared().remarks)
+    remarks = _prepared(pruner="freeze-thaw").remarks
+    assert "freeze-thaw stops trials that will hardly be the best" in remarks[-1]
 
 
 def test_a_plain_study_of_optunas_is_told_from_one_that_does_not_exist(folder: Path) -> None:

@@ -223,3 +223,20 @@ def test_closed_streams(closed: str, tmp_path: Path) -> None:
     # There is no database here, and that is all that is wrong.
     assert ended.returncode == 3
     assert "Error" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("--storage sqlite:///x.db ls", "--storage goes after the command: hpo ls --storage URL"),
+        ("-f json ls", "-f goes after the command: hpo ls -f"),
+        ("db --storage x check", "--storage goes after the command: hpo db check --storage"),
+        ("--yes delete x", "--yes goes after the command: hpo delete --yes\n"),
+        ("--storge x ls", "hpo --help"),
+        ("--storage x", "hpo --help"),
+    ],
+)
+def test_an_option_before_its_command(line: str, hint: str) -> None:
+    done = CliRunner().invoke(hpo, line.split(), prog_name="hpo")
+    assert done.exit_code == 2
+    assert f"hint: {hint}" in done.stderr

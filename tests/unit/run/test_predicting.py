@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 import hpo
-from hpo.errors import TaskError
+from hpo.errors import SpecError, TaskError
 from hpo.run.exporting import Exporter
 from hpo.run.predicting import load_model
 from hpo.spec.params import Params
@@ -68,7 +68,7 @@ def test_the_file_predicts_without_the_data(tmp_path: Path) -> None:
     # Whole numbers that NumPy has as such are quantities here, as they were in training.
     rows = torch.from_numpy(X.round().astype(np.int64))
     assert load_model(path, task=Gone()).predict(rows).shape == (40, 1)
-    with pytest.raises(TaskError, match="2 features"):
+    with pytest.raises(SpecError, match="2 features"):
         load_model(path, task=Gone()).predict(X[:, :2])
 
 
@@ -86,7 +86,7 @@ def test_preprocessing_that_no_file_can_hold_is_fitted_again_to_the_same_data(
 
 def test_samples_of_another_shape_and_weights_of_another_model(tmp_path: Path) -> None:
     path = exported(Line(), tmp_path / "model.pt")
-    with pytest.raises(TaskError, match=r"must be of shape \[3\]; found \[2\]"):
+    with pytest.raises(SpecError, match=r"must be of shape \[3\]; found \[2\]"):
         load_model(path, task=Line()).predict(X[:, :2])
 
     class Wider(Line):
