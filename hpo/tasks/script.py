@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from hpo.tasks.script_objectives import defined, named, rivals
 
 _POSITIONS: Final = {
     "create_study": ("storage", "sampler", "pruner", "study_name", "direction", "load_if_exists"),
@@ -51,7 +53,7 @@ class Call:
         line: Where it stands.
         given: Its arguments by name: plain values, ``Called`` or ``Unreadable``.
         variable: The study that it makes, or is called on, by its variable.
-        target: Of ``optimize`` the names in its first argument.
+        target: Of ``optimize`` the names that its first argument stands for.
     """
 
     verb: str
@@ -61,25 +63,38 @@ class Call:
     target: frozenset[str] = frozenset()
 
 
-def read_script(source: str) -> list[Call]:
-    """Returns the calls of a script that create, fill or run a study, by line.
+def relevant_calls(source: str, function: str) -> list[Call]:
+    """Returns the calls that concern the study of one objective, by line.
+
+    Where a script says which study optimises it, calls about other studies are left out. Where it
+    optimises something else, or that cannot be told and there are other objectives, no call
+    concerns it.
+
+    Args:
+        source: The script's.
+        function: The name of the objective, or of its class, in it.
 
     Raises:
         SyntaxError: It is no Python.
     """
-    return sorted(_Reader(ast.parse(source)).calls(), key=lambda call: call.line)
-
-
-def relevant(calls: Iterable[Call], function: str) -> list[Call]:
-    """Returns the calls that concern the study of one objective.
-
-    Where a script says which study optimises it, calls about other studies are left out.
-    """
-    calls = list(calls)
+    tree = ast.parse(source)
+    reader = _Reader(tree)
+    calls = sorted(reader.calls(), key=lambda call: call.line)
     own = [c for c in calls if c.verb == "optimize" and function in c.target]
-    if not own:
-        n_runs = sum(call.verb == "optimize" for call in calls)
-        return calls if n_runs <= 1 else [c for c in calls if c.verb != "optimize"]
+    if own:
+        return _of_studies(calls, own)
+    if rivals(tree, reader.values, function):
+        return []
+    known = defined(tree)
+    others = [c for c in calls if c.verb == "optimize" and c.target & known]
+    unclear = [c for c in calls if c.verb == "optimize" and not c.target & known]
+    theirs = {c.variable for c in others} - {c.variable for c in unclear}
+    left = [c for c in calls if c not in others and c.variable not in theirs]
+    return left if len(unclear) <= 1 else [c for c in left if c.verb != "optimize"]
+
+
+def _of_studies(calls: list[Call], own: list[Call]) -> list[Call]:
+    """Returns the calls about the studies that optimise the objective in these calls."""
     studies = {call.variable for call in own}
     kept = list(own)
     for call in calls:
@@ -112,13 +127,18 @@ class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self._tree = tree
         self._aliases = dict(_imports(tree))
-        self._values: dict[str, list[ast.expr]] = {}
+        self.values: dict[str, list[ast.expr]] = {}
+        self._parameters: dict[int, set[str]] = {}
         for node in ast.walk(tree):
             for name, value in _assigned(node):
-                self._values.setdefault(name, []).append(value)
+                self.values.setdefault(name, []).append(value)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
+                for inner in ast.walk(node):
+                    self._parameters.setdefault(id(inner), set()).update(names)
 
     def calls(self) -> Iterator[Call]:
-        made = {id(v): name for name, values in self._values.items() for v in values}
+        made = {id(v): name for name, values in self.values.items() for v in values}
         for node in ast.walk(self._tree):
             if not isinstance(node, ast.Call):
                 continue
@@ -134,15 +154,11 @@ class _Reader:
     def _call(self, verb: str, node: ast.Call, variable: str) -> Call:
         given = dict(self._arguments(node, _POSITIONS.get(verb, ())))
         function = given.pop("func", None)
-        names = self._names(function) if function else set()
+        # What a parameter of the function around it stands for is not told here.
+        names = named(function, self.values) if function else set()
+        names -= self._parameters.get(id(node), set())
         read = {name: self._read(value) for name, value in given.items()}
         return Call(verb, node.lineno, read, variable, frozenset(names))
-
-    def _names(self, node: ast.expr) -> set[str]:
-        """Returns the names in an expression, and those in the calls that made them."""
-        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        made = [v for n in names for v in self._values.get(n, []) if isinstance(v, ast.Call)]
-        return names | {n.id for v in made for n in ast.walk(v) if isinstance(n, ast.Name)}
 
     def _arguments(
         self, node: ast.Call, positions: tuple[str, ...]
@@ -190,7 +206,7 @@ class _Reader:
         for _ in range(8):
             if not isinstance(node, ast.Name):
                 break
-            values = self._values.get(node.id, [])
+            values = self.values.get(node.id, [])
             if not values or len({ast.dump(value) for value in values}) > 1:
                 break
             node = values[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hpo.tasks.script import Call, Called, Unreadable, read_script, relevant
+from hpo.tasks.script import Call, Called, Unreadable, relevant_calls
 
 _SAMPLERS: Final = {
     "TPESampler": "tpe",
@@ -56,7 +56,7 @@ def take_over(
         usual: The directions of a study that takes none over.
     """
     try:
-        calls = relevant(read_script(source), function.partition(".")[0])
+        calls = relevant_calls(source, function.partition(".")[0])
     except (SyntaxError, ValueError, RecursionError):
         return Takeover()
     directions, first = _directions(calls, file, given, usual)

@@ -137,3 +137,69 @@ def test_nothing_is_told_of_what_the_user_has_said_himself() -> None:
 def test_a_script_without_a_study_says_nothing() -> None:
     assert _read("print('hello')\nmodel.optimize(3)\n") == Takeover()
     assert _read("this is no Python") == Takeover()
+
+
+TWO = """import functools, optuna
+from elsewhere import imported
+def cond(trial):
+    return trial.suggest_float("x", 0, 1)
+def raises(trial, n=1):
+    return trial.suggest_float("x", 0, 1)
+class Model:
+    def __call__(self, trial):
+        return trial.suggest_float("x", 0, 1)
+"""
+MAXIMISES = (
+    "study = optuna.create_study(direction='maximize', study_name='mine')\n"
+    "study.enqueue_trial({'x': 0.5})\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "own"),
+    [
+        ("cond", "cond"),
+        ("lambda t: cond(t)", "cond"),
+        ("lambda t: round(cond(t), len(raises.__name__))", "cond"),
+        ("functools.partial(raises, n=2)", "raises"),
+        ("functools.partial(lambda t, n: raises(t, n), n=2)", "raises"),
+        ("imported", "imported"),
+        ("Model()", "Model"),
+    ],
+)
+@pytest.mark.parametrize("is_variable", [False, True])
+@pytest.mark.parametrize("function", ["cond", "raises", "imported", "Model"])
+def test_a_study_speaks_for_what_it_optimises_only(
+    target: str, own: str, is_variable: bool, function: str
+) -> None:
+    uses = (
+        f"f = {target}\nstudy.optimize(f, 50)" if is_variable else f"study.optimize({target}, 50)"
+    )
+    found = take_over(TWO + MAXIMISES + uses, "ob.py", function, {}, ("minimize",))
+    if function == own:
+        assert found.directions == ("maximize",)
+        assert "n_trials 50" in found.lines[1]
+    else:
+        assert found == Takeover()
+
+
+@pytest.mark.parametrize(
+    "uses",
+    [
+        "study.optimize(load(), 50)",
+        "def main(objective):\n    study.optimize(objective, 50)",
+        "for f in functions:\n    study.optimize(f, 50)",
+        "",
+    ],
+)
+def test_what_cannot_be_told_is_of_the_only_objective(uses: str) -> None:
+    assert take_over(TWO + MAXIMISES + uses, "ob.py", "cond", {}, ("minimize",)) == Takeover()
+    helped = "def width(trial):\n    return trial.suggest_int('w', 1, 9)\n"
+    alone = HEAD.replace("return", "return width(trial) *") + helped
+    found = take_over(alone + MAXIMISES + uses, "ob.py", "objective", {}, ("minimize",))
+    assert found.directions == ("maximize",)
+
+
+def test_the_only_objective_is_not_what_the_script_optimises() -> None:
+    body = "from elsewhere import other\n" + MAXIMISES + "study.optimize(other)\n"
+    assert _read(body) == Takeover()
