@@ -112,7 +112,8 @@ def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFind
         if not draft.stand_ins and not found:
             raise
     # Parameters that are wrong in themselves have their message.
-    found = [p for p in found if p.key.removeprefix("space.") not in draft.stand_ins]
+    wrong = set(draft.names) - set(draft.parameters)
+    found = [p for p in found if p.key.removeprefix("space.") not in wrong]
     if names:
         found += _unknown_metrics(wanted, names)
         if not wanted and metric is None:

@@ -163,11 +163,11 @@ def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> Non
 
 def _note_stand_ins(draft: Draft, space: Mapping[Any, Any]) -> None:
     draft.names = tuple(map(str, space))
-    draft.stand_ins = {
-        str(name): stand_in(value)
-        for name, value in space.items()
-        if name not in draft.parameters and is_name(name)
-    }
+    taken = {name.casefold() for name in draft.parameters}
+    for name, value in space.items():
+        if is_name(name) and name.casefold() not in taken:
+            taken.add(name.casefold())
+            draft.stand_ins[name] = stand_in(value)
 
 
 def _unknown_key(key: str) -> str:

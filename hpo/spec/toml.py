@@ -50,7 +50,9 @@ class Parsed:
             The error, its problems in the order of the file; None when there are none.
         """
         known = {problem.key for problem in self.problems}
-        found = [*self.problems, *(problem for problem in more if problem.key not in known)]
+        # Of a section that is none nothing else is worth a line.
+        later = [p for p in more if not known & {p.key, p.key.partition(".")[0]}]
+        found = [*self.problems, *later]
         problems = in_file_order(found, self.table)
         return SpecError(source=self.source, problems=problems) if problems else None
 

@@ -104,7 +104,11 @@ class _Reading:
         for name, message in wrong.items():
             key = f"space.{name}" if name in self._space else f"{type(self._task).__name__}.{name}"
             self._problems.setdefault(name, Problem(key, message))
-        if not wrong:
+        if wrong:
+            # The usual values in place of the wrong ones, for what the task reads beside them.
+            right = {name: value for name, value in point.items() if name not in wrong}
+            values = complete(Params(right), self._task.defaults, self._scope).asdict()
+        if not wrong or not mistakes(values, self._scope):
             self._build(values, forward)
 
     def _build(self, values: Point, forward: bool) -> None:

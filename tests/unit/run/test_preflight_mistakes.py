@@ -75,3 +75,30 @@ def test_a_wrong_condition(tmp_path: Path, when: str, keys: list[str]) -> None:
         f"momentum = {{ low = 0.0, high = 0.9, when = {when} }}\n"
     )
     assert mistakes(tmp_path, text) == ["budget.epoch", "space.depth.choices", *keys]
+
+
+@pytest.mark.parametrize(
+    ("task", "space", "keys"),
+    [
+        ("own.py:Own", '{ channels = { low = "a" }, Channels = 3 }', ["channels.low", "Channels"]),
+        (
+            "own.py:Own",
+            "{ channels = 2, optimizer = 'sdg', momentm = 1 }",
+            ["optimizer", "momentm"],
+        ),
+        (
+            "digits-mlp",
+            "{ learning_rate = -1, optimizer = 'sdg', widht = 1 }",
+            ["learning_rate", "optimizer", "widht"],
+        ),
+    ],
+)
+def test_no_mistake_of_a_space_hides_another(
+    tmp_path: Path, task: str, space: str, keys: list[str]
+) -> None:
+    found = mistakes(tmp_path, f'task = "{task}"\n{_EPOCH}space = {space}\n')
+    assert set(found) >= {"budget.epoch", *(f"space.{key}" for key in keys)}
+
+
+def test_a_space_that_is_none_is_told_alone(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, f"{_OWN}{_EPOCH}space = 3\n") == ["budget.epoch", "space"]
