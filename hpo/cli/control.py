@@ -181,6 +181,8 @@ def _next_step(db: Database, name: str) -> str:
         return f"; its budget is spent: `{more}` gives it more to do"
     if record.state in ("paused", "stopped"):
         return f"; `hpo resume {quoted}` goes on"
+    if record.state == "done" and record.reason == "exhausted":
+        return "; the study is done (exhausted): every point of its space was tried"
     if record.state == "done":
         more = more or f"hpo update {quoted}"
         return f"; the study is done ({record.reason}): `{more}` gives it more to do"

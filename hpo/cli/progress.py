@@ -269,7 +269,9 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
     subject, counts = view.subject, view.snapshot.counts
     budget = None if subject.spec is None else subject.spec.budget
     found = []
-    if counts.finished == n_finished_before and 0 < (subject.n_trials or 0) <= counts.finished:
+    if subject.reason == "exhausted":
+        found.append("every point of its space was tried")
+    elif counts.finished == n_finished_before and 0 < (subject.n_trials or 0) <= counts.finished:
         found.append("the budget was spent before; raise it with --trials")
     elif subject.reason == "target" and budget is not None and budget.target is not None:
         found.append(f"the target of {text.number(budget.target)} is reached")
@@ -279,8 +281,6 @@ def outcome(view: frame.View, n_finished_before: int) -> list[str]:
         found.append(f"{text.count(budget.patience)} trials in a row were no better than the best")
     elif subject.reason == endings.BY_OBJECTIVE:
         found.append("the objective called study.stop()")
-    elif subject.reason == "exhausted":
-        found.append("every point of its space was tried")
     return found
 
 

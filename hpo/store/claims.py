@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import StoreError
-from hpo.store import budgets, candidates, reaping, sql, trial_rows
+from hpo.store import budgets, candidates, reaping, spending, sql, trial_rows
 from hpo.store.budgets import UNBOUNDED_EPOCHS
 from hpo.store.candidates import Candidate, Request
 from hpo.store.database import Database
@@ -255,6 +255,8 @@ def _nothing_left(turn: Turn, wishes: Wishes | None) -> Claim:
             if wishes.finished_at != turn.last_token:
                 return Claim((), exhausted=False, reason="waiting")
             reason = wishes.reason
+    if reason == "budget":
+        reason = spending.end_of_trials(turn)
     turn.finish_study(reason)
     turn.end_free_trials()
     return Claim((), exhausted=True, reason=reason)

@@ -66,7 +66,8 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
         if before not in transition.from_:
             name, why = study_rows.name_of(conn, study_id), f" ({turn.reason})" * bool(turn.reason)
             more = spending.more(turn) or f"hpo update {name}"
-            hint = f"`{more}` gives it more to do" if before == "done" else None
+            has_more = before == "done" and turn.reason != "exhausted"
+            hint = f"`{more}` gives it more to do" if has_more else None
             raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)
         turn.state, turn.reason = transition.to, None
         turn.update_study(state=transition.to, reason=None, updated_at=turn.now)

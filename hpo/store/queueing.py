@@ -188,7 +188,7 @@ def _params(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _reopen(turn: Turn) -> None:
-    if (turn.state, turn.reason) == ("done", "budget"):
+    if turn.state == "done" and turn.reason in ("budget", "exhausted"):
         turn.state, turn.reason = "active", None
         turn.update_study(state="active", reason=None, updated_at=turn.now)
         spending.finish_if_spent(turn)

@@ -8,10 +8,10 @@ from typing import Final
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store import candidates, optuna_tables, reaping, study_rows
+from hpo.store import candidates, optuna_tables, reaping, stored_specs, study_rows
 from hpo.store.database import Database
 from hpo.store.optuna_tables import trials
-from hpo.store.tables import hpo_event, hpo_lease
+from hpo.store.tables import hpo_event, hpo_lease, hpo_study
 from hpo.store.turn import Turn
 
 CANCELLED = "cancelled"
@@ -20,6 +20,7 @@ RETRIED_FROM = "retried_from"
 """User attribute of a trial that takes a failed one's place: the other's number."""
 
 _HOURS: Final = "--hours H"
+_TRIALS: Final = "--trials N"
 
 
 def n_excused(turn: Turn) -> int:
@@ -60,13 +61,36 @@ def finish_if_spent(turn: Turn) -> None:
         return
     option = _spent(turn)
     if option is not None:
-        turn.finish_study("deadline" if option == _HOURS else "budget")
+        reasons = {_HOURS: "deadline", _TRIALS: end_of_trials(turn)}
+        turn.finish_study(reasons.get(option, "budget"))
+
+
+def end_of_trials(turn: Turn) -> str:
+    """Returns why no trial may begin: the budget, or ``exhausted`` where a grid has no more points.
+
+    A grid has as many trials as points, if its budget has not fewer.
+    """
+    left = candidates.epochs_left(turn)
+    limit = turn.limits.n_trials
+    if limit is None or (left is not None and left <= 0):
+        return "budget"
+    text = turn.conn.scalar(
+        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == turn.study_id)
+    )
+    table = stored_specs.read_table(text, study_rows.name_of(turn.conn, turn.study_id) or "")
+    sampler, budget = table.get("sampler"), table.get("budget")
+    name = sampler.get("name") if isinstance(sampler, dict) else sampler
+    given = budget.get("trials") if isinstance(budget, dict) else None
+    if name != "grid" or (given is not None and limit >= given + n_excused(turn)):
+        return "budget"
+    return "exhausted"
 
 
 def way_to_more(db: Database, study_id: int) -> str:
     """Returns the command that gives a study more to do; nothing while its budget has some left.
 
-    What a stopped study still runs counts as ended: it is about to.
+    What a stopped study still runs counts as ended: it is about to. No budget helps a grid of which
+    every point was tried.
     """
     with db.read() as conn:
         return more(Turn.glance(db, conn, study_id))
@@ -75,6 +99,8 @@ def way_to_more(db: Database, study_id: int) -> str:
 def more(turn: Turn) -> str:
     """Returns the command of `way_to_more`, of the study of a turn."""
     option = _spent(turn, _n_held(turn) if turn.state == "stopped" else 0)
+    if option == _TRIALS and end_of_trials(turn) == "exhausted":
+        return ""
     name = shlex.quote(study_rows.name_of(turn.conn, turn.study_id) or "")
     return "" if option is None else f"hpo update {name} {option}"
 
@@ -85,7 +111,7 @@ def _spent(turn: Turn, n_ending: int = 0) -> str | None:
     if limits.deadline_at is not None and turn.now >= limits.deadline_at:
         return _HOURS
     if limits.n_trials is not None and _n_ended(turn) + n_ending >= limits.n_trials:
-        return "--trials N"
+        return _TRIALS
     if limits.total_epochs is not None and _n_epochs(turn) >= limits.total_epochs:
         return "--total-epochs N"
     return None

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from hpo.errors import HpoError, SpecError
 from hpo.search.search import Search
-from hpo.spec.study import Budget
+from hpo.spec.study import Budget, StudySpec
 from hpo.store import breaker, control, endings, events, queueing, spending, studies
 from hpo.store.database import Database
 from hpo.store.ledger import Lease, Ledger
@@ -28,9 +28,10 @@ LoadStudy = Callable[[str], optuna.Study]
 class Shop:
     """A study, one worker of it, and what the worker may do."""
 
-    def __init__(self, db: Database, **budget: Any) -> None:
+    def __init__(self, db: Database, spec: StudySpec | None = None, **budget: Any) -> None:
         self.db = db
-        self.study_id = kit.new_study(db, **budget)
+        spec = kit.spec("s", **budget) if spec is None else spec
+        self.study_id = studies.create_or_join(db, spec, None)[0].study_id
         self.ledger = Ledger(db)
         self.worker_id = kit.new_worker(db, self.study_id)
 
@@ -345,3 +346,31 @@ def test_a_study_whose_trial_was_put_down_goes_on_when_it_is_resumed(database: D
     assert spending.way_to_more(database, shop.study_id) == ""
     control.steer(database, shop.study_id, "resume")
     assert [again.trial_id for again in shop.claim()] == [lease.trial_id]
+
+
+@pytest.mark.parametrize(
+    ("trials", "reason"), [(None, "exhausted"), (9, "exhausted"), (3, "budget")]
+)
+def test_a_grid_that_is_used_up_before_its_budget_is_exhausted(
+    database: Database, trials: int | None, reason: str
+) -> None:
+    limits = {"hours": 9.0} if trials is None else {"trials": trials}
+    spec = StudySpec(
+        name="s",
+        task="digits-mlp",
+        metric="val_accuracy",
+        direction="maximize",
+        budget={**limits, "epochs": 3},
+        space={"depth": {"low": 1, "high": 3}},
+        sampler="grid",
+    )
+    shop = Shop(database, spec)
+    shop.end("complete", "complete", "user_code")
+    assert shop.refusal() == (True, reason)
+    assert (shop.record.state, shop.record.reason) == ("done", reason)
+    # Its place in the budget is that of the failed one.
+    assert queueing.retry(database, shop.study_id) == {2: 3}
+    shop.end("complete")
+    assert shop.refusal() == (True, reason)
+    more = spending.way_to_more(database, shop.study_id)
+    assert more == ("hpo update s --trials N" if reason == "budget" else "")
