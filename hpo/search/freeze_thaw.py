@@ -7,8 +7,10 @@ Hyperparameter Optimization" (ifBO), ICML 2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -185,19 +187,24 @@ class FreezeThaw:
         epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
         coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
         paused = np.flatnonzero(is_free(curves) & with_paused)
-        structures = Structures(self._encoder, ask.structural, ask.structure, ask.n)
-        rng = np.random.default_rng(seed)
-        return Board(self._encoder, fitted, coming, paused, stops, structures, rng)
+        for structure in _allowed(ask):
+            structures = Structures(self._encoder, ask.structural, structure, ask.n)
+            rng = np.random.default_rng(seed)
+            board = Board(self._encoder, fitted, coming, paused, stops, structures, rng)
+            if board.has_new:
+                break
+        return board
 
     def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
         seen = set(self._encoder.keys(curves.points))
         # Variations of a point may be that point: that is no reason to end a study.
-        for draw in (self._startup.row, self._startup.another):
+        draws = (self._startup.row, self._startup.another)
+        for structure, draw in itertools.product(_allowed(ask), draws):
             rows = [row for n in numbers if (row := draw(n)) is not None]
             if not rows:
                 return []
-            structures = Structures(self._encoder, ask.structural, ask.structure, len(rows))
+            structures = Structures(self._encoder, ask.structural, structure, len(rows))
             rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
             fitted = structures.fitted(np.stack(rows), rng)
             fresh = new_rows(self._encoder, fitted, seen)
@@ -236,6 +243,11 @@ class FreezeThaw:
             assignments.append(Start(number, self._params(point), pick.epoch_stop, pick.note))
             number += 1
         return tuple(assignments)
+
+
+def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:
+    """Returns the structure that new points shall have, and any for when its points are tried."""
+    return (None,) if ask.structure is None else (ask.structure, None)
 
 
 def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:

@@ -78,6 +78,23 @@ def test_a_finite_space_ends_when_every_point_was_tried() -> None:
     assert run.best()["learning_rate"] == 0.01
 
 
+@pytest.mark.parametrize("n_rates", [3, 15])
+def test_a_structure_whose_points_are_tried_does_not_end_a_study(n_rates: int) -> None:
+    rates = [10.0 ** -(1 + i / 5) for i in range(n_rates)]
+    space = {"learning_rate": {"choices": rates}, "width": {"choices": [16, 32]}}
+    run = kit.Run(kit.spec(space=space, budget={"trials": 100, "epochs": 9}))
+    for number, rate in enumerate(rates):
+        params = {"learning_rate": rate, "width": 16}
+        values = {
+            epoch: kit.accuracy({**params, "optimizer": "sgd"}, epoch) for epoch in range(1, 10)
+        }
+        run.history.put(TrialRow(number, State.COMPLETE, params, values))
+    ask = Ask(1, structural=("width",), structure={"width": 16})
+    plan = run.scheduler.plan(run.history.curves(), ask)
+    assert not plan.finished
+    assert [dict(start.params or {})["width"] for start in plan.starts] == [32]
+
+
 def test_losses_are_minimised() -> None:
     study = kit.spec(metric="val_loss", budget={"trials": 16, "epochs": 9})
     run = kit.Run(study, objective=lambda params, epoch: 2.0 - kit.accuracy(params, epoch))
