@@ -14,8 +14,8 @@ PING_AFTER_S = 1.0
 """Seconds after which an idle connection is asked whether it still lives before it is used."""
 
 _USED_AT = "hpo_used_at"
-_AGE = "hpo_age"
-_FILE = "hpo_file"
+# The pool that a record belongs to: SQLAlchemy tells nobody.
+_POOL = "_ConnectionRecord__pool"
 
 
 class Pooling:
@@ -27,14 +27,12 @@ class Pooling:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._age = 0
         sa.event.listen(engine, "connect", self._note)
         sa.event.listen(engine, "checkin", self._note_use)
         if engine.dialect.name == "sqlite":
             self._path = Path(str(engine.url.database))
             self._was_there = False
             sa.event.listen(engine, "do_connect", self._require_file)
-            sa.event.listen(engine, "checkout", self._compare_file)
         else:
             sa.event.listen(engine, "checkout", self._ping)
 
@@ -44,19 +42,17 @@ class Pooling:
         A session keeps what it began with, such as being read-only, or a limit on the time of
         statements; only a new one knows that the server has changed its mind.
         """
-        self._age += 1
         self._engine.dispose()
 
     def _note(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-        record.info[_AGE] = self._age
         record.info[_USED_AT] = time.monotonic()
         if self._engine.dialect.name == "sqlite":
             self._was_there = True
-            record.info[_FILE] = _identity(self._path)
 
     def _note_use(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
         record.info[_USED_AT] = time.monotonic()
-        if record.info.get(_AGE) != self._age:
+        # Also one that was waited for, or being opened, while the pool was dropped.
+        if getattr(record, _POOL) is not self._engine.pool:
             record.invalidate()
 
     def _ping(self, connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any) -> None:
@@ -80,18 +76,3 @@ class Pooling:
         if self._was_there:
             arguments[0] = f"file:{quote(str(self._path))}?mode=rw"
             options["uri"] = True
-
-    def _compare_file(
-        self, _connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any
-    ) -> None:
-        # An open file is the same one wherever it is moved to: what is written there is lost.
-        if record.info.get(_FILE) != _identity(self._path):
-            raise sa.exc.DisconnectionError
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -332,16 +332,16 @@ class SQLiteLab:
         away.rename(self.path)
         return error
 
-    def replaced(self) -> None:
-        """A backup is put in its place: what comes next is written there."""
-        self.write("UPDATE t SET b = 100")
-        with contextlib.closing(sqlite3.connect(self.path)) as source:
-            source.execute(f"VACUUM INTO '{self.folder / 'backup.db'}'")
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[None]:
+        """Another file is put in its place meanwhile."""
         self.write("UPDATE t SET b = 200")
-        (self.folder / "backup.db").replace(self.path)
-        # What SQLite has not merged yet belongs to the file that is gone.
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(f"lab.db{suffix}").unlink()
+        away = self.path.with_name("away.db")
+        self.path.rename(away)
+        with contextlib.closing(sqlite3.connect(self.path)) as other:
+            other.execute("CREATE TABLE t (b INTEGER)")
+        yield
+        away.replace(self.path)
 
 
 @contextlib.contextmanager

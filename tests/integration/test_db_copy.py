@@ -268,7 +268,7 @@ def test_an_interrupted_copy_goes_on(
     study = studies.load(source, "digits")
     worker_id = workers.register(source, study.study_id, "cpu")
     for lease in Ledger(source).claim(study.study_id, worker_id, 2).leases:
-        Storage(source).report([(lease.trial_id, 3, 0.5)])
+        Storage(source).set_trial_intermediate_value(lease.trial_id, 3, 0.5)
         if lease.number == 5:
             Storage(source).set_trial_state_values(lease.trial_id, TrialState.COMPLETE, [0.25])
     leave(source)

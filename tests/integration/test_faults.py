@@ -157,7 +157,7 @@ SQLITE: dict[str, tuple[Provoke, Kind, str]] = {
     "locked": (lambda lab: lab.locked(), Kind.OUTAGE, "locked by another process"),
     "full": (lambda lab: lab.full(), Kind.OUTAGE, "make room on that disk"),
     "read-only": (lambda lab: lab.read_only(), Kind.OUTAGE, "make the file and its folder writ"),
-    "moved": (lambda lab: lab.moved(), Kind.OUTAGE, "is gone; put it back"),
+    "moved": (lambda lab: lab.moved(), Kind.OUTAGE, "was moved away or deleted"),
     "no table": (lambda lab: lab.failing("SELECT 1 FROM nope"), Kind.REFUSED, "table is missing"),
     "no column": (lambda lab: lab.failing("SELECT nope FROM t"), Kind.FAULT, "run `hpo db check`"),
 }
@@ -205,12 +205,15 @@ def test_faults_of_sqlite(tmp_path: Path, name: str) -> None:
     lab.db.dispose()
 
 
-def test_a_file_that_is_replaced_is_the_one_that_is_written(tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_is_an_outage_until_it_is_back(tmp_path: Path) -> None:
     lab = SQLiteLab(tmp_path)
-    lab.replaced()
+    with lab.replaced():
+        error = lab.failing()
+        assert faults.kind_of(error) is Kind.OUTAGE
+        assert "was replaced by another file" in str(error)
     lab.write()
     with lab.db.read() as conn:
-        assert conn.exec_driver_sql(READ).scalar() == 101
+        assert conn.exec_driver_sql(READ).scalar() == 201
     lab.db.dispose()
 
 
