@@ -58,7 +58,7 @@ demo: $(INSTALLED)  ## tune an MLP on handwritten digits: 60 trials, two process
 
 .PHONY: test
 test: $(INSTALLED)  ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 .PHONY: soak
 soak: $(INSTALLED)  ## kill, freeze and cut off workers and servers for five minutes a database

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,10 @@ from tests.conftest import GetServer
 from tests.promises.blocks import ROOT, Block, all_blocks, masked
 from tests.promises.conftest import Installed
 
-# The first test that asks for the story waits for a whole study.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("digits"), pytest.mark.timeout(300)]
+# The story is a whole study, and what its readers do with it one after the other.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 N_TRIALS = 60
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, prefix: Path) -> Iterator[Installed]:
-    """The folder in which README's first command has run, with what it left on the screen."""
-    shell = Installed(tmp_path_factory.mktemp("digits") / "empty", prefix=prefix)
-    shell.folder.mkdir()
-    (command,) = all_blocks()["README.md#hpo"].commands
-    shell.write("screen.txt", "\n".join(shell.terminal(command)))
-    yield shell
-    shell.close()
 
 
 def flat(text: str) -> str:
@@ -39,8 +27,7 @@ def flat(text: str) -> str:
     return " ".join(masked(text).split())
 
 
-@pytest.mark.shows("README.md#hpo")
-def test_the_first_command(story: Installed, block: Block) -> None:
+def the_first_command(story: Installed, block: Block) -> None:
     screen = (story.folder / "screen.txt").read_text()
     first, *rest = block.shown
     assert screen.startswith(first)
@@ -57,23 +44,21 @@ def test_the_first_command(story: Installed, block: Block) -> None:
     assert len(set(story.query(points))) == N_TRIALS
 
 
-def test_the_database_is_one_file_with_everything(story: Installed, tmp_path: Path) -> None:
+def the_database_is_one_file_with_everything(story: Installed, tmp_path: Path) -> None:
     assert [path.name for path in story.folder.glob("hpo.db*")] == ["hpo.db"]
     shutil.copy(story.folder / "hpo.db", tmp_path / "elsewhere.db")
     listed = story.hpo("ls", "--storage", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     assert f"{N_TRIALS}/{N_TRIALS}" in listed
 
 
-@pytest.mark.shows("README.md#A study")
-def test_the_study_shown_is_the_one_that_ran(story: Installed, block: Block) -> None:
+def the_study_shown_is_the_one_that_ran(story: Installed, block: Block) -> None:
     story.hpo("init", "--from", "digits-mlp")
     written = story.folder / "digits_mlp.toml"
     assert tomllib.loads(block.text) == tomllib.loads(written.read_text())
     assert story.hpo("check", "digits_mlp.toml").startswith("digits-mlp is right")
 
 
-@pytest.mark.shows("README.md#A study/2")
-def test_the_same_command_goes_on(story: Installed, block: Block) -> None:
+def the_same_command_goes_on(story: Installed, block: Block) -> None:
     (command,) = block.commands
     assert "80/80 trials" in story.bash(command)
     assert sum(story.states().values()) == 80
@@ -89,8 +74,7 @@ def test_mistakes_are_told_at_once(installed: Installed, block: Block) -> None:
     assert [path.name for path in installed.folder.iterdir()] == ["broken.toml"]
 
 
-@pytest.mark.shows("README.md#From Python")
-def test_from_python(story: Installed, block: Block) -> None:
+def from_python(story: Installed, block: Block) -> None:
     printed = story.python(block.text)
     assert "[20 rows x" not in printed
     assert re.search(r"'learning_rate': [\d.e-]+.*\} 0\.9[789]\d*|1\.0$", printed, re.M)
@@ -98,8 +82,7 @@ def test_from_python(story: Installed, block: Block) -> None:
     assert printed.splitlines()[-4:-1] == ["0    0", "1    1", "2    2"]
 
 
-@pytest.mark.shows("README.md#Control")
-def test_control(story: Installed, block: Block) -> None:
+def control(story: Installed, block: Block) -> None:
     update, enqueue, retry = block.commands
     assert "-> 100, hours none -> 2" in story.bash(update)
     assert "waits to start with learning_rate = 0.1, momentum = 0.9" in story.bash(enqueue)
@@ -111,8 +94,7 @@ def test_control(story: Installed, block: Block) -> None:
     assert trial["params"]["momentum"] == 0.9
 
 
-@pytest.mark.shows("README.md#Moving studies between databases")
-def test_moving_a_study(story: Installed, block: Block, server_of: GetServer) -> None:
+def moving_a_study(story: Installed, block: Block, server_of: GetServer) -> None:
     url = server_of("postgresql").create_database("moved")
     (command,) = block.commands
     printed = story.bash(command.replace("postgresql://lab@db/hpo", url))
@@ -124,7 +106,7 @@ def test_moving_a_study(story: Installed, block: Block, server_of: GetServer) ->
     assert json.loads(there) == json.loads(story.hpo("trials", "digits-mlp", "-f", "json"))
 
 
-def test_the_picture_of_the_curves_is_drawn(story: Installed) -> None:
+def the_picture_of_the_curves_is_drawn(story: Installed) -> None:
     story.hpo("plot", "curves", "digits-mlp", "-o", "curves.png")
     assert (story.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -140,3 +122,27 @@ def test_the_demo(installed: Installed, block: Block) -> None:
     for line in told[:3]:
         assert line.startswith(("export ", str(installed.prefix)))
     assert "digits-mlp · trial" in installed.bash(f"{told[0]}; {told[1]}")
+
+
+@pytest.mark.shows(
+    "README.md#hpo",
+    "README.md#A study",
+    "README.md#A study/2",
+    "README.md#From Python",
+    "README.md#Control",
+    "README.md#Moving studies between databases",
+)
+def test_the_story_of_readmes_first_study(
+    installed: Installed, server_of: GetServer, tmp_path: Path
+) -> None:
+    story, blocks = installed, all_blocks()
+    (command,) = blocks["README.md#hpo"].commands
+    story.write("screen.txt", "\n".join(story.terminal(command)))
+    the_first_command(story, blocks["README.md#hpo"])
+    the_database_is_one_file_with_everything(story, tmp_path)
+    the_study_shown_is_the_one_that_ran(story, blocks["README.md#A study"])
+    the_same_command_goes_on(story, blocks["README.md#A study/2"])
+    from_python(story, blocks["README.md#From Python"])
+    control(story, blocks["README.md#Control"])
+    moving_a_study(story, blocks["README.md#Moving studies between databases"], server_of)
+    the_picture_of_the_curves_is_drawn(story)

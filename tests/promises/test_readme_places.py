@@ -51,4 +51,4 @@ def test_make_test_runs_everything(block: Block) -> None:
     (command,) = block.commands
     dry = [*command.split(), "-n", f"BIN={sys.prefix}/bin"]
     done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].rstrip().endswith("-m pytest -n 2 --dist loadgroup")
+    assert done.stdout.splitlines()[-1].rstrip().endswith("-m pytest -n 2")
