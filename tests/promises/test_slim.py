@@ -50,7 +50,6 @@ NOT_FOR_TRAINING = {
     "scipy",
     "sklearn",
     "sympy",
-    "tomlkit",
 }
 
 
