@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,7 @@ def _console(*, is_terminal: bool, width: int) -> tuple[Console, io.StringIO]:
 def _always_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REDRAW_S", "PLAIN_S"):
         monkeypatch.setattr(progress, name, -1.0)
+    monkeypatch.setattr(progress, "MAX_SHARE", math.inf)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
@@ -71,9 +73,10 @@ def test_plain_lines_into_a_pipe(
     _follow(sqlite_database, console)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "trial 3 failed: ValueError: broken on purpose (hpo show digits)"
-    assert lines[1].startswith("5/10 trials · 1 stopped early · 1 failed · 18 of 40 epochs · ")
-    assert lines[2].startswith("best 0.7500 (trial 2, epoch 3)   learning_rate ")
-    assert lines[3:] == ["test 0.7500"]
+    assert lines[1] == "5/10 trials, 1 stopped early, 1 failed, best 0.7500 (trial 2)"
+    assert lines[2].startswith("5/10 trials · 1 stopped early · 1 failed · 18 of 40 epochs · ")
+    assert lines[3].startswith("best 0.7500 (trial 2, epoch 3)   learning_rate ")
+    assert lines[4:] == ["test 0.7500"]
     heading, farewell = stream.getvalue().splitlines()
     assert heading == f"digits · {sqlite_database.masked_url} · 2 workers on cpu · engine solo"
     assert farewell == (
