@@ -12,6 +12,8 @@ from hpo.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+DECISIONS = ROOT / "docs/decisions"
+RECORDS = sorted(DECISIONS.glob("0*.md"))
 
 WORDS = """
     acquisition function, artifact, assignment, attempt, bracket, budget, checkpoint, claim,
@@ -53,3 +55,40 @@ def test_the_glossary_names_commands_that_exist() -> None:
     named = set(re.findall(r"`hpo ([a-z]+)", GLOSSARY))
     assert len(named) > 5
     assert named - set(COMMANDS) == set()
+
+
+def title_of(record: Path) -> str:
+    return record.read_text(encoding="utf-8").partition("\n")[0]
+
+
+def test_decision_records_are_numbered_without_gaps() -> None:
+    numbers = [int(path.name[:4]) for path in RECORDS]
+    assert len(numbers) >= 8
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_record_is_short_and_has_its_parts(record: Path) -> None:
+    text = record.read_text(encoding="utf-8")
+    assert re.match(
+        rf"# {record.name[:4]}: \S.*\n\nStatus: (accepted|superseded by \d{{4}})\n", text
+    )
+    assert re.findall(r"^## (.*)", text, re.M) == ["Context", "Decision", "Consequences"]
+    assert len(text.split()) < 250
+
+
+def test_the_index_of_decision_records_is_complete() -> None:
+    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\d+)\]\((.*?)\) \| (.*?) \| (.*?) \|$", index, re.M)
+    listed = [(file, f"# {number}: {title}", status) for number, file, title, status in rows]
+    found = [
+        (path.name, title_of(path), path.read_text().split("\n")[2].removeprefix("Status: "))
+        for path in RECORDS
+    ]
+    assert listed == found
+
+
+@pytest.mark.parametrize("page", [*DECISIONS.glob("*.md")], ids=lambda path: path.stem)
+def test_links_of_decision_records_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
