@@ -1,4 +1,4 @@
-"""How alembic reaches the database: over the connection that hpo.store.migrations hands in.
+"""How alembic reaches the database: over the connection that hpo.store.db.migrations hands in.
 
 For the ``alembic`` command itself, ``alembic -x storage=URL ...`` names the database.
 """
@@ -6,9 +6,9 @@ For the ``alembic`` command itself, ``alembic -x storage=URL ...`` names the dat
 from alembic import context
 from sqlalchemy import Connection
 
-from hpo.store.database import Database
-from hpo.store.schema import VERSION_TABLE
-from hpo.store.tables import metadata
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import metadata
+from hpo.store.db.schema import VERSION_TABLE
 
 
 def _is_ours(name: str | None, kind: str, parent_names: object) -> bool:

@@ -31,15 +31,15 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpo.search.curves import State
-from hpo.search.decisions import Ask, Note
-from hpo.search.distributions import distribution
-from hpo.search.encoding import Encoder, Point
-from hpo.search.history import History, TrialRow
-from hpo.search.replay import Record
-from hpo.search.schedulers import make_scheduler
-from hpo.search.search import Search
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import State
+from hpo.search.base.decision_replay import Record
+from hpo.search.base.decisions import Ask, Note
+from hpo.search.base.distributions import distribution
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder, Point
+from hpo.search.optuna.study_search import Search
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.study_spec import StudySpec
 
 SPACE = {
     "batch_size": {"low": 16, "high": 512, "log": True},

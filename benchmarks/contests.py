@@ -18,15 +18,15 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
+from hpo.train.data.splits import Folds
 from hpo.train.engine import Engine, Lane
-from hpo.train.fused.drafting import Drafts
-from hpo.train.fused.member import Member, dropping_of, fresh_state
-from hpo.train.fused.sharing import sharing_of
-from hpo.train.fused.stack import Stack
-from hpo.train.parts import Folds
-from hpo.train.precision import products
-from hpo.train.scoring import Score
+from hpo.train.epoch_scores import Score
+from hpo.train.fused.admission.batch_sharing import sharing_of
+from hpo.train.fused.admission.prepared_trials import Drafts
+from hpo.train.fused.stack.lane_state import Member, dropping_of, fresh_state
+from hpo.train.fused.stack.stack import Stack
+from hpo.train.recipe.precision import products
 from hpo.train.task import Task
 
 ROOT = Path(__file__).resolve().parent
@@ -246,7 +246,7 @@ def _products(
     if device.type != "cuda":
         return alone, flop
     # Replayed, as the step is.
-    from hpo.train.fused.graphs import CudaGraph
+    from hpo.train.fused.stack.cuda_graphs import CudaGraph
 
     graph = CudaGraph(device)
     graph.warm_up(multiply)

@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import hpo
-from hpo.spec.study import ValidationSpec
+from hpo.spec.study_spec import ValidationSpec
 from hpo.tasks.tabular import Tabular
 
 Scores: TypeAlias = list[float]

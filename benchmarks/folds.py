@@ -15,14 +15,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hpo.spec.params import Params
-from hpo.spec.study import ValidationSpec
+from hpo.spec.space.params import Params
+from hpo.spec.study_spec import ValidationSpec
 from hpo.tasks.digits import DigitsMLP
 from hpo.train.engine import Engine, Lane
-from hpo.train.folds import with_parts
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sizing import Sizes
-from hpo.train.solo import SoloEngine
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.fold_engine import with_parts
+from hpo.train.loop.solo import SoloEngine
 
 # Depth, width, batch size; the first are the task's defaults.
 POINTS = ((2, 64, 32), (1, 32, 32), (2, 64, 128), (3, 32, 256), (4, 128, 64))

@@ -31,14 +31,14 @@ from contests import ROOT, Limit, Run
 from rich.console import Console
 from rich.table import Table
 
-from hpo.run.memory import keep_freed
+from hpo.run.worker.malloc_settings import keep_freed
 from hpo.spec import toml
-from hpo.spec.study import StudySpec
+from hpo.spec.study_spec import StudySpec
 from hpo.tasks.digits import DigitsMLP
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sizing import Sizes
-from hpo.train.fused.stack import Stack
-from hpo.train.solo import SoloEngine
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.fused.stack.stack import Stack
+from hpo.train.loop.solo import SoloEngine
 
 STUDY = ROOT.parent / "studies" / "digits_mlp.toml"
 # Depth, width, batch size.

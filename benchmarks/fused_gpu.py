@@ -34,9 +34,9 @@ from fused_problems import PROBLEMS, study_file
 from rich.console import Console
 from rich.table import Table
 
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sizing import Sizes
-from hpo.train.solo import SoloEngine
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.solo import SoloEngine
 
 Contestant = Callable[[Path], Run]
 # Points of the problems' spaces, and how many lanes a stack of each has.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpo.spec.space import Float, Int, SearchSpace
+from hpo.spec.space.search_space import Float, Int, SearchSpace
 
 EPOCHS = 52
 _ACCURACY = 1

@@ -20,9 +20,9 @@ from benchmarks.lcbench_data import EPOCHS, SPACE
 from benchmarks.lcbench_own import Own
 from benchmarks.lcbench_peers import OfOptuna, syne_tune
 from benchmarks.lcbench_simulator import Method
-from hpo.search.portfolio import Portfolio
-from hpo.search.schedulers import make_scheduler
-from hpo.spec.study import StudySpec
+from hpo.search.model.portfolio import Portfolio
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.study_spec import StudySpec
 
 NO_PORTFOLIO: Final = Portfolio("none", {}, ())
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from benchmarks.lcbench_simulator import Job, Reply
-from hpo.search.curves import State
-from hpo.search.decisions import Ask, Note, Start, Verdict
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.schedulers import Scheduler
-from hpo.spec.space import SearchSpace
+from hpo.search.base.curves import State
+from hpo.search.base.decisions import Ask, Note, Start, Verdict
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.schedulers.registry import Scheduler
+from hpo.spec.space.search_space import SearchSpace
 
 _REPLIES: Final[Mapping[Verdict, Reply]] = {
     Verdict.GO_ON: "continue",

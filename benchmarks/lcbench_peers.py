@@ -13,8 +13,8 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from benchmarks.lcbench_simulator import Job, Reply
-from hpo.search.distributions import suggest
-from hpo.spec.space import Float, Int, SearchSpace
+from hpo.search.base.distributions import suggest
+from hpo.spec.space.search_space import Float, Int, SearchSpace
 
 _LONG_AGO = dt.datetime(2020, 1, 1)
 

@@ -25,9 +25,9 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.lcbench_data import SPACE, Surrogate
-from hpo.search.candidates import Candidates
-from hpo.search.encoding import Encoder
-from hpo.search.portfolio import FILE, Portfolio
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.model.candidates import Candidates
+from hpo.search.model.portfolio import FILE, Portfolio
 
 KNOWLEDGE = Path(__file__).resolve().parent.parent / "hpo" / "search" / "knowledge"
 # As hyperparameters are usually called here, and how else people call them.

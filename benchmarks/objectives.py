@@ -19,8 +19,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpo.cli.messages import say
-from hpo.search.search import Search
-from hpo.spec.study import StudySpec
+from hpo.search.optuna.study_search import Search
+from hpo.spec.study_spec import StudySpec
 
 WORKERS = 2
 

@@ -37,16 +37,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.lcbench_own import Own
 from benchmarks.lcbench_peers import OfOptuna
 from benchmarks.lcbench_simulator import Job, Method, Reply, Simulation
-from hpo.search.schedulers import make_scheduler
-from hpo.search.seeds import mix
+from hpo.search.base.derived_seeds import mix
+from hpo.search.schedulers.registry import make_scheduler
 from hpo.spec import toml
-from hpo.spec.params import Params
-from hpo.spec.space import Fixed
-from hpo.spec.study import StudySpec
-from hpo.tasks.resolve import resolve
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Fixed
+from hpo.spec.study_spec import StudySpec
+from hpo.tasks.code.resolve import resolve
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent

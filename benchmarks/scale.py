@@ -34,8 +34,8 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scale_data import Size, generate
-from hpo.store import studies
-from hpo.store.database import Database
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
 from tests.servers import MariaDB, MissingServer, PostgreSQL
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import TrialState
 
-from hpo.search.distributions import distribution
+from hpo.search.base.distributions import distribution
 from hpo.spec import toml
-from hpo.store import studies, trial_rows
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trials
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease, hpo_study
-from hpo.store.trial_reader import without_collector
-from hpo.store.turn import FREE
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease, hpo_study
+from hpo.store.db.optuna_tables import trials
+from hpo.store.ledger.locked_study import FREE
+from hpo.store.rows import trial_rows
+from hpo.store.rows.trial_reader import without_collector
+from hpo.store.studies import studies
 
 BATCH = 500
 START = datetime.datetime(2026, 1, 1)

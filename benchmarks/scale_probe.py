@@ -22,11 +22,12 @@ N_LOOKS = 5
 
 def join_hpo(url: str, name: str) -> Iterator[Found]:
     """Joins a study as a worker does, up to the params of its first trial."""
-    from hpo.search.search import Search
-    from hpo.store import studies, workers
-    from hpo.store.database import Database
-    from hpo.store.ledger import Ledger, Outcome
-    from hpo.store.storage import Storage
+    from hpo.search.optuna.study_search import Search
+    from hpo.store.db.database import Database
+    from hpo.store.ledger import workers
+    from hpo.store.ledger.ledger import Ledger, Outcome
+    from hpo.store.optuna.storage import Storage
+    from hpo.store.studies import studies
 
     yield None
     db = Database.open(url)
@@ -48,9 +49,9 @@ def join_optuna(url: str, name: str) -> Iterator[Found]:
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    from hpo.search.distributions import suggest
-    from hpo.store import studies
-    from hpo.store.database import Database
+    from hpo.search.base.distributions import suggest
+    from hpo.store.db.database import Database
+    from hpo.store.studies import studies
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     db = Database.open(url)
@@ -71,14 +72,14 @@ def look(url: str, name: str) -> Iterator[Found]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import sqlalchemy as sa
 
-    from hpo.run.line import Line
-    from hpo.run.planning import planning
-    from hpo.run.post import Post
-    from hpo.search.search import Search
-    from hpo.store import studies
-    from hpo.store.database import Database
-    from hpo.store.ledger import Ledger
-    from hpo.store.storage import Storage
+    from hpo.run.link.context import Post
+    from hpo.run.link.database_client import Line
+    from hpo.run.trials.scheduling import planning
+    from hpo.search.optuna.study_search import Search
+    from hpo.store.db.database import Database
+    from hpo.store.ledger.ledger import Ledger
+    from hpo.store.optuna.storage import Storage
+    from hpo.store.studies import studies
     from tests.integration.outages import Cable
 
     parsed, cable = sa.make_url(url), None
@@ -115,8 +116,8 @@ def look(url: str, name: str) -> Iterator[Found]:
 
 def ls(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo ls` shows."""
-    from hpo.report.listing import list_studies
-    from hpo.store.database import Database
+    from hpo.report.study_list import list_studies
+    from hpo.store.db.database import Database
 
     yield None
     list_studies(Database.open(url))
@@ -126,8 +127,8 @@ def ls(url: str, name: str) -> Iterator[Found]:
 def show(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo show` shows."""
     from hpo.report.overview import overview
-    from hpo.report.queries import find
-    from hpo.store.database import Database
+    from hpo.report.study_queries import find
+    from hpo.store.db.database import Database
 
     yield None
     db = Database.open(url)
@@ -137,9 +138,9 @@ def show(url: str, name: str) -> Iterator[Found]:
 
 def trials(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo trials --limit 20` shows."""
-    from hpo.report.queries import find
-    from hpo.report.trials import Page, list_trials
-    from hpo.store.database import Database
+    from hpo.report.study_queries import find
+    from hpo.report.trial_pages import Page, list_trials
+    from hpo.store.db.database import Database
 
     yield None
     db = Database.open(url)

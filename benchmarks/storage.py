@@ -40,11 +40,12 @@ from optuna.trial import TrialState
 # The servers are those of the tests; a script sees its own folder only.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpo.run.objective_executor import ObjectiveExecutor
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import optuna_tables, studies
-from hpo.store.database import Database
-from hpo.store.leases import EpochRow, Lease, Outcome
+from hpo.run.trials.objective_executor import ObjectiveExecutor
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.ledger.leases import EpochRow, Lease, Outcome
+from hpo.store.studies import studies
 from tests.integration.posts import post_at
 from tests.servers import MariaDB, MissingServer, PostgreSQL
 

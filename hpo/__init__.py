@@ -18,40 +18,40 @@ if TYPE_CHECKING:
     from hpo.errors import SpecError as SpecError
     from hpo.errors import StoreError as StoreError
     from hpo.errors import TaskError as TaskError
-    from hpo.run.predicting import TrainedModel as TrainedModel
-    from hpo.run.predicting import load_model as load_model
-    from hpo.run.study import Study as Study
-    from hpo.spec.params import Params as Params
-    from hpo.spec.space import Categorical as Categorical
-    from hpo.spec.space import Fixed as Fixed
-    from hpo.spec.space import Float as Float
-    from hpo.spec.space import Int as Int
-    from hpo.spec.space import SearchSpace as SearchSpace
-    from hpo.spec.study import Budget as Budget
-    from hpo.spec.study import StudySpec as StudySpec
+    from hpo.run.files.prediction import TrainedModel as TrainedModel
+    from hpo.run.files.prediction import load_model as load_model
+    from hpo.run.host.study_handle import Study as Study
+    from hpo.spec.space.params import Params as Params
+    from hpo.spec.space.search_space import Categorical as Categorical
+    from hpo.spec.space.search_space import Fixed as Fixed
+    from hpo.spec.space.search_space import Float as Float
+    from hpo.spec.space.search_space import Int as Int
+    from hpo.spec.space.search_space import SearchSpace as SearchSpace
+    from hpo.spec.study_spec import Budget as Budget
+    from hpo.spec.study_spec import StudySpec as StudySpec
     from hpo.train.task import Task as Task
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Budget": "hpo.spec.study",
-    "Categorical": "hpo.spec.space",
+    "Budget": "hpo.spec.study_spec",
+    "Categorical": "hpo.spec.space.search_space",
     "Data": "hpo.data",
-    "Fixed": "hpo.spec.space",
-    "Float": "hpo.spec.space",
+    "Fixed": "hpo.spec.space.search_space",
+    "Float": "hpo.spec.space.search_space",
     "HpoError": "hpo.errors",
-    "Int": "hpo.spec.space",
+    "Int": "hpo.spec.space.search_space",
     "LaunchError": "hpo.errors",
-    "Params": "hpo.spec.params",
-    "SearchSpace": "hpo.spec.space",
+    "Params": "hpo.spec.space.params",
+    "SearchSpace": "hpo.spec.space.search_space",
     "SpecError": "hpo.errors",
     "StoreError": "hpo.errors",
-    "Study": "hpo.run.study",
-    "StudySpec": "hpo.spec.study",
+    "Study": "hpo.run.host.study_handle",
+    "StudySpec": "hpo.spec.study_spec",
     "Task": "hpo.train.task",
     "TaskError": "hpo.errors",
-    "TrainedModel": "hpo.run.predicting",
-    "load_model": "hpo.run.predicting",
+    "TrainedModel": "hpo.run.files.prediction",
+    "load_model": "hpo.run.files.prediction",
 }
 _MODULES = ("data", "run")
 

@@ -93,7 +93,7 @@ def internal(doing: str, error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Returns the innermost place of hpo's code: ``hpo/search/kernel.py:136 in _trend``."""
+    """Returns the innermost place of hpo's code: ``hpo/search/model/kernel.py:136 in _trend``."""
     own = [frame for frame in _frames(error.__traceback__) if frame.owner == "hpo"]
     if not own:
         return "an unknown place"

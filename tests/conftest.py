@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpo.store.database import Database
+from hpo.store.db.database import Database
 from tests.servers import MariaDB, MissingServer, PostgreSQL, Server
 
 DIALECTS = ("sqlite", "postgresql", "mysql")
@@ -105,10 +105,10 @@ def database(dialect: str, shared_url: Callable[[str], str], tmp_path: Path) -> 
 
 
 def _empty(db: Database) -> None:
-    from hpo.store import optuna_tables, tables
+    from hpo.store.db import hpo_tables, optuna_tables
 
     with db.write() as conn:
-        for table in reversed(tables.metadata.sorted_tables):
+        for table in reversed(hpo_tables.metadata.sorted_tables):
             conn.execute(table.delete())
         for table in reversed(optuna_tables.metadata.sorted_tables):
             if table is not optuna_tables.version_info:

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits
 
-from hpo.train import remote
-from hpo.train.downloads import Remote
+from hpo.train.data import downloaded_datasets
+from hpo.train.data.downloads import Remote
 
 N_TRAIN, N_TEST = 200, 50
 
@@ -45,15 +45,15 @@ def put(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """
     patch.setenv("HPO_DATA", str(folder))
     for constant in ("_MNIST", "_FASHION_MNIST"):
-        files = getattr(remote, constant)
+        files = getattr(downloaded_datasets, constant)
         sums = {}
         for name, content in _mnist().items():
             sums[name] = _write(folder / files.folder / name, content)
-        patch.setattr(remote, constant, dataclasses.replace(files, sha256=sums))
+        patch.setattr(downloaded_datasets, constant, dataclasses.replace(files, sha256=sums))
     for constant, content in (("_CIFAR10", _cifar10()), ("_HOUSES", _houses())):
-        known: Remote = getattr(remote, constant)
+        known: Remote = getattr(downloaded_datasets, constant)
         checksum = _write(folder / known.path, content)
-        patch.setattr(remote, constant, dataclasses.replace(known, sha256=checksum))
+        patch.setattr(downloaded_datasets, constant, dataclasses.replace(known, sha256=checksum))
 
 
 def _write(path: Path, content: bytes) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from hpo import __version__
-from hpo.cli.loading import quickly
+from hpo.cli.gc_pause import quickly
 from hpo.cli.messages import Logs, complain, explain_input, explain_traceback, explain_usage
 from hpo.cli.options import Group
 from hpo.errors import HpoError
@@ -27,28 +27,52 @@ from hpo.errors import HpoError
 INTERRUPTED = 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("hpo.cli.run:run", "Tune a study: create it, join it, or go on with it."),
-    "worker": ("hpo.cli.run:worker", "Join a study that another machine has created."),
-    "ls": ("hpo.cli.studies:ls", "List the studies of a database."),
-    "show": ("hpo.cli.studies:show", "Show a study: budget, workers, failures, events."),
-    "trials": ("hpo.cli.trials:trials", "List the trials of a study."),
-    "best": ("hpo.cli.trials:best", "Show the best trial and its parameters."),
-    "predict": ("hpo.cli.predict:predict", "Predict new samples with the best trial's models."),
-    "plot": ("hpo.cli.plot:plot", "Draw learning curves, or the values of the trials."),
-    "replay": ("hpo.cli.replay:replay", "Tell why trials were proposed, begun and continued."),
-    "pause": ("hpo.cli.control:pause", "Put running trials down and start no more, for now."),
-    "resume": ("hpo.cli.control:resume", "Let a paused or stopped study go on."),
-    "stop": ("hpo.cli.control:stop", "End running trials at their next epoch; start no more."),
-    "cancel": ("hpo.cli.control:cancel", "End trials now: running or waiting ones."),
-    "retry": ("hpo.cli.control:retry", "Enqueue failed trials again, with the same params."),
-    "enqueue": ("hpo.cli.control:enqueue", "Enqueue a trial with given params."),
-    "update": ("hpo.cli.update:update", "Raise or lower a study's budget, also while it runs."),
-    "rename": ("hpo.cli.rename:rename", "Give a study another name, also while it runs."),
-    "delete": ("hpo.cli.delete:delete", "Delete a study and its files."),
-    "dashboard": ("hpo.cli.dashboard:dashboard", "Open the database with optuna-dashboard."),
-    "init": ("hpo.cli.init:init", "Write a commented study file to start from."),
-    "check": ("hpo.cli.check:check", "Validate a study, train a batch, say what it would cost."),
-    "db": ("hpo.cli.db:db", "Upgrade or check a database, or copy its studies."),
+    "run": ("hpo.cli.commands.run:run", "Tune a study: create it, join it, or go on with it."),
+    "worker": ("hpo.cli.commands.run:worker", "Join a study that another machine has created."),
+    "ls": ("hpo.cli.commands.show:ls", "List the studies of a database."),
+    "show": ("hpo.cli.commands.show:show", "Show a study: budget, workers, failures, events."),
+    "trials": ("hpo.cli.commands.trials:trials", "List the trials of a study."),
+    "best": ("hpo.cli.commands.trials:best", "Show the best trial and its parameters."),
+    "predict": (
+        "hpo.cli.commands.predict:predict",
+        "Predict new samples with the best trial's models.",
+    ),
+    "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
+    "replay": (
+        "hpo.cli.commands.replay:replay",
+        "Tell why trials were proposed, begun and continued.",
+    ),
+    "pause": (
+        "hpo.cli.commands.orders:pause",
+        "Put running trials down and start no more, for now.",
+    ),
+    "resume": ("hpo.cli.commands.orders:resume", "Let a paused or stopped study go on."),
+    "stop": (
+        "hpo.cli.commands.orders:stop",
+        "End running trials at their next epoch; start no more.",
+    ),
+    "cancel": ("hpo.cli.commands.orders:cancel", "End trials now: running or waiting ones."),
+    "retry": (
+        "hpo.cli.commands.orders:retry",
+        "Enqueue failed trials again, with the same params.",
+    ),
+    "enqueue": ("hpo.cli.commands.orders:enqueue", "Enqueue a trial with given params."),
+    "update": (
+        "hpo.cli.commands.update:update",
+        "Raise or lower a study's budget, also while it runs.",
+    ),
+    "rename": ("hpo.cli.commands.rename:rename", "Give a study another name, also while it runs."),
+    "delete": ("hpo.cli.commands.delete:delete", "Delete a study and its files."),
+    "dashboard": (
+        "hpo.cli.commands.dashboard:dashboard",
+        "Open the database with optuna-dashboard.",
+    ),
+    "init": ("hpo.cli.commands.init:init", "Write a commented study file to start from."),
+    "check": (
+        "hpo.cli.commands.check:check",
+        "Validate a study, train a batch, say what it would cost.",
+    ),
+    "db": ("hpo.cli.commands.db:db", "Upgrade or check a database, or copy its studies."),
 }
 """Name -> (``module:command``, the line in the list of commands)."""
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from hpo.errors import HpoError, SpecError, nearest
-from hpo.report.characters import cell, visible_lines
+from hpo.report.text.printable import cell, visible_lines
 
 LONGEST_LINE = 1_000
 """In characters: an error may quote a value, and a value may be a page."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hpo.errors import HpoError, SpecError, StoreError, did_you_mean, nearest
-from hpo.run.devices import MAX_WORKERS
+from hpo.run.host.devices import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,14 +46,14 @@ def raise_if_unreadable(storage: str | None, cause: Exception | None = None) -> 
     Raises:
         StoreError: There is one.
     """
-    from hpo.store import unreadable
-    from hpo.store.database import Database
+    from hpo.store.db.database import Database
+    from hpo.store.rows import unreadable_rows
 
     try:
         db = Database.connect(storage)
     except HpoError:
         return
-    found = unreadable.first(db)
+    found = unreadable_rows.first(db)
     db.dispose()
     if found:
         raise StoreError(f"{db.masked_url}: {found}") from cause

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from hpo.cli.messages import LONGEST_LINE
 from hpo.errors import HpoError
-from hpo.report.characters import cell, visible_lines
-from hpo.report.tables import UNLIMITED, Column, Row, print_table, to_csv, to_json
+from hpo.report.text.printable import cell, visible_lines
+from hpo.report.text.text_tables import UNLIMITED, Column, Row, print_table, to_csv, to_json
 
 WIDEST_NAME = 40
 WIDEST_VALUE = 600

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hpo.spec.study import default_direction
-from hpo.spec.writer import inline
+from hpo.spec.study_spec import default_direction
+from hpo.spec.toml_writer import inline
 
 if TYPE_CHECKING:
-    from hpo.cli.subjects import Subject
+    from hpo.cli.study_subjects import Subject
 
 _TASK = """\
 # A study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.

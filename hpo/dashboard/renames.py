@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna_dashboard._serializer import serialize_frozen_study
 
 from hpo.errors import SpecError, StoreError
-from hpo.store import renaming
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import renaming
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -15,8 +15,8 @@ import optuna_dashboard
 from hpo.dashboard.guard import LOOPBACK, Guard, Quiet, QuietLogs
 from hpo.dashboard.renames import Renaming
 from hpo.errors import LaunchError
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
 
 logger = logging.getLogger(__name__)
 

@@ -10,18 +10,18 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report.endings import Ending, endings_of
 from hpo.report.progress import epochs_spent
-from hpo.report.queries import Subject
-from hpo.report.states import GRACE_S, Counts, counts_of
-from hpo.report.trials import TrialRow, best_trial
-from hpo.spec.space import Categorical, Fixed, Parameter
-from hpo.store import notices, roster, stacks
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trials
-from hpo.store.roster import WorkerRow
-from hpo.store.stacks import Usage
-from hpo.store.tables import hpo_event, hpo_study
+from hpo.report.study_queries import Subject
+from hpo.report.trial_endings import Ending, endings_of
+from hpo.report.trial_pages import TrialRow, best_trial
+from hpo.report.trial_states import GRACE_S, Counts, counts_of
+from hpo.spec.space.search_space import Categorical, Fixed, Parameter
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_event, hpo_study
+from hpo.store.db.optuna_tables import trials
+from hpo.store.rows import notices, stack_statistics, worker_list
+from hpo.store.rows.stack_statistics import Usage
+from hpo.store.rows.worker_list import WorkerRow
 
 N_EVENTS = 8
 
@@ -37,7 +37,7 @@ class EventRow:
 
 
 class Prospect(Protocol):
-    """What more trials would bring; see `hpo.search.outlook.Outlook`, which loads PyTorch."""
+    """Forecast of more trials; made by `hpo.search.model.forecast`, which loads PyTorch."""
 
     @property
     def chance(self) -> float | None:
@@ -94,7 +94,7 @@ class Overview:
 
 def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overview:
     """Reads a study's page; the number of queries is constant."""
-    live = tuple(roster.live(db, subject.study_id, grace_s))
+    live = tuple(worker_list.live(db, subject.study_id, grace_s))
     with db.read() as conn:
         return Overview(
             subject=subject,
@@ -102,7 +102,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             n_epochs=epochs_spent(conn, subject.study_id),
             best=best_trial(conn, subject),
             workers=live,
-            usage=stacks.usage(conn, subject.study_id),
+            usage=stack_statistics.usage(conn, subject.study_id),
             notices=notices.of(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
             learnt_from=_learnt_from(conn, subject.study_id),

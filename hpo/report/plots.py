@@ -13,11 +13,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hpo.report.characters import cell
-from hpo.report.curves import Curve, Value
-from hpo.report.queries import Subject
-from hpo.report.states import FINISHED
-from hpo.report.text import number as written
+from hpo.report.learning_curves import Curve, Value
+from hpo.report.study_queries import Subject
+from hpo.report.text.formatting import number as written
+from hpo.report.text.printable import cell
+from hpo.report.trial_states import FINISHED
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

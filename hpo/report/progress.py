@@ -9,14 +9,14 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report.queries import Subject
-from hpo.report.states import Counts, counts_of
-from hpo.report.trials import TrialRow, best_trial
-from hpo.store import stacks
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trials
-from hpo.store.stacks import Usage
-from hpo.store.tables import hpo_event, hpo_lease, hpo_study
+from hpo.report.study_queries import Subject
+from hpo.report.trial_pages import TrialRow, best_trial
+from hpo.report.trial_states import Counts, counts_of
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_study
+from hpo.store.db.optuna_tables import trials
+from hpo.store.rows import stack_statistics
+from hpo.store.rows.stack_statistics import Usage
 
 NO_USAGE: Final = Usage(lanes=0, lane_epochs=0, stack_epochs=0)
 
@@ -36,7 +36,7 @@ class Snapshot:
 
     Attributes:
         n_epochs: Epochs spent by all trials, running ones included.
-        best: The best trial, as `hpo.report.trials.best_trial` has it.
+        best: The best trial, as `hpo.report.trial_pages.best_trial` has it.
         failure: The first trial that failed after the event that was asked for.
         usage: How full the stacks of its workers were.
     """
@@ -66,7 +66,7 @@ def snapshot(
             n_epochs=epochs_spent(conn, subject.study_id),
             best=best_trial(conn, subject, known=best) if counts.finished else None,
             failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
-            usage=stacks.usage(conn, subject.study_id),
+            usage=stack_statistics.usage(conn, subject.study_id),
         )
 
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report import values
-from hpo.store.optuna_tables import (
+from hpo.report import optuna_values
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.db.optuna_tables import (
     row_to_intermediate,
     row_to_value,
     trial_intermediate_values,
@@ -21,7 +22,6 @@ from hpo.store.optuna_tables import (
     trial_user_attributes,
     trial_values,
 )
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
 
 CHUNK = 500
 """Ids in one IN list; SQLite and the servers all take it."""
@@ -61,7 +61,7 @@ def params_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]
     rows: dict[int, dict[str, tuple[float, str]]] = defaultdict(dict)
     for trial_id, name, value, text in conn.execute(query):
         rows[trial_id][name] = (value, text)
-    return {trial_id: values.params(found) for trial_id, found in rows.items()}
+    return {trial_id: optuna_values.params(found) for trial_id, found in rows.items()}
 
 
 def user_attrs_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -11,12 +11,12 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpo.run.study import Study
+    from hpo.run.host.study_handle import Study
 
 
 class _CallableModule(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Study:
-        from hpo.run.manager import run
+        from hpo.run.host.manager import run
 
         return run(*args, **kwargs)
 

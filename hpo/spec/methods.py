@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from hpo.errors import did_you_mean
-from hpo.spec.findings import Findings, show
-from hpo.spec.kinds import (
+from hpo.spec.values.findings import Findings, show
+from hpo.spec.values.kinds import (
     LARGEST_COUNT,
     Flag,
     Kind,

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from hpo.spec.findings import Findings
 from hpo.spec.methods import read_method
-from hpo.spec.reading import read_budget, read_validation
+from hpo.spec.parsing import read_budget, read_validation
+from hpo.spec.values.findings import Findings
 
 
 class Section(BaseModel):

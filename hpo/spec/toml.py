@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo.errors import Problem, SpecError
-from hpo.spec.files import read_text
-from hpo.spec.findings import Findings, in_file_order
-from hpo.spec.reading import Draft, read_study
-from hpo.spec.study import StudySpec
-from hpo.spec.writer import render
+from hpo.spec.parsing import Draft, read_study
+from hpo.spec.study_files import read_text
+from hpo.spec.study_spec import StudySpec
+from hpo.spec.toml_writer import render
+from hpo.spec.values.findings import Findings, in_file_order
 
 _MAX_LINE: Final = 100
 _EMPTY: Final = "is empty; a study needs a task, a space and a budget"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from hpo.spec.space import Categorical, Fixed, Float, Int
-from hpo.tasks import options
-from hpo.tasks.ready import ReadyMade
-from hpo.train import datasets
-from hpo.train.data import Data
-from hpo.train.metrics import metrics_of
-from hpo.train.synthetic import two_classes
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int
+from hpo.tasks import task_options
+from hpo.tasks.ready_tasks import ReadyMade
+from hpo.train.data import sklearn_datasets
+from hpo.train.data.dataset import Data
+from hpo.train.data.synthetic import two_classes
+from hpo.train.objective.metrics import metrics_of
 
 _MOST_POINTS: Final = 1_000_000
 _MOST_FEATURES: Final = 1_000
@@ -43,7 +43,7 @@ class BreastCancer(_Measurements):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.breast_cancer()
+        return sklearn_datasets.breast_cancer()
 
 
 class Wine(_Measurements):
@@ -54,7 +54,7 @@ class Wine(_Measurements):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.wine()
+        return sklearn_datasets.wine()
 
 
 class Iris(_Measurements):
@@ -65,7 +65,7 @@ class Iris(_Measurements):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.iris()
+        return sklearn_datasets.iris()
 
 
 class TwoClasses(_Measurements):
@@ -90,12 +90,12 @@ class TwoClasses(_Measurements):
         noise: float = 0.5,
         seed: int = 0,
     ) -> None:
-        options.require(
-            n=options.count(n, 10, _MOST_POINTS),
-            n_features=options.count(n_features, 1, _MOST_FEATURES),
-            positive=options.number(positive, 0, 1, is_open=True),
-            noise=options.number(noise, 0, 1_000),
-            seed=options.seed(seed),
+        task_options.require(
+            n=task_options.count(n, 10, _MOST_POINTS),
+            n_features=task_options.count(n_features, 1, _MOST_FEATURES),
+            positive=task_options.number(positive, 0, 1, is_open=True),
+            noise=task_options.number(noise, 0, 1_000),
+            seed=task_options.seed(seed),
         )
         self.in_shape = (n_features,)
         self._data = two_classes(

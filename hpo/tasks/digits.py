@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Final
 
 from torch import nn
 
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Fixed, Float, Int
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int
 from hpo.tasks.models import Shape
 from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp
-from hpo.tasks.ready import ReadyMade
-from hpo.train import datasets
-from hpo.train.data import Data
+from hpo.tasks.ready_tasks import ReadyMade
+from hpo.train.data import sklearn_datasets
+from hpo.train.data.dataset import Data
 from hpo.train.task import Task
 
 _N_PIXELS: Final = 64
@@ -39,7 +39,7 @@ class DigitsMLP(Task):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.digits()
+        return sklearn_datasets.digits()
 
     def model(self, params: Params) -> nn.Module:
         """See ``Task``."""
@@ -71,7 +71,7 @@ class Digits(ReadyMade):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.digits(image=True)
+        return sklearn_datasets.digits(image=True)
 
 
 class DigitsCNN(Digits):
@@ -108,4 +108,4 @@ class DigitsRows(Digits):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.digits(rows=True)
+        return sklearn_datasets.digits(rows=True)

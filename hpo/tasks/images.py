@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from hpo.errors import TaskError
-from hpo.spec.space import Categorical, Fixed, Float, Int
-from hpo.tasks import options
-from hpo.tasks.ready import ReadyMade
-from hpo.tasks.tables import wrong
-from hpo.train import remote
-from hpo.train.data import Data
-from hpo.train.folders import image_folder
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int
+from hpo.tasks import task_options
+from hpo.tasks.ready_tasks import ReadyMade
+from hpo.tasks.tables.table_files import wrong
+from hpo.train.data import downloaded_datasets
+from hpo.train.data.dataset import Data
+from hpo.train.data.image_folders import image_folder
 from hpo.train.task import Task
 
 _LARGEST: Final = 4_096
@@ -43,7 +43,7 @@ class MNIST(_Images):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return remote.mnist()
+        return downloaded_datasets.mnist()
 
 
 class FashionMNIST(_Images):
@@ -53,7 +53,7 @@ class FashionMNIST(_Images):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return remote.fashion_mnist()
+        return downloaded_datasets.fashion_mnist()
 
 
 class CIFAR10(_Images):
@@ -63,7 +63,7 @@ class CIFAR10(_Images):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return remote.cifar10()
+        return downloaded_datasets.cifar10()
 
 
 class ImageFolder(_Images):
@@ -81,8 +81,10 @@ class ImageFolder(_Images):
     path_options: ClassVar[tuple[str, ...]] = ("data",)
 
     def __init__(self, *, data: str, size: int = 32, grayscale: bool = False) -> None:
-        options.require_path(data)
-        options.require(size=options.count(size, 1, _LARGEST), grayscale=options.flag(grayscale))
+        task_options.require_path(data)
+        task_options.require(
+            size=task_options.count(size, 1, _LARGEST), grayscale=task_options.flag(grayscale)
+        )
         try:
             self._data = image_folder(data, size=size, grayscale=grayscale)
         except TaskError as error:

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Final
 
 from torch import Tensor
 
-from hpo.spec.space import Categorical, Fixed, Float, Int
-from hpo.tasks import options
-from hpo.tasks.ready import ReadyMade
-from hpo.tasks.units import StandardUnits, metrics_in_units
-from hpo.train import datasets, remote
-from hpo.train.data import Data
-from hpo.train.metrics import metrics_of
-from hpo.train.synthetic import line
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int
+from hpo.tasks import task_options
+from hpo.tasks.ready_tasks import ReadyMade
+from hpo.tasks.tables.standard_units import StandardUnits, metrics_in_units
+from hpo.train.data import downloaded_datasets, sklearn_datasets
+from hpo.train.data.dataset import Data
+from hpo.train.data.synthetic import line
+from hpo.train.objective.metrics import metrics_of
 
 _MOST_POINTS: Final = 10_000_000
 _STEEPEST: Final = 1e6
@@ -52,12 +52,12 @@ class LinearRegression(ReadyMade):
         noise: float = 0.1,
         seed: int = 0,
     ) -> None:
-        options.require(
-            n=options.count(n, 5, _MOST_POINTS),
-            slope=options.number(slope, -_STEEPEST, _STEEPEST),
-            intercept=options.number(intercept, -_STEEPEST, _STEEPEST),
-            noise=options.number(noise, 0, _STEEPEST),
-            seed=options.seed(seed),
+        task_options.require(
+            n=task_options.count(n, 5, _MOST_POINTS),
+            slope=task_options.number(slope, -_STEEPEST, _STEEPEST),
+            intercept=task_options.number(intercept, -_STEEPEST, _STEEPEST),
+            noise=task_options.number(noise, 0, _STEEPEST),
+            seed=task_options.seed(seed),
         )
         self._data = line(n, slope=slope, intercept=intercept, noise=noise, seed=seed)
 
@@ -97,7 +97,7 @@ class Diabetes(_InUnits):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return datasets.diabetes(preprocess=self._units)
+        return sklearn_datasets.diabetes(preprocess=self._units)
 
 
 class CaliforniaHousing(_InUnits):
@@ -107,4 +107,4 @@ class CaliforniaHousing(_InUnits):
 
     def data(self) -> Data:
         """See ``Task``."""
-        return remote.california_housing(preprocess=self._units)
+        return downloaded_datasets.california_housing(preprocess=self._units)

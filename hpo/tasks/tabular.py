@@ -11,18 +11,18 @@ from pandas import DataFrame, Series
 from torch import Tensor, nn
 
 from hpo.errors import Problem, SpecError, did_you_mean
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Float, Int
-from hpo.tasks import columns
-from hpo.tasks.encoding import TableEncoder
-from hpo.tasks.labelled import known_rows
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Float, Int
 from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp
-from hpo.tasks.table_model import TableModel
-from hpo.tasks.tables import read_table, say_once, wrong
-from hpo.tasks.targets import Target, read_target, require_kind
-from hpo.tasks.units import metrics_in_units
-from hpo.train import metrics
-from hpo.train.data import Data
+from hpo.tasks.tables import table_columns
+from hpo.tasks.tables.labelled_rows import known_rows
+from hpo.tasks.tables.standard_units import metrics_in_units
+from hpo.tasks.tables.table_encoding import TableEncoder
+from hpo.tasks.tables.table_files import read_table, say_once, wrong
+from hpo.tasks.tables.table_model import TableModel
+from hpo.tasks.tables.target_column import Target, read_target, require_kind
+from hpo.train.data.dataset import Data
+from hpo.train.objective import metrics
 from hpo.train.task import Task
 
 # A single fifth of so few rows is too little to compare trials on.
@@ -103,13 +103,13 @@ class Tabular(Task):
         self._target: Target = read_target(frame[target], kind)
         left_out = dict.fromkeys([*dropped, *([groups] if groups else [])])
         features = frame.drop(columns=[target, *left_out])
-        self._columns = columns.find_columns(
+        self._columns = table_columns.find_columns(
             features,
             missing=words,
             n_left_out=n_all - len(frame),
             decimal_comma=decimal_comma,
         )
-        notices = [*notices, columns.left_out(self._columns, features.shape[1])]
+        notices = [*notices, table_columns.left_out(self._columns, features.shape[1])]
         self.notices = tuple(filter(None, [*notices, *self._columns.notices]))
         for notice in self.notices:
             say_once(notice)
@@ -166,7 +166,7 @@ class Tabular(Task):
         Raises:
             TaskError: Columns are missing.
         """
-        return columns.again(x, self._columns.readings)
+        return table_columns.again(x, self._columns.readings)
 
     def export_state(self) -> Mapping[str, Any]:
         """See ``Task``."""
@@ -211,7 +211,7 @@ class Tabular(Task):
             "n_rows": self._data.n_rows,
             "target": self._target_name,
             "classes": list(self._data.classes),
-            **columns.describe(self._columns),
+            **table_columns.describe(self._columns),
         }
 
 
@@ -266,7 +266,7 @@ def _splitting(frame: DataFrame, option: str, name: str) -> Series:
         raise wrong(option, f"{name} is missing in {n_missing:,} of {len(frame):,} rows")
     if option == "groups":
         return frame[name]
-    ordered = columns.as_ordered(frame[name])
+    ordered = table_columns.as_ordered(frame[name])
     if ordered is None:
         raise wrong(option, f"{name} must hold numbers, or dates such as 2024-01-31")
     return ordered

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from torch import Tensor
 
 from hpo.errors import TaskError
-from hpo.train.arrays import Kind
-from hpo.train.augmentation import n_axes
-from hpo.train.freshness import found_instead
-from hpo.train.hyperparameters import Scope
-from hpo.train.losses import balanced_weights, loss_of
-from hpo.train.metrics import METRICS, measure
-from hpo.train.outputs import two_logits
+from hpo.train.data.arrays import Kind
+from hpo.train.fresh_models import found_instead
+from hpo.train.objective.losses import balanced_weights, loss_of
+from hpo.train.objective.metrics import METRICS, measure
+from hpo.train.objective.outputs import two_logits
+from hpo.train.recipe.augmentation import n_axes
+from hpo.train.recipe.hyperparameters import Scope
 from hpo.train.task import Task
 
 if TYPE_CHECKING:
-    from hpo.train.data import Splits
+    from hpo.train.data.dataset import Splits
 
 LossOf: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 
 Reason: TypeAlias = Literal["nan", "oom", "user_code", "internal"]
 

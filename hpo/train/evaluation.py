@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.train.criteria import Criterion
-from hpo.train.precision import cast, full
+from hpo.train.recipe.precision import cast, full
 
 if TYPE_CHECKING:
-    from hpo.train.data import Part
+    from hpo.train.data.dataset import Part
 
 # Rows are evaluated in chunks of about this many input values: large enough to keep a device
 # busy, small enough for the activations of an image network.

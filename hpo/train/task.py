@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
-from hpo.spec.params import Params
-from hpo.train import losses, metrics
-from hpo.train.boundary import user_code
-from hpo.train.freshness import found_instead
+from hpo.spec.space.params import Params
+from hpo.train.fresh_models import found_instead
+from hpo.train.objective import losses, metrics
+from hpo.train.user_code_guard import user_code
 
 if TYPE_CHECKING:
-    from hpo.train.data import Data
+    from hpo.train.data.dataset import Data
 
 
 class Task:
@@ -127,7 +127,7 @@ def data_of(task: Task) -> Data:
     Raises:
         TaskError: It is something else.
     """
-    from hpo.train.data import Data
+    from hpo.train.data.dataset import Data
 
     data: Any = task.data()
     if isinstance(data, Data):

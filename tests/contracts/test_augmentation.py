@@ -12,13 +12,13 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.spec.params import Params
-from hpo.spec.space import Fixed, SearchSpace
-from hpo.train.augmentation import AUGMENTATIONS, Augmentation
-from hpo.train.data import Splits
-from hpo.train.noise import step_keys
-from hpo.train.preflight import read_parameters
-from hpo.train.seeds import derive
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Fixed, SearchSpace
+from hpo.train.checks.task_preview import read_parameters
+from hpo.train.data.dataset import Splits
+from hpo.train.recipe.augmentation import AUGMENTATIONS, Augmentation
+from hpo.train.recipe.counter_based_dropout import step_keys
+from hpo.train.recipe.random_streams import derive
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     ABSOLUTE,

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport
-from hpo.train.seeds import derive
+from hpo.train.recipe.random_streams import derive
 from tests.contracts.test_fused_hyperparameters import Rich
 from tests.unit.train.stacks import (
     ABSOLUTE,

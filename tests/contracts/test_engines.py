@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 from hpo.train.engine import Engine, EpochReport, Lane
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sizing import Sizes
-from hpo.train.solo import SoloEngine
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, Slopes, blobs, lane, slopes
 

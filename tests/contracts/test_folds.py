@@ -16,15 +16,15 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from hpo.errors import SpecError, TaskError
-from hpo.run.exporting import Exporter
-from hpo.run.predicting import load_model
-from hpo.spec.study import StudySpec, ValidationSpec
-from hpo.store.study_records import StudyRecord
-from hpo.train.data import Data, Splits
+from hpo.run.files.model_export import Exporter
+from hpo.run.files.prediction import load_model
+from hpo.spec.study_spec import StudySpec, ValidationSpec
+from hpo.store.studies.study_records import StudyRecord
+from hpo.train.data.dataset import Data, Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.ensemble import measured
-from hpo.train.folds import FoldsEngine, with_parts
-from hpo.train.seeds import derive
+from hpo.train.loop.ensemble import measured
+from hpo.train.loop.fold_engine import FoldsEngine, with_parts
+from hpo.train.recipe.random_streams import derive
 from tests.contracts.test_fused_hyperparameters import Rich
 from tests.unit.train.stacks import assert_same_metrics, fused, solo
 from tests.unit.train.toy import blobs, lane
@@ -368,7 +368,7 @@ def test_preprocessing_is_fitted_on_each_folds_training_rows() -> None:
 
 
 def test_targets_of_a_regression_have_one_scale_in_all_folds() -> None:
-    from hpo.tasks.units import StandardUnits
+    from hpo.tasks.tables.standard_units import StandardUnits
 
     units = StandardUnits()
     y = torch.arange(60.0) ** 2

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from hpo.spec.params import Params
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
 from hpo.train.task import Task
 from tests.contracts.test_fused_tasks import POINTS, STEPS, Built, Net, three

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Int, SearchSpace
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Int, SearchSpace
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sharing import Sharing, sharing_for, sharing_of
-from hpo.train.fused.sizing import Size, Sizes
-from hpo.train.fused.timing import StepClock, Timing
-from hpo.train.optimizers import OPTIMIZERS
+from hpo.train.fused.admission.autotune import Size, Sizes
+from hpo.train.fused.admission.batch_sharing import Sharing, sharing_for, sharing_of
+from hpo.train.fused.admission.step_timing import StepClock, Timing
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.task import Task
 from tests.contracts.test_fused_tasks import Built, Net
 from tests.unit.train.stacks import (

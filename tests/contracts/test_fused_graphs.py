@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.course import Course
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.stack import Stack
-from hpo.train.optimizers import OPTIMIZERS
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.fused.stack.stack import Stack
+from hpo.train.fused.stack.stacked_epoch import Course
+from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.task import Task
 from tests.contracts.test_fused_batches import ByVmap, Plain, lanes_of, shared
 from tests.contracts.test_fused_hyperparameters import Rich
@@ -276,8 +276,8 @@ def test_without_a_gpu_nobody_loads_it() -> None:
         "import sys, torch\n"
         "from hpo.train.fused import drafting, engine\n"
         "assert drafting.stepper_for(torch.device('cpu'))().clear() is None\n"
-        "assert 'hpo.train.fused.graphs' not in sys.modules\n"
+        "assert 'hpo.train.fused.stack.cuda_graphs' not in sys.modules\n"
         "drafting.stepper_for(torch.device('cuda'))\n"
-        "assert 'hpo.train.fused.graphs' in sys.modules"
+        "assert 'hpo.train.fused.stack.cuda_graphs' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

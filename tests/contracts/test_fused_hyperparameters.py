@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 from hpo.train.engine import Lane
-from hpo.train.optimizers import OPTIMIZERS
-from hpo.train.schedules import SCHEDULES
-from hpo.train.seeds import derive
+from hpo.train.recipe.optimizers import OPTIMIZERS
+from hpo.train.recipe.random_streams import derive
+from hpo.train.recipe.schedules import SCHEDULES
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     ABSOLUTE,

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.course import Course
-from hpo.train.fused.engine import FusedEngine
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.fused.stack.stacked_epoch import Course
 from tests.contracts.test_fused_hyperparameters import Rich
 from tests.unit.train.stacks import (
     add,

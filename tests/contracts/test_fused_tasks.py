@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 from hpo.tasks.models import MODELS, build
-from hpo.train.arrays import Kind
-from hpo.train.data import Splits
+from hpo.train.data.arrays import Kind
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.metrics import measure, metrics_of
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.objective.metrics import measure, metrics_of
 from hpo.train.task import Task
 from tests.unit.train.stacks import add, advance, assert_as_alone, fused, sizes_of, solo
 from tests.unit.train.toy import Blobs, blobs, cut, lane, slopes

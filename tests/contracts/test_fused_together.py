@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from hpo.spec.params import Params
-from hpo.spec.study import ValidationSpec
+from hpo.spec.space.params import Params
+from hpo.spec.study_spec import ValidationSpec
 from hpo.train.engine import Lane
-from hpo.train.folds import with_parts
-from hpo.train.fused.sharing import sharing_of
-from hpo.train.fused.sizing import Sizes
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.batch_sharing import sharing_of
+from hpo.train.loop.fold_engine import with_parts
 from tests.contracts.test_folds import METRIC, folds, train, trial
 from tests.contracts.test_fused_batches import ByVmap, Plain, lanes_of, shared
 from tests.contracts.test_fused_graphs import Convolutional

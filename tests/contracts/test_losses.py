@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Fixed, SearchSpace
-from hpo.train.data import Part, Splits
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Fixed, SearchSpace
+from hpo.train.checks.task_preview import metric_names, read_parameters
+from hpo.train.data.dataset import Part, Splits
 from hpo.train.engine import Engine, Failure
-from hpo.train.losses import LOSSES
-from hpo.train.preflight import metric_names, read_parameters
-from hpo.train.seeds import derive
+from hpo.train.objective.losses import LOSSES
+from hpo.train.recipe.random_streams import derive
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     ABSOLUTE,

@@ -12,8 +12,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from hpo.store import optuna_tables
-from hpo.store.optuna_tables import IntermediateType, ValueType
+from hpo.store.db import optuna_tables
+from hpo.store.db.optuna_tables import IntermediateType, ValueType
 
 THEIRS = models.BaseModel.metadata.tables
 
@@ -55,7 +55,9 @@ def test_members_are_optunas() -> None:
     assert IntermediateType.__members__.keys() == theirs.__members__.keys()
 
 
-@pytest.mark.parametrize("module", ["hpo.cli.studies", "hpo.cli.trials", "hpo.store.tables"])
+@pytest.mark.parametrize(
+    "module", ["hpo.cli.commands.show", "hpo.cli.commands.trials", "hpo.store.db.hpo_tables"]
+)
 def test_what_only_looks_loads_neither_optuna_nor_numpy(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'optuna', 'numpy', 'torch'}} & set(sys.modules)))"
     output = subprocess.run(

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
+from hpo.train.loop.training import begin
 from hpo.train.task import Task
-from hpo.train.training import begin
 from tests.contracts.test_fused_batches import Plain, shared
 from tests.contracts.test_fused_tasks import IMAGES, STEPS, Net
 from tests.unit.train.stacks import add, advance, fused, saved, sizes_of, solo

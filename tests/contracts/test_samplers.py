@@ -12,9 +12,9 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 
-from hpo.search.cma import CmaSampler
-from hpo.search.freeze_thaw import Settings
-from hpo.search.model_sampler import ModelSampler
+from hpo.search.model.freeze_thaw import Settings
+from hpo.search.optuna.cma_sampler import CmaSampler
+from hpo.search.optuna.model_sampler import ModelSampler
 
 
 class TestModelSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):

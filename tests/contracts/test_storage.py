@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpo.run import executors, process
+from hpo.run.worker import executors, process
 from hpo.train.engine import EpochReport, Failure, Lane
 
 EPOCH_S = 0.03
@@ -79,14 +79,14 @@ class FormulaEngine:
 
 def formula_executor(order: process.WorkerOrder, post: Any) -> Any:
     """Runs the trials of any study by the formula; everything else is the real worker."""
-    from hpo.run.task_executor import TaskExecutor
+    from hpo.run.trials.task_executor import TaskExecutor
 
     return TaskExecutor(post, FormulaEngine())
 
 
 def be_impatient(lock_s: int) -> None:
     """Has servers give up a lock sooner than after half a minute."""
-    from hpo.store import engines
+    from hpo.store.db import engines
 
     engines._POSTGRESQL_SETTINGS += (f"SET SESSION lock_timeout = '{lock_s}s'",)
     engines._MYSQL_SETTINGS += (f"SET SESSION innodb_lock_wait_timeout = {lock_s}",)

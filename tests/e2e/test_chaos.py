@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.search.seeds import mix
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trial_intermediate_values, trial_values, trials
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.search.base.derived_seeds import mix
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.db.optuna_tables import trial_intermediate_values, trial_values, trials
+from hpo.store.studies import studies
 from tests.conftest import DIALECTS, start_server
 from tests.e2e.chaos import Chaos, disturber
 from tests.e2e.chaos_worker import curve

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpo.store import database as store
-from hpo.store import studies
+from hpo.store.db import database as store
+from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.e2e.conftest import Shell
 from tests.servers import Server

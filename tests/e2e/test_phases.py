@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trials
-from hpo.store.tables import hpo_event, hpo_lease, hpo_study, hpo_worker
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_study, hpo_worker
+from hpo.store.db.optuna_tables import trials
+from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.e2e import chaos as chaos_module
 from tests.e2e import test_chaos

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from hpo.run.manager import prepare
+from hpo.run.host.manager import prepare
 from hpo.spec import toml
-from hpo.spec.findings import Findings
-from hpo.spec.params import Params
-from hpo.spec.points import read_point
-from hpo.spec.space import Fixed
-from hpo.spec.study import StudySpec
+from hpo.spec.space.params import Params
+from hpo.spec.space.points import read_point
+from hpo.spec.space.search_space import Fixed
+from hpo.spec.study_spec import StudySpec
+from hpo.spec.values.findings import Findings
 from hpo.tasks import TASKS
-from hpo.tasks.resolve import resolve
-from hpo.train.data import Part, Splits
+from hpo.tasks.code.resolve import resolve
+from hpo.train.checks.probe_points import scattered, typical
+from hpo.train.data.dataset import Part, Splits
 from hpo.train.engine import Lane
-from hpo.train.probes import scattered, typical
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
 from tests import small_data
 from tests.e2e.conftest import Shell

@@ -6,11 +6,13 @@ import math
 
 import optuna
 
-from hpo.spec.study import StudySpec
-from hpo.store import studies, suggestions, workers
-from hpo.store.database import Database
-from hpo.store.ledger import EpochRow, Lease, Ledger, Outcome
-from hpo.store.storage import Storage
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import EpochRow, Lease, Ledger, Outcome
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import decision_log
+from hpo.store.studies import studies
 
 SPEC = StudySpec(
     name="digits",
@@ -54,7 +56,7 @@ def fill(db: Database) -> int:
             ledger.report([_epoch(lease, epoch, value or 0.1)])
         if state != "running":
             ledger.settle([_outcome(lease, state, value, n_epochs)])
-    suggestions.add(db, record.study_id, worker_id, '{"ask": {}, "drawn": [], "granted": []}')
+    decision_log.add(db, record.study_id, worker_id, '{"ask": {}, "drawn": [], "granted": []}')
     return record.study_id
 
 

@@ -8,9 +8,10 @@ import random
 import signal
 from multiprocessing.process import BaseProcess
 
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 # Forked from a server that has imported everything: spawning eight interpreters would take

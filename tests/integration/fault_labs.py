@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store.database import Database
+from hpo.store.db.database import Database
 from tests.servers import Server
 
 WRITE = "UPDATE t SET b = b + 1 WHERE a = 1"

@@ -9,11 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import optuna_tables, studies, workers
-from hpo.store.database import Database
-from hpo.store.leases import EpochRow, Lease, Outcome, OutcomeState
-from hpo.store.tables import hpo_epoch, hpo_lease, hpo_worker
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease, hpo_worker
+from hpo.store.ledger import workers
+from hpo.store.ledger.leases import EpochRow, Lease, Outcome, OutcomeState
+from hpo.store.studies import studies
 
 
 def spec(name: str = "s", direction: str = "maximize", **budget: Any) -> StudySpec:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from hpo.store.database import Database
+from hpo.store.db.database import Database
 from tests.servers import Server
 
 BUSY_TIMEOUT_S = 0.5

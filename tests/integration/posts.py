@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from hpo.run.artifacts import Artifacts
-from hpo.run.line import Line
-from hpo.run.post import Post
-from hpo.search.search import Search
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
-from hpo.store.storage import Storage
+from hpo.run.files.artifacts import Artifacts
+from hpo.run.link.context import Post
+from hpo.run.link.database_client import Line
+from hpo.search.optuna.study_search import Search
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import studies
 
 
 def post_at(db: Database, name: str, folder: Path) -> Post:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import optuna
 
-from hpo.report.queries import find
-from hpo.report.trials import best_trials
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import EpochRow, Ledger, Outcome
-from hpo.store.storage import Storage
+from hpo.report.study_queries import find
+from hpo.report.trial_pages import best_trials
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import studies
 from tests.integration.cli_kit import SPEC
 
 

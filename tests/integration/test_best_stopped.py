@@ -12,14 +12,15 @@ import pytest
 from click.testing import CliRunner
 from rich.text import Text
 
-from hpo.cli import frame
+from hpo.cli import progress_view
 from hpo.cli.main import hpo
-from hpo.cli.progress import without_complete
+from hpo.cli.run_display import without_complete
 from hpo.report.progress import snapshot
-from hpo.report.queries import find
-from hpo.store import control, studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import EpochRow, Ledger, Outcome
+from hpo.report.study_queries import find
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
+from hpo.store.studies import control, studies
 from tests.integration.cli_kit import SPEC
 
 pytestmark = pytest.mark.integration
@@ -80,8 +81,8 @@ def test_the_best_stopped_trial_is_the_best_everywhere(db: Database) -> None:
 def test_the_end_of_a_run_says_the_same(db: Database) -> None:
     control.steer(db, find(db).study_id, "stop")
     subject = find(db)
-    view = frame.View(subject, snapshot(db, subject))
-    lines = Text("\n").join(frame.lines(view, 120, ended=True)).plain
+    view = progress_view.View(subject, snapshot(db, subject))
+    lines = Text("\n").join(progress_view.lines(view, 120, ended=True)).plain
     assert "best 0.8833 (trial 1, epoch 3, stopped)" in lines
     (said,) = without_complete(db, subject, view)
     assert said == "no trial was trained to the end: the best one is of those that were stopped"

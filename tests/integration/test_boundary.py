@@ -14,21 +14,22 @@ from optuna.trial import TrialState
 from torch import nn
 
 import hpo
-from hpo.run.asking import Asking, Plainly
-from hpo.run.objective_executor import ObjectiveExecutor
-from hpo.run.patient import patient
-from hpo.run.planning import planning
-from hpo.run.post import Post
-from hpo.run.searching import SearchFailed
-from hpo.run.task_executor import TaskExecutor
-from hpo.run.worker import Worker
-from hpo.search.search import Search
-from hpo.spec.study import StudySpec
-from hpo.store import control, events, studies
-from hpo.store.database import Database
-from hpo.store.optuna_tables import trials
-from hpo.store.storage import Storage
-from hpo.train.solo import SoloEngine
+from hpo.run.link.context import Post
+from hpo.run.link.retrying_storage import patient
+from hpo.run.trials.assignment import Asking, Plainly
+from hpo.run.trials.objective_executor import ObjectiveExecutor
+from hpo.run.trials.scheduling import planning
+from hpo.run.trials.search_errors import SearchFailed
+from hpo.run.trials.task_executor import TaskExecutor
+from hpo.run.worker.loop import Worker
+from hpo.search.optuna.study_search import Search
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.db.optuna_tables import trials
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import events
+from hpo.store.studies import control, studies
+from hpo.train.loop.solo import SoloEngine
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 
@@ -201,7 +202,7 @@ def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
 ) -> None:
     post = objective_post(sqlite_database, tmp_path, sampler={"name": "cmaes"})
     # Its own line fails now, as soon as it has what it learns from.
-    monkeypatch.setattr("hpo.search.cma.np", None)
+    monkeypatch.setattr("hpo.search.optuna.cma_sampler.np", None)
 
     def objective(trial: optuna.Trial) -> float:
         try:
@@ -225,7 +226,7 @@ def test_a_sampler_of_a_task_that_raises_stops_the_study(
 ) -> None:
     post = task_post(sqlite_database, tmp_path, "tpe")
     executor = task_executor(post)
-    monkeypatch.setattr("hpo.search.search.draw", None)
+    monkeypatch.setattr("hpo.search.optuna.study_search.draw", None)
     with pytest.raises(SearchFailed, match="the sampler tpe failed: TypeError"):
         Worker(post, executor).run()
     assert studies.load(post.db, "s").state == "stopped"
@@ -239,7 +240,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     # ASHA's own line fails at its first rung.
-    monkeypatch.setattr("hpo.search.halving_pruner.math", None)
+    monkeypatch.setattr("hpo.search.optuna.halving_pruner.math", None)
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
     said: list[str] = []
     if kind == "task":
@@ -261,7 +262,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     assert set(states(post)) == {"COMPLETE"}
     (text,) = said
     assert text.startswith("the pruner asha failed, so trials go on without it: ")
-    assert "at hpo/search/halving_pruner.py:" in text
+    assert "at hpo/search/optuna/halving_pruner.py:" in text
     assert kinds(post).count("internal") == 1
 
 
@@ -311,7 +312,7 @@ def test_whatever_a_task_raises_ends_its_trial_only(
     if engine == "solo":
         executor = task_executor(post, Plainly(post), task)
     else:
-        from hpo.train.fused.engine import FusedEngine
+        from hpo.train.fused.fused_engine import FusedEngine
 
         fused = FusedEngine(task, task.data().splits(), "val_loss", "minimize")
         executor = TaskExecutor(post, fused, Plainly(post))

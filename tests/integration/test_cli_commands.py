@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from hpo.cli.main import hpo
-from hpo.run import nursery
-from hpo.run.artifacts import Artifacts
-from hpo.store import schema, studies
-from hpo.store.database import Database
+from hpo.run.files.artifacts import Artifacts
+from hpo.run.host import prefork
+from hpo.store.db import schema
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
 from tests.integration.cli_kit import fill, fill_with_optuna
 
 pytestmark = [
@@ -382,7 +383,7 @@ def test_workers_are_not_forked_for_a_study_that_is_not_there(
     def forked(n: int) -> None:
         raise AssertionError("workers were forked")
 
-    monkeypatch.setattr(nursery, "fill", forked)
+    monkeypatch.setattr(prefork, "fill", forked)
     assert run("run", "nofile.toml", expect=2).stderr == "error: nofile.toml: no such file.\n"
     run("run", "--objective", "nofile.py:f", "--trials", "1", expect=2)
     run("worker", "nobody", expect=3)

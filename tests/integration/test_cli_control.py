@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from hpo.cli.main import hpo
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger, Outcome
-from hpo.store.tables import hpo_lease
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_lease
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger, Outcome
+from hpo.store.studies import studies
 from tests.integration.cli_kit import fill
 
 pytestmark = pytest.mark.integration

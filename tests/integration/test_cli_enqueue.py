@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hpo.cli.main import hpo
-from hpo.spec.study import StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import studies
 
 pytestmark = [
     pytest.mark.integration,

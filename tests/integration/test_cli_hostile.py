@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from hpo.cli import frame
+from hpo.cli import progress_view
 from hpo.cli.main import hpo
 from hpo.report.progress import snapshot
-from hpo.report.queries import find
+from hpo.report.study_queries import find
 from hpo.spec import toml
-from hpo.spec.study import StudySpec
-from hpo.store import optuna_tables, tables
-from hpo.store.database import Database
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db import hpo_tables, optuna_tables
+from hpo.store.db.database import Database
 from tests.integration.cli_kit import SPEC, fill
 
 pytestmark = [
@@ -68,10 +68,13 @@ def _poison(db: Database, text: str) -> str:
     choices = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [text]}})
     free = [
         (optuna_tables.studies, {"study_name": name}),
-        (tables.hpo_study, {"spec": spec, "reason": text, "base_dir": text}),
-        (tables.hpo_worker, {"host": text, "device": text, "versions": json.dumps({text: text})}),
-        (tables.hpo_event, {"message": f"first\n{text} last", "kind": text}),
-        (tables.hpo_lease, {"checkpoint": text}),
+        (hpo_tables.hpo_study, {"spec": spec, "reason": text, "base_dir": text}),
+        (
+            hpo_tables.hpo_worker,
+            {"host": text, "device": text, "versions": json.dumps({text: text})},
+        ),
+        (hpo_tables.hpo_event, {"message": f"first\n{text} last", "kind": text}),
+        (hpo_tables.hpo_lease, {"checkpoint": text}),
     ]
     with db.write() as conn:
         for table, values in free:
@@ -89,7 +92,7 @@ def _poison(db: Database, text: str) -> str:
             .values(param_name=text[:500], param_value=0.0, distribution_json=choices)
         )
         metrics = json.dumps({"val_accuracy": 0.5, text: 0.25})
-        conn.execute(sa.update(tables.hpo_epoch).values(metrics=metrics))
+        conn.execute(sa.update(hpo_tables.hpo_epoch).values(metrics=metrics))
     return name
 
 
@@ -130,8 +133,8 @@ def test_nothing_in_a_database_commands_the_terminal(db: Database) -> None:
         _require_plain(result.stderr)
     assert json.loads(_run("ls", "-f", "json").stdout)[0]["name"] == name
     subject = find(db, name)
-    view = frame.View(subject, snapshot(db, subject), notice=HOSTILE)
-    for drawn in frame.lines(view, 80, ended=False):
+    view = progress_view.View(subject, snapshot(db, subject), notice=HOSTILE)
+    for drawn in progress_view.lines(view, 80, ended=False):
         _require_plain(drawn.plain, "")
 
 

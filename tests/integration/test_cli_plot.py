@@ -15,9 +15,9 @@ from PIL import Image
 
 from hpo.cli.main import hpo
 from hpo.report import plots
-from hpo.report.curves import Curve, Value, read_curves, read_values
-from hpo.report.queries import Subject, find
-from hpo.store.database import Database
+from hpo.report.learning_curves import Curve, Value, read_curves, read_values
+from hpo.report.study_queries import Subject, find
+from hpo.store.db.database import Database
 from tests.integration.cli_kit import fill, fill_with_optuna
 
 pytestmark = [

@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
-from hpo.cli import frame, progress
-from hpo.report.tables import UNLIMITED
-from hpo.run.session import RunEnd
-from hpo.store import faults, studies
-from hpo.store.database import Database
-from hpo.store.studies import StudyRecord
+from hpo.cli import progress_view, run_display
+from hpo.report.text.text_tables import UNLIMITED
+from hpo.run.host.session import RunEnd
+from hpo.store.db import driver_errors
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
+from hpo.store.studies.studies import StudyRecord
 from tests.integration.cli_kit import SPEC, fill
 
 pytestmark = pytest.mark.integration
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Session:
-    """What the display sees of `hpo.run.session.Session`."""
+    """What the display sees of `hpo.run.host.session.Session`."""
 
     db: Database
     study: StudyRecord
@@ -46,7 +47,7 @@ class Session:
 def _follow(db: Database, console: Console, **changes: Any) -> RunEnd:
     study, _ = studies.create_or_join(db, SPEC, None)
     session = Session(db, study, **{"during": lambda: fill(db), **changes})
-    return progress.follow(session, console, "sqlite:///x.db")  # type: ignore[arg-type]
+    return run_display.follow(session, console, "sqlite:///x.db")  # type: ignore[arg-type]
 
 
 def _console(*, is_terminal: bool, width: int) -> tuple[Console, io.StringIO]:
@@ -60,8 +61,8 @@ def _console(*, is_terminal: bool, width: int) -> tuple[Console, io.StringIO]:
 @pytest.fixture(autouse=True)
 def _always_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REDRAW_S", "PLAIN_S"):
-        monkeypatch.setattr(progress, name, -1.0)
-    monkeypatch.setattr(progress, "MAX_SHARE", math.inf)
+        monkeypatch.setattr(run_display, name, -1.0)
+    monkeypatch.setattr(run_display, "MAX_SHARE", math.inf)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
@@ -111,14 +112,14 @@ def test_a_display_outlives_an_outage(
     db = sqlite_database
     fill(db)
     study, _ = studies.create_or_join(db, SPEC, None)
-    tracker = progress.Tracker(Session(db, study, lambda: None))  # type: ignore[arg-type]
+    tracker = run_display.Tracker(Session(db, study, lambda: None))  # type: ignore[arg-type]
     before = tracker.look()
 
     def broken(*_: Any, **__: Any) -> None:
         error = sa.exc.TimeoutError("gone")
-        raise faults.explain(error, db.engine.url) from error
+        raise driver_errors.explain(error, db.engine.url) from error
 
-    monkeypatch.setattr(progress, "snapshot", broken)
+    monkeypatch.setattr(run_display, "snapshot", broken)
     assert tracker.look(force=True).snapshot == before.snapshot
 
 
@@ -128,8 +129,8 @@ def test_a_database_that_cannot_be_written_is_told_until_it_is_back(
     db = sqlite_database
     study, _ = studies.create_or_join(db, SPEC, None)
     session = Session(db, study, lambda: None)
-    tracker = progress.Tracker(session)  # type: ignore[arg-type]
-    display = progress.PlainDisplay(tracker)
+    tracker = run_display.Tracker(session)  # type: ignore[arg-type]
+    display = run_display.PlainDisplay(tracker)
     said = []
     for trouble in ("", "the disk is full", "the disk is full", "", "the disk is full"):
         session.trouble = trouble
@@ -137,7 +138,7 @@ def test_a_database_that_cannot_be_written_is_told_until_it_is_back(
         said.append([x for x in capsys.readouterr().out.splitlines() if "trials" not in x])
     away = ["waiting for the database: the disk is full"]
     assert said == [[], away, [], ["going on"], away]
-    (*_, last) = frame.lines(tracker.look(), 200, ended=False)
+    (*_, last) = progress_view.lines(tracker.look(), 200, ended=False)
     assert last.plain.strip() == away[0]
     # What a person has ordered goes before it.
     session.notice = "ending at once"
@@ -150,7 +151,7 @@ def test_the_pace_does_not_count_the_time_that_workers_take_to_start(
     db, now_s = sqlite_database, [0.0]
     study, _ = studies.create_or_join(db, SPEC, None)
     session = Session(db, study, lambda: None)
-    tracker = progress.Tracker(session, clock=lambda: now_s[0])  # type: ignore[arg-type]
+    tracker = run_display.Tracker(session, clock=lambda: now_s[0])  # type: ignore[arg-type]
     now_s[0] = 10.0
     assert tracker.look().trials_per_s is None
     fill(db)

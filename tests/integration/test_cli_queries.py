@@ -8,16 +8,17 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError
-from hpo.report.listing import list_studies
 from hpo.report.overview import overview
 from hpo.report.progress import last_event, snapshot
-from hpo.report.queries import find
-from hpo.report.states import Counts
-from hpo.report.trials import Page, best_trials, list_trials
-from hpo.spec.study import StudySpec
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.report.study_list import list_studies
+from hpo.report.study_queries import find
+from hpo.report.trial_pages import Page, best_trials, list_trials
+from hpo.report.trial_states import Counts
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 from tests.integration.cli_kit import SPEC, fill, fill_with_optuna
 

@@ -12,19 +12,19 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from hpo.cli import frame
+from hpo.cli import progress_view
 from hpo.cli.main import hpo
-from hpo.report.curves import read_values
-from hpo.report.listing import list_studies
+from hpo.report.learning_curves import read_values
 from hpo.report.overview import overview
 from hpo.report.progress import snapshot
-from hpo.report.queries import find
-from hpo.report.states import Counts
-from hpo.report.trials import Page, list_trials
-from hpo.store import control, queueing
-from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger, Wish, Wishes
-from hpo.store.tables import hpo_worker
+from hpo.report.study_list import list_studies
+from hpo.report.study_queries import find
+from hpo.report.trial_pages import Page, list_trials
+from hpo.report.trial_states import Counts
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_worker
+from hpo.store.ledger.ledger import Lease, Ledger, Wish, Wishes
+from hpo.store.studies import control, queueing
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ def _shown(db: Database) -> tuple[Counts, str]:
     first, *others = _counts(db)
     assert all(other == first for other in others)
     subject = find(db)
-    line = frame.plain(frame.View(subject, snapshot(db, subject)))
+    line = progress_view.plain(progress_view.View(subject, snapshot(db, subject)))
     (row,), _ = list_studies(db)
     assert line.startswith(
         f"{row.counts.finished}/{max(row.counts.finished, subject.n_trials or 0)}"

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpo.run.line import Line
-from hpo.run.outage import through_outage
-from hpo.run.post import Post
-from hpo.run.worker import Heartbeat
-from hpo.store import events, spool, studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.run.link.context import Post
+from hpo.run.link.database_client import Line
+from hpo.run.link.retry import through_outage
+from hpo.run.worker.loop import Heartbeat
+from hpo.store.db.database import Database
+from hpo.store.ledger import outbox, workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import events
+from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.integration import ledger_kit as kit
 from tests.servers import MariaDB, PostgreSQL, Server
@@ -59,7 +61,7 @@ class Crowd:
             assert kit.epochs_of(self.db, trial_id) == [1, 2, 3]
         kinds = {event.kind for event in events.recent(self.db, self.study_id)}
         assert kinds.isdisjoint({"outage", "lost"})
-        assert spool.spools_in(spool.folder_of(self.url, self.study_id)) == []
+        assert outbox.spools_in(outbox.folder_of(self.url, self.study_id)) == []
 
     def _count(self) -> None:
         ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

@@ -12,13 +12,15 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import HpoError, SpecError
-from hpo.search.search import Search
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import breaker, control, endings, events, queueing, spending, studies
-from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger
-from hpo.store.storage import Storage
-from hpo.store.tables import hpo_event
+from hpo.search.optuna.study_search import Search
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_event
+from hpo.store.ledger import breaker, spending
+from hpo.store.ledger.ledger import Lease, Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import events
+from hpo.store.studies import control, queueing, studies, study_endings
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -326,7 +328,7 @@ def test_a_study_whose_budget_is_spent_is_done_when_it_is_resumed(
         shop.ledger.settle([kit.outcome(lease, "pruned", reason="stopped")])
     else:
         shop.ledger.settle([kit.outcome(lease, "failed", reason="user_code")])
-        endings.stop(database, shop.study_id, "its trials failed")
+        study_endings.stop(database, shop.study_id, "its trials failed")
     assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
 
     assert control.steer(database, shop.study_id, "resume") == "stopped"

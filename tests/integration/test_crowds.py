@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from hpo.store import optuna_tables, studies
-from hpo.store.database import Database
-from hpo.store.tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.studies import studies
 from tests.integration import crowd
 from tests.integration import ledger_kit as kit
 

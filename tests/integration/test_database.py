@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store import pooling
-from hpo.store.database import Database
+from hpo.store.db import connection_pool
+from hpo.store.db.database import Database
 from tests.conftest import GetServer
 from tests.servers import PASSWORD, Server, free_port
 
@@ -158,7 +158,7 @@ def test_transactions_that_lost_are_run_again(table: Database) -> None:
 def test_opening_an_existing_database_is_cheap(database: Database) -> None:
     """It loads neither alembic nor Optuna."""
     code = (
-        "import sys\nfrom hpo.store.database import Database\n"
+        "import sys\nfrom hpo.store.db.database import Database\n"
         "Database.open(sys.argv[1]).dispose()\n"
         "print([name for name in ('alembic', 'optuna', 'torch') if name in sys.modules])"
     )
@@ -304,7 +304,7 @@ def test_a_connection_that_was_idle_is_asked_whether_it_lives(
     """One that was used a moment ago is not: that would cost a round trip each time."""
     name = f"hpo_idle_{os.getpid()}"
     db = Database.connect(server.create_database(name))
-    monkeypatch.setattr(pooling, "PING_AFTER_S", ping_after_s)
+    monkeypatch.setattr(connection_pool, "PING_AFTER_S", ping_after_s)
     own_id, kill = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
         "mysql": ("SELECT CONNECTION_ID()", "KILL {}"),

@@ -23,12 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.cli.main import hpo
 from hpo.errors import SpecError, StoreError
-from hpo.store import copy_rows, copying, optuna_tables, studies, tables, workers
-from hpo.store.copying import Copied, Options
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
-from hpo.store.partial_copy import PartialCopy, working_name
-from hpo.store.storage import Storage
+from hpo.store.db import hpo_tables, optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import copy_rows, copying, studies
+from hpo.store.studies.copying import Copied, Options
+from hpo.store.studies.partial_copy import PartialCopy, working_name
 from tests.conftest import DIALECTS, GetServer
 from tests.integration.cli_kit import fill
 from tests.servers import PASSWORD
@@ -89,7 +91,7 @@ def target(tmp_path: Path) -> Iterator[Database]:
 
 def empty(db: Database) -> None:
     with db.write() as conn:
-        for table in reversed([*tables.metadata.sorted_tables]):
+        for table in reversed([*hpo_tables.metadata.sorted_tables]):
             conn.execute(table.delete())
         for table in reversed(optuna_tables.metadata.sorted_tables):
             if table is not optuna_tables.version_info:
@@ -162,7 +164,7 @@ def facts(db: Database, name: str) -> dict[str, Any]:
         "trials": [plain(trial) for trial in trials],
     }
     with db.read() as conn:
-        for table in tables.metadata.sorted_tables:
+        for table in hpo_tables.metadata.sorted_tables:
             keys = [c for c in table.columns if c.name in ("study_id", "trial_id")]
             if table.name in copy_rows.NOT_COPIED:
                 continue
@@ -285,7 +287,7 @@ def facts_names(db: Database) -> set[str]:
 SLOW_COPY = """
 import sys, time
 from hpo.store import copy_rows, copying
-from hpo.store.database import Database
+from hpo.store.db.database import Database
 copy_rows.MAX_TRIALS = 1
 def report(progress):
     print(progress.n_done, flush=True)
@@ -396,7 +398,7 @@ def test_every_table_is_thought_of() -> None:
     known = {
         kind.name for kind in (*kinds, copy_rows.EVENTS, copy_rows.SUGGESTIONS, copy_rows.STUDY)
     }
-    everything = {*optuna_tables.metadata.tables, *tables.metadata.tables}
+    everything = {*optuna_tables.metadata.tables, *hpo_tables.metadata.tables}
     assert known | copy_rows.NOT_COPIED == everything
 
 

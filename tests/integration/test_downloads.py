@@ -18,8 +18,8 @@ from sklearn.datasets import load_digits
 
 from hpo import data
 from hpo.errors import TaskError
-from hpo.train import downloads, remote
-from hpo.train.downloads import Remote, fetch
+from hpo.train.data import downloaded_datasets, downloads
+from hpo.train.data.downloads import Remote, fetch
 from tests.small_data import idx, tar
 
 
@@ -149,10 +149,10 @@ def test_images_in_the_format_of_mnist(
     sums = {file: hashlib.sha256(content).hexdigest() for file, content in web.files.items()}
     constant = f"_{name.upper()}"
     files = dataclasses.replace(
-        getattr(remote, constant), urls=(web.url("").rstrip("/"),), sha256=sums
+        getattr(downloaded_datasets, constant), urls=(web.url("").rstrip("/"),), sha256=sums
     )
-    assert getattr(remote, constant).sha256.keys() == sums.keys()
-    monkeypatch.setattr(remote, constant, files)
+    assert getattr(downloaded_datasets, constant).sha256.keys() == sums.keys()
+    monkeypatch.setattr(downloaded_datasets, constant, files)
     splits = getattr(data, name)().splits()
     assert splits.test is not None
     assert (splits.in_shape, splits.n_classes) == ((1, 24, 24), 10)
@@ -173,7 +173,7 @@ def test_cifar10(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
             for name, batch in zip(names, records, strict=True)
         }
     )
-    monkeypatch.setattr(remote, "_CIFAR10", web.remote("cifar.tar.gz", content))
+    monkeypatch.setattr(downloaded_datasets, "_CIFAR10", web.remote("cifar.tar.gz", content))
     splits = data.cifar10().splits()
     assert splits.test is not None
     assert (splits.in_shape, len(splits.train) + len(splits.val)) == ((3, 32, 32), 100)
@@ -189,7 +189,7 @@ def test_california_housing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     other = "-122.22,37.86,21.0,7099.0,1106.0,2401.0,1138.0,8.3014,358500.0"
     text = "\n".join([row, other] * 5).encode()
     content = tar({"CaliforniaHousing/cal_housing.data": text})
-    monkeypatch.setattr(remote, "_HOUSES", web.remote("houses.tgz", content))
+    monkeypatch.setattr(downloaded_datasets, "_HOUSES", web.remote("houses.tgz", content))
     loaded = data.california_housing()
     assert (loaded.kind, loaded.n_rows) == ("regression", 10)
     plan: Any = loaded.plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.store import events
-from hpo.store.database import Database
-from hpo.store.events import Event
+from hpo.store.db.database import Database
+from hpo.store.rows import events
+from hpo.store.rows.events import Event
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hpo.errors import StoreError
-from hpo.store import faults
-from hpo.store.faults import Kind
+from hpo.store.db import driver_errors
+from hpo.store.db.driver_errors import Kind
 from tests.conftest import GetServer, servers
 from tests.integration.fault_labs import (
     READ,
@@ -209,7 +209,7 @@ def test_a_file_that_is_replaced_is_an_outage_until_it_is_back(tmp_path: Path) -
     lab = SQLiteLab(tmp_path)
     with lab.replaced():
         error = lab.failing()
-        assert faults.kind_of(error) is Kind.OUTAGE
+        assert driver_errors.kind_of(error) is Kind.OUTAGE
         assert "was replaced by another file" in str(error)
     lab.write()
     with lab.db.read() as conn:
@@ -219,11 +219,11 @@ def test_a_file_that_is_replaced_is_an_outage_until_it_is_back(tmp_path: Path) -
 
 def _assert_fault(lab: Any, provoke: Provoke, kind: Kind, words: str) -> None:
     error = provoke(lab)
-    assert faults.kind_of(error) is kind
+    assert driver_errors.kind_of(error) is kind
     assert words in str(error)
     assert "\n" not in str(error)
-    assert faults.is_outage(error) is (kind in (Kind.OUTAGE, Kind.CROWDED, Kind.CONFLICT))
-    assert faults.is_crowded(error) is (kind is Kind.CROWDED)
+    assert driver_errors.is_outage(error) is (kind in (Kind.OUTAGE, Kind.CROWDED, Kind.CONFLICT))
+    assert driver_errors.is_crowded(error) is (kind is Kind.CROWDED)
     # It is over, and the next transaction has a session that knows it.
     lab.write()
 

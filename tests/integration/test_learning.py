@@ -9,17 +9,17 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.report.overview import overview
-from hpo.report.queries import find
-from hpo.run import session
-from hpo.run.learning import portfolio_of
-from hpo.run.session import RunOptions
-from hpo.search.portfolio import shipped
-from hpo.search.search import Search
-from hpo.spec.study import StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
-from hpo.store.storage import Storage
+from hpo.report.study_queries import find
+from hpo.run.host import session
+from hpo.run.host.session import RunOptions
+from hpo.run.worker.transfer import portfolio_of
+from hpo.search.model.portfolio import shipped
+from hpo.search.optuna.study_search import Search
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

@@ -13,12 +13,15 @@ import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
 
 from hpo.errors import StoreError
-from hpo.spec.study import Budget
-from hpo.store import events, optuna_schema, studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger
-from hpo.store.storage import Storage
-from hpo.store.tables import hpo_epoch
+from hpo.spec.study_spec import Budget
+from hpo.store.db import optuna_schema
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_epoch
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Lease, Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import events
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

@@ -18,8 +18,9 @@ from optuna.storages._rdb import models as optuna_models
 
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
-from hpo.store import creation, migrations, optuna_schema, optuna_tables, schema, studies, tables
-from hpo.store.database import Database
+from hpo.store.db import creation, hpo_tables, migrations, optuna_schema, optuna_tables, schema
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -51,7 +52,7 @@ def test_a_created_schema_is_what_the_tables_say(fresh: Database) -> None:
         *("hpo_study", "hpo_worker", "hpo_lease", "hpo_epoch", "hpo_event", "hpo_stack"),
         *("hpo_suggestion", "hpo_last_id"),
     }
-    assert set(tables.metadata.tables) == ours
+    assert set(hpo_tables.metadata.tables) == ours
     assert _tables(fresh) == ours | optuna_tables.TABLE_NAMES | {schema.VERSION_TABLE}
 
 
@@ -86,7 +87,10 @@ def test_made_at_once_it_is_what_the_migrations_make(fresh: Database) -> None:
     at_once = _described(fresh.url)
     assert migrations.check(fresh) == []
     with fresh.write() as conn:
-        by_need = [*optuna_models.BaseModel.metadata.sorted_tables, *tables.metadata.sorted_tables]
+        by_need = [
+            *optuna_models.BaseModel.metadata.sorted_tables,
+            *hpo_tables.metadata.sorted_tables,
+        ]
         for table in reversed(by_need):
             table.drop(conn)
         for name in (schema.VERSION_TABLE, schema.OPTUNA_VERSION_TABLE):
@@ -198,7 +202,7 @@ def test_a_creation_that_was_interrupted_is_completed(fresh: Database) -> None:
         conn.execute(sa.text("DELETE FROM hpo_alembic_version"))
     if fresh.dialect == "sqlite":
         with fresh.write() as conn:
-            for name in tables.SQLITE_TRIGGERS:
+            for name in hpo_tables.SQLITE_TRIGGERS:
                 conn.execute(sa.text(f"DROP TRIGGER {name}"))
     migrations.create(fresh)
     assert migrations.check(fresh) == []

@@ -16,16 +16,17 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.run import line as line_module
-from hpo.run import outage as outage_module
-from hpo.run.line import Line
-from hpo.run.outage import Stopped
-from hpo.run.watch import Watch
-from hpo.run.worker import Heartbeat
-from hpo.store import events, spool, workers
-from hpo.store.database import Database
-from hpo.store.leases import Lease
-from hpo.store.ledger import Ledger
+from hpo.run.link import database_client as line_module
+from hpo.run.link import retry as outage_module
+from hpo.run.link.database_client import Line
+from hpo.run.link.retry import Stopped
+from hpo.run.link.watchdog import Watch
+from hpo.run.worker.loop import Heartbeat
+from hpo.store.db.database import Database
+from hpo.store.ledger import outbox, workers
+from hpo.store.ledger.leases import Lease
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import events
 from tests.conftest import GetServer, servers
 from tests.integration import ledger_kit as kit
 from tests.integration.outages import Outage, outage_of
@@ -93,7 +94,7 @@ class Post:
 
     @property
     def spools(self) -> list[Path]:
-        return spool.spools_in(spool.folder_of(self.db.url, self.study_id))
+        return outbox.spools_in(outbox.folder_of(self.db.url, self.study_id))
 
     def events(self) -> list[str]:
         found = events.recent(self.db, self.study_id)
@@ -123,7 +124,7 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     assert post.line.ask(lambda: True, otherwise=False) is False
     assert time.monotonic() - began_s < 5.0
     (kept,) = post.spools
-    assert len(spool.read(kept)) == 4
+    assert len(outbox.read(kept)) == 4
     time.sleep(1.0)
     outage.end()
 
@@ -171,7 +172,7 @@ def test_a_worker_that_is_told_to_leave_in_an_outage_leaves_at_once(outage: Outa
         post.line.patiently(lambda: post.ledger.claim(post.study_id, post.worker_id, 1, post.held))
     post.line.settle([kit.outcome(lease, "released") for lease in post.leases])
     assert time.monotonic() - began_s < 5.0
-    assert [len(spool.read(path)) for path in post.spools] == [3]
+    assert [len(outbox.read(path)) for path in post.spools] == [3]
     outage.end()
     _until(lambda: not post.line.is_down)
     assert {row.worker_id for row in kit.lease_rows(post.db, post.study_id)} == {None}
@@ -210,7 +211,7 @@ def test_a_password_that_was_changed_is_no_outage(
             post.report(post.leases[0], 1)
         with pytest.raises(StoreError, match="refused user and password"):
             post.line.patiently(lambda: True)
-        assert [len(spool.read(path)) for path in post.spools] == [1]
+        assert [len(outbox.read(path)) for path in post.spools] == [1]
     finally:
         _restore_password(server)
 
@@ -239,7 +240,7 @@ def test_a_missing_table_is_no_outage_and_what_was_not_written_is_kept(
         conn.execute(sa.text("ALTER TABLE hpo_epoch RENAME TO gone"))
     with pytest.raises(StoreError, match="table is missing"):
         post.report(post.leases[0], 1)
-    assert [len(spool.read(path)) for path in post.spools] == [1]
+    assert [len(outbox.read(path)) for path in post.spools] == [1]
 
 
 def test_without_a_disk_for_the_spool_memory_serves(
@@ -272,7 +273,7 @@ def _adopt(url: str, study_id: int, start: str) -> int:
     db = Database.open(url)
     while not Path(start).exists():
         time.sleep(0.001)
-    return spool.adopt(db, study_id)
+    return outbox.adopt(db, study_id)
 
 
 def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
@@ -298,7 +299,7 @@ def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
     assert kit.epochs_of(db, one) == [1, 2, 3]
     assert kit.epochs_of(db, two) == [1]
     assert kit.states(db, study_id) == ["COMPLETE", "RUNNING"]
-    assert spool.spools_in(spool.folder_of(db.url, study_id)) == []
+    assert outbox.spools_in(outbox.folder_of(db.url, study_id)) == []
     (event,) = (e for e in events.recent(db, study_id) if e.kind == "outage")
     assert event.message.startswith("wrote 5 records")
     db.dispose()
@@ -310,7 +311,7 @@ def test_a_living_workers_spool_is_left_alone(sqlite_database: Database) -> None
     with post.db.write():
         # The line cannot be mended meanwhile.
         post.report(post.leases[0], 1)
-        assert spool.adopt(post.db, post.study_id) == 0
+        assert outbox.adopt(post.db, post.study_id) == 0
         assert len(post.spools) == 1
     _until(lambda: not post.line.is_down)
     assert kit.epochs_of(post.db, post.leases[0].trial_id) == [1]

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.store import trial_cache
-from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger, Outcome, Wish, Wishes
-from hpo.store.storage import Storage
-from hpo.store.tables import hpo_lease
-from hpo.store.trial_cache import Changes
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_lease
+from hpo.store.ledger.ledger import Lease, Ledger, Outcome, Wish, Wishes
+from hpo.store.optuna import trial_cache
+from hpo.store.optuna.storage import Storage
+from hpo.store.optuna.trial_cache import Changes
 from tests.conftest import GetServer
 from tests.integration import ledger_kit as kit
 from tests.integration.outages import Cable

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hpo.report.queries import find
-from hpo.report.trials import best_trials
-from hpo.run import asking
-from hpo.spec.study import Budget
-from hpo.store import control, copying, optuna_tables, queueing, studies
-from hpo.store.database import Database
-from hpo.store.ledger import Claim, Lease, Ledger, Wish, Wishes
+from hpo.report.study_queries import find
+from hpo.report.trial_pages import best_trials
+from hpo.run.trials import assignment
+from hpo.spec.study_spec import Budget
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.ledger.ledger import Claim, Lease, Ledger, Wish, Wishes
+from hpo.store.studies import control, copying, queueing, studies
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 
@@ -295,16 +296,16 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     post = post_at(database, "s", tmp_path)
     post.patience, ledger = studies.load(database, "s").budget.patience, post.ledger
     for value in (0.9, 0.5):
-        (lease,) = asking.claim(post, 1, ()).leases
+        (lease,) = assignment.claim(post, 1, ()).leases
         ledger.settle([kit.outcome(lease, values=(value,))])
-    (left,) = asking.claim(post, 1, ()).leases
-    (last,) = asking.claim(post, 1, {left.trial_id}).leases
+    (left,) = assignment.claim(post, 1, ()).leases
+    (last,) = assignment.claim(post, 1, {left.trial_id}).leases
     ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
-    (again,) = asking.claim(post, 1, ()).leases
+    (again,) = assignment.claim(post, 1, ()).leases
     assert again.trial_id == left.trial_id
-    assert asking.claim(post, 1, {again.trial_id}).reason == "waiting"
+    assert assignment.claim(post, 1, {again.trial_id}).reason == "waiting"
     ledger.settle([kit.outcome(again, values=(0.7,))])
-    assert asking.claim(post, 1, ()).reason == "patience"
+    assert assignment.claim(post, 1, ()).reason == "patience"
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
     studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
     assert ledger.renew(post.worker_id).patience == 5

@@ -10,9 +10,12 @@ from datetime import timedelta
 
 import pytest
 
-from hpo.store import events, processes, studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.store.db import processes
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import events
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

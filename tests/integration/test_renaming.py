@@ -9,10 +9,11 @@ import optuna
 import pytest
 
 from hpo.errors import SpecError, StoreError
-from hpo.store import events, renaming, studies
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
-from hpo.store.storage import Storage
+from hpo.store.db.database import Database
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import events
+from hpo.store.studies import renaming, studies
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from hpo.cli.main import hpo
 from hpo.errors import SpecError, StoreError
-from hpo.run.manager import Prepared, prepare
-from hpo.run.session import RunOptions
-from hpo.store.database import Database
+from hpo.run.host.manager import Prepared, prepare
+from hpo.run.host.session import RunOptions
+from hpo.store.db.database import Database
 
 SCRIPT = """
 import optuna

@@ -18,10 +18,11 @@ from click.testing import CliRunner
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
 from hpo.report.overview import overview
-from hpo.report.queries import find
-from hpo.store import migrations, optuna_schema, optuna_tables, schema, studies
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.report.study_queries import find
+from hpo.store.db import migrations, optuna_schema, optuna_tables, schema
+from hpo.store.db.database import Database
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 from tests.integration.snapshots.make import FOLDER, make
 

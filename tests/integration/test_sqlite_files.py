@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
-from hpo.store import spool, studies
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
+from hpo.store.db.database import Database
+from hpo.store.ledger import outbox
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -86,21 +87,21 @@ def test_a_record_that_another_version_wrote_is_put_aside(
     caplog: pytest.LogCaptureFixture,
     change: dict[str, object],
 ) -> None:
-    monkeypatch.setenv(spool.ENVIRONMENT_VARIABLE, str(tmp_path / "spool"))
+    monkeypatch.setenv(outbox.ENVIRONMENT_VARIABLE, str(tmp_path / "spool"))
     db = sqlite_database
     study_id = kit.new_study(db)
     ledger, worker_id = Ledger(db), kit.new_worker(db, study_id)
     lease = ledger.claim(study_id, worker_id, 1).leases[0]
-    good = spool.encode(kit.epoch_row(lease, 1))
+    good = outbox.encode(kit.epoch_row(lease, 1))
     table = json.loads(good.partition(b" ")[2]) | {"epoch": 2} | change
     text = json.dumps(table).encode()
-    folder = spool.folder_of(db.url, study_id)
+    folder = outbox.folder_of(db.url, study_id)
     folder.mkdir(parents=True)
     file = folder / "worker-1-00000000.spool"
     file.write_bytes(good + b"%08x %s\n" % (zlib.crc32(text), text))
 
-    assert spool.adopt(db, study_id) == 1
-    assert spool.adopt(db, study_id) == 0
+    assert outbox.adopt(db, study_id) == 1
+    assert outbox.adopt(db, study_id) == 0
 
     assert kit.epochs_of(db, lease.trial_id) == [1]
     assert [path.name for path in folder.iterdir()] == ["worker-1-00000000.unread"]

@@ -16,9 +16,10 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_tables, trial_rows
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import trial_rows
 from tests.integration import trial_kit
 
 pytestmark = pytest.mark.integration

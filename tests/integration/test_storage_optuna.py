@@ -11,9 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from hpo.store import optuna_schema, optuna_tables
-from hpo.store.database import Database
-from hpo.store.storage import Storage
+from hpo.store.db import optuna_schema, optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
 
 pytestmark = pytest.mark.integration
 

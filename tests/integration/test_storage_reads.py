@@ -15,10 +15,12 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store import optuna_tables, trial_cache, trial_caches, trial_reader
-from hpo.store.database import Database
-from hpo.store.storage import Storage
-from hpo.store.stored_trial import StoredTrial
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.optuna import trial_cache, trial_caches
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import trial_reader
+from hpo.store.rows.stored_trial import StoredTrial
 from tests.integration import trial_kit
 
 pytestmark = pytest.mark.integration

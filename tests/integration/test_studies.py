@@ -12,11 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError
-from hpo.spec.study import Budget
-from hpo.store import events, optuna_tables, studies, suggestions, tables
-from hpo.store.database import Database
-from hpo.store.ledger import Ledger
-from hpo.store.storage import Storage
+from hpo.spec.study_spec import Budget
+from hpo.store.db import hpo_tables, optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import decision_log, events
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -159,7 +161,7 @@ def _with_rows_everywhere(database: Database, name: str) -> int:
     one, two, _ = ledger.claim(study_id, worker_id, 3).leases
     ledger.report([kit.epoch_row(one, 1), kit.epoch_row(two, 1)])
     ledger.settle([kit.outcome(one, reason="noted"), kit.outcome(two, "paused", reason="noted")])
-    suggestions.add(database, study_id, worker_id, "{}")
+    decision_log.add(database, study_id, worker_id, "{}")
     return study_id
 
 
@@ -167,7 +169,7 @@ def _counts(database: Database) -> dict[str, int]:
     with database.read() as conn:
         return {
             name: conn.scalar(sa.select(sa.func.count()).select_from(table)) or 0
-            for name, table in tables.metadata.tables.items()
+            for name, table in hpo_tables.metadata.tables.items()
             if name not in ("hpo_stack", "hpo_last_id")  # Of no study.
         }
 
@@ -218,7 +220,7 @@ def test_what_workers_add_while_optuna_deletes_a_study_goes_too(
 
     assert added
     with database.read() as conn:
-        for table in (*tables.metadata.sorted_tables, *optuna_tables.metadata.sorted_tables):
+        for table in (*hpo_tables.metadata.sorted_tables, *optuna_tables.metadata.sorted_tables):
             if table.name not in ("hpo_last_id", "version_info"):
                 assert conn.scalar(sa.select(sa.func.count()).select_from(table)) == 0, table.name
 

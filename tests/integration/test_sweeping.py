@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hpo.run.post import Post
-from hpo.run.sweeping import sweep
-from hpo.store import control
-from hpo.store.database import Database
-from hpo.store.leases import Lease
-from hpo.train import checkpoint
+from hpo.run.link.context import Post
+from hpo.run.trials.artifact_gc import sweep
+from hpo.store.db.database import Database
+from hpo.store.ledger.leases import Lease
+from hpo.store.studies import control
+from hpo.train.loop import checkpoint
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 

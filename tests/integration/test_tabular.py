@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn import datasets
 
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
-from hpo.tasks.resolve import resolve
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
+from hpo.tasks.code.resolve import resolve
+from hpo.train.checks.task_preview import one_batch, read_parameters
 from hpo.train.engine import Lane
-from hpo.train.preflight import one_batch, read_parameters
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
 
 EPOCHS = 27
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo.run.watch import Watch
-from hpo.run.worker import Heartbeat
-from hpo.spec.study import Budget
-from hpo.store import events, queueing, studies
-from hpo.store.database import Database
-from hpo.store.leases import Lease, Outcome
-from hpo.store.ledger import Ledger
+from hpo.run.link.watchdog import Watch
+from hpo.run.worker.loop import Heartbeat
+from hpo.spec.study_spec import Budget
+from hpo.store.db.database import Database
+from hpo.store.ledger.leases import Lease, Outcome
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import events
+from hpo.store.studies import queueing, studies
 from tests.integration import ledger_kit as kit
 from tests.integration.posts import post_at
 

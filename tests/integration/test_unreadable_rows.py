@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from hpo.cli.main import hpo
-from hpo.store import optuna_tables, stored_specs, tables, unreadable
-from hpo.store.database import Database
+from hpo.store.db import hpo_tables, optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.rows import stored_specs, unreadable_rows
 from tests.integration.cli_kit import fill
 
 pytestmark = [
@@ -129,15 +130,15 @@ def test_a_study_without_a_direction(db: Database) -> None:
 
 def test_a_sound_database_has_no_such_row(database: Database) -> None:
     study_id = fill(database)
-    assert unreadable.first(database) is None
+    assert unreadable_rows.first(database) is None
     with database.write() as conn:
-        conn.execute(sa.update(tables.hpo_epoch).values(metrics="[1]"))
-        first = conn.scalar(sa.select(sa.func.min(tables.hpo_epoch.c.trial_id)))
-    assert unreadable.first(database, study_id) == (
+        conn.execute(sa.update(hpo_tables.hpo_epoch).values(metrics="[1]"))
+        first = conn.scalar(sa.select(sa.func.min(hpo_tables.hpo_epoch.c.trial_id)))
+    assert unreadable_rows.first(database, study_id) == (
         f"table hpo_epoch, row trial_id {first}, epoch 1: "
         "metrics cannot be read: it must be a JSON table of numbers; found '[1]'"
     )
-    assert unreadable.first(database, study_id + 1) is None
+    assert unreadable_rows.first(database, study_id + 1) is None
 
 
 def test_specs_of_any_size_are_read_or_refused_at_once() -> None:

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from hpo.errors import StoreError
-from hpo.store import workers
-from hpo.store.database import Database
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
 from tests.integration import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

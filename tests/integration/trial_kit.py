@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
-from hpo.store import optuna_tables, trial_rows
-from hpo.store.storage import Storage
+from hpo.store.db import optuna_tables
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import trial_rows
 
 
 def create_trials(storage: Storage, study_id: int, n: int) -> list[int]:

@@ -112,7 +112,7 @@ OWN = """
 import torch
 from torch import nn
 import hpo
-import hpo.run.worker
+import hpo.run.worker.loop
 
 
 class Line(hpo.Task):
@@ -128,8 +128,8 @@ class Breaks(Line):
     \"\"\"Breaks hpo itself, in every worker.\"\"\"
 
     def setup(self):
-        hpo.run.worker.AWAY = property()
-        hpo.run.worker.Worker._refill = None
+        hpo.run.worker.loop.AWAY = property()
+        hpo.run.worker.loop.Worker._refill = None
 """
 STUDY = """
 task = "own.py:{}"
@@ -158,7 +158,7 @@ def test_a_worker_that_dies_of_one_error_again_and_again_ends_the_run(
     assert output.count("starting another in its place") == 2
     last = output.partition("error: ")[2]
     assert "died 3 times of the same error before its first epoch" in last
-    assert "TypeError: 'NoneType' object is not callable at hpo/run/worker.py:" in last
+    assert "TypeError: 'NoneType' object is not callable at hpo/run/worker/loop.py:" in last
     assert "please report it" in last
 
 
@@ -171,7 +171,7 @@ def test_a_task_that_is_none_is_refused_at_once(installed: Installed) -> None:
     installed.python(
         "from hpo import StudySpec\n"
         "from hpo.store import studies\n"
-        "from hpo.store.database import Database\n"
+        "from hpo.store.db.database import Database\n"
         "spec = StudySpec(name='a', task='hpo:Task', metric='val_loss', direction='minimize',\n"
         "    budget={'trials': 2, 'epochs': 1}, space={'learning_rate': {'low': .1, 'high': 1.}})\n"
         "studies.create_or_join(Database.open('sqlite:///hpo.db', create=True), spec, None)\n"

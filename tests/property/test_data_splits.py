@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpo.errors import TaskError
-from hpo.train.arrays import as_targets
-from hpo.train.splitting import assign_by_order, assign_groups, assign_rows
+from hpo.train.data.arrays import as_targets
+from hpo.train.data.split_assignment import assign_by_order, assign_groups, assign_rows
 
 fractions = st.floats(0.01, 0.6)
 seeds = st.integers(0, 2**32 - 1)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import SpecError
-from hpo.tasks.columns import find_columns
-from hpo.tasks.encoding import TableEncoder
-from hpo.tasks.targets import read_target
+from hpo.tasks.tables.table_columns import find_columns
+from hpo.tasks.tables.table_encoding import TableEncoder
+from hpo.tasks.tables.target_column import read_target
 
 N = 24
 SINGLE = [

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train.checkpoint import Checkpoint
+from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.course import Course
+from hpo.train.fused.stack.stacked_epoch import Course
+from hpo.train.loop.checkpoint import Checkpoint
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     assert_same_metrics,

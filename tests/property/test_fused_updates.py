@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train import optimizers
-from hpo.train.fused.updates import RULES, Columns, add_penalties, names_of
-from hpo.train.hyperparameters import complete
-from hpo.train.optimizers import OPTIMIZERS
+from hpo.spec.space.params import Params
+from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, add_penalties, names_of
+from hpo.train.recipe import optimizers
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.recipe.optimizers import OPTIMIZERS
 
 torch.set_num_threads(1)
 N = 10

@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hpo.spec.study import Budget
-from hpo.store import studies, workers
-from hpo.store.database import Database
-from hpo.store.ledger import Lease, Ledger, Wish, Wishes
+from hpo.spec.study_spec import Budget
+from hpo.store.db.database import Database
+from hpo.store.ledger import workers
+from hpo.store.ledger.ledger import Lease, Ledger, Wish, Wishes
+from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
 EPOCHS = 3

@@ -10,14 +10,14 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Ask, Plan
-from hpo.search.distributions import complete
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.schedulers import make_scheduler
-from hpo.spec.space import Categorical, Fixed, Float, SearchSpace
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import Curves, State
+from hpo.search.base.decisions import Ask, Plan
+from hpo.search.base.distributions import complete
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.space.search_space import Categorical, Fixed, Float, SearchSpace
+from hpo.spec.study_spec import StudySpec
 
 EPOCHS = 9
 SLOW = settings(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.errors import SpecError
-from hpo.spec.space import Categorical, SearchSpace
+from hpo.spec.space.search_space import Categorical, SearchSpace
 
 CHOICES = ["a", "b", "c"]
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from hpo.errors import SpecError
 from hpo.spec import toml
-from hpo.spec.reading import BUDGET, KEYS, VALIDATION
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
-from hpo.spec.study import StudySpec
-from hpo.spec.writer import render
+from hpo.spec.parsing import BUDGET, KEYS, VALIDATION
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.spec.study_spec import StudySpec
+from hpo.spec.toml_writer import render
 
 NAMES = ["learning_rate", "momentum", "depth", "width", "optimizer", "größe"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.train.checkpoint import Best, Checkpoint, CheckpointError
+from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError
 
 
 @given(st.floats(0, 0.999))

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hpo.spec.params import Params
-from hpo.train import optimizers
-from hpo.train.hyperparameters import complete
-from hpo.train.optimizers import OPTIMIZERS
+from hpo.spec.space.params import Params
+from hpo.train.recipe import optimizers
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.recipe.optimizers import OPTIMIZERS
 
 torch.set_num_threads(1)
 share = st.floats(0, 0.99)

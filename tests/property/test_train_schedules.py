@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.spec.params import Params
-from hpo.train.hyperparameters import complete
-from hpo.train.schedules import SCHEDULES, factor
+from hpo.spec.space.params import Params
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.recipe.schedules import SCHEDULES, factor
 
 params = st.fixed_dictionaries(
     {

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.train.seeds import batch_bounds
+from hpo.train.recipe.random_streams import batch_bounds
 
 
 @given(st.integers(1, 500), st.integers(1, 600))

@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from hpo.search.pruners import PRUNERS
-from hpo.search.samplers import SAMPLERS
+from hpo.search.optuna.pruners import PRUNERS
+from hpo.search.optuna.samplers import SAMPLERS
 from hpo.spec.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ HEAVY = ("torch", "optuna", "sqlalchemy", "alembic", "pandas", "sklearn", "pyarr
 # Needed, though no module of ours imports them by name.
 IMPLIED = {"pyarrow"}  # pandas reads Parquet through it
 # The modules that may touch Optuna's private parts.
-OPTUNA_PRIVATE = {"hpo/store/optuna_schema.py"}
+OPTUNA_PRIVATE = {"hpo/store/db/optuna_schema.py"}
 
 
 def modules() -> list[Path]:

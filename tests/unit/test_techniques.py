@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 import hpo.data
-from hpo.spec.reading import VALIDATION
+from hpo.spec.parsing import VALIDATION
 from hpo.tasks import TASKS
-from hpo.tasks.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS
 from hpo.tasks.models import MODELS
+from hpo.tasks.models.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS
 from hpo.tasks.models.mlp import WIDTHS
-from hpo.train.averaging import AVERAGES
-from hpo.train.hyperparameters import standard_names
-from hpo.train.losses import LOSSES
-from hpo.train.metrics import METRICS
-from hpo.train.optimizers import OPTIMIZERS
-from hpo.train.precision import PRECISIONS
-from hpo.train.schedules import SCHEDULES
+from hpo.train.objective.losses import LOSSES
+from hpo.train.objective.metrics import METRICS
+from hpo.train.recipe.hyperparameters import standard_names
+from hpo.train.recipe.optimizers import OPTIMIZERS
+from hpo.train.recipe.precision import PRECISIONS
+from hpo.train.recipe.schedules import SCHEDULES
+from hpo.train.recipe.weight_averaging import AVERAGES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/techniques.md").read_text()

@@ -11,8 +11,8 @@ import torch
 
 import hpo
 from hpo.errors import InternalError, SpecError, TaskError
-from hpo.search.pruners import lowest_rung
-from hpo.spec.params import Params
+from hpo.search.optuna.pruners import lowest_rung
+from hpo.spec.space.params import Params
 from hpo.tracebacks import MAX_REPORT, headline, is_internal, place_of, report_of, shown
 
 
@@ -62,10 +62,10 @@ def test_what_hpo_raises_by_itself_is_internal_with_its_place() -> None:
     # Nobody is told that this is wrong, so it is for hpo to see to it.
     error = raised(lambda: lowest_rung(9, 0))
     assert is_internal(error)
-    assert place_of(error).startswith("hpo/search/pruners.py:")
+    assert place_of(error).startswith("hpo/search/optuna/pruners.py:")
     last = report_of(error).splitlines()[-1]
     assert last.startswith("ZeroDivisionError: integer ")
-    assert " at hpo/search/pruners.py:" in last
+    assert " at hpo/search/optuna/pruners.py:" in last
     assert "please report it" in last
     assert is_internal(InternalError("known to be"))
 

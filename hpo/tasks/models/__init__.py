@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.tasks.blocks import chosen
+from hpo.spec.space.params import Params
+from hpo.tasks.models.blocks import chosen
 from hpo.tasks.models.cnn import CNN_DEFAULTS, cnn
 from hpo.tasks.models.linear import LINEAR_DEFAULTS, linear
 from hpo.tasks.models.mlp import MLP_DEFAULTS, mlp

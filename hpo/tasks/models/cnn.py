@@ -8,8 +8,8 @@ from typing import Any, Final
 from torch import nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.tasks import blocks
+from hpo.spec.space.params import Params
+from hpo.tasks.models import blocks
 
 POOLINGS: Final[Mapping[str, Callable[[int], nn.Module]]] = {
     "max": nn.MaxPool2d,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from torch import nn
 
-from hpo.spec.params import Params
-from hpo.tasks import blocks
+from hpo.spec.space.params import Params
+from hpo.tasks.models import blocks
 
 LINEAR_DEFAULTS: Final[Mapping[str, Any]] = {"initialization": "default"}
 

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.tasks import blocks
+from hpo.spec.space.params import Params
+from hpo.tasks.models import blocks
 
 Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
 State: TypeAlias = tuple[Tensor, ...]

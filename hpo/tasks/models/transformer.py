@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.tasks import blocks
+from hpo.spec.space.params import Params
+from hpo.tasks.models import blocks
 
 TRANSFORMER_DEFAULTS: Final[Mapping[str, Any]] = {
     "depth": 2,

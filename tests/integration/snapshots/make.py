@@ -14,9 +14,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from hpo.store import schema
-from hpo.store.database import Database
-from hpo.store.tables import hpo_worker
+from hpo.store.db import schema
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_worker
 from tests.integration.cli_kit import fill, fill_with_optuna
 
 FOLDER = Path(__file__).parent

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from hpo.cli.check import listed, summary
-from hpo.run.preflight import CheckReport
-from hpo.spec.study import StudySpec
+from hpo.cli.commands.check import listed, summary
+from hpo.run.host.study_preflight import CheckReport
+from hpo.spec.study_spec import StudySpec
 
 SPEC = StudySpec(
     name="s",

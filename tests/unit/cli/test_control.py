@@ -8,10 +8,10 @@ from datetime import datetime
 
 import pytest
 
-from hpo.cli.control import listed
-from hpo.cli.update import NO_LIMIT, changed, hours_until, parse_deadline
+from hpo.cli.commands.orders import listed
+from hpo.cli.commands.update import NO_LIMIT, changed, hours_until, parse_deadline
 from hpo.errors import SpecError
-from hpo.spec.study import Budget, StudySpec
+from hpo.spec.study_spec import Budget, StudySpec
 
 NOW = datetime(2031, 5, 1, 12, 0)
 SPEC = StudySpec(

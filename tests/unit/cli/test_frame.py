@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 from rich.cells import cell_len
 
-from hpo.cli.frame import View, all_failed, failure, lines, plain
-from hpo.cli.progress import outcome
+from hpo.cli.progress_view import View, all_failed, failure, lines, plain
+from hpo.cli.run_display import outcome
 from hpo.report.progress import Failure, Snapshot
-from hpo.report.queries import Subject
-from hpo.report.states import Counts
-from hpo.report.trials import TrialRow
-from hpo.spec.study import StudySpec
+from hpo.report.study_queries import Subject
+from hpo.report.trial_pages import TrialRow
+from hpo.report.trial_states import Counts
+from hpo.spec.study_spec import StudySpec
 
 SPEC = StudySpec(
     name="digits-mlp",

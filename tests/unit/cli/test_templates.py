@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpo.cli import templates
-from hpo.cli.subjects import Subject, look_at
-from hpo.run import preflight
+from hpo.cli.study_subjects import Subject, look_at
+from hpo.run.host import study_preflight
 from hpo.spec import toml
 from hpo.tasks import TASKS
 
@@ -30,7 +30,7 @@ def test_a_built_in_task(task: str) -> None:
     assert parsed.spec is not None
     assert parsed.spec.space.names
     if task not in _DOWNLOADED:
-        assert preflight.check_task(parsed.draft, _HERE, ()).problems == ()
+        assert study_preflight.check_task(parsed.draft, _HERE, ()).problems == ()
 
 
 def test_a_table_with_names_that_need_quoting() -> None:

@@ -7,7 +7,7 @@ import math
 
 from rich.console import Console
 
-from hpo.report.tables import by_key, print_table, to_csv, to_json
+from hpo.report.text.text_tables import by_key, print_table, to_csv, to_json
 
 ROWS = [
     {"name": "a", "value": 0.98333, "params": {"depth": 2}},

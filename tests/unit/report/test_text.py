@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from hpo.report import text
+from hpo.report.text import formatting
 
 NOW = datetime.datetime(2025, 1, 31, 12)
 
@@ -24,7 +24,7 @@ NOW = datetime.datetime(2025, 1, 31, 12)
     ],
 )
 def test_number(value: float | None, written: str) -> None:
-    assert text.number(value) == written
+    assert formatting.number(value) == written
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_number(value: float | None, written: str) -> None:
     ],
 )
 def test_duration(seconds: float | None, written: str) -> None:
-    assert text.duration(seconds) == written
+    assert formatting.duration(seconds) == written
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_duration(seconds: float | None, written: str) -> None:
     [(3.2, "3 s ago"), (0.2, "now"), (-5, "now"), (180, "3 min ago"), (2.9, "3 s ago")],
 )
 def test_ago(seconds: float, written: str) -> None:
-    assert text.ago(NOW - datetime.timedelta(seconds=seconds), NOW) == written
+    assert formatting.ago(NOW - datetime.timedelta(seconds=seconds), NOW) == written
 
 
 def test_ago_of_never() -> None:
-    assert text.ago(None, NOW) == "-"
+    assert formatting.ago(None, NOW) == "-"
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_ago_of_never() -> None:
     ],
 )
 def test_rate(per_second: float, written: str) -> None:
-    assert text.rate(per_second) == written
+    assert formatting.rate(per_second) == written
 
 
 def test_clock() -> None:
-    assert [text.clock(s) for s in (-1, 9, 61.6, 93790)] == [
+    assert [formatting.clock(s) for s in (-1, 9, 61.6, 93790)] == [
         "0:00:00",
         "0:00:09",
         "0:01:02",
@@ -82,10 +82,10 @@ def test_clock() -> None:
 
 
 def test_times_for_programs_say_that_they_are_utc() -> None:
-    assert text.utc_iso(NOW) == "2025-01-31T12:00:00.000000Z"
-    assert text.utc_iso(None) is None
+    assert formatting.utc_iso(NOW) == "2025-01-31T12:00:00.000000Z"
+    assert formatting.utc_iso(None) is None
 
 
 def test_last_line_of_a_traceback_is_what_went_wrong() -> None:
-    assert text.last_line("Traceback ...\n  File x\nValueError: no\n\n") == "ValueError: no"
-    assert text.last_line("") == ""
+    assert formatting.last_line("Traceback ...\n  File x\nValueError: no\n\n") == "ValueError: no"
+    assert formatting.last_line("") == ""

@@ -10,13 +10,13 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore
 
 from hpo.errors import LaunchError
-from hpo.run.artifacts import Artifacts
-from hpo.run.remote import Remote, connect
-from hpo.run.session import RunOptions, start
-from hpo.spec.study import StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
-from hpo.store.studies import StudyRecord
+from hpo.run.files.artifacts import Artifacts
+from hpo.run.files.object_store import Remote, connect
+from hpo.run.host.session import RunOptions, start
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
+from hpo.store.studies.studies import StudyRecord
 
 
 class Bucket(FileSystemArtifactStore):

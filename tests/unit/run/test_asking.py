@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hpo.run.asking import Layout
-from hpo.run.stacking import Stacking
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.run.trials.assignment import Layout
+from hpo.run.trials.structure_first import Stacking
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 from tests.unit.train.toy import Digits
 
 SPACE = SearchSpace(

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpecError
-from hpo.run.manager import prepare
-from hpo.run.session import RunOptions
-from hpo.spec.study import StudySpec
-from hpo.store import studies
-from hpo.store.database import Database
+from hpo.run.host.manager import prepare
+from hpo.run.host.session import RunOptions
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.studies import studies
 
 SPEC = StudySpec(name="s", task="digits-mlp", budget={"trials": 2})
 

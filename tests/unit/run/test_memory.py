@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from hpo.run import memory
+from hpo.run.worker import malloc_settings
 
 PROGRAM = """
 import resource, sys, torch
-from hpo.run.memory import keep_freed
+from hpo.run.worker.malloc_settings import keep_freed
 if sys.argv[1] == "kept":
     assert keep_freed()
 def step():
@@ -47,9 +47,9 @@ def test_whoever_has_set_it_otherwise_knows_better(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "131072")
-    assert not memory.keep_freed()
+    assert not malloc_settings.keep_freed()
 
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
-    assert not memory.keep_freed()
+    monkeypatch.setattr(malloc_settings.sys, "platform", "darwin")
+    assert not malloc_settings.keep_freed()

@@ -9,8 +9,8 @@ import pytest
 
 import hpo
 from hpo.errors import TaskError
-from hpo.run.older_models import completed
-from hpo.spec.study import StudySpec
+from hpo.run.files.older_models import completed
+from hpo.spec.study_spec import StudySpec
 
 
 class Pair(hpo.Task):

@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
-from hpo.run.outage import LONGEST_PAUSE_S, aside, pauses
-from hpo.run.saving import Pace
+from hpo.run.link.retry import LONGEST_PAUSE_S, aside, pauses
+from hpo.run.trials.checkpointing import Pace
 
 
 def test_pauses_grow_to_a_bound() -> None:

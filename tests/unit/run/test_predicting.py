@@ -15,12 +15,12 @@ from torch import nn
 
 import hpo
 from hpo.errors import SpecError, TaskError
-from hpo.run.exporting import Exporter
-from hpo.run.predicting import load_model
-from hpo.spec.params import Params
-from hpo.store.studies import StudyRecord
-from hpo.train import checkpoint
-from hpo.train.checkpoint import Best
+from hpo.run.files.model_export import Exporter
+from hpo.run.files.prediction import load_model
+from hpo.spec.space.params import Params
+from hpo.store.studies.studies import StudyRecord
+from hpo.train.loop import checkpoint
+from hpo.train.loop.checkpoint import Best
 
 X = np.random.RandomState(0).normal(5, 2, size=(40, 3))
 Y = 1e9 + X.sum(1)
@@ -53,7 +53,7 @@ def exported(task: hpo.Task, path: Path, **changes: Any) -> Path:
 
 
 def test_the_file_predicts_without_the_data(tmp_path: Path) -> None:
-    from hpo.tasks.units import StandardUnits
+    from hpo.tasks.tables.standard_units import StandardUnits
 
     path = exported(Line(preprocess=StandardUnits()), tmp_path / "model.pt")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import SpecError
-from hpo.run.manager import prepare
+from hpo.run.host.manager import prepare
 
 _TASK = """\
 import hpo

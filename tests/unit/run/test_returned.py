@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hpo.run.returned import judged
+from hpo.run.trials.objective_values import judged
 
 
 class Explosive:

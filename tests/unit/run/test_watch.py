@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpo.run.watch import Watch, hung, overtime
-from hpo.store.leases import Lease
+from hpo.run.link.watchdog import Watch, hung, overtime
+from hpo.store.ledger.leases import Lease
 
 LEASE = Lease(
     study_id=1,

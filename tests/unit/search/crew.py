@@ -10,8 +10,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.search import Search
-from hpo.spec.study import StudySpec
+from hpo.search.optuna.study_search import Search
+from hpo.spec.study_spec import StudySpec
 
 Objective = Callable[[optuna.Trial], float | Sequence[float]]
 

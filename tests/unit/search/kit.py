@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hpo.search.curves import State
-from hpo.search.decisions import Ask, Note, Plan, Start, Verdict
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.schedulers import Scheduler, make_scheduler
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import State
+from hpo.search.base.decisions import Ask, Note, Plan, Start, Verdict
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.schedulers.registry import Scheduler, make_scheduler
+from hpo.spec.study_spec import StudySpec
 
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-4, "high": 1.0, "log": True},

@@ -7,12 +7,12 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.search.auto import choose
-from hpo.search.model_pruner import ModelPruner
-from hpo.search.model_sampler import ModelSampler
-from hpo.search.pruners import make_pruner
-from hpo.search.samplers import sampler_factory
-from hpo.search.schedulers import make_scheduler
+from hpo.search.base.auto import choose
+from hpo.search.optuna.model_pruner import ModelPruner
+from hpo.search.optuna.model_sampler import ModelSampler
+from hpo.search.optuna.pruners import make_pruner
+from hpo.search.optuna.samplers import sampler_factory
+from hpo.search.schedulers.registry import make_scheduler
 from tests.unit.search import kit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.samplers import RandomSampler
 
-from hpo.search.cma import CmaSampler
+from hpo.search.optuna.cma_sampler import CmaSampler
 
 
 def _sphere(trial: optuna.Trial) -> float:

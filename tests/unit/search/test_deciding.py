@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.search.curves import Curves
-from hpo.search.deciding import decide
-from hpo.search.decisions import Advance, Ask, Plan
+from hpo.search.base.curves import Curves
+from hpo.search.base.decisions import Advance, Ask, Plan
+from hpo.search.schedulers.planner import decide
 from tests.unit.search import kit
 
 HORIZON = 27

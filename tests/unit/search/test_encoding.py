@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from hpo.search.encoding import Encoder
-from hpo.spec.space import SearchSpace
+from hpo.search.base.param_encoding import Encoder
+from hpo.spec.space.search_space import SearchSpace
 
 SPACE = SearchSpace(
     {

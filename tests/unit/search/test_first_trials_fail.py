@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hpo import StudySpec
-from hpo.search.curves import State
-from hpo.search.decisions import Ask
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.schedulers import make_scheduler
+from hpo.search.base.curves import State
+from hpo.search.base.decisions import Ask
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.schedulers.registry import make_scheduler
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

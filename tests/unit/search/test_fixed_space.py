@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hpo.search.auto import choose
-from hpo.search.curves import State
-from hpo.search.schedulers import SCHEDULERS, make_scheduler
-from hpo.search.search import Search
+from hpo.search.base.auto import choose
+from hpo.search.base.curves import State
+from hpo.search.optuna.study_search import Search
+from hpo.search.schedulers.registry import SCHEDULERS, make_scheduler
 from tests.unit.search import kit
 from tests.unit.search.crew import Crew
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.search.curves import State
-from hpo.search.decisions import Ask, Plan, Start, Verdict
-from hpo.search.gp import Guess, Posterior
-from hpo.search.history import TrialRow
-from hpo.search.kernel import Points
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import State
+from hpo.search.base.decisions import Ask, Plan, Start, Verdict
+from hpo.search.base.history import TrialRow
+from hpo.search.model.curve_gp import Guess, Posterior
+from hpo.search.model.kernel import Points
+from hpo.spec.study_spec import StudySpec
 from tests.unit.search import kit
 
 

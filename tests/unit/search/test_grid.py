@@ -8,9 +8,9 @@ import optuna
 import pytest
 
 from hpo.errors import SpecError
-from hpo.search.grid import GridSampler
-from hpo.spec.grid import grid_points
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.search.optuna.grid_sampler import GridSampler
+from hpo.spec.space.finite_space import grid_points
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 
 
 def _space(**parameters: object) -> SearchSpace:

@@ -8,13 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Ask
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.rungs import agreement, ladder, lowest_rung, next_rung, usual_rung
-from hpo.search.schedulers import make_scheduler
-from hpo.search.seeds import uniforms
+from hpo.search.base.curves import Curves, State
+from hpo.search.base.decisions import Ask
+from hpo.search.base.derived_seeds import uniforms
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.base.rungs import agreement, ladder, lowest_rung, next_rung, usual_rung
+from hpo.search.schedulers.registry import make_scheduler
 from tests.unit.search import kit
 
 ASHA = {"name": "asha", "min_resource": 3}

@@ -9,11 +9,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hpo.search.curves import State
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow, row_of
-from hpo.search.judging import is_ahead, is_free, is_pending
-from hpo.search.reading import epoch_before, finished_curves, reported_curves, searched
+from hpo.search.base.curves import State
+from hpo.search.base.history import History, TrialRow, row_of
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.base.trial_status import is_ahead, is_free, is_pending
+from hpo.search.optuna.study_curves import epoch_before, finished_curves, reported_curves, searched
 from tests.unit.search import kit
 
 ENCODER = Encoder.of_space(kit.spec().space)

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from hpo.search.gp import Posterior, learn
-from hpo.search.kernel import JITTER, SCALARS, Belief, Kernel, Points
+from hpo.search.model.curve_gp import Posterior, learn
+from hpo.search.model.kernel import JITTER, SCALARS, Belief, Kernel, Points
 
 D = 3
 BELIEF = Belief.about([True, True, False], [1.0, 0.5, 1.0])

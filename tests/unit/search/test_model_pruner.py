@@ -5,10 +5,11 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from hpo.search import freeze_thaw, reported
-from hpo.search.model_pruner import ModelPruner
-from hpo.search.model_sampler import ModelSampler
-from hpo.search.reported import Reports
+from hpo.search.model import freeze_thaw
+from hpo.search.optuna import reported_values
+from hpo.search.optuna.model_pruner import ModelPruner
+from hpo.search.optuna.model_sampler import ModelSampler
+from hpo.search.optuna.reported_values import Reports
 
 N_STEPS = 64
 
@@ -18,7 +19,7 @@ class Counts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n_fits = self.n_read = 0
-        fit, curve = freeze_thaw.fit, reported.curve
+        fit, curve = freeze_thaw.fit, reported_values.curve
 
         def counted_fit(*args: object) -> object:
             self.n_fits += 1
@@ -29,7 +30,7 @@ class Counts:
             return curve(*args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(freeze_thaw, "fit", counted_fit)
-        monkeypatch.setattr(reported, "curve", counted_curve)
+        monkeypatch.setattr(reported_values, "curve", counted_curve)
 
 
 def _study(n: int, pruner: ModelPruner) -> optuna.Study:

@@ -11,10 +11,10 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.search.found_space import encoder_of, found
-from hpo.search.model_sampler import ModelSampler
-from hpo.search.pruners import PRUNERS
-from hpo.search.samplers import SAMPLERS, sampler_factory
+from hpo.search.optuna.inferred_space import encoder_of, found
+from hpo.search.optuna.model_sampler import ModelSampler
+from hpo.search.optuna.pruners import PRUNERS
+from hpo.search.optuna.samplers import SAMPLERS, sampler_factory
 from tests.unit.search.crew import Crew, best, n_distinct, objective_spec
 
 NAMED_SAMPLERS = [name for name in SAMPLERS if name != "grid"]

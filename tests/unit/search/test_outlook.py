@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpo.search.curves import State
-from hpo.search.encoding import Encoder
-from hpo.search.evidence import Scale
-from hpo.search.history import History, TrialRow
-from hpo.search.outlook import forecast, is_out_of_patience
+from hpo.search.base.curves import State
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.model.forecast import forecast, is_out_of_patience
+from hpo.search.model.training_set import Scale
 from tests.unit.search import kit
 
 STUDY = kit.spec(space={"x": {"low": 0.0, "high": 1.0}}, budget={"trials": 99, "epochs": 4})

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.search.encoding import Encoder
-from hpo.search.portfolio import Portfolio, first_points, read, shipped
-from hpo.search.schedulers import make_scheduler
-from hpo.search.startup import Startup
-from hpo.spec.space import Fixed, SearchSpace
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.model.initial_design import Startup
+from hpo.search.model.portfolio import Portfolio, first_points, read, shipped
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.space.search_space import Fixed, SearchSpace
 from tests.unit.search import kit
 
 NAMES = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from hpo.search.curves import State
-from hpo.search.history import TrialRow
-from hpo.search.portfolio import Portfolio
-from hpo.search.prior import Source, from_json, learn, similarity, to_json
-from hpo.search.schedulers import make_scheduler
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import State
+from hpo.search.base.history import TrialRow
+from hpo.search.model.portfolio import Portfolio
+from hpo.search.model.warm_start import Source, from_json, learn, similarity, to_json
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.study_spec import StudySpec
 from tests.unit.search import kit
 
 BASE = Portfolio(

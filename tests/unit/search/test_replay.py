@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Ask
-from hpo.search.encoding import Encoder
-from hpo.search.history import TrialRow
-from hpo.search.replay import Granted, Record, curves_at, explained
+from hpo.search.base.curves import Curves, State
+from hpo.search.base.decision_replay import Granted, Record, curves_at, explained
+from hpo.search.base.decisions import Ask
+from hpo.search.base.history import TrialRow
+from hpo.search.base.param_encoding import Encoder
 from tests.unit.search import kit
 
 

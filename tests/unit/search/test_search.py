@@ -11,14 +11,14 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.search.distributions import complete, distribution
-from hpo.search.pruners import PRUNERS, lowest_rung, make_pruner
-from hpo.search.samplers import SAMPLERS
-from hpo.search.search import Search
-from hpo.search.seeds import mix
+from hpo.search.base.derived_seeds import mix
+from hpo.search.base.distributions import complete, distribution
+from hpo.search.optuna.pruners import PRUNERS, lowest_rung, make_pruner
+from hpo.search.optuna.samplers import SAMPLERS
+from hpo.search.optuna.study_search import Search
 from hpo.spec import methods
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
-from hpo.spec.study import StudySpec
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.spec.study_spec import StudySpec
 
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-4, "high": 1.0, "log": True},

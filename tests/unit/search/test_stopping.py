@@ -9,13 +9,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hpo.search.curves import Curves, State
-from hpo.search.decisions import Ask, Verdict
-from hpo.search.encoding import Encoder
-from hpo.search.history import History, TrialRow
-from hpo.search.pruners import make_pruner
-from hpo.search.schedulers import make_scheduler
-from hpo.spec.study import StudySpec
+from hpo.search.base.curves import Curves, State
+from hpo.search.base.decisions import Ask, Verdict
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.optuna.pruners import make_pruner
+from hpo.search.schedulers.registry import make_scheduler
+from hpo.spec.study_spec import StudySpec
 from tests.unit.search import kit
 
 EPOCHS = 12

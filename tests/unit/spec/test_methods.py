@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from hpo.spec.methods import PRUNERS, SAMPLERS
-from hpo.spec.study import PrunerSpec, SamplerSpec
+from hpo.spec.study_spec import PrunerSpec, SamplerSpec
 
 OPTUNA_SAMPLERS = {
     "random": optuna.samplers.RandomSampler,

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from hpo.spec.params import Params
+from hpo.spec.space.params import Params
 
 
 def test_values_are_attributes_and_items() -> None:

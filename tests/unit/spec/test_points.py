@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hpo.spec.findings import Findings
-from hpo.spec.points import read_point, read_scalar, split_entries
-from hpo.spec.space import SearchSpace
+from hpo.spec.space.points import read_point, read_scalar, split_entries
+from hpo.spec.space.search_space import SearchSpace
+from hpo.spec.values.findings import Findings
 
 SPACE = SearchSpace(
     {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import SpecError
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 
 OPTIMIZER = Categorical(["sgd", "adam", "adamw"])
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpecError
-from hpo.spec.space import Fixed, Float, Int, SearchSpace
-from hpo.spec.study import Budget, PrunerSpec, SamplerSpec, StudySpec, ValidationSpec
+from hpo.spec.space.search_space import Fixed, Float, Int, SearchSpace
+from hpo.spec.study_spec import Budget, PrunerSpec, SamplerSpec, StudySpec, ValidationSpec
 
 MINIMAL: dict[str, Any] = {"name": "x", "task": "digits-mlp", "budget": {"trials": 10}}
 

@@ -11,8 +11,8 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.spec import toml
-from hpo.spec.space import Categorical, Float, Int
-from hpo.spec.study import Budget, StudySpec
+from hpo.spec.space.search_space import Categorical, Float, Int
+from hpo.spec.study_spec import Budget, StudySpec
 
 TEXT = dedent("""\
     name = "digits-mlp"

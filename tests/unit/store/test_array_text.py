@@ -7,7 +7,7 @@ import math
 import numpy as np
 from optuna.trial import TrialState
 
-from hpo.store.upserts import array_text
+from hpo.store.rows.upserts import array_text
 
 
 def test_numbers_are_written_in_full() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.spec.study import Budget, StudySpec
-from hpo.store import budgets
+from hpo.spec.study_spec import Budget, StudySpec
+from hpo.store.ledger import budgets
 
 
 def _spec(sampler: str = "random", **budget: float) -> StudySpec:

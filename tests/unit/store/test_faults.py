@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store import faults
+from hpo.store.db import driver_errors
 
 POSTGRESQL = sa.make_url("postgresql+psycopg://u:s3cret@h/d")
 
@@ -17,22 +17,22 @@ def _wrapped(orig: Exception) -> sa.exc.DBAPIError:
 
 
 def test_other_errors_are_no_outages() -> None:
-    assert not faults.is_outage(ValueError("database is locked"))
-    assert not faults.is_outage(StoreError("schema is old"))
-    assert faults.is_outage(ConnectionResetError())
-    assert faults.is_outage(sa.exc.TimeoutError("the pool is exhausted"))
+    assert not driver_errors.is_outage(ValueError("database is locked"))
+    assert not driver_errors.is_outage(StoreError("schema is old"))
+    assert driver_errors.is_outage(ConnectionResetError())
+    assert driver_errors.is_outage(sa.exc.TimeoutError("the pool is exhausted"))
 
 
 def test_the_drivers_words_are_masked() -> None:
     error = psycopg.OperationalError("connection to postgresql://u:s3cret@h failed: s3cret\nmore")
-    explained = faults.explain(_wrapped(error), POSTGRESQL)
+    explained = driver_errors.explain(_wrapped(error), POSTGRESQL)
     assert "s3cret" not in str(explained)
     assert "\n" not in str(explained)
     assert str(explained).startswith("postgresql://u:***@h/d: the database cannot be reached")
 
 
 def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpo.store import database
+    from hpo.store.db import database
 
     def fail(*args: object, **kwargs: object) -> None:
         raise ModuleNotFoundError("No module named 'psycopg'")

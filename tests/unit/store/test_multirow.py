@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpo.store import multirow
+from hpo.store.db import multirow_insert
 
 INSERT = "INSERT INTO t (a, b) VALUES (%(a)s, %(b)s) ON DUPLICATE KEY UPDATE a = t.a"
 
@@ -31,7 +31,7 @@ def test_values_are_written_as_the_driver_writes_them(connection: Any) -> None:
         ("💡", -0.0),
     ]
     rows = [{"b": b, "a": a} for a, b in pairs]
-    (text,) = multirow.statements(INSERT, rows, connection.escape)
+    (text,) = multirow_insert.statements(INSERT, rows, connection.escape)
     theirs = connection.cursor().mogrify(
         INSERT.replace("(%(a)s, %(b)s)", ", ".join(["(%s, %s)"] * len(pairs))),
         [value for pair in pairs for value in pair],
@@ -41,7 +41,7 @@ def test_values_are_written_as_the_driver_writes_them(connection: Any) -> None:
 
 def test_a_statement_has_no_more_than_a_server_takes(connection: Any) -> None:
     rows = [{"a": i, "b": "x" * 300_000} for i in range(10)]
-    texts = list(multirow.statements(INSERT, rows, connection.escape))
+    texts = list(multirow_insert.statements(INSERT, rows, connection.escape))
     assert len(texts) == math.ceil(10 / 3)
     assert all(text.endswith(") ON DUPLICATE KEY UPDATE a = t.a") for text in texts)
     assert sum(text.count("xxx'") for text in texts) == 10

@@ -12,9 +12,9 @@ from pathlib import Path
 import filelock
 import pytest
 
-from hpo.store import spool
-from hpo.store.leases import EpochRow, Outcome
-from hpo.store.spool import Spool
+from hpo.store.ledger import outbox
+from hpo.store.ledger.leases import EpochRow, Outcome
+from hpo.store.ledger.outbox import Spool
 
 
 def _row(epoch: int, loss: float = 0.5) -> EpochRow:
@@ -43,18 +43,18 @@ def _outcome(text: str = "") -> Outcome:
 
 
 def _only(folder: Path) -> Path:
-    (path,) = spool.spools_in(folder)
+    (path,) = outbox.spools_in(folder)
     return path
 
 
 def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
     records = [_row(1), _row(2), _outcome("several\nlines\r\n\u2028"), _row(3)]
     mine = Spool(tmp_path / "new" / "folder", 4)
-    assert spool.spools_in(tmp_path / "new" / "folder") == []
+    assert outbox.spools_in(tmp_path / "new" / "folder") == []
     mine.append(records[:1])
     mine.append(records[1:])
-    assert spool.read(mine.path) == records
-    assert [list(batch) for batch in spool.batches(records)] == [
+    assert outbox.read(mine.path) == records
+    assert [list(batch) for batch in outbox.batches(records)] == [
         records[:2],
         [records[2]],
         [_row(3)],
@@ -65,7 +65,7 @@ def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_not_a_number_survives() -> None:
-    found = spool.decode(spool.encode(_row(1, math.nan)))
+    found = outbox.decode(outbox.encode(_row(1, math.nan)))
     assert isinstance(found, EpochRow)
     assert math.isnan(found.metrics["val_loss"])
 
@@ -78,7 +78,7 @@ def test_a_torn_last_record_is_left_out(tmp_path: Path, n_bytes_lost: int) -> No
     mine.append([_outcome("x" * 400)])
     assert mine.path.stat().st_size - whole > n_bytes_lost
     os.truncate(mine.path, mine.path.stat().st_size - n_bytes_lost)
-    assert spool.read(mine.path) == [_row(1), _row(2)]
+    assert outbox.read(mine.path) == [_row(1), _row(2)]
 
 
 def test_nothing_is_written_after_a_damaged_record(
@@ -90,7 +90,7 @@ def test_nothing_is_written_after_a_damaged_record(
     damaged = lines[1].replace(b"0.25", b"0.26")
     mine.path.write_bytes(lines[0] + damaged + lines[2])
     with caplog.at_level(logging.WARNING):
-        assert spool.read(mine.path) == [_row(1)]
+        assert outbox.read(mine.path) == [_row(1)]
     assert "left out the last 2 records" in caplog.text
 
 
@@ -107,9 +107,9 @@ def test_a_disk_that_is_full_leaves_no_half_record(
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             mine.append([_row(2)])
-    assert spool.read(mine.path) == [_row(1)]
+    assert outbox.read(mine.path) == [_row(1)]
     mine.append([_row(2), _row(3)])
-    assert spool.read(mine.path) == [_row(1), _row(2), _row(3)]
+    assert outbox.read(mine.path) == [_row(1), _row(2), _row(3)]
 
 
 def test_a_spool_is_locked_while_its_owner_lives(tmp_path: Path) -> None:
@@ -134,14 +134,14 @@ def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
     process.join(60)
     process.close()
     with filelock.FileLock(_only(tmp_path).with_suffix(".lock"), timeout=0):
-        assert spool.read(_only(tmp_path)) == [_row(1)]
+        assert outbox.read(_only(tmp_path)) == [_row(1)]
 
 
 def test_a_worker_never_writes_into_an_older_spool(tmp_path: Path) -> None:
     first, second = Spool(tmp_path, 4), Spool(tmp_path, 4)
     first.append([_row(1)])
     second.append([_row(2)])
-    assert len(spool.spools_in(tmp_path)) == 2
+    assert len(outbox.spools_in(tmp_path)) == 2
     first.remove()
     second.remove()
 
@@ -150,12 +150,12 @@ def test_each_study_of_each_database_has_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPO_SPOOL", str(tmp_path))
-    one = spool.folder_of("postgresql+psycopg://me:secret@host/db", 3)
+    one = outbox.folder_of("postgresql+psycopg://me:secret@host/db", 3)
     assert one.is_relative_to(tmp_path)
-    assert one == spool.folder_of("postgresql+psycopg://you:changed@host/db", 3)
-    assert one != spool.folder_of("postgresql+psycopg://me:secret@host/db", 4)
-    assert one != spool.folder_of("postgresql+psycopg://me:secret@host:5433/db", 3)
-    assert one != spool.folder_of("postgresql+psycopg://me:secret@host/other", 3)
+    assert one == outbox.folder_of("postgresql+psycopg://you:changed@host/db", 3)
+    assert one != outbox.folder_of("postgresql+psycopg://me:secret@host/db", 4)
+    assert one != outbox.folder_of("postgresql+psycopg://me:secret@host:5433/db", 3)
+    assert one != outbox.folder_of("postgresql+psycopg://me:secret@host/other", 3)
     monkeypatch.delenv("HPO_SPOOL")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert spool.folder_of("sqlite:////a/hpo.db", 3).is_relative_to(tmp_path / "state" / "hpo")
+    assert outbox.folder_of("sqlite:////a/hpo.db", 3).is_relative_to(tmp_path / "state" / "hpo")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hpo.errors import StoreError
-from hpo.store import urls
-from hpo.store.database import DEFAULT_URL, Database, resolve_url
+from hpo.store.db import urls
+from hpo.store.db.database import DEFAULT_URL, Database, resolve_url
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.tasks import blocks
-from hpo.tasks.blocks import INITIALIZATIONS, NORMALIZATIONS, Gates, Layout
+from hpo.tasks.models import blocks
+from hpo.tasks.models.blocks import INITIALIZATIONS, NORMALIZATIONS, Gates, Layout
 
 SHAPES: dict[Layout, tuple[int, ...]] = {
     "features": (6, 12),

@@ -6,8 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpo.tasks.columns import Columns, as_numbers, as_ordered, describe, find_columns, left_out
-from hpo.tasks.readings import Reading, read_rows
+from hpo.tasks.tables.column_readings import Reading, read_rows
+from hpo.tasks.tables.table_columns import (
+    Columns,
+    as_numbers,
+    as_ordered,
+    describe,
+    find_columns,
+    left_out,
+)
 
 
 def find(values: Any, name: str = "c", n: int = 30) -> Columns:

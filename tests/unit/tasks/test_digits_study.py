@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from hpo.spec import toml
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
 from hpo.tasks.digits import DigitsMLP
 from hpo.train.engine import Lane
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
 
 STUDY = Path(__file__).parents[3] / "studies" / "digits_mlp.toml"
 

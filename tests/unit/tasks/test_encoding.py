@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpo.tasks.encoding import TableEncoder
+from hpo.tasks.tables.table_encoding import TableEncoder
 
 NUMBERS = pd.DataFrame({"a": [1.0, 2.0, 3.0, np.nan], "b": [5.0, 5.0, 5.0, 5.0]})
 TEXT = pd.DataFrame({"c": ["x", "x", "y", "y", np.nan, np.nan, "once"]}, dtype=object)

@@ -12,9 +12,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.tasks.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS, Residual
+from hpo.spec.space.params import Params
 from hpo.tasks.models import MODELS, build, build_binary
+from hpo.tasks.models.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS, Residual
 from hpo.tasks.models.cnn import POOLINGS
 from hpo.tasks.models.mlp import MLP_DEFAULTS, WIDTHS, hidden_widths, mlp
 from hpo.tasks.models.recurrent import Cell, Recurrent

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from hpo.errors import TaskError
-from hpo.tasks.columns import again, find_columns
-from hpo.tasks.readings import Reading, read_rows
-from hpo.tasks.tables import read_table
+from hpo.tasks.tables.column_readings import Reading, read_rows
+from hpo.tasks.tables.table_columns import again, find_columns
+from hpo.tasks.tables.table_files import read_table
 
 DOORS = ["1", "2", "3", "4", "5 or more"]
 

@@ -12,17 +12,17 @@ import torch
 from sklearn import metrics as theirs
 
 from hpo.errors import SpecError, TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
 from hpo.tasks import TASKS
+from hpo.tasks.code.resolve import resolve
 from hpo.tasks.digits import DigitsMLP
 from hpo.tasks.models import TwoLogits
-from hpo.tasks.ready import ReadyMade
-from hpo.tasks.resolve import resolve
+from hpo.tasks.ready_tasks import ReadyMade
+from hpo.train.checks.task_preview import metric_names, read_parameters
 from hpo.train.engine import Lane
-from hpo.train.metrics import metrics_of
-from hpo.train.preflight import metric_names, read_parameters
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
+from hpo.train.objective.metrics import metrics_of
 from tests import small_data
 
 READY = [name for name in TASKS if name not in ("tabular", "images", "digits-mlp")]

@@ -10,10 +10,10 @@ import pytest
 
 from hpo.errors import HpoError, SpecError, TaskError
 from hpo.tasks import TASKS
+from hpo.tasks.code.code_loading import load_file, module_name
+from hpo.tasks.code.installed_modules import is_installed
+from hpo.tasks.code.resolve import Allow, load_objective, resolve
 from hpo.tasks.digits import DigitsMLP
-from hpo.tasks.installed import is_installed
-from hpo.tasks.loading import load_file, module_name
-from hpo.tasks.resolve import Allow, load_objective, resolve
 from hpo.train.task import Task
 
 ALL = Allow(everything=True)
@@ -123,7 +123,7 @@ def test_a_changed_file_is_loaded_again(folder: Path) -> None:
 
 def test_other_processes_know_a_files_module_by_the_same_name(folder: Path) -> None:
     code = (
-        "from pathlib import Path; from hpo.tasks.loading import load_file;"
+        "from pathlib import Path; from hpo.tasks.code.code_loading import load_file;"
         f"print(load_file(Path({str(folder / 'mine.py')!r})).Mine.__module__)"
     )
     root = Path(__file__).parents[3]
@@ -328,7 +328,7 @@ def test_what_pythonpath_holds_is_not_installed(tmp_path: Path) -> None:
     write(tmp_path / "site-packages", "good.py", "import hpo\nclass T(hpo.Task): pass\n")
     code = (
         "from hpo.errors import TaskError\n"
-        "from hpo.tasks.resolve import Allow, resolve\n"
+        "from hpo.tasks.code.resolve import Allow, resolve\n"
         "print(type(resolve('good:T', {}, None, Allow())).__name__)\n"
         "try:\n    resolve('evil:T', {}, None, Allow())\n"
         "except TaskError as error:\n    print(error)\n"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hpo.errors import SpecError
-from hpo.tasks.tables import read_table, say_once
+from hpo.tasks.tables.table_files import read_table, say_once
 
 PLAIN = "a,b,c\n1,x,2.5\n2,y,3.5\n"
 

@@ -11,13 +11,13 @@ import torch
 from sklearn import metrics
 
 from hpo.errors import SpecError, TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
-from hpo.spec.study import ValidationSpec
-from hpo.tasks.resolve import resolve
-from hpo.tasks.tables import say_once
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
+from hpo.spec.study_spec import ValidationSpec
+from hpo.tasks.code.resolve import resolve
+from hpo.tasks.tables.table_files import say_once
 from hpo.tasks.tabular import Tabular
-from hpo.train.hyperparameters import standard_names
+from hpo.train.recipe.hyperparameters import standard_names
 from hpo.train.task import Task
 
 

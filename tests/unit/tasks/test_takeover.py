@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpo.tasks.takeover import Takeover, take_over
+from hpo.tasks.code.script_settings import Takeover, take_over
 
 HEAD = "import optuna\ndef objective(trial):\n    return trial.suggest_float('x', 0, 1)\n"
 

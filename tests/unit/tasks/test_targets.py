@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hpo.errors import SpecError
-from hpo.tasks.targets import read_target
+from hpo.tasks.tables.target_column import read_target
 
 
 def read(values: Any, kind: str = "auto") -> Any:

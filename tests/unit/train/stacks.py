@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpo.train.checkpoint import Checkpoint
-from hpo.train.data import Splits
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.engine import FusedEngine
-from hpo.train.fused.sizing import Sizes
-from hpo.train.solo import SoloEngine
+from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.checkpoint import Checkpoint
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
 from tests.unit.train.toy import blobs
 

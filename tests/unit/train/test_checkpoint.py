@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.train import checkpoint
-from hpo.train.checkpoint import Best, Checkpoint, CheckpointError, Last
+from hpo.train.loop import checkpoint
+from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError, Last
 
 
 def example(**changes: Any) -> Checkpoint:

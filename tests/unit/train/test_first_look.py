@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
-from hpo.tasks.resolve import resolve
-from hpo.train.limits import MOST_TENSORS, TooLargeError
-from hpo.train.optimizers import OPTIMIZERS
-from hpo.train.preflight import metric_names, one_batch, read_parameters
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
+from hpo.tasks.code.resolve import resolve
+from hpo.train.checks.size_limits import MOST_TENSORS, TooLargeError
+from hpo.train.checks.task_preview import metric_names, one_batch, read_parameters
+from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.task import Task, data_of
 from tests.unit.train.toy import blobs
 

@@ -21,9 +21,9 @@ from sklearn.preprocessing import (
 )
 
 from hpo.errors import TaskError
-from hpo.tasks.encoding import TableEncoder
-from hpo.tasks.units import StandardUnits
-from hpo.train.fitted import decode, encode
+from hpo.tasks.tables.standard_units import StandardUnits
+from hpo.tasks.tables.table_encoding import TableEncoder
+from hpo.train.data.fitted_preprocessing import decode, encode
 
 X = np.random.RandomState(0).lognormal(size=(50, 3))
 Y = np.arange(50.0)

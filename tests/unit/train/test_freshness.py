@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
-from hpo.train.freshness import KeptModelError, require_independent, require_new
-from hpo.train.preflight import metric_names, read_parameters
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
+from hpo.train.checks.task_preview import metric_names, read_parameters
+from hpo.train.fresh_models import KeptModelError, require_independent, require_new
 from hpo.train.task import Task
 from tests.unit.train.toy import blobs
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from hpo.spec.params import Params
-from hpo.train.averaging import AVERAGES
-from hpo.train.hyperparameters import (
+from hpo.spec.space.params import Params
+from hpo.train.objective.losses import DEFAULT_LOSSES, LOSSES, losses_of
+from hpo.train.recipe.hyperparameters import (
     HYPERPARAMETERS,
     Scope,
     applied,
@@ -18,9 +18,9 @@ from hpo.train.hyperparameters import (
     readers,
     standard_names,
 )
-from hpo.train.losses import DEFAULT_LOSSES, LOSSES, losses_of
-from hpo.train.optimizers import OPTIMIZERS
-from hpo.train.schedules import SCHEDULES
+from hpo.train.recipe.optimizers import OPTIMIZERS
+from hpo.train.recipe.schedules import SCHEDULES
+from hpo.train.recipe.weight_averaging import AVERAGES
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -15,8 +15,8 @@ from torch.func import grad_and_value, vmap
 from torch.nn import functional
 
 from hpo.errors import TaskError
-from hpo.train import losses
-from hpo.train.losses import LOSSES, loss_of
+from hpo.train.objective import losses
+from hpo.train.objective.losses import LOSSES, loss_of
 
 WEIGHTS = torch.tensor([0.5, 2.0, 1.0, 0.0])
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from hpo.errors import TaskError
-from hpo.train import metrics
-from hpo.train.metrics import METRICS, metrics_of
+from hpo.train.objective import metrics
+from hpo.train.objective.metrics import METRICS, metrics_of
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.train.evaluation import predict
-from hpo.train.fused.layout import Layout, fixed_tensors
-from hpo.train.fused.loss import CrossEntropy, LaneLoss, MappedLoss
-from hpo.train.fused.member import dropping_of
-from hpo.train.fused.networks import Layered, Mapped, Network, networks_of, set_active
-from hpo.train.losses import cross_entropy, mse
-from hpo.train.noise import Noise, lift, step_keys
+from hpo.train.fused.kernels.flat_params import Layout, fixed_tensors
+from hpo.train.fused.kernels.networks import Layered, Mapped, Network, networks_of, set_active
+from hpo.train.fused.kernels.stacked_losses import CrossEntropy, LaneLoss, MappedLoss
+from hpo.train.fused.stack.lane_state import dropping_of
+from hpo.train.objective.losses import cross_entropy, mse
+from hpo.train.recipe.counter_based_dropout import Noise, lift, step_keys
 
 torch.set_num_threads(1)
 Build = Callable[[float], nn.Module]

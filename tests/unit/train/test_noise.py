@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from hpo.train.fused.layers import Dropout
-from hpo.train.noise import (
+from hpo.train.fused.kernels.layers import Dropout
+from hpo.train.recipe.counter_based_dropout import (
     LIFTED,
     LaneDropout,
     Noise,
@@ -21,7 +21,7 @@ from hpo.train.noise import (
     step_keys,
     threshold_of,
 )
-from hpo.train.seeds import derive
+from hpo.train.recipe.random_streams import derive
 
 CPU = torch.device("cpu")
 N = 20_000

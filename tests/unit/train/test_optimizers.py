@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train import optimizers
-from hpo.train.hyperparameters import complete
-from hpo.train.optimizers import OPTIMIZERS
+from hpo.spec.space.params import Params
+from hpo.train.recipe import optimizers
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.recipe.optimizers import OPTIMIZERS
 
 LR, WD, MOMENTUM, BETA1, BETA2, ALPHA, EPS = 0.05, 0.02, 0.8, 0.7, 0.95, 0.9, 1e-6
 VALUES = {

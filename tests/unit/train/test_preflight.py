@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.spec.space import SearchSpace
-from hpo.train.preflight import estimate, metric_names, one_batch, read_parameters
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import SearchSpace
+from hpo.train.checks.task_preview import estimate, metric_names, one_batch, read_parameters
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, Digits, Slopes, blobs, digits, slopes
 

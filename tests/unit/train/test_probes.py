@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from hpo.spec.space import Categorical, Fixed, Float, Int, SearchSpace
-from hpo.train.probes import corners, nearby, scattered, typical
+from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
+from hpo.train.checks.probe_points import corners, nearby, scattered, typical
 
 SPACE = SearchSpace(
     {

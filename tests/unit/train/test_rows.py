@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hpo.train.fused.layout import Layout, own_names
-from hpo.train.fused.rows import Rows
+from hpo.train.fused.kernels.flat_params import Layout, own_names
+from hpo.train.fused.kernels.lane_rows import Rows
 
 SHAPES = {
     "w": (torch.Size([3]), torch.float32),

@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from hpo.spec.params import Params
-from hpo.train.hyperparameters import complete
-from hpo.train.schedules import SCHEDULES, factor
+from hpo.spec.space.params import Params
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.recipe.schedules import SCHEDULES, factor
 
 HORIZON = 20
 TORCH: dict[str, Callable[[Optimizer, int], LRScheduler]] = {

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hpo.train.scoring import Score
+from hpo.train.epoch_scores import Score
 
 
 def epochs(*found: tuple[float, float], direction: str = "maximize") -> int:

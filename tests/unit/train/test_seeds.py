@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from hpo.train.seeds import batch_bounds, derive, sample_order, seeded
+from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, seeded
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.spec.params import Params
-from hpo.spec.space import Categorical, Float, Int, SearchSpace
-from hpo.train.hyperparameters import complete
-from hpo.train.noise import lift
-from hpo.train.probes import typical
-from hpo.train.signature import Signature, changed, describe, signature_of, structural
+from hpo.spec.space.params import Params
+from hpo.spec.space.search_space import Categorical, Float, Int, SearchSpace
+from hpo.train.checks.probe_points import typical
+from hpo.train.checks.signature import Signature, changed, describe, signature_of, structural
+from hpo.train.recipe.counter_based_dropout import lift
+from hpo.train.recipe.hyperparameters import complete
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, mlp
 
@@ -202,9 +202,9 @@ def test_what_a_step_has_changed() -> None:
 
 PROGRAM = """
 import torch
-from hpo.spec.params import Params
-from hpo.train.hyperparameters import complete
-from hpo.train.signature import signature_of
+from hpo.spec.space.params import Params
+from hpo.train.recipe.hyperparameters import complete
+from hpo.train.checks.signature import signature_of
 from tests.unit.train.test_signature import Holding
 model = torch.nn.Sequential(
     Holding(kept={"b", "a", "c"}, f=lambda x: x in {"x", "y", "z"}, d={"b": 1, "a": 2}),

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train.data import Splits
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
-from hpo.train.fused import sizing, timing
-from hpo.train.fused.course import Course
-from hpo.train.fused.sizing import Size, Sizes
+from hpo.train.fused.admission import autotune, step_timing
+from hpo.train.fused.admission.autotune import Size, Sizes
+from hpo.train.fused.stack.stacked_epoch import Course
 from hpo.train.task import Task
 from tests.unit.train.stacks import (
     add,
@@ -48,7 +48,7 @@ def costing(patch: Patch, cost: Callable[[int], float]) -> list[int]:
 
     patch.setattr(Course, "step", step)
     fake = SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: clock.now)
-    for module in (sizing, timing):
+    for module in (autotune, step_timing):
         patch.setattr(module, "time", fake)
     return tried
 
@@ -105,12 +105,12 @@ def test_one_lane_is_measured_again_later_in_the_same_run(monkeypatch: Patch) ->
     sizes = Sizes(CPU, most=8)
     assert wanted(sizes) == 1
     n_tried = len(tried)
-    monkeypatch.setattr(sizing, "_AGAIN_S", 1e9)
+    monkeypatch.setattr(autotune, "_AGAIN_S", 1e9)
     alone = False
     assert wanted(sizes) == 1
     assert len(tried) == n_tried
-    monkeypatch.setattr(sizing, "_AGAIN_S", 0.0)
-    sizing.time.perf_counter = lambda now=sizing.time.perf_counter: now() + 1.0
+    monkeypatch.setattr(autotune, "_AGAIN_S", 0.0)
+    autotune.time.perf_counter = lambda now=autotune.time.perf_counter: now() + 1.0
     assert wanted(sizes) == 8
 
 
@@ -119,7 +119,7 @@ def test_sizes_are_timed_by_the_processor_while_others_are_at_work(monkeypatch: 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     spent = SimpleNamespace(now=0.0)
     tried = costing(monkeypatch, lambda n: 1.0)
-    clock = sizing.time
+    clock = autotune.time
     original, waits = Course.step, itertools.cycle([0.0, 7.0, 0.0, 0.0, 23.0, 2.0, 0.0, 11.0])
 
     def step(self: Course, i: int) -> Tensor:
@@ -128,7 +128,7 @@ def test_sizes_are_timed_by_the_processor_while_others_are_at_work(monkeypatch: 
 
     monkeypatch.setattr(Course, "step", step)
     fake = SimpleNamespace(perf_counter=lambda: spent.now, thread_time=clock.thread_time)
-    monkeypatch.setattr(timing, "time", fake)
+    monkeypatch.setattr(step_timing, "time", fake)
     told: list[tuple[str, Size]] = []
     assert wanted(Sizes(CPU, most=16, tell=lambda *args: told.append(args))) == 16
     assert max(tried) == 16

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from hpo.spec.params import Params
-from hpo.train.data import Part, Splits
-from hpo.train.seeds import derive
-from hpo.train.solo import SoloEngine
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Part, Splits
+from hpo.train.loop.solo import SoloEngine
+from hpo.train.recipe.random_streams import derive
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, Digits, Slopes, blobs, digits, lane, slopes
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.train.data import Data, Splits
-from hpo.train.preflight import metric_names
+from hpo.spec.space.params import Params
+from hpo.train.checks.task_preview import metric_names
+from hpo.train.data.dataset import Data, Splits
 from hpo.train.task import Task
 from tests.unit.train.toy import Blobs, blobs
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpecError, TaskError
-from hpo.spec.params import Params
-from hpo.train.boundary import user_code
+from hpo.spec.space.params import Params
 from hpo.train.task import Task, make_task
+from hpo.train.user_code_guard import user_code
 
 
 class Bare(Task):

@@ -12,12 +12,12 @@ from torch import nn
 
 import hpo
 from hpo.errors import TaskError
-from hpo.spec.params import Params
-from hpo.train.boundary import attempt
+from hpo.spec.space.params import Params
+from hpo.train.checks.task_preview import metric_names, one_batch
 from hpo.train.engine import Failure, Lane
-from hpo.train.preflight import metric_names, one_batch
-from hpo.train.solo import SoloEngine
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import make_task
+from hpo.train.user_code_guard import attempt
 
 
 class Right(hpo.Task):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hpo.spec.params import Params
-from hpo.train.data import Part, Splits
+from hpo.spec.space.params import Params
+from hpo.train.data.dataset import Part, Splits
 from hpo.train.engine import Lane
 from hpo.train.task import Task
 

@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from hpo.errors import TaskError
-from hpo.train.arrays import as_features, as_targets
+from hpo.train.data.arrays import as_features, as_targets
 
 ROWS = [[1, 2], [3, 4], [5, 6]]
 

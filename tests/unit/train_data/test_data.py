@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hpo.data import Data
 from hpo.errors import TaskError
-from hpo.spec.study import ValidationSpec
+from hpo.spec.study_spec import ValidationSpec
 
 X = np.arange(40, dtype=np.float32).reshape(20, 2)
 Y = [0, 1] * 10
@@ -192,7 +192,7 @@ def test_moving_to_a_device() -> None:
 
 
 def test_targets_are_standardised_before_they_lose_their_digits() -> None:
-    from hpo.tasks.units import StandardUnits
+    from hpo.tasks.tables.standard_units import StandardUnits
 
     x = np.random.RandomState(0).normal(size=(60, 1))
     y = 1_700_000_000 + 30 * x[:, 0]

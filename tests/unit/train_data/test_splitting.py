@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hpo.errors import TaskError
-from hpo.train.splitting import Assignment, assign_by_order, assign_groups, assign_rows
+from hpo.train.data.split_assignment import Assignment, assign_by_order, assign_groups, assign_rows
 
 SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2}
 

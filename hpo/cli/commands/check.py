@@ -1,0 +1,151 @@
+"""``hpo check``: is a study right, does its model train, what would it cost."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hpo.cli.messages import say
+from hpo.cli.options import Command, storage_option
+from hpo.cli.output import pairs
+from hpo.cli.study_page import parts
+from hpo.report.text import formatting
+from hpo.report.text.text_tables import show
+from hpo.spec.space.search_space import Fixed
+
+_MAX_LISTED: Final = 12
+
+if TYPE_CHECKING:
+    from hpo.run.host.study_preflight import CheckReport
+    from hpo.spec.study_spec import StudySpec
+
+
+@click.command(cls=Command)
+@click.argument("study", metavar="STUDY")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="As for run.")
+@storage_option
+def check(study: str, device: str, storage: str | None) -> None:
+    """Validate a study, build its model, train a batch, and say what the search would cost.
+
+    STUDY is a study file or the name of a study in the database. Nothing is written.
+    """
+    # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
+    from hpo.run.host.manager import prepare
+    from hpo.run.host.session import RunOptions
+    from hpo.run.host.study_preflight import check as examine
+
+    prepared = prepare(study, options=RunOptions(storage=storage, device=device))
+    spec = prepared.spec
+    report = examine(spec, prepared.base_dir, prepared.allow, device)
+    say(f"{spec.name} is right")
+    for line in _lines(summary(spec, report)):
+        say(line)
+
+
+def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
+    """Returns what there is to say about a study that is right, by what it is about."""
+    facts = {"task" if spec.task else "objective": report.task}
+    facts |= {
+        name.replace("n_", "").replace("_", " "): listed(value)
+        for name, value in report.description.items()
+        if value or value == 0
+    }
+    if report.n_train:
+        samples = (
+            ("train on", report.n_train),
+            ("validate", report.n_val),
+            ("test", report.n_test),
+        )
+        facts["samples"] = ", ".join(f"{formatting.count(n)} to {what}" for what, n in samples if n)
+    if of_parts := parts(spec):
+        facts["a trial"] = of_parts
+    if any(report.n_parameters):
+        low, high = (formatting.count(n) for n in report.n_parameters)
+        one = f"{low} parameter{'s' * (low != '1')}"
+        facts["model"] = one if low == high else f"{low} to {high} parameters"
+    if report.metrics:
+        facts["metrics"] = ", ".join(report.metrics)
+    facts["optimises"] = ", ".join(
+        f"{direction} {metric}"
+        for metric, direction in zip(spec.metrics, spec.directions, strict=True)
+    )
+    if len(spec.space):
+        facts["searches"] = ", ".join(searched(spec)) or "nothing: every parameter is fixed"
+    facts["budget"] = _budget(spec)
+    return facts | _cost(report)
+
+
+def listed(value: Any) -> str:
+    """Writes what a task says of itself: lists and tables as people do, long ones cut short."""
+    if isinstance(value, Mapping):
+        entries = [f"{name} ({show(entry)})" for name, entry in value.items()]
+    elif isinstance(value, list | tuple):
+        entries = [show(entry) for entry in value]
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return formatting.count(value)
+    else:
+        return show(value)
+    n_more = len(entries) - _MAX_LISTED
+    if n_more > 1:
+        entries = [*entries[:_MAX_LISTED], f"and {formatting.count(n_more)} more"]
+    return ", ".join(entries)
+
+
+def _lines(facts: dict[str, str]) -> list[str]:
+    """Writes facts below each other; in a terminal, long ones go on below their beginning."""
+    if not sys.stdout.isatty():
+        return pairs(facts)
+    width = shutil.get_terminal_size().columns
+    indent = max(map(len, facts)) + 3
+    return [
+        part
+        for line in pairs(facts)
+        for part in textwrap.wrap(line, max(width, 2 * indent), subsequent_indent=" " * indent)
+    ]
+
+
+def searched(spec: StudySpec) -> list[str]:
+    """Returns the names of the parameters that are not fixed."""
+    return [name for name in spec.space.names if not isinstance(spec.space[name], Fixed)]
+
+
+def _budget(spec: StudySpec) -> str:
+    budget = spec.budget
+    parts = []
+    if budget.trials is not None:
+        parts.append(f"{formatting.count(budget.trials)} trial{'s' * (budget.trials != 1)}")
+    if spec.task:
+        parts.append(f"at most {budget.epochs} epoch{'s' * (budget.epochs != 1)} each")
+    if budget.total_epochs is not None:
+        parts.append(f"{formatting.count(budget.total_epochs)} epochs in all")
+    if budget.hours is not None:
+        parts.append(f"{budget.hours:g} hour{'s' * (budget.hours != 1)}")
+    if budget.trial_hours is not None:
+        parts.append(f"at most {budget.trial_hours:g} hours a trial")
+    if budget.target is not None:
+        parts.append(f"until {spec.metrics[0]} is {formatting.number(budget.target)}")
+    if budget.patience is not None:
+        parts.append(f"until {formatting.count(budget.patience)} in a row are no better")
+    return ", ".join(parts)
+
+
+def _cost(report: CheckReport) -> dict[str, str]:
+    workers = f"{report.n_workers} worker{'s' * (report.n_workers > 1)}"
+    if report.seconds_per_epoch is None:
+        return {"would run": f"on {workers}"}
+    facts = {"an epoch": f"about {formatting.duration(report.seconds_per_epoch)} on one worker"}
+    if report.upper_s is not None:
+        facts["the search"] = f"at most {_roughly(report.upper_s)} on {workers}"
+        if report.likely_s is not None and report.likely_s < report.upper_s:
+            facts["the search"] += f", likely about {_roughly(report.likely_s)}"
+        facts["the search"] += ", after some seconds to start"
+    return facts
+
+
+def _roughly(seconds: float) -> str:
+    return "a second" if seconds < 2 else formatting.duration(float(round(seconds)))

@@ -1,0 +1,105 @@
+"""``hpo delete``: a study and its files."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+import sqlalchemy as sa
+
+from hpo.cli.messages import LONGEST_LINE, say
+from hpo.cli.options import Command, storage_option
+from hpo.errors import HpoError, SpecError
+from hpo.report.text.printable import cell
+from hpo.run.files.artifacts import Artifacts, FilesOwner
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_study
+from hpo.store.ledger import workers
+from hpo.store.studies import renaming, studies
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="STUDY")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Also while workers are at work on it.")
+@click.option("--keep-files", is_flag=True, help="Keep its checkpoints, models and logs.")
+@click.option(
+    "--artifacts", metavar="FOLDER", help="Where its files are, if not at the usual place."
+)
+@storage_option
+def delete(
+    name: str, yes: bool, force: bool, keep_files: bool, artifacts: str | None, storage: str | None
+) -> None:
+    """Delete a study: its trials from the database, its files from this machine."""
+    db = Database.open(storage)
+    study_id = _find(db, name)
+    live = workers.live(db, study_id)
+    if live and not force:
+        raise HpoError(
+            f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
+            hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
+        )
+    folders = [] if keep_files else Artifacts.of(_named(db, study_id, name), db.url, artifacts).own
+    what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
+    for folder in folders:
+        what += f", {_n_files(folder)} files in {folder}"
+    if not yes and not _is_wanted(f"delete {what}?"):
+        raise HpoError("nothing was deleted")
+    studies.delete(db, study_id)
+    for folder in folders:
+        _remove(folder)
+    say(f"deleted {what}")
+
+
+def _is_wanted(question: str) -> bool:
+    nobody = SpecError("nobody to ask, nothing was deleted", hint="--yes deletes")
+    if sys.stdin is None:
+        raise nobody
+    try:
+        return click.confirm(cell(question, LONGEST_LINE), err=True)
+    except click.Abort as error:
+        # Ctrl-C is an answer; the end of a file that is no terminal is none.
+        if not isinstance(error.__context__, EOFError) or sys.stdin.isatty():
+            raise
+        say(err=True)
+        raise nobody from None
+
+
+def _find(db: Database, name: str) -> int:
+    """Returns the id of a study of hpo's, also of one that cannot be read."""
+    query = (
+        sa.select(hpo_study.c.study_id)
+        .join(optuna_tables.studies, optuna_tables.studies.c.study_id == hpo_study.c.study_id)
+        .where(optuna_tables.studies.c.study_name == name)
+    )
+    with db.read() as conn:
+        found = conn.scalar(query)
+    # It tells what is wrong with the name.
+    return studies.load(db, name).study_id if found is None else int(found)
+
+
+def _named(db: Database, study_id: int, name: str) -> FilesOwner:
+    query = sa.select(hpo_study.c.created_at).where(hpo_study.c.study_id == study_id)
+    with db.read() as conn:
+        return FilesOwner(renaming.files_of(conn, study_id, name), conn.scalar(query))
+
+
+def _n_trials(db: Database, study_id: int) -> int:
+    trials = optuna_tables.trials
+    with db.read() as conn:
+        query = sa.select(sa.func.count()).where(trials.c.study_id == study_id)
+        return int(conn.scalar(query) or 0)
+
+
+def _n_files(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise HpoError(f"the study is deleted, but not all of its files: {error}") from error

@@ -1,0 +1,137 @@
+"""``hpo init``: a study file to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import tomlkit
+
+from hpo.cli import templates
+from hpo.cli.gc_pause import quickly
+from hpo.cli.messages import say
+from hpo.cli.options import Command
+from hpo.errors import SpecError, did_you_mean
+from hpo.spec import ready_made
+
+DEFAULT_PATH = "study.toml"
+_TABULAR = "tabular"
+_IMAGES = "images"
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(dir_okay=False), required=False)
+@click.option("--from", "origin", metavar="NAME", help="Copy a ready-made study, such as wine.")
+@click.option("--task", metavar="TASK", help="digits-mlp, tabular, or your own: FILE.py:CLASS.")
+@click.option("--objective", metavar="FILE.py:FUNCTION", help="A study of an Optuna objective.")
+@click.option("--data", metavar="PATH", help="A CSV or Parquet file, or a folder of images.")
+@click.option("--target", metavar="COLUMN", help="The column of a table to predict.")
+@click.option("--name", help="Name of the study; the file's name otherwise.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+def init(
+    path: str | None,
+    origin: str | None,
+    task: str | None,
+    objective: str | None,
+    data: str | None,
+    target: str | None,
+    name: str | None,
+    force: bool,
+) -> None:
+    """Write a commented study file to start from.
+
+    PATH is study.toml, or the name of the ready-made study, if it is left out.
+    """
+    if origin is not None:
+        if any(value is not None for value in (task, objective, data, target)):
+            raise SpecError("give --from alone: a ready-made study has its task and data")
+        path, written = _copied(origin, path, name)
+    else:
+        path = path or DEFAULT_PATH
+        _require_free(Path(path), force=force)
+        written = _fresh(path, task, objective, data, target, name)
+    _write(Path(path), written, force=force)
+    say(f"wrote {path}")
+    say(f" next: hpo check {path} · hpo run {path}")
+
+
+def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:
+    """Returns where a copy of a ready-made study goes, and its text."""
+    file = ready_made.find(origin)
+    if file is None:
+        names = list(ready_made.files())
+        raise SpecError(
+            f"there is no ready-made study {origin}{did_you_mean(origin, names)}",
+            hint=f"there are {', '.join(names)}",
+        )
+    text = file.read_text(encoding="utf-8")
+    if name is not None:
+        document = tomlkit.parse(text)
+        document["name"] = name
+        text = tomlkit.dumps(document)
+    return path or file.name, text
+
+
+def _fresh(
+    path: str,
+    task: str | None,
+    objective: str | None,
+    data: str | None,
+    target: str | None,
+    name: str | None,
+) -> str:
+    if task is None and (data is not None or target is not None):
+        task = _IMAGES if data is not None and Path(data).is_dir() else _TABULAR
+    _require_consistent(task, objective, data, target)
+    name = name or Path(path).stem
+    # Not before PyTorch is loaded, which takes a second: what is wrong is told at once.
+    with quickly():
+        from hpo.cli import study_subjects
+    folder = Path(path).absolute().parent
+    if objective is not None:
+        study_subjects.require_objective(objective, folder)
+        return templates.objective(path, name, objective)
+    options = {k: v for k, v in (("data", data), ("target", target)) if v is not None}
+    found = study_subjects.look_at(task or "digits-mlp", options, folder)
+    if data is not None:
+        options["data"] = _beside(data, path)
+    return templates.study(path, name, found, options)
+
+
+def _require_consistent(
+    task: str | None, objective: str | None, data: str | None, target: str | None
+) -> None:
+    if objective is not None and task is not None:
+        raise SpecError("give --task or --objective, not both")
+    if task not in (None, _TABULAR, _IMAGES) and (data is not None or target is not None):
+        raise SpecError(f"--data and --target are for --task tabular or images, not for {task}")
+    if task == _IMAGES and target is not None:
+        raise SpecError("--target is for --task tabular; the classes of images are their folders")
+    if task == _IMAGES and data is None:
+        raise SpecError(
+            "a study of images needs --data FOLDER, which holds a folder for each class"
+        )
+    if task == _TABULAR and data is None:
+        raise SpecError("a tabular study needs --data FILE")
+
+
+def _beside(data: str, path: str) -> str:
+    """Returns the data's path as a study file at ``path`` has to write it."""
+    if Path(data).is_absolute():
+        return data
+    return Path(os.path.relpath(data, Path(path).parent)).as_posix()
+
+
+def _require_free(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise SpecError(f"{path} is there already", hint="--force overwrites it")
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    _require_free(path, force=force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,25 @@
+"""``hpo rename``: another name for a study."""
+
+from __future__ import annotations
+
+import click
+
+from hpo.cli.messages import say
+from hpo.cli.options import Command, storage_option
+from hpo.report.study_queries import find
+from hpo.store.db.database import Database
+from hpo.store.studies import renaming
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="STUDY")
+@click.argument("new_name", metavar="NEW")
+@storage_option
+def rename(name: str, new_name: str, storage: str | None) -> None:
+    """Give a study another name, also while workers work on it.
+
+    Its files stay where they are. A study file that names it by its old name begins a new study.
+    """
+    db = Database.open(storage)
+    renaming.rename(db, find(db, name).study_id, new_name)
+    say(f"{name} is called {new_name} now")

@@ -1,0 +1,209 @@
+"""``hpo run`` and ``hpo worker``: do the work here."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpo.cli.gc_pause import quickly
+from hpo.cli.messages import complain, say
+from hpo.cli.options import (
+    Command,
+    NearestChoice,
+    machine_options,
+    raise_if_unreadable,
+    storage_option,
+)
+from hpo.errors import HpoError, SpecError, StoreError
+from hpo.report.text.formatting import limit
+from hpo.spec.methods import METHODS
+
+if TYPE_CHECKING:
+    from hpo.spec.study_spec import Budget
+    from hpo.store.studies.studies import StudyRecord
+
+BUDGET = "Instead of the study file's"
+
+
+@click.command(cls=Command)
+@click.argument("study", metavar="[STUDY]", required=False)
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} trials.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} epochs per trial."
+)
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help=f"{BUDGET} hours."
+)
+@click.option(
+    "--trial-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="H",
+    help=f"{BUDGET} hours per trial.",
+)
+@click.option("--target", type=float, metavar="VALUE", help=f"{BUDGET} target value.")
+@click.option("--patience", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} patience.")
+@click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
+@click.option("--name", help="Name of the study.")
+@click.option("--metric", help="What to optimise.")
+@click.option(
+    "--direction",
+    type=NearestChoice(("minimize", "maximize")),
+    multiple=True,
+    help="Which way; once for each value of an objective; Optuna's default is minimize.",
+)
+@click.option("--sampler", type=NearestChoice(tuple(METHODS["sampler"])), help="What proposes.")
+@click.option("--pruner", type=NearestChoice(tuple(METHODS["pruner"])), help="What stops early.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of all randomness.")
+@storage_option
+@machine_options
+def run(study: str | None, objective: str | None, **given: Any) -> None:
+    """Tune a study: create it, join it, or go on with it.
+
+    STUDY is a study file or the name of a study in the database.
+    """
+    if study is not None and objective is not None:
+        raise SpecError("give a study or --objective, not both")
+    is_there = _is_there(study, objective, given["storage"])
+    # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
+    with quickly():
+        from hpo.run.host.manager import prepare
+        from hpo.run.host.session import start
+        from hpo.store.rows import notices
+
+    options = _options(given)
+    if is_there:
+        _fill_nursery(options)
+    prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
+    for line in prepared.remarks:
+        say(line)
+    options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
+    session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
+    notices.keep(session.db, session.study.study_id, prepared.notices)
+    _tell_kept_budget(prepared.spec.budget, session.study)
+    _follow(session, options.storage)
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="[STUDY]", required=False)
+@storage_option
+@machine_options
+def worker(name: str | None, **given: Any) -> None:
+    """Join a study that another machine has created.
+
+    STUDY is its name; it may be left out when the database holds only one.
+    """
+    with quickly():
+        from hpo.report.study_queries import find
+        from hpo.store.db.database import Database
+        from hpo.store.studies import studies, study_records
+
+    # Closed again before processes are forked.
+    try:
+        db = Database.open(given["storage"])
+    except StoreError:
+        if name is not None:
+            study_records.refuse_optunas_own(given["storage"], name)
+        raise
+    name = find(db).name if name is None else studies.load(db, name).name
+    db.dispose()
+    with quickly():
+        from hpo.run.host.session import attach
+
+    options = _options(given)
+    _fill_nursery(options)
+    _follow(attach(name, options), options.storage)
+
+
+def _is_there(study: str | None, objective: str | None, storage: str | None) -> bool:
+    """Tells whether what is to run exists: workers are not forked only to be sent home."""
+    from hpo.spec import ready_made
+
+    if objective is not None:
+        file, _, _ = objective.rpartition(":")
+        return not file.endswith(".py") or _is_file(file)
+    if study is None:
+        return False
+    if study.endswith(".toml") or "/" in study or _is_file(study):
+        return _is_file(study)
+    if ready_made.find(study) is not None:
+        return True
+    from hpo.report.study_queries import find
+    from hpo.store.db.database import Database
+
+    try:
+        db = Database.open(storage)
+        find(db, study)
+    except HpoError:
+        return False
+    db.dispose()
+    return True
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        # A name that no file can have.
+        return False
+
+
+def _fill_nursery(options: Any) -> None:
+    """Forks the workers before anything is opened or computed; they wait for the study."""
+    from hpo.run.host import prefork
+    from hpo.run.host.devices import plan
+
+    with quickly():
+        if prefork.can_fork(options.device):
+            click.get_current_context().call_on_close(prefork.empty)
+            prefork.fill(len(plan(options.device, options.workers)))
+
+
+def _follow(session: Any, storage: str | None) -> None:
+    from hpo.cli.output import console
+    from hpo.cli.run_display import follow
+
+    end = follow(session, console(), storage)
+    if end.reason == "failed":
+        # A row that workers cannot read is no fault of theirs.
+        raise_if_unreadable(storage)
+    if end.reason == "failed" or end.exit_code == 1:
+        message, *details = end.message.split("\n")
+        complain(message, end.hint, details)
+    if end.exit_code:
+        raise click.exceptions.Exit(end.exit_code)
+
+
+def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
+    """Says that the budget is not what this command gives: somebody has updated it since."""
+    kept = [
+        f"{name.replace('_', ' ')} {limit(held)} (not {limit(asked)})"
+        for name, held in study.budget
+        if held != (asked := getattr(given, name))
+    ]
+    if kept:
+        say(f"{study.name} keeps the budget that `hpo update` gave it: {', '.join(kept)}")
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from hpo.run.host.session import RunOptions
+
+    return RunOptions(
+        storage=given["storage"],
+        workers=given["workers"],
+        device=given["device"],
+        artifacts=given["artifacts"],
+        allow=tuple(given["allow"]),
+    )
+
+
+def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+    budget = ("trials", "epochs", "hours", "trial_hours", "target", "patience")
+    names = (*budget, "name", "metric", "sampler", "pruner", "seed")
+    overrides = {name: given[name] for name in names if given[name] is not None}
+    if given["direction"]:
+        directions = given["direction"]
+        overrides["direction"] = directions[0] if len(directions) == 1 else list(directions)
+    return overrides

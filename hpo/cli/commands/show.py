@@ -1,0 +1,142 @@
+"""``hpo ls`` and ``hpo show``: the studies of a database."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+import click
+
+from hpo.cli.messages import say, warn
+from hpo.cli.options import Command, format_option, storage_option, study_argument
+from hpo.cli.output import emit, emit_one, show_lines
+from hpo.errors import HpoError
+from hpo.report.study_list import StudyRow, list_studies
+from hpo.report.study_queries import Subject, find
+from hpo.report.text import formatting
+from hpo.report.text.text_tables import by_key
+from hpo.store.db.database import Database
+
+COLUMNS = (
+    by_key("name"),
+    by_key("state"),
+    by_key("trials"),
+    by_key("best"),
+    by_key("metric"),
+    by_key("workers", optional=True),
+    by_key("updated", optional=True),
+)
+HEADER = (
+    *("name", "state", "n_finished", "n_trials", "complete", "pruned", "failed", "running"),
+    *(
+        "waiting",
+        "paused",
+        "best",
+        "best_state",
+        "metric",
+        "direction",
+        "n_workers",
+        "created_at",
+        "updated_at",
+    ),
+    "fault",
+)
+
+
+@click.command(cls=Command)
+@storage_option
+@format_option()
+def ls(storage: str | None, form: str) -> None:
+    """List the studies of a database, also those that were made with Optuna."""
+    db = Database.open(storage)
+    rows, now = list_studies(db)
+    if form == "table" and not rows:
+        say(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
+        return
+    for row in rows:
+        if row.subject.fault:
+            warn(row.subject.fault)
+    shown = [_shown(row, now) for row in rows]
+    emit(form, COLUMNS, [_record(row) for row in rows], header=HEADER, shown=shown)
+
+
+@click.command(cls=Command)
+@study_argument
+@storage_option
+@click.option("--outlook", "with_outlook", is_flag=True, help="Say what more trials would bring.")
+@format_option(("table", "json"))
+def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -> None:
+    """Show a study: what it searches, its budget, its workers, what failed and why."""
+    # They load what reads specs, which `hpo ls` does without.
+    from hpo.cli.study_page import record, sheet
+    from hpo.report.overview import NO_OUTLOOK, overview
+
+    db = Database.open(storage)
+    page = overview(db, find(db, name))
+    if with_outlook:
+        # Only when asked: it loads PyTorch, and fits a model.
+        from hpo.report.study_forecast import outlook
+
+        page = dataclasses.replace(page, outlook=outlook(db, page.subject) or NO_OUTLOOK)
+    files = _files(db, page.subject)
+    if not emit_one(form, {**record(page), "files": files}):
+        show_lines(sheet(page, db.masked_url))
+        if files is not None:
+            say()
+            is_of_task = page.subject.spec is not None and page.subject.spec.task is not None
+            models = "models of the best trial, " if is_of_task else ""
+            say(f"files in {files}: {models}logs of the workers")
+
+
+def _files(db: Database, subject: Subject) -> str | None:
+    """Returns the folder of a study's files at its usual place, if it is there."""
+    from hpo.run.files.artifacts import Artifacts, FilesOwner
+    from hpo.store.studies import renaming
+
+    if subject.spec is None:
+        return None
+    try:
+        with db.read() as conn:
+            name = renaming.files_of(conn, subject.study_id, subject.name)
+        folder = Artifacts.of(FilesOwner(name, subject.created_at), db.url).folder
+        return str(folder) if folder.is_dir() else None
+    except (HpoError, OSError):
+        # What is wrong with the place of files is told by whoever needs them.
+        return None
+
+
+def _record(row: StudyRow) -> dict[str, Any]:
+    subject, counts = row.subject, row.counts
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "n_finished": counts.finished,
+        "n_trials": subject.n_trials,
+        **vars(counts),
+        "best": row.best,
+        "best_state": row.best_state,
+        "metric": list(subject.metrics),
+        "direction": list(subject.directions),
+        "n_workers": row.n_workers,
+        "created_at": subject.created_at,
+        "updated_at": row.updated_at,
+        "fault": subject.fault or None,
+    }
+
+
+def _shown(row: StudyRow, now: datetime.datetime) -> dict[str, Any]:
+    subject = row.subject
+    if subject.fault:
+        return {"name": subject.name, "state": "unreadable"}
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "trials": formatting.trials(row.counts.finished, subject.n_trials, subject.budget),
+        "best": f"{formatting.number(row.best)} (stopped)"
+        if row.best_state == "PRUNED"
+        else row.best,
+        "metric": subject.metric,
+        "workers": row.n_workers,
+        "updated": formatting.ago(row.updated_at, now),
+    }

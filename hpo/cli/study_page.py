@@ -1,0 +1,231 @@
+"""The page of one study, as ``hpo show`` writes it. Pure: from an overview to lines and records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from hpo.cli.output import pairs
+from hpo.report.overview import EventRow, Overview, describe
+from hpo.report.study_queries import Subject
+from hpo.report.text import formatting
+from hpo.report.text.printable import cell
+from hpo.report.text.text_tables import STATE_STYLES
+from hpo.report.trial_endings import Ending
+from hpo.search.base.auto import AUTO, choose
+from hpo.spec.study_spec import StudySpec
+from hpo.store.rows.stack_statistics import Usage
+
+LONGEST_MESSAGE = 200
+LONGEST_KIND = 32
+WIDEST_NAME = 100
+N_TOLD = 5
+"""So many different messages of trials that ended for the same reason are shown."""
+
+_REASONS = {
+    "oom": "out of memory",
+    "nan": "NaN",
+    "user_code": "user code",
+    "internal": "fault of hpo",
+    "lost": "machine lost",
+    "FAIL": "no reason given",
+    "PRUNED": "no reason given",
+}
+"""How people call the kinds of events that end trials, where it is not by the kind itself."""
+
+
+def sheet(page: Overview, where: str) -> list[Text]:
+    """Returns the page, a line each."""
+    subject = page.subject
+    head = Text(f"{cell(subject.name, WIDEST_NAME)} · ", style="bold")
+    head.append(cell(subject.state, LONGEST_KIND), style=STATE_STYLES.get(subject.state, ""))
+    head.append(f" · {where}", style="not bold")
+    if subject.reason:
+        head.append(f" · {_brief(subject.reason)}", style="not bold")
+    lines = [head, *_section("", _facts(page))]
+    if subject.spec is not None and len(subject.spec.space):
+        space = subject.spec.space
+        lines += _section("space", {name: describe(space[name]) for name in space.names})
+    for title, state in (("failed", "FAIL"), ("ended early", "PRUNED")):
+        found = [ending for ending in page.endings if ending.state == state]
+        if found:
+            lines += _section(title, [line for ending in found for line in _told(ending)])
+    if page.notices:
+        lines += _section("data", {str(i): text for i, text in enumerate(page.notices, 1)})
+    if page.alone:
+        lines += _section("alone", [("", why) for why in page.alone])
+    if page.workers:
+        lines += _section(
+            "workers",
+            {
+                f"{worker.host}:{worker.pid}": f"{worker.device}, heard of "
+                f"{formatting.ago(worker.heartbeat_at, page.now)}"
+                for worker in page.workers
+            },
+        )
+    if page.events:
+        lines += [Text(), Text("events", style="bold")]
+        lines += [Text(line) for event in page.events for line in _event(event, page)]
+    return lines
+
+
+def record(page: Overview) -> dict[str, Any]:
+    """Returns the page for programs; its keys are always the same."""
+    subject = page.subject
+    return {
+        "name": subject.name,
+        "state": subject.state,
+        "reason": subject.reason,
+        "metric": list(subject.metrics),
+        "direction": list(subject.directions),
+        "spec": None if subject.spec is None else subject.spec.to_table(),
+        "trials": {**vars(page.counts), "finished": page.counts.finished},
+        "n_trials": subject.n_trials,
+        "n_epochs": page.n_epochs,
+        "deadline_at": subject.deadline_at,
+        "best": None
+        if page.best is None
+        else {name: getattr(page.best, name) for name in ("number", "state", "value", "epoch")},
+        "outlook": None
+        if page.outlook is None
+        else {"chance": page.outlook.chance, "gain": page.outlook.gain},
+        "learnt_from": None if page.learnt_from is None else list(page.learnt_from),
+        "notices": list(page.notices),
+        "endings": [dataclasses.asdict(ending) for ending in page.endings],
+        "engine": {**vars(page.usage), "mean_lanes": page.usage.mean, "alone": list(page.alone)},
+        "workers": [dataclasses.asdict(worker) for worker in page.workers],
+        "events": [vars(event) for event in page.events],
+        "created_at": subject.created_at,
+    }
+
+
+def _told(ending: Ending) -> list[tuple[str, str]]:
+    """Returns how many trials ended so, and below each other what was said of them."""
+    name, n = _REASONS.get(ending.kind, ending.kind), formatting.count(ending.n)
+    said = [each for each in ending.messages if each.message]
+    if not said:
+        return [(name, n)]
+    shown = [
+        f"trial {each.number}: {_brief(each.message)}"
+        + (f" ({formatting.count(each.n)} times)" if each.n > 1 and len(said) > 1 else "")
+        for each in said[:N_TOLD]
+    ]
+    if len(said) > N_TOLD:
+        shown.append(f"and {len(said) - N_TOLD} other messages: -f json")
+    heads = [(name, f"{n:<5}"), *[("", " " * 5)] * (len(shown) - 1)]
+    return [(head, f"{count} {line}") for (head, count), line in zip(heads, shown, strict=True)]
+
+
+def _brief(message: str) -> str:
+    """Returns the last line of a message, as long as a line can be read."""
+    return cell(formatting.last_line(message), LONGEST_MESSAGE)
+
+
+def _section(title: str, entries: Mapping[str, str] | Sequence[tuple[str, str]]) -> list[Text]:
+    head = [Text(), Text(title, style="bold")] if title else []
+    return [*head, *(Text(line) for line in pairs(entries))]
+
+
+def _facts(page: Overview) -> dict[str, str]:
+    subject, counts = page.subject, page.counts
+    facts: dict[str, str] = {}
+    if subject.spec is not None:
+        facts |= _method(subject.spec)
+        if page.learnt_from is not None:
+            names = ", ".join(page.learnt_from)
+            facts["learnt from"] = names or "no other study: none is similar and done"
+        if subject.spec.task is not None:
+            facts["engine"] = engine(subject.spec.engine, page.usage)
+    facts["optimises"] = ", ".join(
+        f"{direction} {metric}"
+        for metric, direction in zip(subject.metrics, subject.directions, strict=True)
+    )
+    states = [f"{formatting.count(n)} {name}" for name, n in vars(counts).items() if n]
+    done = formatting.trials(counts.finished, subject.n_trials, subject.budget, of=" of ")
+    facts["trials"] = done + (f": {', '.join(states)}" if states else "")
+    if subject.spec is not None and subject.spec.task is not None:
+        facts["epochs"] = f"{formatting.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
+    facts |= _ends(subject)
+    if page.outlook is not None:
+        facts["outlook"] = str(page.outlook)
+    if page.best is not None:
+        best, spread = page.best, page.best.user_attrs.get("spread")
+        stopped = "" if best.is_complete else ", stopped: no trial was trained to the end"
+        facts["best"] = (
+            f"{formatting.with_spread(best.value, spread)} (trial {best.number}{stopped})"
+        )
+    if subject.created_at is not None:
+        facts["created"] = formatting.ago(subject.created_at, page.now)
+    return facts
+
+
+def _ends(subject: Subject) -> dict[str, str]:
+    """Returns what else than trials and epochs ends the study."""
+    found = {}
+    if subject.deadline_at is not None:
+        found["deadline"] = f"{subject.deadline_at:%Y-%m-%d %H:%M} UTC"
+    if subject.spec is not None and subject.spec.budget.target is not None:
+        found["target"] = formatting.number(subject.spec.budget.target)
+    if subject.spec is not None and subject.spec.budget.patience is not None:
+        found["patience"] = f"{formatting.count(subject.spec.budget.patience)} trials in a row"
+    return found
+
+
+def _method(spec: StudySpec) -> dict[str, str]:
+    what = {"task": spec.task} if spec.task else {"objective": str(spec.objective)}
+    options = [f"{name} = {value}" for name, value in spec.task_options.items()]
+    if options:
+        what["task options"] = ", ".join(options)
+    if of_parts := parts(spec):
+        what["a trial"] = of_parts
+    choice = choose(spec, can_pause=spec.objective is None)
+    if choice.reason:
+        sampler = "" if choice.sampler == AUTO else f" with {choice.sampler}"
+        what["auto"] = f"{choice.scheduler}{sampler}: {choice.reason}"
+    return {
+        **{name: str(value) for name, value in what.items()},
+        "sampler": _named(spec.sampler.name, spec.sampler.options),
+        "pruner": _named(spec.pruner.name, spec.pruner.options),
+    }
+
+
+def parts(spec: StudySpec) -> str:
+    """Says which models a trial trains; nothing where it is a single one."""
+    counts = {"fold": spec.validation.folds or 1, "seed": spec.validation.seeds}
+    each = [f"{formatting.count(n)} {what}s" for what, n in counts.items() if n > 1]
+    n_models = formatting.count(spec.validation.n_parts)
+    return f"{n_models} models, of {' and '.join(each)}, tested together" if each else ""
+
+
+def engine(name: str, usage: Usage) -> str:
+    """Returns which engine trains, how many lanes, and how full its stacks were."""
+    if not usage.stack_epochs:
+        return name
+    now = (
+        f"{formatting.count(usage.lanes)} lane{'s' * (usage.lanes != 1)} now, "
+        if usage.lanes
+        else ""
+    )
+    return f"{name}: {now}{usage.mean:.1f} lanes a stack on average"
+
+
+def _named(name: str, options: dict[str, Any]) -> str:
+    given = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"{name} ({given})" if given else name
+
+
+def _epoch_budget(spec: StudySpec) -> str:
+    budget = spec.budget
+    total = "" if budget.total_epochs is None else f" of {formatting.count(budget.total_epochs)}"
+    hours = "" if budget.trial_hours is None else f" and {budget.trial_hours:g} hours"
+    return f"{total}; at most {budget.epochs}{hours} a trial"
+
+
+def _event(event: EventRow, page: Overview) -> list[str]:
+    trial = "" if event.number is None else f"  trial {event.number}"
+    message = _brief(event.message)
+    head = f" {formatting.ago(event.at, page.now):<10}  {cell(event.kind, LONGEST_KIND):<11}{trial}"
+    return [f"{head}  {message}".rstrip()]

@@ -1,0 +1,31 @@
+"""What more trials of a study would likely bring. Loads PyTorch, and takes about a second."""
+
+from __future__ import annotations
+
+from hpo.report.study_queries import Subject
+from hpo.search.base.history import History, row_of
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.model.forecast import Outlook, forecast
+from hpo.search.optuna.study_search import Search
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
+
+
+def outlook(db: Database, subject: Subject) -> Outlook | None:
+    """Returns what the model of the search expects of a study's next trials.
+
+    Returns:
+        The outlook; None for several objectives, for a study of Optuna's, and as long as no trial
+        has a value.
+    """
+    spec = subject.spec
+    if spec is None or len(spec.directions) > 1 or not len(spec.space):
+        return None
+    trials = Search(spec, Storage(db)).trials()
+    steps = max((max(t.intermediate_values, default=0) for t in trials), default=0)
+    # Of an objective the steps are its own.
+    horizon = spec.budget.epochs if spec.task else max(1, steps)
+    history = History(Encoder.of_space(spec.space), horizon, spec.directions[0] == "maximize")
+    for trial in trials:
+        history.put(row_of(trial))
+    return forecast(spec, history.curves())

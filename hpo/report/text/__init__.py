@@ -1,0 +1,1 @@
+"""Text for people: printable characters, formats of numbers and times, tables."""

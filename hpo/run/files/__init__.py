@@ -1,0 +1,1 @@
+"""Files of a study: artifacts, exported models, and predictions from them."""

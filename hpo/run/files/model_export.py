@@ -1,0 +1,97 @@
+"""What a model's file says beside the weights: all that it takes to predict with them elsewhere."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import metadata
+from typing import Any, Final
+
+import tomlkit
+
+from hpo.run.files.artifacts import identity_of
+from hpo.search.base.derived_seeds import mix
+from hpo.store.studies.studies import StudyRecord
+from hpo.train.data.dataset import Data
+from hpo.train.data.splits import Splits
+from hpo.train.task import Task
+from hpo.train.user_code_guard import user_code
+
+FORMAT: Final = "hpo-model-1"
+_PACKAGES: Final = ("hpo", "torch", "numpy", "scikit-learn")
+
+
+class Exporter:
+    """Describes the models of a study's trials.
+
+    Args:
+        study: The study.
+        task: Its task.
+        data: The task's.
+        folds: The data of each fold.
+    """
+
+    def __init__(self, study: StudyRecord, task: Task, data: Data, folds: Sequence[Splits]) -> None:
+        self._study = study
+        self._task = task
+        self._data = data
+        self._folds = folds
+
+    def about(self, number: int) -> Mapping[str, Any]:
+        """Returns plain values and tensors by name, for the model of a trial.
+
+        Raises:
+            TaskError: The task's ``export_state`` raises.
+        """
+        study = self._study
+        trial = {
+            "study": study.name,
+            "study_id": identity_of(study),
+            "number": number,
+            "seed": mix(study.spec.seed, number),
+        }
+        return {"format": FORMAT, "trial": trial, **self._shared}
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        """What all trials of the study have in common."""
+        spec, first = self._study.spec, self._folds[0]
+        with user_code("the task's export_state"):
+            state = dict(self._task.export_state())
+        task = {
+            "reference": spec.task,
+            # As text: TOML has dates, which PyTorch does not load.
+            "options": tomlkit.dumps(spec.task_options),
+            "state": state,
+        }
+        data = {
+            "kind": first.kind,
+            "classes": list(first.classes),
+            "in_shape": list(first.in_shape),
+            "dtype": str(first.train.x.dtype).removeprefix("torch."),
+            "n_rows": len(self._data),
+            "checksum": self._data.checksum(),
+        }
+        preprocessing = {
+            "folds": [one.fitted.own for one in self._folds],
+            "whole": first.fitted.whole,
+        }
+        return {
+            "task": task,
+            "data": data,
+            "validation": spec.validation.to_table(),
+            "preprocessing": preprocessing,
+            "metric": list(spec.metrics),
+            "versions": _versions(),
+        }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,329 @@
+"""A study that this process works on: its workers, its signals, its end."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hpo.errors import HpoError, SpecError, StoreError, did_you_mean
+from hpo.run.files.artifacts import Artifacts
+from hpo.run.host.devices import describe, plan
+from hpo.run.host.supervisor import Supervisor
+from hpo.run.link.database_client import DEADLINE_S
+from hpo.run.link.retry import aside
+from hpo.run.worker.process import WorkerOrder
+from hpo.search.base.auto import named_source
+from hpo.search.optuna.experimental import quietly
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.ledger import outbox, spending, workers
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.optuna.storage import Storage
+from hpo.store.rows import events
+from hpo.store.studies import control, studies
+from hpo.store.studies.studies import StudyRecord
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How this machine takes part in a study.
+
+    Attributes:
+        storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
+        workers: How many worker processes; by default one a GPU, or one a core.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0,1`` or ``mps``.
+        artifacts: Folder for checkpoints and models; machines that share it continue each
+            other's trials.
+        allow: References of tasks and objectives that may run on this machine.
+    """
+
+    storage: str | None = None
+    workers: int | None = None
+    device: str = "auto"
+    artifacts: str | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How this machine's part in a study ended.
+
+    Attributes:
+        reason: ``done``, ``interrupted``, ``stopped`` by `hpo stop` or ``failed``.
+        message: Why, in one line.
+        exit_code: 0 done, 1 failed, 130 interrupted or stopped, or the worker's own.
+        hint: What to do about it.
+    """
+
+    reason: str
+    message: str = ""
+    exit_code: int = 0
+    hint: str | None = None
+
+
+class Session:
+    """Workers of this machine on one study.
+
+    Args:
+        db: The database.
+        study: The study.
+        options: How this machine takes part.
+        created: Whether the study is new.
+        base_dir: Folder that the study's relative paths refer to here.
+
+    Attributes:
+        notice: What Ctrl-C has begun.
+        trouble: Why the workers cannot use the database now; empty while they can.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        study: StudyRecord,
+        options: RunOptions,
+        *,
+        created: bool,
+        base_dir: Path | None,
+    ) -> None:
+        self.db = db
+        self.study = study
+        self.created = created
+        self._places = plan(options.device, options.workers)
+        self.n_workers = len(self._places)
+        self.device = describe(self._places)
+        self.engine = "objective" if study.spec.objective else study.spec.engine
+        self.artifacts = Artifacts.of(study, db.url, options.artifacts)
+        self.notice = ""
+        self.trouble = ""
+        self._n_interrupts = 0
+        self._is_database_hung = False
+        self._since_event = events.newest(db, study.study_id)
+        self._order = _order(db, study, options, base_dir)
+        # First what the dead have kept: once they are reaped it is no longer valid.
+        outbox.adopt(db, study.study_id)
+        Ledger(db).reap(study.study_id)
+
+    def wait(self, on_tick: Callable[[], None] | None = None, interval_s: float = 0.1) -> RunEnd:
+        """Runs the workers until they are through.
+
+        The first Ctrl-C lets the workers put their trials down, so that the study can be
+        continued; the second ends them at once, and their trials continue from their last
+        checkpoint. Python hands signals to the main thread alone: a session that waits in another
+        one does not notice them.
+
+        Args:
+            on_tick: Called about every ``interval_s`` seconds.
+            interval_s: Seconds between two looks at the workers.
+        """
+        if self.study.state == "done":
+            # Workers would load PyTorch to find nothing to do.
+            if on_tick:
+                on_tick()
+            self.db.merge_log()
+            return RunEnd("done")
+        caught = (signal.SIGINT, signal.SIGTERM) if _is_main_thread() else ()
+        previous = {n: signal.signal(n, self._interrupt) for n in caught}
+        supervisor = Supervisor(self._order, self._places, self.artifacts.log, self._on_death)
+        try:
+            return self._watch(supervisor, on_tick, interval_s)
+        finally:
+            supervisor.kill()
+            # Workers that were killed have left what they wrote in SQLite's log.
+            self.db.merge_log()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _watch(
+        self, supervisor: Supervisor, on_tick: Callable[[], None] | None, interval_s: float
+    ) -> RunEnd:
+        passed_on = 0
+        while supervisor.n_alive:
+            if self._n_interrupts > passed_on:
+                passed_on = self._n_interrupts
+                supervisor.stop() if passed_on == 1 else supervisor.kill()
+            supervisor.poll()
+            self.trouble = supervisor.trouble
+            if on_tick:
+                on_tick()
+            time.sleep(interval_s)
+        if on_tick:
+            on_tick()
+        return self._end(supervisor)
+
+    def _end(self, supervisor: Supervisor) -> RunEnd:
+        failed = [end for end in supervisor.ends if end.end in ("error", "died")]
+        if failed and len(failed) == len(supervisor.ends):
+            first = failed[0]
+            return RunEnd("failed", first.message, first.exit_code or 1, first.hint)
+        if self._n_interrupts:
+            return RunEnd("interrupted", "interrupted; the same command goes on", 130)
+        for end in failed:
+            logger.warning("a worker could not work: %s", end.message)
+        study = studies.reload(self.db, self.study)
+        if study.state == "stopped":
+            return _stopped(self.db, study)
+        if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
+            message = "a trial raised KeyboardInterrupt; the same command goes on"
+            return RunEnd("interrupted", message, 130)
+        return self._done()
+
+    def _done(self) -> RunEnd:
+        """Returns the end of a study that is through; faults of hpo's own are told again."""
+        faults = events.since(self.db, self.study.study_id, self._since_event, "internal")
+        if not faults:
+            return RunEnd("done")
+        first = faults[0].message.rstrip().rpartition("\n")[2]
+        n = len(faults)
+        message = f"hpo itself failed {n} time{'s' * (n > 1)}: {first}"
+        name = shlex.quote(self.study.name)
+        return RunEnd("done", message, 1, f"`hpo show {name} -f json` has the traceback")
+
+    def _on_death(self, worker_id: int) -> None:
+        def bury() -> None:
+            outbox.adopt(self.db, self.study.study_id)
+            workers.retire(self.db, worker_id, lost=True)
+
+        # Whoever reaps later finds that its process is gone: nobody has to wait for a database
+        # that does not answer, and not once for each of many workers.
+        if self._is_database_hung:
+            return
+        try:
+            aside(bury, threading.Event(), DEADLINE_S)
+        except TimeoutError:
+            self._is_database_hung = True
+        except StoreError as error:
+            logger.info("the death of worker %d is not recorded yet: %s", worker_id, error)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        # Only noted here: a handler may run between any two lines of the program.
+        self._n_interrupts += 1
+        self.notice = (
+            "putting the running trials down; Ctrl-C again ends them at once"
+            if self._n_interrupts == 1
+            else "ending at once"
+        )
+
+
+def start(
+    spec: StudySpec, base_dir: Path | None, options: RunOptions, *, by_name: bool = False
+) -> Session:
+    """Opens or creates the study of a spec; one that was stopped goes on.
+
+    Args:
+        spec: The study.
+        base_dir: Folder that its relative paths refer to.
+        options: How this machine takes part.
+        by_name: The spec was read from the database.
+
+    Raises:
+        HpoError: The study stopped itself, for its trials failed.
+        SpecError: Another study has this name, or there is none that it could learn from.
+        StoreError: The database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = Database.open(options.storage, create=True)
+    _require_source(db, spec)
+    if spec.task is not None:
+        Artifacts.require_usable(db.url, options.artifacts)
+    folder = str(base_dir.absolute()) if base_dir else None
+    study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
+    if created and spec.metric:
+        _name_metrics(db, spec)
+    if study.state == "stopped":
+        if study.reason:
+            raise _error(_stopped(db, study))
+        control.steer(db, study.study_id, "resume")
+    return Session(db, study, options, created=created, base_dir=base_dir)
+
+
+def attach(name: str, options: RunOptions) -> Session:
+    """Opens a study that somebody has created, to work on it from here.
+
+    Raises:
+        HpoError: The study is stopped.
+        StoreError: No such study, or the database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = Database.open(options.storage)
+    study = studies.load(db, name)
+    if study.state == "stopped":
+        raise _error(_stopped(db, study))
+    if study.spec.task is not None:
+        Artifacts.require_usable(db.url, options.artifacts)
+    # What was allowed here is looked for here, not where the database says.
+    base_dir = Path.cwd() if options.allow else None
+    return Session(db, study, options, created=False, base_dir=base_dir)
+
+
+def _require_source(db: Database, spec: StudySpec) -> None:
+    """Makes sure that the study to learn from is there.
+
+    Raises:
+        SpecError: ``learn_from`` names no study of the database.
+    """
+    name = named_source(spec)
+    if name is None:
+        return
+    known = studies.names(db)
+    if spec.name not in known and name not in known:
+        raise SpecError(
+            f"sampler.learn_from: {db.masked_url} has no study {name!r}{did_you_mean(name, known)}",
+            hint='"database" learns from every similar study, "shipped" and "none" from none',
+        )
+
+
+def _stopped(db: Database, study: StudyRecord) -> RunEnd:
+    """Tells of a study that is stopped: by somebody, or by itself, which leaves a reason."""
+    name, more = shlex.quote(study.name), spending.way_to_more(db, study.study_id)
+    way = f"`hpo resume {name}` lets it go on"
+    if more:
+        way = f"its budget is spent: `{more}` gives it more to do"
+    if study.reason:
+        hint = f"`hpo show {name}` tells more; {way}"
+        if "--direction" in study.reason:
+            hint = "give the same command with them; the study has no results, and begins anew"
+        return RunEnd("failed", f"{study.name} stopped itself: {study.reason}", 1, hint)
+    message = f"{study.name} is stopped; {way}"
+    return RunEnd("stopped", message, 130)
+
+
+def _error(end: RunEnd) -> HpoError:
+    return HpoError(end.message, hint=end.hint)
+
+
+def _name_metrics(db: Database, spec: StudySpec) -> None:
+    """Lets Optuna's plots and dashboard call the objectives by their names."""
+    import optuna
+
+    with quietly():
+        optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(
+            list(spec.metrics)
+        )
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None) -> Any:
+    return WorkerOrder(
+        url=db.url,
+        study_name=study.name,
+        artifacts=options.artifacts,
+        device="cpu",
+        n_threads=1,
+        allow=options.allow,
+        base_dir=str(base_dir.absolute()) if base_dir else None,
+        study_id=study.study_id,
+        created_at=study.created_at.isoformat(),
+    )

@@ -1,0 +1,194 @@
+"""A finished or running study as Python code sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.errors import HpoError
+from hpo.run.files.artifacts import Artifacts, identity_of
+from hpo.search.base.derived_seeds import mix
+from hpo.search.base.distributions import complete
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import studies
+from hpo.store.studies.studies import StudyRecord
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas
+
+    from hpo.run.files.prediction import TrainedModel
+    from hpo.train.task import Task
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best complete trial of a study.
+
+    Attributes:
+        number: Counted within the study from 0.
+        value: Its objective, measured on validation data.
+        params: Value of every parameter, the fixed ones included.
+        epoch: The epoch that reached the value; None for an Optuna objective.
+        test: Metrics on test data, which the search never sees.
+        model: File with the weights of that epoch, where this machine has it.
+    """
+
+    number: int
+    value: float
+    params: Mapping[str, Any]
+    epoch: int | None
+    test: Mapping[str, float]
+    model: Path | None
+
+
+class Study:
+    """Reads a study from its database.
+
+    Args:
+        db: The database.
+        name: The study's name.
+        artifacts: Root folder of the study's files, if it is not the default one.
+    """
+
+    def __init__(self, db: Database, name: str, artifacts: str | None = None) -> None:
+        self._db = db
+        self.name = name
+        self._root = artifacts
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study's description."""
+        return studies.load(self._db, self.name).spec
+
+    @property
+    def state(self) -> str:
+        """``active``, ``paused``, ``stopped`` or ``done``."""
+        return studies.load(self._db, self.name).state
+
+    @property
+    def optuna(self) -> optuna.Study:
+        """The Optuna study itself: for plots, importances and whatever else Optuna offers."""
+        import optuna
+
+        return optuna.load_study(study_name=self.name, storage=Storage(self._db))
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """One row a trial, with its state, value, params and attributes."""
+        return self.optuna.trials_dataframe()
+
+    @property
+    def best(self) -> Best:
+        """The best complete trial.
+
+        Raises:
+            HpoError: No trial is complete yet, or the study has several objectives.
+        """
+        study = self.optuna
+        if len(study.directions) > 1:
+            raise HpoError(
+                f"{self.name} has several objectives, so no single best trial",
+                hint="study.optuna.best_trials is the Pareto front",
+            )
+        try:
+            trial = study.best_trial
+        except ValueError:
+            raise HpoError(f"{self.name} has no complete trial yet") from None
+        assert trial.value is not None
+        attrs = trial.user_attrs
+        return Best(
+            number=trial.number,
+            value=trial.value,
+            params=complete(trial.params, self.spec.space) or trial.params,
+            epoch=attrs.get("best_epoch"),
+            test={name: v for name, v in attrs.items() if name.startswith("test_")},
+            model=self._artifacts.find_model(trial.number),
+        )
+
+    @property
+    def _artifacts(self) -> Artifacts:
+        return Artifacts.of(studies.load(self._db, self.name), self._db.url, self._root)
+
+    def load_model(self, task: Task | None = None, allow: Sequence[str] = ()) -> TrainedModel:
+        """Loads the models of the best trial, to predict with.
+
+        Args:
+            task: The study's task, where it is code of a file: that runs only where it is given.
+            allow: In place of ``task``: references of code that may run here.
+
+        Raises:
+            HpoError: There is no best trial, or no model of it on this machine.
+            TaskError: The task cannot be loaded, or its code raises.
+        """
+        from hpo.run.files import prediction
+        from hpo.run.files.older_models import completed
+        from hpo.tasks.code.resolve import Allow, resolve
+
+        record, best = studies.load(self._db, self.name), self.best
+        spec, path = record.spec, best.model
+        if spec.task is None:
+            raise HpoError(f"{self.name} runs an objective, and has no model to predict with")
+        if path is None:
+            raise HpoError(
+                f"{self.name} has no model of its best trial here",
+                hint="it lies where the trial was trained, unless machines share --artifacts",
+            )
+        base_dir = Path.cwd() if allow else Path(record.base_dir or ".")
+        saved = prediction.read_model(path)
+        _require_model_of(saved, path, best, record)
+        if not prediction.is_complete(saved):
+            code = Allow(tuple(allow))
+            task = task or resolve(spec.task, spec.task_options, base_dir, code)
+            saved = completed(saved, path, task, spec)
+        return prediction.trained_model(path, saved, task, base_dir, Allow(tuple(allow)))
+
+    def predict(self, x: Any, task: Task | None = None) -> pandas.DataFrame:
+        """Predicts samples that the study has not seen, by the best trial as it was tested.
+
+        Models of several folds and seeds predict together, by the mean of their outputs.
+
+        Args:
+            x: Samples as the task's data has its features; of ``tabular`` a table like the study's,
+                with or without the target.
+            task: The study's task, where it is code of a file: that runs only where it is given.
+
+        Returns:
+            A row a sample: the probability of each class, or the numbers of a regression.
+
+        Raises:
+            HpoError: There is no best trial, or no model of it on this machine.
+            TaskError: The task cannot be loaded, its code raises, or columns are missing.
+        """
+        return self.load_model(task).predict(x)
+
+
+def _require_model_of(
+    saved: Mapping[str, Any], path: Path, best: Best, record: StudyRecord
+) -> None:
+    """Refuses the file of another trial, or of another study.
+
+    Raises:
+        HpoError: It says that it is one, or its params or values are not the trial's.
+    """
+    spec = record.spec
+    about = saved.get("trial")
+    if about is not None:
+        known = (about.get("study_id"), about.get("number"), about.get("seed"))
+        is_it = known == (identity_of(record), best.number, mix(spec.seed, best.number))
+    else:
+        # Older versions wrote no names, but what the trial reached.
+        reached = saved.get("metrics", {}).get(spec.metrics[0])
+        is_it = reached == best.value and saved.get("epoch") == best.epoch
+    params = saved.get("params", {})
+    if not is_it or any(params.get(name) != value for name, value in best.params.items()):
+        whose = f"; it is trial {about.get('number')} of {about.get('study')}" if about else ""
+        raise HpoError(
+            f"{path} is not the model of trial {best.number} of {record.name}{whose}",
+            hint=f"was it copied there, or written by another database? `hpo predict {path} FILE` "
+            "predicts with it all the same",
+        )

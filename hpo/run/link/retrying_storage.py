@@ -1,0 +1,52 @@
+"""Optuna's storage for code that knows nothing of outages: each call waits them out."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.run.link.database_client import Line
+from hpo.run.link.watchdog import Watch
+
+
+def patient(storage: BaseStorage, line: Line, watch: Watch) -> BaseStorage:
+    """Returns the storage as an objective shall see it.
+
+    A report or a suggestion that meets an outage takes as long as the outage, and then has its
+    ordinary answer. All of `Storage`'s verbs are safe to repeat.
+
+    Args:
+        storage: Talks to the database.
+        line: Waits for it.
+        watch: Leaves the waiting out of the objective's time.
+    """
+    return cast(BaseStorage, _PatientStorage(storage, line, watch))
+
+
+class _PatientStorage:
+    # Not a subclass: the methods that `BaseStorage` implements itself would bypass `__getattr__`.
+    def __init__(self, storage: BaseStorage, line: Line, watch: Watch) -> None:
+        self._storage = storage
+        self._line = line
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._storage, name)
+
+        def once(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return verb(*args, **kwargs)
+            except StorageInternalError as error:
+                if isinstance(error.__cause__, SQLAlchemyError):
+                    # The database is well; it is the value that no database takes.
+                    raise ValueError(f"{name}: {error}") from error
+                raise
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._watch.paused():
+                return self._line.patiently(lambda: once(*args, **kwargs))
+
+        return call

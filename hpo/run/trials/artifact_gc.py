@@ -1,0 +1,38 @@
+"""Removing files that nobody needs: of trials that have ended, all but the best one's model."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hpo.run.link.context import Post
+
+
+def sweep(post: Post) -> bool:
+    """Removes the checkpoints of trials that have ended, and their models but the best's.
+
+    However a trial ended: here, cancelled from a terminal, or with the study. A trial that another
+    worker has exported and not settled yet is left alone, for it may become the best. What a
+    worker that was killed has half written goes as well, once its trial has ended: until then
+    another one may be writing it.
+
+    Returns:
+        Whether it is through; False while the database is away.
+    """
+    # In this order: who is no longer open by the time that is asked for has settled before the
+    # best one is.
+    found, remains = post.artifacts.of_trials(), post.artifacts.remains_of_trials()
+    answer = post.line.ask(
+        lambda: (post.ledger.open_numbers(post.study.study_id), post.search.best_number()), None
+    )
+    if answer is None:
+        return False
+    still_open, best = answer
+    kept = None if best is None else post.artifacts.model(best)
+    for path, number in found.items():
+        if number not in still_open and path != kept:
+            post.artifacts.drop(path)
+    for path, number in remains.items():
+        if number not in still_open:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return True

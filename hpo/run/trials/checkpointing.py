@@ -1,0 +1,165 @@
+"""When to write a checkpoint: often enough to lose little, seldom enough to cost little."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hpo.run.link.context import Post
+from hpo.run.link.retry import Stopped, pauses
+from hpo.tracebacks import headline, internal, is_internal, report_of
+from hpo.train.engine import Engine
+
+logger = logging.getLogger(__name__)
+LONG_EPOCH_S = 1.0
+MAX_SHARE = 0.1
+RETRY_S: Final = 5.0
+"""How long a disk that takes no files is left alone."""
+
+DISK: Final = "artifacts"
+"""Kind of the event of files that cannot be written."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long training and saving take.
+
+    Attributes:
+        trained_s: Seconds trained since the lane was last saved.
+        epoch_s: Seconds of its last epoch.
+        saving_s: Seconds that a checkpoint of this study takes to write.
+    """
+
+    trained_s: float
+    epoch_s: float
+    saving_s: float
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to save now.
+
+        After every epoch longer than `LONG_EPOCH_S`: losing one hurts more than saving it.
+        After short ones as often as keeps saving at `MAX_SHARE` of training.
+        """
+        return self.epoch_s > LONG_EPOCH_S or self.saving_s <= MAX_SHARE * self.trained_s
+
+
+class Saver:
+    """Writes the checkpoints and models of an engine's lanes, and knows when one is due.
+
+    A disk that takes no files ends no trial: checkpoints are left out, and whoever has a model to
+    keep waits. That is said once, and again when it happens another time.
+
+    Args:
+        engine: Trains the lanes.
+        post: The worker's place.
+    """
+
+    def __init__(self, engine: Engine, post: Post) -> None:
+        self._engine = engine
+        self._post = post
+        self._unsaved_s: dict[int, float] = {}
+        self._saving_s = 0.0
+        self._trouble = ""
+        self._next_try_at = 0.0
+
+    def is_due(self, key: int, epoch_s: float) -> bool:
+        """Tells whether a lane should be saved that has trained for one more epoch.
+
+        Args:
+            key: The lane.
+            epoch_s: Its share of the seconds that the epoch took.
+        """
+        trained_s = self._unsaved_s.get(key, 0.0) + epoch_s
+        self._unsaved_s[key] = trained_s
+        if self._trouble and time.monotonic() < self._next_try_at:
+            return False
+        return Pace(trained_s, epoch_s, self._saving_s).is_due
+
+    def save(self, key: int, number: int) -> bool:
+        """Writes the checkpoint of a lane; its epochs must have been reported.
+
+        Args:
+            key: The lane.
+            number: Its trial's.
+
+        Returns:
+            Whether it is written: where not, an older one is as it was.
+        """
+        began_s = time.perf_counter()
+        path = self._post.artifacts.checkpoint(number)
+        try:
+            self._engine.save(key, path)
+        except OSError as error:
+            self._complain(path, error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a model may hold what no file can
+            self._refuse(f"trial {number} has no checkpoint", error)
+            return False
+        self._relieve()
+        self._post.artifacts.share(path)
+        self._saving_s = time.perf_counter() - began_s
+        self._unsaved_s[key] = 0.0
+        return True
+
+    def export(self, key: int, number: int) -> None:
+        """Writes the model of a trial that is complete, and waits until its disk takes it.
+
+        Args:
+            key: The lane.
+            number: Its trial's.
+
+        Raises:
+            Stopped: The worker was told to leave while it waited.
+        """
+        path, post = self._post.artifacts.model(number), self._post
+        for pause_s in pauses():
+            try:
+                about = post.about(number) if post.about else None
+                self._engine.export(key, path, about)
+            except OSError as error:
+                self._complain(path, error)
+            except Exception as error:  # noqa: BLE001 - a model may hold what no file can
+                self._refuse(f"trial {number} has no file of its model", error)
+                return
+            else:
+                self._relieve()
+                post.artifacts.share(path)
+                return
+            if key in post.lost or post.stop.wait(pause_s):
+                break
+        if key not in post.lost:
+            raise Stopped
+
+    def forget(self, key: int) -> None:
+        """Forgets a lane that is no longer trained here."""
+        self._unsaved_s.pop(key, None)
+
+    def _complain(self, path: Path, error: OSError) -> None:
+        self._next_try_at = time.monotonic() + RETRY_S
+        folder = self._post.artifacts.folder
+        why = error.strerror or headline(error)
+        text = (
+            f"{folder} cannot be written ({why}): trials go on without checkpoints, "
+            "and complete ones wait until their models can be kept"
+        )
+        logger.warning("%s: %s", path, headline(error))
+        if not self._trouble:
+            self._trouble = text
+            self._post.warn_once(DISK, text)
+
+    def _relieve(self) -> None:
+        if self._trouble:
+            self._post.forget_warning(self._trouble)
+            self._trouble = ""
+            logger.info("%s can be written again", self._post.artifacts.folder)
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        logger.warning("%s: %s", what, report_of(error))
+        if is_internal(error):
+            self._post.warn_once("internal", internal(what, error), report_of(error))
+        else:
+            self._post.warn_once(DISK, f"{what}: {headline(error)}")

@@ -1,0 +1,78 @@
+"""What a worker's trials were proposed from, written down so that it can be asked later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hpo.run.link.context import Post
+from hpo.search.base.curves import Curves
+from hpo.search.base.decision_replay import Granted, Record
+from hpo.search.base.decisions import Advance, Ask, Note, Plan
+from hpo.store.ledger.ledger import Lease
+from hpo.store.rows import decision_log
+
+_NO_PLAN = Plan(())
+
+
+class Records:
+    """Writes a record of each plan that has given its worker trials.
+
+    Training does not wait for it: what the database does not take now is not recorded.
+
+    Args:
+        post: The worker's place.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._curves: Curves | None = None
+        self._before: Curves | None = None
+        self._plan = _NO_PLAN
+        self._record: Record | None = None
+
+    @property
+    def memory(self) -> Note:
+        """What the last worker of the study remembered."""
+        post = self._post
+        text = post.line.ask(lambda: decision_log.newest(post.db, post.study.study_id), None)
+        return {} if text is None else Record.from_json(text).memory
+
+    def note(self, curves: Curves, ask: Ask, plan: Plan, epochs_left: int | None) -> None:
+        """Notes a plan; it is written once it is known what came of it."""
+        self._curves, self._plan = curves, plan
+        found = Record.of(curves, self._before, ask, plan)
+        self._record = replace(found, epochs_left=epochs_left)
+
+    def note_drawn(self, curves: Curves, numbers: Sequence[int], ask: Ask, memory: Note) -> None:
+        """Notes that the params of trials were drawn for themselves."""
+        if self._record is None:
+            self._curves, self._plan = curves, _NO_PLAN
+            found = Record.of(curves, self._before, ask, _NO_PLAN)
+            self._record = replace(found, is_planned=False)
+        self._record = replace(self._record, drawn=tuple(numbers), memory=memory)
+
+    def write(self, leases: Sequence[Lease]) -> None:
+        """Writes down what was noted, with the trials that it has brought."""
+        record, self._record = self._record, None
+        if record is None or not leases:
+            return
+        granted = tuple(self._granted(lease, record.drawn) for lease in leases)
+        text, post = replace(record, granted=granted).to_json(), self._post
+
+        def add() -> bool:
+            decision_log.add(post.db, post.study.study_id, post.worker_id, text)
+            return True
+
+        if post.line.ask(add, False):
+            self._before = self._curves
+
+    def _granted(self, lease: Lease, drawn: Sequence[int]) -> Granted:
+        planned = {one.number: one for one in self._plan.assignments}.get(lease.number)
+        if lease.is_new and (planned is None or lease.number in drawn):
+            note: Note = {"by": "anew"}
+        elif planned is not None and isinstance(planned, Advance) != lease.is_new:
+            note = planned.note
+        else:
+            note = {"by": "interrupted" if lease.epoch else "enqueued"}
+        return Granted(lease.number, lease.epoch, lease.epoch_stop, lease.is_new, dict(note))

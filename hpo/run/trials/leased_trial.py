@@ -1,0 +1,125 @@
+"""The trial that an objective gets: Optuna's, as long as its lease is in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import BaseDistribution
+
+from hpo.errors import HpoError
+from hpo.run.link.context import Post
+from hpo.run.link.retry import DATABASE_ERRORS
+from hpo.run.link.watchdog import overtime
+from hpo.run.trials.search_errors import SearchFailed, asked_pruner, search_failed
+from hpo.tracebacks import passes_through
+
+_SAMPLERS: Final = (
+    Path(optuna.samplers.__file__).parent,
+    Path(optuna.search_space.__file__).parent,
+)
+_SEARCH: Final = Path(__file__).parents[1] / "search"
+
+
+class LeaseLost(Exception):
+    """Raised inside an objective whose trial another worker has taken over."""
+
+
+class OutOfTime(Exception):
+    """Raised inside an objective that takes longer than a trial may; the message says so."""
+
+
+class LeasedStudy(optuna.Study):
+    """The study of a trial, whose ``stop`` lets the trial end and begins no other.
+
+    Attributes:
+        is_stopped: Whether it was called.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        # A study reads the database when it is made, and this one has been.
+        self.__dict__.update(study.__dict__)
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        """Ends the study after the trials that run."""
+        self.is_stopped = True
+
+
+class LeasedTrial(optuna.Trial):
+    """An Optuna trial that ends once its lease is lost, its time is up, or its study has ended.
+
+    Args:
+        trial_id: The trial.
+        post: The worker's place.
+
+    Attributes:
+        failure: What the sampler has raised; the objective may have caught it.
+        good_enough: A value that it has reported and that has ended the study; else None.
+
+    Raises:
+        SearchFailed: The sampler raises.
+    """
+
+    def __init__(self, trial_id: int, post: Post) -> None:
+        self._post = post
+        self.failure: SearchFailed | None = None
+        self.good_enough: float | None = None
+        self.own_study = LeasedStudy(post.search.study_for(trial_id))
+        try:
+            super().__init__(self.own_study, trial_id)
+        except Exception as error:
+            self._blame_sampler(error)
+            raise
+
+    def report(self, value: float, step: int) -> None:
+        """Reports an intermediate value, as Optuna does.
+
+        Raises:
+            LeaseLost: Another worker has this trial now.
+            OutOfTime: The trial has taken longer than it may.
+        """
+        if self._trial_id in self._post.lost:
+            raise LeaseLost
+        super().report(value, step)
+        self._require_time()
+        post = self._post
+        if self.good_enough is None and post.reaches_target(float(value)):
+            study_id = post.study.study_id
+            if post.line.ask(lambda: post.ledger.finish_if_reported(study_id), True):
+                post.ending, self.good_enough = "target", float(value)
+
+    def should_prune(self) -> bool:
+        """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
+
+        Raises:
+            OutOfTime: The trial has taken longer than it may.
+        """
+        self._require_time()
+        if self._post.ending:
+            return True
+        if len(self.own_study.directions) > 1:
+            # Optuna says that it knows no pruning with several.
+            return super().should_prune()
+        return asked_pruner(self._post, super().should_prune, otherwise=False)
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        try:
+            return super()._suggest(name, distribution)
+        except Exception as error:
+            self._blame_sampler(error)
+            raise
+
+    def _blame_sampler(self, error: Exception) -> None:
+        """Raises ``SearchFailed`` for an exception that comes from a sampler."""
+        if isinstance(error, HpoError | DATABASE_ERRORS[1]):
+            return
+        if passes_through(error, (*_SAMPLERS, _SEARCH)):
+            self.failure = search_failed(self._post, error)
+            raise self.failure from error
+
+    def _require_time(self) -> None:
+        late = overtime(self._post.watch.seconds, None, self._post.trial_s)
+        if late:
+            raise OutOfTime(late)

@@ -1,0 +1,211 @@
+"""Runs an Optuna objective unchanged: the whole loop is the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import optuna
+from optuna.trial import TrialState
+
+from hpo.run.link.context import Post, put_down, timed_out
+from hpo.run.link.retry import Stopped
+from hpo.run.trials.assignment import claim
+from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
+from hpo.run.trials.objective_values import Returned, judged
+from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish
+from hpo.store.ledger.leases import Claim, Lease, Outcome, OutcomeState
+from hpo.store.rows.events import Event
+from hpo.store.studies import study_endings
+from hpo.tracebacks import is_internal, report_of, text_of
+
+Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
+
+
+class ObjectiveExecutor:
+    """One call of an objective at a time.
+
+    During an outage the objective waits in its next report or suggestion; the outcome of one
+    that is through is spooled.
+
+    Args:
+        post: The study, its ledger and its search, over a patient storage.
+        objective: Takes an ``optuna.Trial``, returns its value or values.
+    """
+
+    def __init__(self, post: Post, objective: Objective) -> None:
+        self._post = post
+        self._objective = objective
+        self._lease: Lease | None = None
+        self._is_last = False
+        self._complaint = ""
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Id of the trial whose objective runs."""
+        return frozenset(() if self._lease is None else (self._lease.trial_id,))
+
+    @property
+    def usage(self) -> None:
+        """Nothing: what an objective does inside is its own."""
+
+    @property
+    def wanted(self) -> int:
+        """Whether there is room for a trial: for one at a time."""
+        return int(self._lease is None)
+
+    def claim(self) -> Claim:
+        """Takes a trial.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+        return claim(self._post, self.wanted, self.held)
+
+    def go_on(self) -> None:
+        """Nothing: an objective runs to its end."""
+
+    def begin(self, leases: Sequence[Lease]) -> None:
+        """Takes a trial on; ``work`` runs it."""
+        if leases:
+            (self._lease,) = leases
+
+    def work(self) -> None:
+        """Calls the objective to its end and settles the trial.
+
+        Raises:
+            SearchFailed: The sampler raises; the trial begins again elsewhere.
+        """
+        assert self._lease is not None
+        lease = self._lease
+        try:
+            outcome = self._call(lease)
+        except LeaseLost:
+            self._lease = None
+            return
+        except Stopped:
+            # It begins again elsewhere, with the same params: nobody can save its state.
+            self.release()
+            return
+        self._settle(lease, outcome)
+        self._lease = None
+        self._end_study()
+
+    def release(self) -> None:
+        """Hands back a trial that was taken on and not ended."""
+        if self._lease is not None:
+            self._post.line.settle([put_down(self._lease, self._lease.epoch)])
+            self._lease = None
+
+    def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        end = (lease, _STATES[outcome.state], outcome.values)
+        failure = before_finish(self._post, [end])
+        self._post.line.settle([outcome])
+        if failure is not None:
+            self._lease = None
+            raise failure
+
+    def _end_study(self) -> None:
+        """Does what the trial that has just ended wants of its study."""
+        post, study_id = self._post, self._post.study.study_id
+        if self._is_last:
+            reason = study_endings.BY_OBJECTIVE
+            post.patiently(lambda: study_endings.finish(post.db, study_id, reason))
+        elif self._complaint:
+            event = Event(
+                study_id, study_endings.WRONG_COUNT, self._complaint, worker_id=post.worker_id
+            )
+            stop = partial(
+                study_endings.stop, post.db, study_id, self._complaint, [event], young=True
+            )
+            post.patiently(stop)
+        self._is_last, self._complaint = False, ""
+
+    def _call(self, lease: Lease) -> Outcome:
+        post, trial = self._post, None
+        try:
+            with post.watch.over([lease]):
+                trial = LeasedTrial(lease.trial_id, post)
+                returned = judged(self._objective(trial), len(post.study.spec.directions))
+        except (LeaseLost, Stopped):
+            raise
+        except KeyboardInterrupt:
+            # As Ctrl-C does: the trial can go on later.
+            post.stop.set()
+            raise Stopped from None
+        except optuna.TrialPruned as error:
+            if trial is not None and trial.good_enough is not None:
+                # It was told to stop because it is as good as anybody wants.
+                outcome = _outcome(lease, "complete", "", values=(trial.good_enough,))
+            else:
+                outcome = self._pruned(lease, text_of(error))
+        except OutOfTime as error:
+            outcome = timed_out(lease, lease.epoch, str(error))
+        except BaseException as error:  # noqa: BLE001 - the trial's boundary: code raises what it likes
+            outcome = self._failed(lease, error)
+        else:
+            outcome = self._returned(lease, returned)
+        if trial is not None:
+            if trial.failure is not None:
+                raise trial.failure
+            self._is_last = trial.own_study.is_stopped
+        return outcome
+
+    def _failed(self, lease: Lease, error: BaseException) -> Outcome:
+        """Returns the outcome of a trial whose code has raised.
+
+        Raises:
+            StoreError: The database fails: that is not the trial's fault.
+            SearchFailed: Nor are faults of the sampler.
+            LeaseLost: Nobody has to know how a trial ended that somebody has cancelled.
+        """
+        self._post.line.require_whole()
+        if isinstance(error, (SearchFailed, *LOST)) and not self._post.owned([lease]):
+            raise LeaseLost from error
+        if isinstance(error, SearchFailed):
+            raise error
+        reason = "internal" if is_internal(error) else "user_code"
+        return _outcome(lease, "failed", reason, message=report_of(error))
+
+    def _pruned(self, lease: Lease, said: str) -> Outcome:
+        reason, values = self._post.ending or "pruned", None
+        with contextlib.suppress(*LOST):
+            values = self._last_value(lease.trial_id)
+        return _outcome(lease, "pruned", reason, values=values, message=said)
+
+    def _returned(self, lease: Lease, returned: Returned) -> Outcome:
+        if returned.n_values is not None:
+            self._complaint = returned.message
+        if returned.values is None:
+            return _outcome(lease, "failed", returned.reason, message=returned.message)
+        return _outcome(lease, "complete", "", values=returned.values)
+
+    def _last_value(self, trial_id: int) -> tuple[float, ...] | None:
+        reported = self._post.search.reported(trial_id)
+        last = reported[max(reported)] if reported else math.nan
+        return None if math.isnan(last) else (last,)
+
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def _outcome(
+    lease: Lease,
+    state: OutcomeState,
+    reason: str,
+    *,
+    values: tuple[float, ...] | None = None,
+    message: str = "",
+) -> Outcome:
+    return Outcome(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        state=state,
+        values=values,
+        reason=reason,
+        message=message,
+        epoch=lease.epoch,
+    )

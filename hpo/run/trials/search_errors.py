@@ -1,0 +1,140 @@
+"""Faults of samplers and pruners: none of them is booked on the trial that met it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from hpo.errors import HpoError
+from hpo.run.link.context import Post
+from hpo.run.link.retry import DATABASE_ERRORS
+from hpo.store.ledger.ledger import Lease
+from hpo.store.rows.events import Event
+from hpo.store.studies import study_endings
+from hpo.tracebacks import headline, internal, is_internal, report_of
+
+T = TypeVar("T")
+Ends = Sequence[tuple[Lease, TrialState, Sequence[float] | None]]
+
+LOST = (UpdateFinishedTrialError, KeyError)
+"""What Optuna's storage raises for a trial that was finished elsewhere, or deleted."""
+
+
+class SearchFailed(HpoError):
+    """The sampler raises: nobody can say which params come next.
+
+    Args:
+        message: One line.
+        report: The traceback.
+        kind: Of the event that is recorded.
+    """
+
+    def __init__(self, message: str, report: str, kind: str) -> None:
+        super().__init__(message)
+        self.report, self.kind = report, kind
+
+
+def search_failed(post: Post, error: Exception) -> SearchFailed:
+    """Returns what stops a study whose sampler has raised.
+
+    Raises:
+        StoreError: The study is gone: that is why.
+    """
+    post.ledger.standing(post.study.study_id)
+    doing = f"the sampler {post.study.spec.sampler.name} failed"
+    if is_internal(error):
+        return SearchFailed(internal(doing, error), report_of(error), "internal")
+    return SearchFailed(f"{doing}: {headline(error)}", report_of(error), "sampler")
+
+
+@contextmanager
+def searching(post: Post) -> Iterator[None]:
+    """Turns what the search raises into ``SearchFailed``.
+
+    Raises:
+        SearchFailed: From what was raised.
+        StoreError: The database fails, or the study is no longer there.
+    """
+    try:
+        yield
+    except (HpoError, *DATABASE_ERRORS):
+        raise
+    except Exception as error:
+        raise search_failed(post, error) from error
+
+
+def of_owned(
+    post: Post, leases: Sequence[Lease], call: Callable[[Sequence[Lease]], T]
+) -> tuple[Sequence[Lease], T | None]:
+    """Makes a call of the search for leases, without those that turn out to be lost.
+
+    Somebody may cancel or delete a trial, or take it over, at any moment.
+
+    Returns:
+        The leases that are in force, and the answer; None without any.
+
+    Raises:
+        SearchFailed: All leases are in force, and it raises.
+    """
+    while leases:
+        try:
+            return leases, call(leases)
+        except (HpoError, *DATABASE_ERRORS):
+            raise
+        except Exception as error:
+            owned = post.owned(leases)
+            if len(owned) == len(leases):
+                raise search_failed(post, error) from error
+            leases = owned
+    return (), None
+
+
+def before_finish(post: Post, ends: Ends) -> SearchFailed | None:
+    """Lets the sampler note what it needs before trials are settled.
+
+    Returns:
+        What it has raised: the outcomes come first.
+    """
+    found = {lease.trial_id: (lease.trial_id, *end) for lease, *end in ends}
+
+    def note(leases: Sequence[Lease]) -> None:
+        noted = [found[lease.trial_id] for lease in leases]
+        post.line.ask(lambda: post.search.before_finish(noted), None)  # type: ignore[arg-type]
+
+    try:
+        of_owned(post, [lease for lease, *_ in ends], note)
+    except SearchFailed as failure:
+        return failure
+    return None
+
+
+def asked_pruner(post: Post, ask: Callable[[], T], otherwise: T) -> T:
+    """Asks the pruner; one that raises lets trials go on, which is said once.
+
+    Args:
+        post: The worker's place.
+        ask: Calls the pruner.
+        otherwise: The answer where it raises.
+    """
+    try:
+        return ask()
+    except (HpoError, *DATABASE_ERRORS, UpdateFinishedTrialError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the trial is not to blame
+        doing = f"the pruner {post.study.spec.pruner.name} failed, so trials go on without it"
+        said, kind = f"{doing}: {headline(error)}", "pruner"
+        if is_internal(error):
+            said, kind = internal(doing, error), "internal"
+        post.warn_once(kind, said, report_of(error))
+        return otherwise
+
+
+def stop_study(post: Post, failure: SearchFailed) -> None:
+    """Stops the study of a sampler that has raised."""
+    study_id = post.study.study_id
+    event = Event(study_id, failure.kind, failure.report, worker_id=post.worker_id)
+    post.line.ask(lambda: study_endings.stop(post.db, study_id, failure.message, [event]), None)

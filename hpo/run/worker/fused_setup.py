@@ -1,0 +1,103 @@
+"""How many trials a worker trains at once, and which of them together."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from hpo.run.link.context import Post
+from hpo.run.trials.assignment import Layout, StructureFirst, run_length
+from hpo.run.trials.scheduling import planning
+from hpo.run.trials.structure_first import Stacking
+from hpo.run.trials.task_executor import TaskExecutor
+from hpo.store.rows import events, stack_statistics
+from hpo.store.rows.events import Event
+from hpo.train.fused.admission.autotune import MAX_LANES, Size, Sizes
+from hpo.train.fused.admission.batch_sharing import sharing_for
+from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.fold_engine import with_parts
+from hpo.train.task import Task
+
+if TYPE_CHECKING:
+    from hpo.train.data.dataset import Splits
+
+_LEAST: Final = 4
+# Who asks for many trials at once has learnt from few. A GPU pays for it, a CPU hardly.
+_SHARES: Final = {"cpu": 16, "cuda": 4}
+
+
+def most_lanes(n_trials: int | None, device: str) -> int:
+    """Returns how many lanes a stack may have, whatever is fastest.
+
+    Args:
+        n_trials: Budget of the study; None for any number.
+        device: As PyTorch names it.
+    """
+    if n_trials is None:
+        return MAX_LANES
+    share = _SHARES.get(device.partition(":")[0], 1)
+    return min(MAX_LANES, max(_LEAST, n_trials // share))
+
+
+def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str) -> TaskExecutor:
+    """Returns what runs a study's trials as lanes of stacks.
+
+    Args:
+        post: The study, its ledger and its search.
+        task: The task; its ``setup`` was called.
+        folds: Its data, of each fold.
+        device: As PyTorch names it.
+    """
+    spec = post.study.spec
+    most = most_lanes(post.study.budget.trials, device)
+    here, line = hardware(device), post.line
+
+    def remember(digest: str, size: Size) -> None:
+        given = digest, size.lanes, size.slowdown
+        line.ask(lambda: stack_statistics.remember(post.db, here, *given), None)
+
+    def tell(reason: str) -> None:
+        text = f"trials of one structure train one by one: {reason}"
+        event = Event(post.study.study_id, "alone", text, worker_id=post.worker_id)
+        write = partial(post.db.transaction, lambda c: events.record(c, [event], post.db.now(c)))
+        line.ask(write, None)
+
+    sizes = Sizes(
+        torch.device(device),
+        known={
+            digest: Size(found.lanes, found.slowdown, found.age_s)
+            for digest, found in line.ask(lambda: stack_statistics.known(post.db, here), {}).items()
+        },
+        tell=remember,
+        least=2 if spec.engine == "fused" else 1,
+        most=min(MAX_LANES, most * spec.validation.n_parts),
+        sharing=sharing_for(spec.space, len(folds[0].train), device),
+    )
+    direction = spec.directions[0]
+    engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
+    n_train = len(folds[0].train)
+    run, shares = run_length(spec.space, post.study.budget.trials, most), engine.shares_batch_sizes
+    stacking = Stacking(Layout(task, n_train, spec.space), run, shares)
+    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most, shares)
+    whole = with_parts(engine, spec.validation, spec.metrics, direction)
+    return TaskExecutor(post, whole, asking)
+
+
+def hardware(device: str) -> str:
+    """Returns the name under which measurements on a device are kept: those of its like count."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "CPU"

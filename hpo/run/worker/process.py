@@ -1,0 +1,303 @@
+"""A worker's process: started by a supervisor, told what to do on its standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TextIO
+
+from hpo.errors import HpoError, StoreError
+from hpo.run.link.log_streams import never_fail
+from hpo.tracebacks import headline, internal, is_internal, report_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """What a worker process is told; the URL may hold a password, so it is never an argument.
+
+    Attributes:
+        url: The database.
+        study_name: The study that it works on.
+        artifacts: The root folder for files, if one was asked for.
+        device: As PyTorch names it.
+        n_threads: Threads of PyTorch's CPU kernels.
+        allow: Tasks and objectives that this machine's user named.
+        base_dir: Folder that relative paths of the study refer to.
+        study_id: Of the study, which may be renamed; None to go by its name.
+        created_at: Of the study, in ISO format: another may have its id when it was deleted.
+    """
+
+    url: str
+    study_name: str
+    artifacts: str | None
+    device: str
+    n_threads: int
+    allow: tuple[str, ...]
+    base_dir: str | None
+    study_id: int | None = None
+    created_at: str = ""
+
+    def to_json(self) -> str:
+        """Returns one line of JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOrder:
+        """Reads what ``to_json`` wrote."""
+        raw = json.loads(text)
+        return cls(**{**raw, "allow": tuple(raw["allow"])})
+
+
+class Wire:
+    """Messages from a worker to its supervisor: one JSON object a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def say(self, **message: Any) -> None:
+        """Sends a message, from any thread; a supervisor that has gone is no error."""
+        try:
+            with self._lock:
+                self._stream.write(json.dumps(message) + "\n")
+                self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            logger.info("nobody listens any more")
+
+
+def main() -> None:
+    """Runs one worker to its end. Started as ``python -m hpo.run.worker.process FD``."""
+    never_fail()
+    channel = os.fdopen(int(sys.argv[1]), "w")
+    sys.exit(serve(WorkerOrder.from_json(sys.stdin.read()), channel))
+
+
+def serve(order: WorkerOrder, channel: TextIO) -> int:
+    """Does what it is told; returns the exit code.
+
+    Args:
+        order: The study and this worker's place in it.
+        channel: Where the supervisor listens.
+    """
+    wire, stop = Wire(channel), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Ctrl-C reaches the whole process group; the supervisor passes on what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    # A forked worker has what the command line wanted to hear.
+    logging.getLogger("hpo").setLevel(logging.NOTSET)
+    try:
+        end = work(order, wire, stop)
+    except HpoError as error:
+        traceback.print_exc()
+        wire.say(end="error", message=str(error), hint=error.hint, exit_code=error.exit_code)
+        return error.exit_code
+    except BaseException as error:  # noqa: BLE001 - the supervisor is told why this process ends
+        traceback.print_exc()
+        said = internal("hpo failed", error) if is_internal(error) else headline(error)
+        wire.say(end="crash", message=said, exit_code=1)
+        return 1
+    finally:
+        # A forked worker ends without Python's own farewell.
+        _close_databases()
+    wire.say(end=end, message="", exit_code=0)
+    return 0
+
+
+def _close_databases() -> None:
+    from hpo.store.db import engines
+
+    engines.close_all()
+
+
+def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
+    """Opens the study and works on it; returns how it ended.
+
+    Raises:
+        HpoError: The database, the study or its task cannot be used here.
+    """
+    # First, because what follows takes seconds to load, and a supervisor may be killed meanwhile.
+    threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
+    # Loaded here: a worker that is told to stop while PyTorch loads shall know how.
+    from hpo.run.link.retry import Stopped
+
+    warnings.simplefilter("ignore")
+    try:
+        post = _take_post(order, wire, stop)
+    except Stopped:
+        return "interrupted"
+    wire.say(worker_id=post.worker_id)
+    from hpo.run.worker.deleted_study import telling_of_deletion
+
+    with telling_of_deletion(post):
+        return _attend(order, post, wire)
+
+
+def _attend(order: WorkerOrder, post: Any, wire: Wire) -> str:
+    """Works at a post to the end, and leaves it."""
+    from hpo.run.worker import executors
+    from hpo.run.worker.loop import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
+    from hpo.run.worker.spoiled_rows import naming_the_row
+
+    with naming_the_row(post.db, post.study.study_id):
+        executor = executors.make_executor(order, post)
+    wire.say(ready=True)
+    interval_s = post.ledger.grace_s / BEATS_PER_GRACE
+    heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
+    heartbeat.start()
+    try:
+        worker = Worker(post, executor, lambda: wire.say(ended=True), lambda: wire.say(begun=True))
+        with naming_the_row(post.db, post.study.study_id):
+            end = worker.run()
+    except HpoError:
+        _leave(post)
+        raise
+    except Exception as error:
+        _note_fault(post, error)
+        raise
+    finally:
+        heartbeat.end()
+    with contextlib.suppress(StoreError):
+        note_usage(post, executor)
+    # Not after a crash: the supervisor tells of that, so that the trial counts an attempt.
+    _leave(post)
+    return end
+
+
+def _leave(post: Any) -> None:
+    from hpo.store.ledger import workers
+
+    # A database that is away learns it from whoever reaps: the process is gone. Outcomes that
+    # are in the spool count only while their leases do, so those must not be freed before.
+    with contextlib.suppress(StoreError):
+        post.line.ask(lambda: workers.retire(post.db, post.worker_id), None)
+
+
+def _note_fault(post: Any, error: Exception) -> None:
+    """Records a fault of hpo's own that ends this process; the supervisor tells of it."""
+    from hpo.store.rows import events
+
+    if is_internal(error):
+        event = events.Event(
+            post.study.study_id, "internal", report_of(error), worker_id=post.worker_id
+        )
+        # Not what has raised, and not to hide it.
+        with contextlib.suppress(Exception):
+            post.line.ask(lambda: events.record_once(post.db, event), None)
+
+
+def _abandon(post: Any, wire: Wire, why: str) -> None:
+    """Ends this process from another thread than the one that hangs; another one is started."""
+    import psutil
+
+    logger.warning("%s; ending this process", why)
+    _leave(post)
+    wire.say(end="hung", message=why, exit_code=1)
+    # What user code has started would go on for ever, and keep the device.
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(1)
+
+
+def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
+    import optuna
+
+    from hpo.run.files.artifacts import Artifacts
+    from hpo.run.link.context import Post
+    from hpo.run.link.database_client import Line
+    from hpo.run.link.retry import through_outage
+    from hpo.run.link.retrying_storage import patient
+    from hpo.run.link.watchdog import Watch
+    from hpo.run.worker.spoiled_rows import naming_the_row
+    from hpo.search.optuna.study_search import Search
+    from hpo.store.db.database import Database
+    from hpo.store.ledger import budgets, workers
+    from hpo.store.ledger.ledger import Ledger
+    from hpo.store.optuna.storage import Storage
+    from hpo.store.studies import studies
+    from hpo.store.studies.studies import StudyRecord
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    away = Database(order.url)
+
+    def tell(why: str) -> None:
+        wire.say(away=why)
+
+    def enter() -> tuple[Database, StudyRecord, Any, int]:
+        db = Database.open(order.url)
+        try:
+            if order.study_id is None:
+                study = studies.load(db, order.study_name)
+            else:
+                created_at = datetime.fromisoformat(order.created_at)
+                study = studies.load_again(db, order.study_id, created_at, order.study_name)
+            with naming_the_row(db, study.study_id):
+                learnt = _learnt(db, study)
+            return db, study, learnt, workers.register(db, study.study_id, order.device)
+        except BaseException:
+            # The next try opens its own connection.
+            db.dispose()
+            raise
+
+    db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
+    ledger = Ledger(db)
+    line = Line(db, ledger, study.study_id, worker_id, stop, tell)
+    storage, watch = Storage(db, {study.spec.name: study.study_id}), Watch()
+    own = patient(storage, line, watch) if study.spec.objective else storage
+    return Post(
+        db=db,
+        study=study,
+        ledger=ledger,
+        search=Search(study.spec, own, portfolio),
+        worker_id=worker_id,
+        artifacts=Artifacts.of(study, order.url, order.artifacts),
+        line=line,
+        stop=stop,
+        trial_s=budgets.trial_s(study.budget.trial_hours),
+        patience=study.budget.patience,
+        target=study.budget.target,
+        portfolio=portfolio,
+        watch=watch,
+        tell=lambda text: wire.say(warning=text),
+    )
+
+
+def _learnt(db: Any, study: Any) -> Any:
+    """Returns first points from other studies, where the study learns from them."""
+    from hpo.search.base.auto import learns_from_others
+
+    if not learns_from_others(study.spec):
+        return None
+    from hpo.run.worker.transfer import portfolio_of
+
+    return portfolio_of(db, study)
+
+
+def _watch_parent(parent: int, stop: threading.Event) -> None:
+    # A supervisor killed with -9 tells nobody; its workers shall not go on unseen.
+    while not stop.wait(1.0):
+        if os.getppid() != parent:
+            logger.warning("the supervisor is gone; putting the trials down")
+            stop.set()
+
+
+if __name__ == "__main__":
+    main()

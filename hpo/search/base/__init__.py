@@ -1,0 +1,1 @@
+"""Plain data of the search: histories of trials as arrays, encodings, decisions and seeds."""

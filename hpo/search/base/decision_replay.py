@@ -1,0 +1,173 @@
+"""What a decision was made from, written down so that it can be made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from hpo.search.base.curves import Curves, Ints, State
+from hpo.search.base.decisions import Ask, Note, Plan
+from hpo.search.base.history import History, TrialRow
+from hpo.search.base.param_encoding import Encoder
+
+_REASONS: Final = {
+    "chance": "drawn at random, as a few trials always are",
+    "knowledge": "a first point that has served other tasks",
+    "startup": "one of the first points, spread evenly or varied",
+    "closing": "no new trial can begin, and this one may yet be the best",
+    "last": "the study is nearly over, and one trial should be complete",
+    "anew": "the params were drawn for it alone, from all that was reported",
+    "enqueued": "it was waiting, enqueued or put aside before it began",
+    "interrupted": "it had been interrupted on the way there",
+}
+
+
+class Granted(NamedTuple):
+    """A trial that a worker was given after a plan.
+
+    Attributes:
+        number: The trial.
+        epoch: Where it stood.
+        epoch_stop: Up to which epoch it was given.
+        is_new: It began with that.
+        note: Why.
+    """
+
+    number: int
+    epoch: int
+    epoch_stop: int
+    is_new: bool
+    note: Note
+
+
+@dataclass(frozen=True)
+class Record:
+    """One plan's question, and what was new since the plan before it that the worker recorded.
+
+    Attributes:
+        changes: Number, state, epochs, target, and whether its params were known, of each trial
+            that has changed.
+        ask: What was asked.
+        note: ``Plan.note``.
+        memory: ``Plan.memory``, or that of the proposal after it.
+        horizon: Most epochs of a trial at that time; 0 for what the curves say.
+        epochs_left: Of the study's budget; None for any number.
+        is_planned: Whether there was a plan: where trials never pause, only params are asked for.
+        drawn: Numbers whose params were drawn for themselves, after the plan or without one.
+        granted: What the worker was given.
+    """
+
+    changes: Sequence[Sequence[int]]
+    ask: Ask
+    note: Note
+    memory: Note = field(default_factory=dict)
+    horizon: int = 0
+    epochs_left: int | None = None
+    is_planned: bool = True
+    drawn: tuple[int, ...] = ()
+    granted: tuple[Granted, ...] = ()
+
+    @classmethod
+    def of(cls, curves: Curves, before: Curves | None, ask: Ask, plan: Plan) -> Record:
+        """Returns the record of a plan.
+
+        Args:
+            curves: What it was made from.
+            before: What the worker's last record was made from; None for its first one.
+            ask: What was asked.
+            plan: What was answered.
+        """
+        changes = _changes(curves, before).tolist()
+        return cls(changes, ask, plan.note, plan.memory, curves.horizon)
+
+    def to_json(self) -> str:
+        """Returns the record as text."""
+        # Not by asdict, which copies every number: there are thousands in a first record.
+        table = {**vars(self), "ask": vars(self.ask)}
+        return json.dumps(table, separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Reads what ``to_json`` wrote."""
+        table = json.loads(text)
+        ask = table["ask"]
+        tuples = {name: tuple(ask[name]) for name in ("at_rung", "structural")}
+        lists = {
+            "ask": Ask(**{**ask, **tuples}),
+            "drawn": tuple(table["drawn"]),
+            "granted": tuple(Granted(*one) for one in table["granted"]),
+        }
+        return cls(**{**table, **lists})
+
+
+def _standing(curves: Curves) -> Ints:
+    columns = (curves.numbers, curves.states, curves.epochs, curves.targets, curves.has_point)
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _changes(curves: Curves, before: Curves | None) -> Ints:
+    now = _standing(curves)
+    if before is None or not len(before):
+        return now
+    then = _standing(before)
+    rows = np.minimum(before.rows_of(curves.numbers), len(before) - 1)
+    changed: Ints = now[(then[rows] != now).any(axis=1)]
+    return changed
+
+
+def curves_at(
+    records: Iterable[Record], rows: Iterable[TrialRow], encoder: Encoder, *, maximize: bool
+) -> Curves:
+    """Returns the curves that a worker's last record was made from.
+
+    Args:
+        records: The worker's records, from its first one on; there is at least one.
+        rows: The trials as they are now: later states, longer curves.
+        encoder: The searched parameters.
+        maximize: Whether larger values are better.
+    """
+    standing: dict[int, tuple[State, int, int, bool]] = {}
+    horizon = 0
+    for record in records:
+        horizon = record.horizon
+        for number, state, epochs, target, is_drawn in record.changes:
+            standing[number] = (State(state), epochs, target, bool(is_drawn))
+    history = History(encoder, horizon, maximize)
+    for row in rows:
+        if row.number in standing:
+            history.put(_as_it_was(row, *standing[row.number]))
+    return history.curves()
+
+
+def _as_it_was(row: TrialRow, state: State, epochs: int, target: int, is_drawn: bool) -> TrialRow:
+    is_over = state in (State.COMPLETE, State.PRUNED, State.FAILED)
+    return replace(
+        row,
+        state=state,
+        params=row.params if is_drawn else {},
+        values={epoch: value for epoch, value in row.values.items() if epoch <= epochs},
+        epoch_stop=target,
+        final=row.final if state == State.COMPLETE else None,
+        diverged=row.diverged and is_over,
+    )
+
+
+def explained(granted: Granted) -> str:
+    """Returns in words why a trial was begun or continued."""
+    note = granted.note
+    what = "continued" if granted.epoch else "begun"
+    goal = f"{what} up to epoch {granted.epoch_stop}"
+    by = note.get("by")
+    if by == "model" and "mean" in note:
+        return (
+            f"{goal}: {note['horizon']} epochs on the model expects {note['mean']:.2f} "
+            f"± {note['sd']:.2f} of it, and {note['incumbent']:.2f} is the best so far "
+            f"(in standard deviations of all trials)"
+        )
+    if by == "rung":
+        return f"{goal}: among the best at epoch {note['rung']}"
+    return f"{goal}: {_REASONS.get(str(by), f'by {by}')}"

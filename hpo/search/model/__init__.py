@@ -1,0 +1,1 @@
+"""Models of learning curves and values, and what they propose: freeze-thaw and its parts."""

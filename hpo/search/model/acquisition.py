@@ -1,0 +1,286 @@
+"""Choosing among paused trials and new points, one after the other, for a batch of places."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpo.search.base.curves import Floats, Ints
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.base.rungs import next_rung
+from hpo.search.model.candidates import Candidates, comparable, new_rows
+from hpo.search.model.curve_gp import Guess
+from hpo.search.model.kernel import Points
+from hpo.search.model.map_fit import Fitted
+from hpo.search.model.structures import Structures
+from hpo.search.model.training_set import usable
+
+_N_ANYWHERE, _N_NEAR, _N_JUMPS = 150, 130, 20
+_N_TOPS, _N_BEST_PAUSED, _N_OTHER_PAUSED = 6, 60, 20
+_N_HORIZONS = 8
+_LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
+_EXPLORING = 0.06
+_NEW = 0.5
+_N_CLIMBERS, _N_CLIMBED = 5, 150
+_N_CLIMBS = 4
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One choice.
+
+    Attributes:
+        row: The paused trial's row in the curves; None for a new point.
+        point: [P] The new point, snapped; None for a trial.
+        epoch_stop: How far to train it.
+        note: What the model expected.
+    """
+
+    row: int | None
+    point: Floats | None
+    epoch_stop: int
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What one choice is to make likely: to be better than the best by a gain, at a horizon.
+
+    Attributes:
+        horizon: Epochs from where a trial is now.
+        gain: In standard deviations of the evidence.
+    """
+
+    horizon: int
+    gain: float
+
+
+class Board:
+    """What can be chosen, and what the model thinks of it.
+
+    Args:
+        encoder: The searched parameters.
+        fitted: The model.
+        pending: Where running trials will report next.
+        paused: Rows of the trials that can go on.
+        ladder: The epochs at which trials pause.
+        structures: Which combinations of structural values new points may have.
+        rng: All chance.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        fitted: Fitted,
+        pending: Points,
+        paused: Ints,
+        ladder: tuple[int, ...],
+        structures: Structures,
+        rng: np.random.Generator,
+    ) -> None:
+        self._encoder = encoder
+        self.fitted = fitted
+        # What runs tells as much as it would have done by itself: it makes new points near it
+        # less telling, but is no reason to give up a trial that has begun.
+        self._posterior = copy.copy(fitted.posterior)
+        self._posterior.assume(pending)
+        self._curves = fitted.terrain.curves
+        self._ladder = ladder
+        self._structures = structures
+        self._rng = rng
+        self._drawer = Candidates(encoder, rng)
+        ranked = self._ranked()
+        self._tops = self._curves.points[ranked[:_N_TOPS]]
+        self._paused = self._considered(ranked, paused)
+        self._seen = set(encoder.keys(self._curves.points))
+        self._is_open = np.ones(len(self._paused), dtype=bool)
+        self._redraw()
+
+    def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Pick]:
+        """Chooses trials to go on with and new points, the first one first.
+
+        Each choice counts what was chosen before it as pending.
+
+        Args:
+            n: Most choices.
+            n_new: Most new points among them.
+            epochs_left: How far the budget lets a trial go; None for any number of epochs.
+        """
+        horizon = self._curves.horizon
+        farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
+        aims = self._aims(n, farthest)
+        old = {horizon: self._guess_paused(horizon) for horizon in {aim.horizon for aim in aims}}
+        picks: list[Pick] = []
+        for i, aim in enumerate(aims):
+            if i % _BATCH == 0:
+                # Many choices from the same few candidates would all be neighbours.
+                if i:
+                    self._redraw()
+                horizons = {one.horizon for one in aims[i : i + _BATCH]}
+                new = {h: self._guess_new(self._pool, h) for h in horizons | {farthest}}
+            may_start = self.has_new and sum(pick.row is None for pick in picks) < n_new
+            index = self._going_on(aim, old[aim.horizon], new[aim.horizon], may_start)
+            if index is not None:
+                note = {**self._note(aim), **_expected(old[aim.horizon], index)}
+                pick = self.advance(int(self._paused[index]), note)
+            elif may_start:
+                # Which new point it is depends on where it will be in the end.
+                pick = self._begun(_Aim(farthest, aim.gain), new[farthest])
+            else:
+                break
+            picks.append(pick)
+            self._count_as_pending(pick, list(new.values()))
+        return picks
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there are points that nobody has tried."""
+        return bool(self._is_open[len(self._paused) :].any())
+
+    @property
+    def paused(self) -> Ints:
+        """Rows of the paused trials that are considered, the best first."""
+        return self._paused
+
+    def advance(self, row: int, note: Mapping[str, Any]) -> Pick:
+        """Returns the choice of a paused trial, up to its next rung."""
+        epoch_stop = next_rung(self._ladder, int(self._curves.epochs[row]))
+        return Pick(row, None, epoch_stop, note)
+
+    def _ranked(self) -> Ints:
+        rows = usable(self._curves)
+        values = np.nan_to_num(self._curves.best[rows], nan=-np.inf)
+        return rows[np.argsort(-values, kind="stable")]
+
+    def _considered(self, ranked: Ints, paused: Ints) -> Ints:
+        order = ranked[np.isin(ranked, paused)]
+        best, others = order[:_N_BEST_PAUSED], order[_N_BEST_PAUSED:]
+        return np.concatenate([best, self._rng.permutation(others)[:_N_OTHER_PAUSED]])
+
+    def _drawn(self) -> Floats:
+        drawer = self._drawer
+        return np.concatenate(
+            [
+                drawer.anywhere(_N_ANYWHERE),
+                drawer.near(self._tops, _N_NEAR),
+                drawer.jumps(self._tops, _N_JUMPS),
+            ]
+        )
+
+    def _redraw(self) -> None:
+        """Draws other new points to choose among."""
+        self._pool = self._fresh(self._drawn())
+        fits = self._structures.allow(self._pool)
+        self._is_open = np.append(self._is_open[: len(self._paused)], fits)
+
+    def _fresh(self, rows: Floats) -> Floats:
+        """Returns rows that fit the structures, without points that were tried or stand twice."""
+        rows = self._structures.fitted(rows, self._rng)
+        return rows[new_rows(self._encoder, rows, self._seen)]
+
+    def _aims(self, n: int, farthest: int) -> list[_Aim]:
+        """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
+        gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
+        if n <= _N_HORIZONS:
+            horizons = self._rng.integers(1, farthest + 1, n)
+        else:
+            strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
+            few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
+            horizons = self._rng.permutation(np.resize(few, n))
+        return [_Aim(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
+
+    def _guess_paused(self, horizon: int) -> Guess:
+        """Returns what to expect of all paused trials some epochs later."""
+        epochs = np.minimum(self._curves.epochs[self._paused] + horizon, self._curves.horizon)
+        return self.fitted.posterior.guess(self.fitted.terrain.points(self._paused, epochs))
+
+    def _guess_new(self, rows: Floats, horizon: int) -> Guess:
+        """Returns what to expect of new points after some epochs."""
+        epochs = np.full(len(rows), min(horizon, self._curves.horizon))
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
+        return self._posterior.guess(points)
+
+    def _going_on(self, aim: _Aim, old: Guess, new: Guess, may_start: bool) -> int | None:
+        """Returns which paused trial to go on with, by its index; None to begin a new one."""
+        is_open = self._is_open[: len(self._paused)]
+        if not is_open.any():
+            return None
+        scores = np.where(is_open, self._scores(old, aim), -np.inf)
+        best = int(scores.argmax())
+        # With many places the best paused trials run already, and new points would take them all.
+        if not may_start or self._rng.random() >= _NEW:
+            return best
+        rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
+        return best if scores[best] >= rivals.max() else None
+
+    def _begun(self, aim: _Aim, guess: Guess) -> Pick:
+        """Returns the best of the pool, improved by looking around the best few again."""
+        is_open = self._is_open[len(self._paused) :]
+        if self._rng.random() < _EXPLORING:
+            row = self._pool[int(self._rng.choice(np.flatnonzero(is_open)))]
+            return Pick(None, row, self._ladder[0], {"by": "chance"})
+        rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
+        expected: dict[str, float] = {}
+        for _ in range(_N_CLIMBS):
+            tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
+            around = self._fresh(np.concatenate([tops, self._drawer.near(tops, _N_CLIMBED)]))
+            rows = around if len(around) else tops
+            guess = self._guess_new(rows, aim.horizon)
+            scores = self._scores(guess, aim)
+            expected = _expected(guess, int(scores.argmax()))
+        note = {**self._note(aim), **expected}
+        return Pick(None, rows[int(scores.argmax())], self._ladder[0], note)
+
+    def _note(self, aim: _Aim) -> dict[str, Any]:
+        return {
+            "by": "model",
+            "horizon": aim.horizon,
+            "gain": round(aim.gain, 4),
+            "incumbent": round(self.fitted.incumbent, 4),
+        }
+
+    def _scores(self, guess: Guess, aim: _Aim) -> Floats:
+        wanted = self.fitted.incumbent + aim.gain
+        return comparable(((guess.mean - wanted) / guess.sd).numpy())
+
+    def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
+        if pick.point is not None:
+            self.take(pick.point[None], pick.epoch_stop, guesses)
+        else:
+            self._is_open[: len(self._paused)] &= self._paused != pick.row
+            rows, stops = np.array([pick.row]), np.array([pick.epoch_stop])
+            self._posterior.assume(self.fitted.terrain.points(rows, stops), *guesses)
+
+    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Guess] = ()) -> None:
+        """Counts new points as chosen, [K, P]: they are pending, and not to be chosen again."""
+        for row in rows:
+            self._structures.count(row[None])
+        self._seen.update(self._encoder.keys(rows))
+        is_new = np.zeros(len(self._pool), dtype=bool)
+        is_new[new_rows(self._encoder, self._pool, self._seen)] = True
+        fits = self._structures.allow(self._pool)
+        self._is_open[len(self._paused) :] &= is_new & fits
+        stops = np.full(len(rows), epoch_stop)
+        points = self.fitted.terrain.new_points(self._encoder.features(rows), stops)
+        self._posterior.assume(points, *guesses)
+
+
+def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
+    """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
+    last = np.full(len(rows), fitted.terrain.curves.horizon)
+    guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
+    chances = torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd)
+    return comparable(chances.numpy())
+
+
+def _expected(guess: Guess, index: int) -> dict[str, float]:
+    return {
+        "mean": round(float(guess.mean[index]), 4),
+        "sd": round(float(guess.sd[index]), 4),
+    }

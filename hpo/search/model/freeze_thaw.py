@@ -1,0 +1,266 @@
+"""Freeze-thaw: one model of all curves chooses between paused trials and new ones.
+
+Source: Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", 2014; the choice by a random
+horizon and a random gain: Rakotoarison et al., "In-Context Freeze-Thaw Bayesian Optimization for
+Hyperparameter Optimization" (ifBO), ICML 2024.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpo.search.base.curves import Curves, Floats, State
+from hpo.search.base.decisions import Advance, Ask, Note, Plan, Start, Verdict
+from hpo.search.base.derived_seeds import mix
+from hpo.search.base.param_encoding import Encoder, Point
+from hpo.search.base.proposers import Proposal
+from hpo.search.base.rungs import ladder, lowest_rung
+from hpo.search.base.trial_status import at_targets, is_ahead, is_free, is_over, is_pending
+from hpo.search.model.acquisition import Board, Pick, chances_to_win
+from hpo.search.model.candidates import new_rows
+from hpo.search.model.initial_design import Startup
+from hpo.search.model.map_fit import Fitted, belief_about, fit
+from hpo.search.model.structures import Structures
+from hpo.search.model.training_set import usable
+
+_FACTOR = 2.1
+_FIRST_SHARE = 3
+_WORTH_IT = 0.05
+_HOPELESS = 0.02
+_FEWEST_STARTUP, _MOST_STARTUP = 8, 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is searched.
+
+    Attributes:
+        seed: The study's.
+        n_startup: Trials that begin before the model is asked.
+        first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
+        pauses: Whether trials can be put aside; if not, hopeless ones are stopped.
+        proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
+    """
+
+    seed: int = 0
+    n_startup: int = 0
+    first: Floats | None = None
+    proposes: bool = True
+    pauses: bool = True
+
+
+class FreezeThaw:
+    """Plans by a Gaussian process over (params, epoch).
+
+    Args:
+        encoder: The searched parameters.
+        settings: How to search.
+    """
+
+    name = "freeze-thaw"
+    version = "3"
+
+    def __init__(self, encoder: Encoder, settings: Settings) -> None:
+        self._encoder = encoder
+        self._settings = settings
+        self.pauses = settings.pauses
+        self._memory: Note = {}
+        usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
+        self._n_startup = settings.n_startup or usual
+        if settings.first is not None:
+            self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
+        self._startup = Startup(encoder, settings.seed, settings.first, self._n_startup)
+        self._belief = belief_about(encoder)
+
+    def plan(self, curves: Curves, ask: Ask) -> Plan:
+        """Returns what to do with free places."""
+        curves = curves.with_paused(ask.at_rung)
+        seed = mix(self._settings.seed, curves.next_number, curves.n_epochs)
+        note = {"method": self.name, "version": self.version, "seed": seed}
+        n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
+        stops = self._stops(curves)
+        n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
+        blind = self._blindly(curves, ask, n_blind, stops[0])
+        fitted = self._fit(curves, ask) if len(blind) < ask.n else None
+        if fitted is None:
+            starts = self._blindly(curves, ask, n_new, stops[0])
+            return Plan(starts, not starts and is_over(curves), note, ask.memory)
+        board = self._board(curves, fitted, stops, ask, seed)
+        known = [start.params for start in blind if start.params is not None]
+        board.take(self._encoder.encode(known), stops[0])
+        if n_new and board.has_new:
+            picks = board.choose(ask.n - len(blind), n_new - len(blind), ask.epochs_left)
+        else:
+            picks = _closing(curves, board, ask.n)
+        assignments = (*blind, *self._assigned(curves, picks, len(blind)))
+        return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
+
+    def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
+        """Returns params for new trials that got these numbers, whatever a plan had in mind."""
+        early = [number for number in numbers if number < self._n_startup]
+        begun = self._first(curves, early, ask)
+        rest = list(numbers)[len(early) :]
+        fitted = self._fit(curves, ask) if rest else None
+        if fitted is None:
+            return Proposal([*begun, *self._first(curves, rest, ask)], ask.memory)
+        stops = self._stops(curves)
+        seed = mix(self._settings.seed, rest[0], curves.n_epochs)
+        board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
+        board.take(self._encoder.encode(begun), stops[0])
+        picks = board.choose(len(rest), len(rest))
+        rows = [pick.point for pick in picks if pick.point is not None]
+        chosen = self._encoder.decode(np.array(rows)) if rows else []
+        return Proposal([*begun, *chosen], fitted.memory)
+
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+        """Returns what becomes of running trials after an epoch."""
+        verdicts = at_targets(curves, numbers)
+        if not self.pauses:
+            going = [n for n, verdict in zip(numbers, verdicts, strict=True) if not verdict]
+            hopeless, self._memory = self.hopeless(curves, going, self._memory)
+            stopped = {n for n, is_hopeless in zip(going, hopeless, strict=True) if is_hopeless}
+            pairs = zip(numbers, verdicts, strict=True)
+            verdicts = [Verdict.STOP if n in stopped else verdict for n, verdict in pairs]
+        return verdicts
+
+    def rungs(self, curves: Curves) -> tuple[int, ...]:
+        """Returns the epochs at which trials are compared, the horizon last."""
+        return ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
+
+    def hopeless(
+        self,
+        curves: Curves,
+        numbers: Sequence[int],
+        memory: Note,
+        before: Sequence[int] | None = None,
+    ) -> tuple[list[bool], Note]:
+        """Tells which trials will hardly become the best one. They are judged at rungs only.
+
+        Args:
+            curves: All trials.
+            numbers: Running ones.
+            memory: As ``Ask.memory``.
+            before: Epoch of each one's report before the last; the one before by default.
+
+        Returns:
+            An answer for each, and the memory for the next time.
+        """
+        rows = curves.rows_of(numbers)
+        stops = self.rungs(curves)
+        epochs = curves.epochs[rows]
+        past = epochs - 1 if before is None else np.asarray(before, dtype=np.int64)
+        inner = np.array(stops[:-1])[:, None]
+        is_judged = ((past < inner) & (inner <= epochs) & (epochs < stops[-1])).any(axis=0)
+        if not is_judged.any() or len(usable(curves)) <= self._n_startup:
+            return [False] * len(rows), memory
+        fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)
+        if fitted is None:
+            return [False] * len(rows), memory
+        # A model may be wrong about how curves go on: who is ahead now is never given up.
+        is_judged &= ~is_ahead(curves, rows)
+        chances = chances_to_win(fitted, rows)
+        return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
+
+    def _stops(self, curves: Curves) -> tuple[int, ...]:
+        if not self.pauses:
+            return (curves.horizon,)
+        return self.rungs(curves)
+
+    def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
+        return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
+
+    def _board(
+        self,
+        curves: Curves,
+        fitted: Fitted,
+        stops: tuple[int, ...],
+        ask: Ask,
+        seed: int,
+        with_paused: bool = True,
+    ) -> Board:
+        pending = np.flatnonzero(is_pending(curves) & curves.has_point)
+        epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
+        coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
+        paused = np.flatnonzero(is_free(curves) & with_paused)
+        for structure in _allowed(ask):
+            structures = Structures(self._encoder, ask.structural, structure, ask.n)
+            rng = np.random.default_rng(seed)
+            board = Board(self._encoder, fitted, coming, paused, stops, structures, rng)
+            if board.has_new:
+                break
+        return board
+
+    def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
+        """Returns points for trials that begin before the model can be asked."""
+        seen = set(self._encoder.keys(curves.points))
+        # Variations of a point may be that point: that is no reason to end a study.
+        draws = (self._startup.row, self._startup.another)
+        for structure, draw in itertools.product(_allowed(ask), draws):
+            rows = [row for n in numbers if (row := draw(n)) is not None]
+            if not rows:
+                return []
+            structures = Structures(self._encoder, ask.structural, structure, len(rows))
+            rng = np.random.default_rng(mix(self._settings.seed, numbers[0]))
+            fitted = structures.fitted(np.stack(rows), rng)
+            fresh = new_rows(self._encoder, fitted, seen)
+            if len(fresh):
+                return self._encoder.decode(fitted[fresh])
+        return []
+
+    def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
+        numbers = range(curves.next_number, curves.next_number + n)
+        points = self._first(curves, numbers, ask)
+        n_first = self._startup.n_first
+        # First points are few and good: it pays to see more of their curves.
+        first_stop = max(epoch_stop, round(curves.horizon / _FIRST_SHARE))
+        return tuple(
+            Start(number, self._params(point), first_stop, {"by": "knowledge"})
+            if number < n_first
+            else Start(number, self._params(point), epoch_stop, {"by": "startup"})
+            for number, point in zip(numbers, points, strict=False)
+        )
+
+    def _params(self, point: Point) -> Point | None:
+        return point if self._settings.proposes else None
+
+    def _assigned(
+        self, curves: Curves, picks: Sequence[Pick], n_before: int
+    ) -> tuple[Advance | Start, ...]:
+        assignments: list[Advance | Start] = []
+        number = curves.next_number + n_before
+        for pick in picks:
+            if pick.row is not None:
+                trial = int(curves.numbers[pick.row])
+                assignments.append(Advance(trial, pick.epoch_stop, pick.note))
+                continue
+            assert pick.point is not None
+            point = self._encoder.decode(pick.point[None])[0]
+            assignments.append(Start(number, self._params(point), pick.epoch_stop, pick.note))
+            number += 1
+        return tuple(assignments)
+
+
+def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:
+    """Returns the structure that new points shall have, and any for when its points are tried."""
+    return (None,) if ask.structure is None else (ask.structure, None)
+
+
+def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:
+    """Chooses paused trials when no new ones may begin: those that may yet be the best."""
+    chances = chances_to_win(board.fitted, board.paused)
+    order = np.argsort(-chances, kind="stable")[:n]
+    picks = [
+        board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})
+        for i in order
+        if chances[i] >= _WORTH_IT
+    ]
+    is_complete = (curves.states == State.COMPLETE) | is_pending(curves)
+    if not picks and len(board.paused) and not is_complete.any():
+        # A study should have one trial that was trained to the end.
+        picks = [board.advance(int(board.paused[0]), {"by": "closing"})]
+    return picks

@@ -1,0 +1,98 @@
+"""Fitting the model of the curves to a study, from where the last fit ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpo.search.base.curves import Curves, Floats
+from hpo.search.base.decisions import Note
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.model.curve_gp import Posterior, learn
+from hpo.search.model.kernel import Belief
+from hpo.search.model.training_set import Evidence, Terrain, gather
+
+N_MAX = 300
+_N_LEARN = 180
+_FIRST_STEPS, _MORE_STEPS = 60, 12
+_DIGITS = 4
+_WIDE_EXPONENT = 0.4
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model of a study's curves.
+
+    Attributes:
+        terrain: The features of the trials.
+        evidence: What the model was fitted to.
+        posterior: The model; pending trials are not in it yet.
+        incumbent: What it believes of the best trial, whose noise may have been lucky.
+        memory: From where the next fit goes on; plain JSON.
+    """
+
+    terrain: Terrain
+    evidence: Evidence
+    posterior: Posterior
+    incumbent: float
+    memory: Note
+
+
+def fit(curves: Curves, features: Floats, belief: Belief, memory: Note) -> Fitted | None:
+    """Fits the model.
+
+    The hyperparameters are learnt anew when an eighth more epochs are known than the last time,
+    beginning with those found then.
+
+    Args:
+        curves: The trials.
+        features: [N, D] Features of their params.
+        belief: What is thought of the hyperparameters beforehand.
+        memory: ``Fitted.memory`` of the last time, or nothing.
+
+    Returns:
+        The model; None when no trial has a finite value yet.
+    """
+    terrain = Terrain(curves, features)
+    evidence = gather(terrain, N_MAX)
+    if evidence is None:
+        return None
+    log_hyper, learned_at = _recalled(memory, belief)
+    n_epochs = curves.n_epochs
+    if log_hyper is None or n_epochs >= learned_at + max(curves.horizon // 3, learned_at // 8):
+        start, n_steps = (
+            (belief.mean, _FIRST_STEPS) if log_hyper is None else (log_hyper, _MORE_STEPS)
+        )
+        log_hyper = _learnt(evidence, belief, start, n_steps)
+        learned_at = n_epochs
+    posterior = Posterior(evidence.points, evidence.z, log_hyper, belief)
+    incumbent = min(evidence.top, float(posterior.fitted.max()) + posterior.noise)
+    found = {"log_hyper": log_hyper.tolist(), "learned_at": learned_at}
+    return Fitted(terrain, evidence, posterior, incumbent, found)
+
+
+def belief_about(encoder: Encoder) -> Belief:
+    """Returns what is thought of a study's hyperparameters beforehand.
+
+    In a linear range of several powers of ten most happens at the lower end.
+    """
+    wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
+    exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
+    return Belief.about(encoder.is_ordered.tolist(), exponents.tolist())
+
+
+def _recalled(memory: Note, belief: Belief) -> tuple[torch.Tensor | None, int]:
+    values = memory.get("log_hyper")
+    if values is None or len(values) != len(belief.mean):
+        return None, 0
+    return torch.tensor(values, dtype=torch.float64), int(memory["learned_at"])
+
+
+def _learnt(evidence: Evidence, belief: Belief, start: torch.Tensor, n_steps: int) -> torch.Tensor:
+    n = len(evidence.z)
+    chosen = torch.linspace(0, n - 1, min(n, _N_LEARN)).round().long()
+    found = learn(evidence.points[chosen], evidence.z[chosen], belief, start, n_steps)
+    # What is written down must be what was used.
+    return torch.round(found, decimals=_DIGITS)

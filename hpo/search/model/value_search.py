@@ -1,0 +1,160 @@
+"""New points for trials that have one value each: those that promise most improvement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpo.search.base.coordinates import Floats
+from hpo.search.base.curves import Curves, Ints
+from hpo.search.base.derived_seeds import mix
+from hpo.search.base.param_encoding import Encoder, Point
+from hpo.search.base.trial_status import is_pending
+from hpo.search.model.candidates import Candidates, comparable, new_rows
+from hpo.search.model.initial_design import Startup
+from hpo.search.model.training_set import Scale, usable
+from hpo.search.model.value_gp import Hyper, Surrogate, climbed, learn, log_improvement
+
+_FEWEST_STARTUP, _MOST_STARTUP = 8, 16
+_N_MAX, _N_LEARN = 300, 120
+_N_ANYWHERE, _N_NEAR, _N_JUMPS, _N_TOPS = 400, 200, 60, 6
+_N_CLIMBERS, _N_CLIMBED = 4, 120
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen, as a model takes it: features, values, and its hyperparameters."""
+
+    x: Floats
+    z: Floats
+    hyper: Hyper
+
+
+class Plain:
+    """Proposes by the expected improvement of a Gaussian process over params.
+
+    Everything follows from the trials and the seed, nothing from who asks: a worker knows what
+    another one will draw from the same trials.
+
+    Args:
+        encoder: The searched parameters.
+        seed: The study's.
+        n_startup: Trials that begin before the model is asked; 0 for the usual number.
+    """
+
+    def __init__(self, encoder: Encoder, seed: int, n_startup: int = 0) -> None:
+        self._encoder, self._seed = encoder, seed
+        usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
+        self._n_startup = n_startup or usual
+        self._startup = Startup(encoder, seed)
+
+    def propose(self, curves: Curves, numbers: Sequence[int]) -> list[Point | None]:
+        """Returns params for trials with these numbers; None where no new point is left."""
+        seen = set(self._encoder.keys(curves.points))
+        rows: list[Floats | None] = []
+        late = [number for number in numbers if number >= self._n_startup]
+        model = self._model(curves) if late else None
+        pending = curves.points[is_pending(curves) & curves.has_point]
+        if model is not None and len(pending):
+            model = model.joined(self._encoder.features(pending))
+        for number in numbers:
+            row = self._first(number, seen) if number < self._n_startup or model is None else None
+            if row is None and model is not None:
+                rng = np.random.default_rng(mix(self._seed, number))
+                row = self._best(model, curves, seen, rng)
+            if row is not None:
+                seen.update(self._encoder.keys(row[None]))
+                if model is not None:
+                    model = model.joined(self._encoder.features(row[None]))
+            rows.append(row)
+        return [None if row is None else self._encoder.decode(row[None])[0] for row in rows]
+
+    def _first(self, number: int, seen: set[bytes]) -> Floats | None:
+        row = self._startup.row(number)
+        if row is not None and len(new_rows(self._encoder, row[None], seen)):
+            return row
+        drawer = Candidates(self._encoder, np.random.default_rng(mix(self._seed, number)))
+        rows = drawer.anywhere(_N_ANYWHERE)
+        fresh = new_rows(self._encoder, rows, seen)
+        return np.asarray(rows[fresh[0]]) if len(fresh) else None
+
+    def _model(self, curves: Curves) -> Surrogate | None:
+        rows = usable(curves)
+        values = np.where(curves.diverged[rows], -np.inf, curves.last[rows])
+        if np.isfinite(values).sum() < 2:
+            return None
+        chosen = _chosen(values, _N_MAX)
+        x, y = self._encoder.features(curves.points[rows[chosen]]), values[chosen]
+        y = np.maximum(y, y[np.isfinite(y)].min())
+        learnt = np.linspace(0, len(y) - 1, min(len(y), _N_LEARN)).round().astype(int)
+        found = max((_fitted(x, y, z, learnt) for z in _scaled(y)), key=lambda one: one[1])
+        return Surrogate(x, found[0].z, found[0].hyper)
+
+    def _best(
+        self, model: Surrogate, curves: Curves, seen: set[bytes], rng: np.random.Generator
+    ) -> Floats | None:
+        encoder, drawer = self._encoder, Candidates(self._encoder, rng)
+        best = float(model.fitted.max())
+        ranked = usable(curves)
+        ranked = ranked[np.argsort(-np.nan_to_num(curves.last[ranked], nan=-np.inf), kind="stable")]
+        tops = curves.points[ranked[:_N_TOPS]]
+        parts = [drawer.anywhere(_N_ANYWHERE), drawer.near(tops, _N_NEAR)]
+        rows = np.concatenate([*parts, drawer.jumps(tops, _N_JUMPS)])
+        for last in (False, True):
+            rows = rows[new_rows(encoder, rows, seen)]
+            if not len(rows):
+                return None
+            scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
+            rows = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
+            moved = np.stack([self._climbed(model, row, best) for row in rows])
+            around = [] if last else [drawer.near(rows, _N_CLIMBED)]
+            rows = np.concatenate([rows, moved, *around])
+        rows = rows[new_rows(encoder, rows, seen)]
+        scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
+        return np.asarray(rows[int(scores.argmax())])
+
+    def _climbed(self, model: Surrogate, row: Floats, best: float) -> Floats:
+        """Returns a row with its real numbers moved to where more is expected, snapped."""
+        encoder = self._encoder
+        is_real = np.array([np.isinf(column.n_values) for column in encoder.columns])
+        real = np.flatnonzero(is_real & ~np.isnan(row))
+        if not len(real):
+            return row
+        free = np.flatnonzero(np.isin(encoder.owners, real))
+        x = climbed(model, encoder.features(row[None])[0], free, best)
+        moved = np.where(np.isnan(row), 0.0, row)
+        moved[real] = x[free]
+        return np.asarray(encoder.snap(moved[None])[0])
+
+
+def _chosen(values: Floats, n: int) -> Ints:
+    """Returns the indices of at most ``n`` values: the best half, and some of every rank."""
+    ranked = np.argsort(-values, kind="stable")
+    if len(ranked) <= n:
+        return ranked
+    rest = ranked[n // 2 :]
+    spread = rest[np.linspace(0, len(rest) - 1, n - n // 2).round().astype(int)]
+    return np.concatenate([ranked[: n // 2], spread])
+
+
+def _scaled(y: Floats) -> list[tuple[Floats, float]]:
+    """Returns values on two scales, each with the logarithm of how much it stretches them.
+
+    As they are; and with those close to the best spread out, for values over powers of ten.
+    """
+    sd = float(y.std()) + 1e-12 * (1.0 + float(np.abs(y).max()))
+    plain = ((y - y.mean()) / sd, -len(y) * float(np.log(sd)))
+    scale = Scale.fitting(y, float(y.max()))
+    gaps = scale.top - y
+    stretch = -np.log(scale.sd) - np.log(gaps + scale.usual * 0.2)
+    return [plain, (scale.of(y), float(stretch.sum()))]
+
+
+def _fitted(
+    x: Floats, y: Floats, scaled: tuple[Floats, float], learnt: Ints
+) -> tuple[_Seen, float]:
+    z, stretch = scaled
+    hyper, likely = learn(x[learnt], z[learnt])
+    return _Seen(x, z, hyper), likely + stretch * len(learnt) / len(y)

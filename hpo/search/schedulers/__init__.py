@@ -1,0 +1,1 @@
+"""Schedulers: which trials begin, are resumed, are suspended or stop."""

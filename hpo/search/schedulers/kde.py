@@ -1,0 +1,141 @@
+"""A sampler that compares where good trials are with where the others are.
+
+Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (TPE), NeurIPS 2011; over
+all parameters at once and on the highest rung: Falkner, Klein, Hutter, "BOHB", ICML 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpo.search.base.curves import Curves, Floats, Ints
+from hpo.search.base.decisions import Ask
+from hpo.search.base.derived_seeds import mix
+from hpo.search.base.param_encoding import Encoder, Point
+from hpo.search.base.proposers import Proposal
+from hpo.search.base.trial_status import is_pending
+from hpo.search.model.candidates import Candidates, comparable, new_rows
+from hpo.search.model.initial_design import Startup
+from hpo.search.model.structures import Structures
+from hpo.search.model.training_set import usable
+
+_GOOD, _FEWEST_GOOD, _MOST_GOOD, _MOST_OTHERS = 0.15, 8, 64, 256
+_AT_RUNG = 16
+_CANDIDATES = 64
+_RANDOM = 0.2
+_NARROWEST, _WIDEST = 0.03, 0.5
+
+
+class Density:
+    """Draws near good trials, where there are few others.
+
+    Args:
+        encoder: The searched parameters.
+        seed: The study's.
+    """
+
+    name = "density"
+
+    def __init__(self, encoder: Encoder, seed: int) -> None:
+        self._encoder = encoder
+        self._seed = seed
+        self._startup = Startup(encoder, seed)
+
+    def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
+        """See ``Proposer``. The whole batch is drawn from one comparison."""
+        if not numbers:
+            return Proposal([], ask.memory)
+        rng = np.random.default_rng(mix(self._seed, numbers[0], curves.n_epochs))
+        ranked = self._ranked(curves)
+        if len(ranked) < 2 * _FEWEST_GOOD:
+            first = [row for n in numbers if (row := self._startup.row(n)) is not None]
+            return Proposal([*self._encoder.decode(np.array(first))], ask.memory)
+        n_good = int(np.clip(_GOOD * len(ranked), _FEWEST_GOOD, _MOST_GOOD))
+        rest = ranked[n_good:]
+        others = rest[np.linspace(0, len(rest) - 1, min(len(rest), _MOST_OTHERS)).astype(int)]
+        pending = np.flatnonzero(is_pending(curves) & curves.has_point)
+        points = curves.points
+        batch = _Batch(self._encoder, points[ranked[:n_good]], points[others], rng)
+        batch.add(points[pending])
+        structures = Structures(self._encoder, ask.structural, ask.structure, len(numbers))
+        seen = set(self._encoder.keys(points))
+        rows = [row for _ in numbers if (row := batch.draw(structures, seen)) is not None]
+        drawn: list[Point | None] = list(self._encoder.decode(np.array(rows))) if rows else []
+        return Proposal(drawn, ask.memory)
+
+    def _ranked(self, curves: Curves) -> Ints:
+        """Returns rows by their values at the last epoch that enough trials have reached."""
+        rows = usable(curves)
+        if not len(rows):
+            return rows
+        values, epochs = curves.values[rows], curves.epochs[rows]
+        enough = np.flatnonzero((np.isfinite(values)).sum(axis=0) >= _AT_RUNG)
+        if len(enough):
+            at = values[:, enough[-1]]
+            judged = np.isfinite(at) | (curves.diverged[rows] & (epochs <= enough[-1] + 1))
+        else:
+            at = curves.best[rows]
+            judged = np.ones(len(rows), dtype=bool)
+        at = np.nan_to_num(at, nan=-np.inf)
+        order = np.argsort(-at[judged], kind="stable")
+        return np.asarray(rows[judged][order])
+
+
+class _Batch:
+    """Candidates and their scores, brought up to date after each choice."""
+
+    def __init__(
+        self, encoder: Encoder, good: Floats, others: Floats, rng: np.random.Generator
+    ) -> None:
+        self._encoder = encoder
+        self._rng = rng
+        self._drawer = Candidates(encoder, rng)
+        self._features = encoder.features
+        self._good = good
+        self._good_x, self._other_x = encoder.features(good), encoder.features(others)
+        self._good_width = _width(self._good_x)
+        self._other_width = _width(np.concatenate([self._good_x, self._other_x]))
+        self._pending: list[Floats] = []
+
+    def add(self, rows: Floats) -> None:
+        """Counts pending points among the others, [K, P]."""
+        if len(rows):
+            self._other_x = np.concatenate([self._other_x, self._features(rows)])
+
+    def draw(self, structures: Structures, seen: set[bytes]) -> Floats | None:
+        """Returns one new point, [P]; None when all that was drawn has been tried."""
+        is_random = self._rng.random() < _RANDOM
+        anywhere = self._drawer.anywhere(_CANDIDATES)
+        rows = anywhere if is_random else self._drawer.near(self._good, _CANDIDATES)
+        rows = structures.fitted(np.concatenate([rows, anywhere[:8]]), self._rng)
+        rows = rows[new_rows(self._encoder, rows, seen)]
+        if not len(rows):
+            return None
+        x = self._features(rows)
+        score = _log_density(x, self._good_x, self._good_width) - _log_density(
+            x, self._other_x, self._other_width
+        )
+        row: Floats = rows[0 if is_random else int(comparable(score).argmax())]
+        structures.count(row[None])
+        seen.update(self._encoder.keys(row[None]))
+        self.add(row[None])
+        return row
+
+
+def _width(x: Floats) -> Floats:
+    """Returns Scott's bandwidth of each feature, [D]."""
+    n, d = x.shape
+    scott = 1.06 * x.std(axis=0) * n ** (-1.0 / (4.0 + d))
+    return np.asarray(np.clip(scott, _NARROWEST, _WIDEST))
+
+
+def _log_density(x: Floats, centers: Floats, width: Floats) -> Floats:
+    """Returns the logarithm of a mixture of Gaussians, up to a constant, [N]."""
+    a, b = x / width, centers / width
+    square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2.0 * a @ b.T
+    exponent = -0.5 * np.maximum(square, 0.0)
+    top = exponent.max(axis=1)
+    sums = np.exp(exponent - top[:, None]).mean(axis=1)
+    return np.asarray(top + np.log(sums) - np.log(width).sum())

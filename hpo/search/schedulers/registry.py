@@ -1,0 +1,119 @@
+"""Schedulers by name: which trials to begin, to go on with, to pause and to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+from hpo.search.base.auto import AUTO, Choice, choose
+from hpo.search.base.curves import Curves
+from hpo.search.base.decisions import Ask, Plan, Verdict
+from hpo.search.base.param_encoding import Encoder
+from hpo.search.base.proposers import Elsewhere, Proposal, Proposer
+from hpo.search.model.freeze_thaw import FreezeThaw
+from hpo.search.model.model_settings import settings_of
+from hpo.search.model.portfolio import Portfolio
+from hpo.search.schedulers.halving import Halving, Rules
+from hpo.search.schedulers.kde import Density
+from hpo.search.schedulers.stopping import RULES, Stopping
+from hpo.spec.study_spec import StudySpec
+
+
+class Scheduler(Protocol):
+    """Decides, from the curves alone.
+
+    Attributes:
+        name: As a study file has it.
+        version: Changes when the same curves may get another answer.
+        pauses: Whether trials are ever paused; one that only stops trains them to the end.
+    """
+
+    name: str
+    version: str
+    pauses: bool
+
+    def plan(self, curves: Curves, ask: Ask) -> Plan:
+        """Returns what to do with free places."""
+
+    def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
+        """Returns params for new trials that got these numbers, not those that were planned."""
+
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+        """Returns what becomes of running trials after an epoch."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a scheduler is built from."""
+
+    spec: StudySpec
+    choice: Choice
+    encoder: Encoder
+    model: FreezeThaw
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Those of the study file, unless they are another method's."""
+        spec = self.spec.pruner
+        return spec.options if spec.name == self.choice.scheduler else {}
+
+    @property
+    def proposer(self) -> Proposer:
+        """Where new points come from."""
+        return self.model if self.choice.sampler == AUTO else Elsewhere(self.choice.sampler)
+
+
+Build: TypeAlias = Callable[[_Parts], Scheduler]
+
+
+def make_scheduler(
+    spec: StudySpec, *, can_pause: bool = True, portfolio: Portfolio | None = None
+) -> Scheduler:
+    """Builds the scheduler of a study.
+
+    Args:
+        spec: The study.
+        can_pause: Whether trials can be put aside and continued; those of tasks can.
+        portfolio: First points; those that come with the package by default.
+    """
+    choice = choose(spec, can_pause=can_pause)
+    encoder = Encoder.of_space(spec.space)
+    settings = settings_of(spec, can_pause=can_pause, portfolio=portfolio)
+    parts = _Parts(spec, choice, encoder, FreezeThaw(encoder, settings))
+    return SCHEDULERS[choice.scheduler](parts)
+
+
+def _stopping(name: str) -> Build:
+    return lambda parts: Stopping(name, parts.options, parts.proposer)
+
+
+def _halving(name: str, n_brackets: int) -> Build:
+    def build(parts: _Parts) -> Scheduler:
+        options = parts.options
+        lowest = options.get("min_resource", "auto")
+        rules = Rules(
+            seed=parts.spec.seed,
+            factor=int(options.get("reduction_factor", 3)),
+            lowest=None if lowest == "auto" else int(lowest),
+            n_brackets=n_brackets,
+        )
+        is_bohb = name == "bohb" and parts.choice.sampler == AUTO
+        density = Density(parts.encoder, parts.spec.seed)
+        return Halving(name, rules, density if is_bohb else parts.proposer)
+
+    return build
+
+
+def _asha(parts: _Parts) -> Scheduler:
+    stops = parts.options.get("type") == "stop"
+    return (_stopping("asha") if stops else _halving("asha", 1))(parts)
+
+
+SCHEDULERS: Final[Mapping[str, Build]] = {
+    **{name: _stopping(name) for name in RULES},
+    "asha": _asha,
+    "hyperband": _halving("hyperband", 0),
+    "bohb": _halving("bohb", 0),
+    "freeze-thaw": lambda parts: parts.model,
+}

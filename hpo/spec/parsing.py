@@ -1,0 +1,231 @@
+"""From what a study file holds to checked values: every mistake of all sections at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hpo.errors import nearest
+from hpo.spec.methods import read_method
+from hpo.spec.partial_space import stand_in
+from hpo.spec.space.search_space import Fixed, Float, Parameter, is_name, read_parameters
+from hpo.spec.values.findings import Findings, show
+from hpo.spec.values.kinds import (
+    LARGEST_COUNT,
+    WRONG,
+    Kind,
+    Number,
+    OneOrSeveral,
+    StudyName,
+    Text,
+    Whole,
+    Word,
+    read_table,
+    unknown,
+)
+from hpo.spec.values.user_values import AnyToml
+
+ENDS: Final = ("trials", "total_epochs", "hours", "target")
+"""The budgets that end a study; it needs one of them."""
+
+_COUNT: Final = Whole(1, LARGEST_COUNT)
+_SEED: Final = Whole(0, 2**32 - 1)
+# A hundred years; a deadline further away is no date.
+_LONGEST_HOURS: Final = 876_600.0
+
+_MOST_PARTS: Final = 100
+
+BUDGET: Final[Mapping[str, Kind]] = {
+    "trials": _COUNT,
+    "epochs": _COUNT,
+    "total_epochs": _COUNT,
+    "hours": Number(0, _LONGEST_HOURS, low_open=True),
+    "trial_hours": Number(0, _LONGEST_HOURS, low_open=True),
+    "target": Number(),
+    "patience": _COUNT,
+}
+VALIDATION: Final[Mapping[str, Kind]] = {
+    "val_fraction": Number(0, 1, low_open=True, high_open=True),
+    "test_fraction": Number(0, 1, high_open=True),
+    "seed": _SEED,
+    "folds": Whole(1, _MOST_PARTS),
+    "seeds": Whole(1, _MOST_PARTS),
+}
+PLAIN: Final[Mapping[str, Kind]] = {
+    "name": StudyName(),
+    "task": Text(),
+    "objective": Text(),
+    "metric": OneOrSeveral(Text(), unique=True),
+    "direction": OneOrSeveral(Word(("maximize", "minimize"))),
+    "engine": Word(("auto", "solo", "fused")),
+    "seed": _SEED,
+}
+SECTIONS: Final = ("task_options", "budget", "space", "sampler", "pruner", "validation")
+KEYS: Final = (*PLAIN, *SECTIONS)
+
+
+@dataclass
+class Draft:
+    """What could be read of a study, right or wrong.
+
+    Attributes:
+        values: The fields of a ``StudySpec`` that are right in themselves.
+        names: The names of all parameters, also of those that are wrong.
+        parameters: The parameters that are right in themselves.
+        stand_ins: A value for each parameter that is wrong, for the task to be tried with.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    stand_ins: dict[str, Fixed] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str | None:
+        """The task's reference, if there is a right one."""
+        task: str | None = self.values.get("task")
+        return task
+
+    @property
+    def objective(self) -> str | None:
+        """The objective's reference, if there is a right one."""
+        objective: str | None = self.values.get("objective")
+        return objective
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The options of the task that are right in themselves."""
+        return dict(self.values.get("task_options", {}))
+
+
+def read_study(table: Mapping[str, Any], findings: Findings) -> Draft:
+    """Reads a whole study, noting every mistake, also those between its sections.
+
+    Args:
+        table: What a study file holds, or what Python code passes in its place.
+        findings: Where mistakes are noted.
+
+    Returns:
+        What could be read; it makes a ``StudySpec`` when nothing was noted.
+    """
+    draft = Draft()
+    plain = {key: value for key, value in table.items() if key in PLAIN}
+    draft.values.update(read_table(plain, PLAIN, findings))
+    for key, value in table.items():
+        if key in SECTIONS:
+            if value is not None:
+                _read_section(key, value, draft, findings.below(key))
+        elif key not in PLAIN:
+            findings.add(_unknown_key(str(key)), str(key))
+    _check_subject(table, findings)
+    _check_ends(table.get("budget"), findings)
+    _check_metrics(draft.values, findings)
+    _check_grid(draft, findings)
+    return draft
+
+
+def read_budget(table: Any, findings: Findings) -> dict[str, Any]:
+    """Reads the values of a budget."""
+    return read_table(table, BUDGET, findings)
+
+
+def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
+    """Reads how data is split, and how often a trial is trained."""
+    values = read_table(table, VALIDATION, findings)
+    val, test = values.get("val_fraction", 0.2), values.get("test_fraction", 0.2)
+    if val + test >= 1 and values:
+        findings.add(f"val_fraction + test_fraction must be below 1; found {val:g} + {test:g}")
+    if values.get("folds", 1) > 1 and "val_fraction" in values:
+        findings.add("folds are validated on in turn; leave it out", "val_fraction")
+    return values
+
+
+def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> None:
+    match key:
+        case "task_options":
+            if not isinstance(value, Mapping):
+                findings.add(f"must be a table; found {show(value)}")
+                return
+            read = {name: AnyToml().read(v, findings.below(str(name))) for name, v in value.items()}
+            draft.values[key] = {name: v for name, v in read.items() if v is not WRONG}
+        case "space":
+            draft.parameters = read_parameters(value, findings)
+            _note_stand_ins(draft, value if isinstance(value, Mapping) else {})
+            draft.values[key] = draft.parameters
+        case "budget":
+            draft.values[key] = read_budget(value, findings)
+        case "validation":
+            draft.values[key] = read_validation(value, findings)
+        case _:
+            draft.values[key] = read_method(key, value, findings)
+
+
+def _note_stand_ins(draft: Draft, space: Mapping[Any, Any]) -> None:
+    draft.names = tuple(map(str, space))
+    taken = {name.casefold() for name in draft.parameters}
+    for name, value in space.items():
+        if is_name(name) and name.casefold() not in taken:
+            taken.add(name.casefold())
+            draft.stand_ins[name] = stand_in(value)
+
+
+def _unknown_key(key: str) -> str:
+    for section, keys in (("budget", BUDGET), ("validation", VALIDATION)):
+        if key in keys:
+            return f"belongs into [{section}]"
+    return unknown(key, KEYS)
+
+
+def _check_subject(table: Mapping[str, Any], findings: Findings) -> None:
+    if table.get("name") is None:
+        findings.add("missing; every study has a name", "name")
+    has_task, has_objective = table.get("task") is not None, table.get("objective") is not None
+    if has_task and has_objective:
+        findings.add("a study has either a task or an objective, not both", "objective")
+    if not has_task and not has_objective and not _is_misspelt("task", table):
+        findings.add('missing; name a task, such as task = "digits-mlp", or an objective', "task")
+    if has_objective and not has_task and table.get("task_options"):
+        findings.add("an objective takes no options; they are a task's", "task_options")
+
+
+def _check_ends(budget: Any, findings: Findings) -> None:
+    """Notes a budget that ends nothing, unless a wrong entry was meant to."""
+    if budget is not None and not isinstance(budget, Mapping):
+        return
+    given = budget or {}
+    if any(given.get(end) is not None for end in ENDS):
+        return
+    if not any(_is_misspelt(end, given) for end in ENDS):
+        findings.add(f"needs at least one of {', '.join(ENDS)}", "budget")
+
+
+def _is_misspelt(key: str, table: Mapping[str, Any]) -> bool:
+    known = BUDGET if key in BUDGET else KEYS
+    return any(nearest(str(name), known) == key for name in table if name not in known)
+
+
+def _check_metrics(values: Mapping[str, Any], findings: Findings) -> None:
+    """Notes what does not go with the number of metrics, as far as they could be read."""
+    metrics, directions = values.get("metric", ()), values.get("direction", ())
+    if metrics and directions and len(metrics) != len(directions):
+        findings.add(
+            f"must be one for each metric; found {len(directions)} for {len(metrics)}", "direction"
+        )
+    if max(len(metrics), len(directions)) < 2:
+        return
+    for name in ("target", "patience"):
+        if name in values.get("budget", {}):
+            findings.add("goes with a single metric only", "budget", name)
+
+
+def _check_grid(draft: Draft, findings: Findings) -> None:
+    if draft.values.get("sampler", {}).get("name") != "grid":
+        return
+    if draft.objective is not None and not draft.names:
+        findings.add(
+            '"grid" needs a [space]: an objective names its parameters too late', "sampler"
+        )
+    for name, parameter in draft.parameters.items():
+        if isinstance(parameter, Float) and parameter.step is None:
+            findings.add('sampler = "grid" needs a step; it is continuous', "space", name)

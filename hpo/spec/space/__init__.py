@@ -1,0 +1,1 @@
+"""Search spaces: dimensions, conditions between them, and points of the space."""

@@ -1,0 +1,1 @@
+"""Values as a study file holds them: their kinds, and what is wrong with them."""

@@ -1,0 +1,1 @@
+"""Database connections, schemas and driver errors: what every other part of the store builds on."""

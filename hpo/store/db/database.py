@@ -1,0 +1,265 @@
+"""A database by its URL: opened, checked, and used in short transactions."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from hpo.errors import StoreError
+from hpo.store.db import driver_errors, engines, schema, urls
+from hpo.store.db.connection_pool import Pooling
+from hpo.store.db.urls import DEFAULT_URL, resolve_url
+
+__all__ = ["DEFAULT_URL", "Database", "resolve_url"]
+
+T = TypeVar("T")
+
+MAX_TRIES = 8
+
+
+class FileMovedError(ConnectionError):
+    """The file of an SQLite database is no longer the one that was opened."""
+
+
+class Database:
+    """A database by its URL; pickled by URL, each process has connections of its own.
+
+    Creating the object connects to nothing; `open` and `connect` do.
+
+    Args:
+        url: As `resolve_url` takes it.
+
+    Attributes:
+        url: The resolved URL, with the password; never log it.
+        masked_url: The URL as people may see it.
+        dialect: ``sqlite``, ``postgresql`` or ``mysql`` (which stands for MariaDB, too).
+        engine: SQLAlchemy's engine. A transaction begun on it directly writes; prefer `read`
+            and `write`.
+        clock_offset: Added to the database's clock; for tests that move time.
+    """
+
+    clock_offset = timedelta(0)
+
+    def __init__(self, url: str | None = None) -> None:
+        parsed = urls.parse(resolve_url(url))
+        self._url = urls.absolute(parsed)
+        self.url = self._url.render_as_string(hide_password=False)
+        self.masked_url = urls.shown(parsed)
+        self.dialect = self._url.get_backend_name()
+        self._file: tuple[int, int] | None = None
+        self.engine = engines.create(self._url)
+        self._pooling = Pooling(self.engine)
+        self._own = threading.local()
+
+    @classmethod
+    def open(cls, url: str | None = None, *, create: bool = False) -> Database:
+        """Opens a database and checks both schemas, Optuna's and ours.
+
+        Args:
+            url: As `resolve_url` takes it.
+            create: Make what is missing: the SQLite file, Optuna's tables, ours. Any number of
+                processes may do so at once.
+
+        Raises:
+            StoreError: One line that says what to do: no database there, unreachable, wrong
+                password, schema too old or too new.
+        """
+        db = cls(url)
+        if not create:
+            db._require_file()
+        try:
+            schema.ensure(db, create=create)
+        except BaseException:
+            db.dispose()
+            raise
+        return db
+
+    @classmethod
+    def connect(cls, url: str | None = None) -> Database:
+        """Opens a database whatever its schema is, to check or upgrade it.
+
+        Raises:
+            StoreError: It is not there or cannot be reached.
+        """
+        db = cls(url)
+        db._require_file()
+        try:
+            with db.read() as conn:
+                conn.execute(sa.text("SELECT 1"))
+        except BaseException:
+            db.dispose()
+            raise
+        return db
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads; on SQLite it sees one snapshot and blocks nobody.
+
+        Raises:
+            StoreError: The database failed; the driver's error is its cause.
+        """
+        with self._begin(read_only=True) as conn:
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on any error.
+
+        On SQLite it is ``BEGIN IMMEDIATE``, so that nobody else writes between its reads and
+        its writes. Integrity errors pass as SQLAlchemy raises them.
+
+        Raises:
+            StoreError: The database failed; the driver's error is its cause.
+        """
+        with self._begin(read_only=False) as conn:
+            yield conn
+
+    def transaction(self, work: Callable[[sa.Connection], T], *, single: bool = False) -> T:
+        """Runs ``work`` in `write`, again from the start when it lost against another one.
+
+        Deadlocks and serialization failures are no faults but the way PostgreSQL and MySQL
+        settle who goes first.
+
+        Args:
+            work: Must change nothing but the database.
+            single: It sends one statement, which PostgreSQL takes for a transaction by itself: in
+                one round trip instead of three.
+
+        Raises:
+            StoreError: The database failed, or lost `MAX_TRIES` times in a row.
+        """
+
+        def once() -> T:
+            with self._begin(read_only=False, single=single) as conn:
+                return work(conn)
+
+        try:
+            return once()
+        except Exception as error:
+            if not driver_errors.is_conflict(error):
+                raise
+        return _again(once)
+
+    def now(self, conn: sa.Connection) -> datetime:
+        """Returns the database's clock: naive UTC with microseconds.
+
+        SQLite has no server, so its clock is that of the machine that holds the file.
+        """
+        if self.dialect == "postgresql":
+            # Not now(): that is when the transaction began, before it waited for its locks.
+            moment = conn.execute(sa.text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar()
+        elif self.dialect == "mysql":
+            moment = conn.execute(sa.text("SELECT UTC_TIMESTAMP(6)")).scalar()
+        else:
+            moment = datetime.now(UTC).replace(tzinfo=None)
+        assert isinstance(moment, datetime)
+        return moment + self.clock_offset
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Tells whether waiting may mend this error: server gone, locked, disk full."""
+        return driver_errors.is_outage(error)
+
+    def merge_log(self) -> None:
+        """Makes SQLite's file whole: what was written is no longer in its log alone."""
+        engines.merge_log(self.engine)
+
+    def is_crowded(self, error: BaseException) -> bool:
+        """Tells whether only a connection was wanted: the database works, and others use it."""
+        return driver_errors.is_crowded(error)
+
+    def drop_sessions(self) -> None:
+        """Has the next transactions begin new sessions, for the present ones may be bad."""
+        self._pooling.drop()
+
+    def dispose(self) -> None:
+        """Closes every connection; the next use opens new ones."""
+        self.engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"Database({self.masked_url!r})"
+
+    def __reduce__(self) -> tuple[type[Database], tuple[str]]:
+        return Database, (self.url,)
+
+    def _require_file(self) -> None:
+        # SQLite would create the file; a misspelt path must not leave one behind.
+        if self.dialect == "sqlite" and not Path(str(self._url.database)).exists():
+            raise StoreError(
+                f"there is no database at {self.masked_url}; `hpo run STUDY.toml` creates one, "
+                f"--storage or ${urls.ENVIRONMENT_VARIABLE} names another"
+            )
+
+    def _note_file(self) -> None:
+        if self._file is None and self.dialect == "sqlite":
+            self._file = _identity(str(self._url.database))
+
+    def _require_same_file(self) -> None:
+        """Makes sure that an open SQLite database was not moved away, nor another put there.
+
+        SQLite would go on with the moved one, unseen, or make an empty one in its place. Moving
+        it back mends it, so it is an outage.
+
+        Raises:
+            StoreError: It was.
+        """
+        if self._file is None:
+            return
+        found = _identity(path := str(self._url.database))
+        if found == self._file:
+            return
+        what = "was moved away or deleted" if found is None else "was replaced by another file"
+        error = FileMovedError(path)
+        raise StoreError(f"{path} {what} while it was in use; put it back") from error
+
+    @contextmanager
+    def _begin(self, *, read_only: bool, single: bool = False) -> Iterator[sa.Connection]:
+        self._require_same_file()
+        # A thread that has the pool's one connection would wait for itself.
+        is_nested = getattr(self._own, "is_busy", False)
+        engine = engines.create(self._url, pooled=False) if is_nested else self.engine
+        try:
+            with engine.connect() as conn:
+                conn = conn.execution_options(
+                    **{engines.READ_ONLY: read_only, engines.SINGLE: single}
+                )
+                with conn.begin():
+                    self._note_file()
+                    self._own.is_busy = True
+                    try:
+                        yield conn
+                    finally:
+                        self._own.is_busy = is_nested
+        except (sa.exc.IntegrityError, sa.exc.DataError):
+            raise
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            if driver_errors.kind_of(error) is driver_errors.Kind.OUTAGE:
+                self.drop_sessions()
+            raise driver_errors.explain(error, self._url) from error
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once in each transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _again(once: Callable[[], T]) -> T:
+    # Rarely needed, and slow to load.
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(driver_errors.is_conflict),
+        stop=tenacity.stop_after_attempt(MAX_TRIES - 1),
+        wait=tenacity.wait_random_exponential(0.01, 1.0),
+        reraise=True,
+    )
+    return retrying(once)

@@ -1,0 +1,81 @@
+"""The breaker: a study whose trials mostly fail stops itself and says why.
+
+The rule: of the last ten trials that ended, or of all of them while there are fewer, more than two
+thirds failed, and at least five. So a third of the points may well be too large for the machine,
+and a study whose every trial fails is stopped after the fifth. Trials that were lost with their
+machine or cancelled are left out, and those that failed by a fault of hpo's own, and so is what
+ended before somebody resumed the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.store.db.hpo_tables import hpo_event
+from hpo.store.db.optuna_tables import trials
+from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.spending import CANCELLED
+from hpo.store.rows import events
+from hpo.store.rows.events import Event
+
+WINDOW = 10
+LEAST = 5
+BLAMELESS = ("lost", "internal", CANCELLED)
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_MAX_CAUSE = 200
+
+
+def trips(failed: Sequence[bool]) -> bool:
+    """Tells whether a study stops, from whether each of its latest trials failed."""
+    return sum(failed) >= LEAST and 3 * sum(failed) > 2 * len(failed)
+
+
+def stop_if_failing(turn: Turn, cause: str) -> None:
+    """Stops an active study whose trials mostly fail.
+
+    Args:
+        turn: The study; a trial of it has just failed.
+        cause: Why that trial failed: its reason, or the text of its error.
+    """
+    if turn.state != "active":
+        return
+    failed = _latest(turn)
+    if not trips(failed):
+        return
+    turn.state = "stopped"
+    turn.reason = f"{sum(failed)} of the last {len(failed)} trials failed: {_headline(cause)}"
+    turn.update_study(state=turn.state, reason=turn.reason, updated_at=turn.now)
+    turn.record([Event(turn.study_id, "stopped", turn.reason)])
+
+
+def _latest(turn: Turn) -> list[bool]:
+    """Returns of the latest trials that ended by themselves whether they failed."""
+    event = hpo_event.c
+    resumed = sa.select(sa.func.max(event.at)).where(
+        event.study_id == turn.study_id, event.kind == "active"
+    )
+    since = turn.conn.execute(resumed).scalar()
+    # The latest to start stand in for the latest to end: that order has an index.
+    statement = (
+        sa.select(trials.c.trial_id, trials.c.state)
+        .where(trials.c.study_id == turn.study_id, trials.c.state.in_(_ENDED))
+        .order_by(trials.c.trial_id.desc())
+        .limit(4 * WINDOW)
+    )
+    if since is not None:
+        statement = statement.where(trials.c.datetime_complete > since)
+    rows = turn.conn.execute(statement).all()
+    failed = [row.trial_id for row in rows if row.state is TrialState.FAIL]
+    last = events.last_of(turn.conn, failed)
+    blameless = {trial_id for trial_id, event in last.items() if event.kind in BLAMELESS}
+    counted = [row for row in rows if row.trial_id not in blameless]
+    return [row.state is TrialState.FAIL for row in counted[:WINDOW]]
+
+
+def _headline(cause: str) -> str:
+    # A traceback's last line says what happened.
+    lines = [line.strip() for line in cause.splitlines() if line.strip()]
+    return lines[-1][:_MAX_CAUSE] if lines else "for no known reason"

@@ -1,0 +1,234 @@
+"""Taking trials from workers that died, so that others continue them.
+
+Silence counts only while somebody was there to hear it. After an outage of the database every
+heartbeat is old; the first worker that is back must not take the trials of all the others, which
+live and are about to come back, too. So a worker is silent if its last heartbeat is older than
+the grace *and* another worker, the witness, was heard without a gap for as long.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.errors import StoreError
+from hpo.store.db import processes
+from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
+from hpo.store.ledger import fences
+from hpo.store.ledger.locked_study import FREE, Turn
+from hpo.store.rows.events import Event
+
+ENVIRONMENT_VARIABLE = "HPO_GRACE_S"
+
+
+def usual_grace_s() -> float:
+    """Returns ``$HPO_GRACE_S``, or a minute.
+
+    Raises:
+        StoreError: It is not a number of seconds.
+    """
+    text = os.environ.get(ENVIRONMENT_VARIABLE, "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise StoreError(f"{ENVIRONMENT_VARIABLE} must be a number of seconds; it is {text!r}")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a worker may be silent and a trial be lost.
+
+    Attributes:
+        grace_s: Silence, in seconds by the database's clock, after which a worker is taken
+            for dead.
+        max_attempts: Workers that a trial may lose before it fails.
+    """
+
+    grace_s: float = 60.0
+    max_attempts: int = 3
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds between two heartbeats after which a worker is a witness only from the later."""
+        return self.grace_s / 3
+
+
+def free_dead(turn: Turn, patience: Patience) -> list[int]:
+    """Sets the trials of dead workers free, and fails those that were lost too often.
+
+    Returns:
+        The trial_ids, ascending.
+    """
+    suspects = {row.worker_id: row for row in _suspects(turn, patience)}
+    silent = any(_silent_s(row, turn.now) > patience.grace_s for row in suspects.values())
+    grace_s = patience.grace_s if silent and _has_witness(turn, patience) else math.inf
+    judged = {key: why_dead(row, turn.now, grace_s) for key, row in suspects.items()}
+    why = {worker_id: reason for worker_id, reason in judged.items() if reason}
+    if not why:
+        return []
+    _mark_ended(turn, [suspects[worker_id] for worker_id in why])
+    leases = _leases_of(turn, list(why))
+    hopeless = [row for row in leases if row.attempt >= patience.max_attempts]
+    others = [row for row in leases if row.attempt < patience.max_attempts]
+    if hopeless:
+        turn.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL)
+    if others:
+        free(turn, hpo_lease.c.trial_id.in_(fences.ids(others)), lost=True)
+    turn.record([_event(turn, row, why[row.worker_id], patience) for row in leases])
+    if turn.state == "done":
+        turn.end_free_trials()
+    return fences.ids(leases)
+
+
+def why_dead(worker: Any, now: datetime, grace_s: float) -> str:
+    """Returns why a worker is taken for dead, or an empty string.
+
+    Args:
+        worker: A row of ``hpo_worker``.
+        now: The database's clock.
+        grace_s: How long it may be silent; infinite where there was no witness.
+    """
+    if worker.ended_at is not None:
+        return "ended without handing its trials back"
+    if _is_here(worker) and _is_gone(worker):
+        return f"died (process {worker.pid} on {worker.host} is gone)"
+    if _silent_s(worker, now) > grace_s:
+        return f"on {worker.host} was silent for {_silent_s(worker, now):.0f} s"
+    return ""
+
+
+def heard(now: datetime, patience: Patience) -> tuple[tuple[sa.Column[Any], Any], ...]:
+    """Returns what a heartbeat sets in ``hpo_worker``, for ``ordered_values``.
+
+    In this order: MySQL sets one column after the other, and ``heard_since`` looks at the
+    heartbeat before.
+    """
+    worker = hpo_worker.c
+    was_gone = worker.heartbeat_at < now - timedelta(seconds=patience.gap_s)
+    heard_since = sa.case(
+        (was_gone, sa.literal(now, worker.heard_since.type)), else_=worker.heard_since
+    )
+    return (worker.heard_since, heard_since), (worker.heartbeat_at, now)
+
+
+def free(turn: Turn, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
+    """Sets leases of the study free, in one statement; their tokens are void from then on.
+
+    Args:
+        turn: The study.
+        which: A condition on ``hpo_lease``.
+        lost: Count an attempt.
+    """
+    lease = hpo_lease.c
+    conditions = (lease.study_id == turn.study_id, lease.token != FREE, which)
+    values: dict[str, Any] = {"worker_id": None, "token": FREE, "updated_at": turn.now}
+    if lost:
+        values["attempt"] = lease.attempt + 1
+    turn.conn.execute(sa.update(hpo_lease).where(*conditions).values(**values))
+
+
+def _has_witness(turn: Turn, patience: Patience) -> bool:
+    """Tells whether a worker, of whatever study, was heard for as long as the grace, and lately."""
+    worker = hpo_worker.c
+    statement = sa.select(worker.worker_id).where(
+        worker.ended_at.is_(None),
+        worker.heartbeat_at >= turn.now - timedelta(seconds=patience.gap_s),
+        worker.heard_since <= turn.now - timedelta(seconds=patience.grace_s),
+    )
+    return turn.conn.execute(statement.limit(1)).first() is not None
+
+
+def _suspects(turn: Turn, patience: Patience) -> Sequence[Any]:
+    """Returns the workers that own leases and may be dead, as far as SQL can tell."""
+    return turn.conn.execute(_SUSPECTS, suspicion(turn, patience)).all()
+
+
+def suspicion(turn: Turn, patience: Patience) -> dict[str, Any]:
+    """Returns the values of the parameters of `suspicious`."""
+    heard_after = turn.now - timedelta(seconds=patience.grace_s)
+    return {"study": turn.study_id, "heard_after": heard_after, "machine": processes.machine()}
+
+
+def suspicious(worker: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition that a worker of a study owns leases and may be dead.
+
+    Args:
+        worker: ``hpo_worker``, or an alias of it.
+    """
+    column, lease = worker.c, hpo_lease.c
+    study = sa.bindparam("study", type_=sa.Integer)
+    owns = sa.exists().where(lease.study_id == study, lease.worker_id == column.worker_id)
+    return sa.and_(
+        column.study_id == study,
+        sa.or_(
+            column.ended_at.is_not(None),
+            column.heartbeat_at < sa.bindparam("heard_after", type_=column.heartbeat_at.type),
+            column.machine == sa.bindparam("machine"),
+        ),
+        owns,
+    )
+
+
+_SUSPECTS = sa.select(
+    *(
+        hpo_worker.c[name]
+        for name in (
+            *("worker_id", "host", "machine", "pid", "pid_started_at"),
+            *("heartbeat_at", "ended_at"),
+        )
+    )
+).where(suspicious(hpo_worker))
+
+
+def _leases_of(turn: Turn, worker_ids: Sequence[int]) -> Sequence[Any]:
+    lease = hpo_lease.c
+    statement = (
+        sa.select(lease.trial_id, lease.worker_id, lease.token, lease.attempt, lease.epoch)
+        .where(lease.study_id == turn.study_id, lease.worker_id.in_(worker_ids))
+        .order_by(lease.trial_id)
+        .with_for_update()
+    )
+    return turn.conn.execute(statement).all()
+
+
+def _mark_ended(turn: Turn, workers: Sequence[Any]) -> None:
+    # Only where the process is known to be gone; a silent machine may come back.
+    gone = [row.worker_id for row in workers if _is_here(row) and _is_gone(row)]
+    if gone:
+        worker = hpo_worker.c
+        turn.conn.execute(
+            sa.update(hpo_worker)
+            .where(worker.worker_id.in_(gone), worker.ended_at.is_(None))
+            .values(ended_at=turn.now)
+        )
+
+
+def _silent_s(worker: Any, now: datetime) -> float:
+    return float((now - worker.heartbeat_at).total_seconds())
+
+
+def _is_here(worker: Any) -> bool:
+    return bool(worker.machine == processes.machine())
+
+
+def _is_gone(worker: Any) -> bool:
+    return processes.is_dead(worker.pid, worker.pid_started_at)
+
+
+def _event(turn: Turn, lease: Any, why: str, patience: Patience) -> Event:
+    text = f"worker {lease.worker_id} {why}"
+    if lease.attempt >= patience.max_attempts:
+        text += f"; the trial failed: lost {lease.attempt} times"
+    else:
+        text += f"; the trial goes on, attempt {lease.attempt + 1} of {patience.max_attempts}"
+    return Event(turn.study_id, "lost", text, lease.trial_id, lease.worker_id)

@@ -1,0 +1,114 @@
+"""The registry of workers: who works on which study, and whether it still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from datetime import datetime
+from functools import lru_cache
+from importlib import metadata
+
+import sqlalchemy as sa
+
+from hpo.store.db import last_ids, processes
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
+from hpo.store.ledger import reaping
+from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.reaping import Patience
+from hpo.store.rows.worker_list import WorkerRow as WorkerRow
+from hpo.store.rows.worker_list import live as live
+
+_PACKAGES = ("hpo", "torch", "optuna", "sqlalchemy")
+
+
+def register(db: Database, study_id: int, device: str) -> int:
+    """Enters this process as a worker of a study and returns its ``worker_id``.
+
+    Raises:
+        StoreError: There is no such study.
+    """
+    pid = os.getpid()
+    row = {
+        "study_id": study_id,
+        "host": socket.gethostname(),
+        "machine": processes.machine(),
+        "pid": pid,
+        "pid_started_at": processes.started_at(pid) or 0.0,
+        "device": device,
+        "versions": json.dumps(_versions()),
+    }
+
+    def enter(conn: sa.Connection) -> int:
+        now = Turn.take(db, conn, study_id).now
+        times = {"started_at": now, "heartbeat_at": now, "heard_since": now}
+        above = last_ids.above(conn, hpo_worker.c.worker_id)
+        own = {} if above is None else {"worker_id": above + 1}
+        entry = sa.insert(hpo_worker).values(**row, **times, **own)
+        key = conn.execute(entry).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    return db.transaction(enter)
+
+
+def beat(db: Database, worker_id: int) -> bool:
+    """Records that a worker lives; False when it is not known, or was ended by somebody."""
+    patience = Patience()
+    return db.transaction(lambda conn: mark_alive(conn, worker_id, db.now(conn), patience))
+
+
+def mark_alive(conn: sa.Connection, worker_id: int, now: datetime, patience: Patience) -> bool:
+    """The statement of `beat`, in the caller's transaction."""
+    worker = hpo_worker.c
+    statement = (
+        sa.update(hpo_worker)
+        .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
+        .ordered_values(*reaping.heard(now, patience))
+    )
+    return conn.execute(statement).rowcount > 0
+
+
+def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
+    """Ends a worker and sets its trials free. Repeating it is harmless.
+
+    Args:
+        db: The database.
+        worker_id: The worker; an unknown one is none to retire.
+        lost: It died instead of leaving: its trials count an attempt, and fail when they have
+            had too many.
+    """
+
+    def leave(conn: sa.Connection) -> None:
+        worker = hpo_worker.c
+        of_worker = sa.select(worker.study_id).where(worker.worker_id == worker_id)
+        study_id = conn.execute(of_worker).scalar_one_or_none()
+        if study_id is None:
+            return
+        turn = Turn.take(db, conn, study_id)
+        conn.execute(
+            sa.update(hpo_worker)
+            .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
+            .values(ended_at=turn.now)
+        )
+        if lost:
+            reaping.free_dead(turn, Patience())
+            return
+        reaping.free(turn, hpo_lease.c.worker_id == worker_id)
+        if turn.state == "done":
+            turn.end_free_trials()
+
+    db.transaction(leave)
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,63 @@
+"""What Optuna's storage refuses: studies and trials that are not there, and finished trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
+
+from hpo.store.rows import trial_rows
+from hpo.store.rows.trial_reader import Head
+from hpo.store.rows.trial_rows import TrialHead
+
+
+def no_study(study_id: int) -> KeyError:
+    """Returns what a verb raises for an unknown study."""
+    return KeyError(f"there is no study with study_id {study_id}")
+
+
+def no_trial(trial_id: int) -> KeyError:
+    """Returns what a verb raises for an unknown trial."""
+    return KeyError(f"there is no trial with trial_id {trial_id}")
+
+
+def finished_error(number: int) -> UpdateFinishedTrialError:
+    """Returns what a verb raises that would change a finished trial."""
+    return UpdateFinishedTrialError(f"trial {number} is finished and cannot be changed")
+
+
+def lock_study(connection: sa.Connection, study_id: int) -> None:
+    """Locks a study until the transaction ends.
+
+    Raises:
+        KeyError: There is none.
+    """
+    if not trial_rows.lock_study(connection, study_id):
+        raise no_study(study_id)
+
+
+def lock_open(connection: sa.Connection, trial_ids: Sequence[int]) -> dict[int, TrialHead]:
+    """Locks trials against being finished until the transaction ends.
+
+    Raises:
+        KeyError: One of them is not there.
+        UpdateFinishedTrialError: One of them is finished.
+    """
+    heads = trial_rows.lock_trials(connection, trial_ids, exclusive=False)
+    for trial_id in trial_ids:
+        require_open(trial_id, heads.get(trial_id))
+    return heads
+
+
+def require_open(trial_id: int, head: TrialHead | Head | None) -> None:
+    """Makes sure that a trial may be written to.
+
+    Raises:
+        KeyError: It is not there.
+        UpdateFinishedTrialError: It is finished.
+    """
+    if head is None:
+        raise no_trial(trial_id)
+    if head.state.is_finished():
+        raise finished_error(head.number)

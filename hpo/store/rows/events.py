@@ -1,0 +1,130 @@
+"""Events: what is worth knowing later about a study, its trials and its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_event
+from hpo.tracebacks import encodable
+
+_CHUNK = 500
+MAX_KIND = 32
+MAX_MESSAGE = 100_000
+"""Longest message kept, in characters: a traceback fits, a runaway log does not."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        study_id: The study.
+        kind: In a word: pruned, nan, oom, user_code, lost, interrupted, ...
+        message: In full.
+        trial_id: The trial it is about, if any.
+        worker_id: The worker it is about, if any.
+        at: Naive UTC by the database's clock; set when it is recorded.
+    """
+
+    study_id: int
+    kind: str
+    message: str = ""
+    trial_id: int | None = None
+    worker_id: int | None = None
+    at: datetime | None = None
+
+
+def record(conn: sa.Connection, events: Iterable[Event], now: datetime) -> None:
+    """Adds events with one statement, in the caller's transaction."""
+    rows = [
+        {
+            "at": now,
+            "study_id": event.study_id,
+            "trial_id": event.trial_id,
+            "worker_id": event.worker_id,
+            "kind": event.kind[:MAX_KIND],
+            # The end of a traceback says more than its beginning.
+            "message": encodable(event.message[-MAX_MESSAGE:]),
+        }
+        for event in events
+    ]
+    if rows:
+        conn.execute(sa.insert(hpo_event), rows)
+
+
+def record_once(db: Database, event: Event) -> None:
+    """Adds an event of a study, unless another worker has said the same."""
+    column = hpo_event.c
+    same = (column.study_id == event.study_id, column.kind == event.kind)
+
+    def work(conn: sa.Connection) -> None:
+        found = conn.scalars(sa.select(column.message).where(*same).limit(_CHUNK))
+        # The last line of a traceback: the numbers of its lines may differ.
+        if _last_line(event.message) not in {_last_line(text) for text in found}:
+            record(conn, [event], db.now(conn))
+
+    db.transaction(work)
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
+
+
+def newest(db: Database, study_id: int) -> int:
+    """Returns the id of a study's newest event, 0 when it has none."""
+    query = sa.select(sa.func.max(hpo_event.c.event_id)).where(hpo_event.c.study_id == study_id)
+    with db.read() as conn:
+        return conn.scalar(query) or 0
+
+
+def since(db: Database, study_id: int, event_id: int, kind: str) -> list[Event]:
+    """Returns the events of a kind after another one, the oldest first."""
+    event = hpo_event.c
+    statement = (
+        sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        )
+        .where(event.study_id == study_id, event.event_id > event_id, event.kind == kind)
+        .order_by(event.event_id)
+        .limit(_CHUNK)
+    )
+    with db.read() as conn:
+        return [Event(*row) for row in conn.execute(statement)]
+
+
+def last_of(conn: sa.Connection, trial_ids: Sequence[int]) -> dict[int, Event]:
+    """Returns the last event of each of these trials that has one: it tells why a trial ended."""
+    event = hpo_event.c
+    found: dict[int, Event] = {}
+    for start in range(0, len(trial_ids), _CHUNK):
+        some = trial_ids[start : start + _CHUNK]
+        last = sa.select(sa.func.max(event.event_id)).where(event.trial_id.in_(some))
+        statement = sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        ).where(event.event_id.in_(last.group_by(event.trial_id)))
+        found |= {row.trial_id: Event(*row) for row in conn.execute(statement)}
+    return found
+
+
+def recent(
+    db: Database, study_id: int, *, trial_id: int | None = None, limit: int = 100
+) -> list[Event]:
+    """Returns the last events of a study, or of one of its trials, newest first."""
+    event = hpo_event.c
+    statement = (
+        sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        )
+        .where(event.study_id == study_id)
+        .order_by(event.event_id.desc())
+        .limit(limit)
+    )
+    if trial_id is not None:
+        statement = statement.where(event.trial_id == trial_id)
+    with db.read() as conn:
+        return [Event(*row) for row in conn.execute(statement)]

@@ -1,0 +1,55 @@
+"""What studies have learnt from others, and which others there are to learn from."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_study
+from hpo.store.db.optuna_tables import studies
+
+_MOST = 200
+
+
+def specs(db: Database, name: str | None = None) -> list[str]:
+    """Returns the specs of studies, as they are stored.
+
+    Args:
+        db: The database.
+        name: The one to read; None for the newest of those that are done.
+    """
+    study = hpo_study.c
+    which = study.state == "done" if name is None else studies.c.study_name == name
+    statement = (
+        sa.select(study.spec)
+        .join(studies, studies.c.study_id == study.study_id)
+        .where(which)
+        .order_by(study.created_at.desc(), study.study_id.desc())
+        .limit(_MOST)
+    )
+    with db.read() as conn:
+        return list(conn.scalars(statement))
+
+
+def of_study(db: Database, study_id: int) -> str | None:
+    """Returns what a study has learnt; None where nothing is kept."""
+    statement = sa.select(hpo_study.c.prior).where(hpo_study.c.study_id == study_id)
+    with db.read() as conn:
+        return conn.execute(statement).scalar_one_or_none()
+
+
+def keep(db: Database, study_id: int, prior: str) -> str:
+    """Keeps what a study has learnt, unless it has learnt something before.
+
+    Returns:
+        What is kept now.
+    """
+    study = hpo_study.c
+
+    def write(conn: sa.Connection) -> str:
+        mine = study.study_id == study_id
+        unset = sa.update(hpo_study).where(mine, study.prior.is_(None))
+        conn.execute(unset.values(prior=prior))
+        return conn.execute(sa.select(study.prior).where(mine)).scalar_one_or_none() or prior
+
+    return db.transaction(write)

@@ -1,0 +1,1 @@
+"""Studies as a whole: created, found, renamed, controlled, enqueued and copied."""

@@ -1,0 +1,174 @@
+"""What a person may order while a study runs: pause, resume, stop, cancel.
+
+Each is one short transaction that holds the study's lock. Workers follow at their next claim,
+report or heartbeat, whichever comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.errors import HpoError, Problem, SpecError
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_lease
+from hpo.store.db.optuna_tables import trials
+from hpo.store.ledger import fences, spending
+from hpo.store.ledger.leases import StudyState
+from hpo.store.ledger.locked_study import Turn
+from hpo.store.rows import study_rows, trial_rows
+from hpo.store.rows.events import Event
+
+Verb: TypeAlias = Literal["pause", "resume", "stop"]
+_OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+
+@dataclass(frozen=True)
+class _Transition:
+    """From which states a verb leads to which."""
+
+    to: StudyState
+    from_: tuple[StudyState, ...]
+
+
+_TRANSITIONS: Mapping[Verb, _Transition] = {
+    "pause": _Transition("paused", ("active",)),
+    "resume": _Transition("active", ("paused", "stopped")),
+    "stop": _Transition("stopped", ("active", "paused")),
+}
+
+
+def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
+    """Pauses, resumes or stops a study.
+
+    Pausing hands out nothing and lets workers put their trials down and wait; stopping lets
+    running trials end at their next epoch and workers leave. Resuming also takes back that the
+    study stopped itself: its failures until now count no more. A study that has nothing left to
+    do is done then.
+
+    Returns:
+        The state that the study was in; the one it is in now where the verb changes nothing.
+
+    Raises:
+        HpoError: The verb makes no sense in the study's state.
+        StoreError: There is no such study.
+    """
+    transition = _TRANSITIONS[verb]
+
+    def work(conn: sa.Connection) -> StudyState:
+        turn = Turn.take(db, conn, study_id)
+        before = cast(StudyState, turn.state)
+        if before == transition.to:
+            return before
+        if before not in transition.from_:
+            name, why = study_rows.name_of(conn, study_id), f" ({turn.reason})" * bool(turn.reason)
+            more = spending.more(turn) or f"hpo update {name}"
+            has_more = before == "done" and turn.reason != "exhausted"
+            hint = f"`{more}` gives it more to do" if has_more else None
+            raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)
+        turn.state, turn.reason = transition.to, None
+        turn.update_study(state=transition.to, reason=None, updated_at=turn.now)
+        turn.record([Event(study_id, transition.to)])
+        if verb == "resume" and not _leases(turn):
+            # Whoever goes on with a paused trial tells how it ends.
+            spending.finish_if_spent(turn)
+        return before
+
+    return db.transaction(work)
+
+
+def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[int]:
+    """Ends trials at once as FAIL, with reason cancelled; a budget of trials leaves them out.
+
+    Their leases are void from then on: a worker that trains one of them is told so by its next
+    report or heartbeat, and drops it.
+
+    Args:
+        db: The database.
+        study_id: The study.
+        numbers: Running or waiting trials; none for all of them.
+
+    Returns:
+        The numbers of the trials that were cancelled, ascending.
+
+    Raises:
+        SpecError: A number is of no trial, or of one that has ended; nothing was cancelled.
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> list[int]:
+        turn = Turn.take(db, conn, study_id)
+        if numbers:
+            require(turn, numbers, _OPEN, "has ended")
+        leases = _leases(turn)
+        found = [row for row in _open_trials(turn) if not numbers or row.number in numbers]
+        ids = fences.ids(found)
+        _end(turn, ids, [row for row in leases if row.trial_id in set(ids)])
+        spending.excuse(turn, len(found))
+        turn.record(
+            [Event(study_id, spending.CANCELLED, "by `hpo cancel`", trial_id) for trial_id in ids]
+        )
+        return sorted(row.number for row in found)
+
+    return db.transaction(work)
+
+
+def require(
+    turn: Turn, numbers: Collection[int], states: Collection[TrialState], otherwise: str
+) -> None:
+    """Makes sure that trials are there and in one of some states.
+
+    Raises:
+        SpecError: With one problem for each that is not.
+    """
+    wanted = sorted(set(numbers))
+    found: dict[int, TrialState] = {}
+    for part in fences.chunks(wanted):
+        statement = sa.select(trials.c.number, trials.c.state).where(
+            trials.c.study_id == turn.study_id, trials.c.number.in_(part)
+        )
+        found |= {row.number: row.state for row in turn.conn.execute(statement)}
+    problems = [
+        Problem(f"trial {number}", _complaint(found.get(number), otherwise))
+        for number in wanted
+        if found.get(number) not in states
+    ]
+    if problems:
+        name = study_rows.name_of(turn.conn, turn.study_id)
+        raise SpecError(f"nothing was done with the trials of {name}", problems=problems)
+
+
+def _complaint(state: TrialState | None, otherwise: str) -> str:
+    return "there is none" if state is None else f"{otherwise}: it is {state.name}"
+
+
+def _open_trials(turn: Turn) -> Sequence[Any]:
+    statement = sa.select(trials.c.trial_id, trials.c.number).where(
+        trials.c.study_id == turn.study_id, trials.c.state.in_(_OPEN)
+    )
+    return turn.conn.execute(statement).all()
+
+
+def _leases(turn: Turn) -> Sequence[Any]:
+    """Locks the leases of the study, as every writer of several does: in the order of their ids."""
+    lease = hpo_lease.c
+    statement = (
+        sa.select(lease.trial_id, lease.token, lease.epoch)
+        .where(lease.study_id == turn.study_id)
+        .order_by(lease.trial_id)
+        .with_for_update()
+    )
+    return turn.conn.execute(statement).all()
+
+
+def _end(turn: Turn, ids: Sequence[int], leases: Sequence[Any]) -> None:
+    if leases:
+        turn.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL)
+    # Waiting ones, and those that another program runs, have no lease.
+    rest = sorted(set(ids) - {row.trial_id for row in leases})
+    for part in fences.chunks(rest):
+        trial_rows.change_state(turn.conn, part, TrialState.FAIL, turn.now, only_from=_OPEN)

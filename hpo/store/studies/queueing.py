@@ -1,0 +1,215 @@
+"""Trials that wait to be run: enqueued with given params, or once more after they failed.
+
+A waiting trial holds its params the way Optuna's `enqueue_trial` writes them, so plain Optuna may
+run it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.errors import Problem, SpecError
+from hpo.store.db.database import Database
+from hpo.store.db.optuna_tables import trial_params, trials
+from hpo.store.ledger import spending
+from hpo.store.ledger.locked_study import Turn
+from hpo.store.rows import events, trial_reader, trial_rows
+from hpo.store.rows.events import Event
+from hpo.store.rows.trial_reader import Head
+from hpo.store.studies import control
+
+FIXED_PARAMS = "fixed_params"
+"""Optuna's system attribute with the params that a trial must be given."""
+_RETRIABLE = (TrialState.FAIL, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A trial that may be retried, and why it failed."""
+
+    head: Head
+    reason: str
+
+
+def enqueue(db: Database, study_id: int, params: Mapping[str, Any], n: int = 1) -> list[int]:
+    """Adds ``n`` waiting trials with these params; a sampler draws the others when they start.
+
+    Args:
+        db: The database.
+        study_id: The study.
+        params: Values that JSON can say, by name; the caller has checked them.
+        n: How many.
+
+    Returns:
+        The numbers of the trials, ascending.
+
+    Raises:
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> list[int]:
+        turn = Turn.take(db, conn, study_id)
+        added = _add(turn, [({FIXED_PARAMS: dict(params)}, {}) for _ in range(n)])
+        given = ", ".join(f"{name} = {value}" for name, value in params.items())
+        turn.record([Event(study_id, "enqueued", f"{_listed(added)} with {given}")])
+        return added
+
+    return db.transaction(work)
+
+
+def known_distributions(db: Database, study_id: int) -> dict[str, list[BaseDistribution]]:
+    """Returns the distributions that the trials of a study have used, the latest first, by name."""
+    p = trial_params.c
+    latest = sa.func.max(p.param_id)
+    query = (
+        sa.select(p.param_name, p.distribution_json)
+        .join(trials, trials.c.trial_id == p.trial_id)
+        .where(trials.c.study_id == study_id)
+        .group_by(p.param_name, p.distribution_json)
+        .order_by(latest.desc())
+    )
+    known: dict[str, list[BaseDistribution]] = {}
+    with db.read() as conn:
+        for name, text in conn.execute(query):
+            known.setdefault(name, []).append(trial_reader.parse_distribution(text))
+    return known
+
+
+def retry(
+    db: Database, study_id: int, numbers: Collection[int] = (), reasons: Collection[str] = ()
+) -> dict[int, int]:
+    """Enqueues failed trials again, as new trials with the same params.
+
+    A finished trial never changes, so the failed one stays as it is; the new one names it in its
+    user attribute ``retried_from`` and takes its place in the budget of trials: retrying ``k``
+    trials lets ``k`` more start. The epochs that the failed one spent stay spent. A study that is
+    done because its trials were spent goes on.
+
+    Args:
+        db: The database.
+        study_id: The study.
+        numbers: Trials that failed or diverged; none for all that failed, were not cancelled and
+            not retried before.
+        reasons: Only trials that failed for one of these; with ``nan`` those that were pruned
+            because they diverged, too.
+
+    Returns:
+        The number of each retried trial and of the one in its place.
+
+    Raises:
+        SpecError: A number is of no failed trial, or of one that was retried; nothing was done.
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> dict[int, int]:
+        turn = Turn.take(db, conn, study_id)
+        before = spending.retries(turn)
+        if numbers:
+            control.require(turn, numbers, _RETRIABLE, "has not failed")
+        found = [
+            trial for trial in _failed(turn, numbers) if _is_chosen(trial, bool(numbers), reasons)
+        ]
+        if numbers:
+            _require_failed(numbers, found, before, reasons)
+        chosen = [trial for trial in found if trial.head.number not in before]
+        pairs = _retry(turn, chosen)
+        spending.excuse(turn, sum(trial.reason != spending.CANCELLED for trial in chosen))
+        _reopen(turn)
+        return pairs
+
+    return db.transaction(work)
+
+
+def _is_chosen(trial: _Failed, is_named: bool, reasons: Collection[str]) -> bool:
+    if reasons:
+        return trial.reason in reasons
+    return is_named or (trial.head.state is TrialState.FAIL and trial.reason != spending.CANCELLED)
+
+
+def _failed(turn: Turn, numbers: Collection[int]) -> list[_Failed]:
+    """Returns the trials that failed or diverged, those with a number or all, oldest first."""
+    t = trials.c
+    statement = (
+        sa.select(t.trial_id, t.number, t.state, t.datetime_start, t.datetime_complete)
+        .where(t.study_id == turn.study_id, t.state.in_(_RETRIABLE))
+        .order_by(t.trial_id)
+    )
+    heads = [Head(*row) for row in turn.conn.execute(statement)]
+    heads = [head for head in heads if not numbers or head.number in numbers]
+    last = events.last_of(turn.conn, [head.trial_id for head in heads])
+    found = [
+        _Failed(head, last[head.trial_id].kind if head.trial_id in last else "failed")
+        for head in heads
+    ]
+    return [x for x in found if x.head.state is TrialState.FAIL or x.reason == "nan"]
+
+
+def _require_failed(
+    numbers: Collection[int],
+    found: Sequence[_Failed],
+    before: Mapping[int, int],
+    reasons: Collection[str],
+) -> None:
+    chosen = {trial.head.number for trial in found}
+    otherwise = "did not fail for this reason" if reasons else "was pruned, it did not fail"
+    problems = [
+        Problem(
+            f"trial {number}",
+            f"was retried as trial {before[number]}" if number in before else otherwise,
+        )
+        for number in sorted(set(numbers))
+        if number not in chosen or number in before
+    ]
+    if problems:
+        raise SpecError("nothing was retried", problems=problems)
+
+
+def _retry(turn: Turn, chosen: Sequence[_Failed]) -> dict[int, int]:
+    if not chosen:
+        return {}
+    old = [trial.head for trial in chosen]
+    read = trial_reader.read_trials(turn.conn, old, intermediate=False)
+    attrs = [
+        ({FIXED_PARAMS: _params(trial)}, {spending.RETRIED_FROM: trial.number}) for trial in read
+    ]
+    pairs = dict(zip((head.number for head in old), _add(turn, attrs), strict=True))
+    told = ", ".join(f"{old} as {new}" for old, new in pairs.items())
+    turn.record([Event(turn.study_id, "retried", f"trial {told}")])
+    return pairs
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    # A trial that failed early has not drawn all that it had been given.
+    return {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
+
+
+def _reopen(turn: Turn) -> None:
+    if turn.state == "done" and turn.reason in ("budget", "exhausted"):
+        turn.state, turn.reason = "active", None
+        turn.update_study(state="active", reason=None, updated_at=turn.now)
+        spending.finish_if_spent(turn)
+
+
+def _add(turn: Turn, attrs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[int]:
+    """Adds a waiting trial for each pair of system and user attributes; returns the numbers."""
+    added = trial_rows.add_trials(turn.conn, turn.study_id, len(attrs), state=TrialState.WAITING)
+    for target, which in ((trial_rows.SYSTEM_ATTRS, 0), (trial_rows.USER_ATTRS, 1)):
+        rows = [
+            trial_rows.attr_row(trial_id, key, value)
+            for (trial_id, _), pair in zip(added, attrs, strict=True)
+            for key, value in pair[which].items()
+        ]
+        trial_rows.write_rows(turn.conn, target, rows)
+    return [number for _, number in added]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"trial {numbers[0]}"
+    return f"trials {numbers[0]} to {numbers[-1]}"

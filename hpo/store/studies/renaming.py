@@ -1,0 +1,118 @@
+"""Renaming a study, also while workers work on it: they know it by its id.
+
+Its files stay where they are, in the folder of the name that it was created with. That stands
+among Optuna's attributes of the study, and no later study gets the same folder.
+"""
+
+from __future__ import annotations
+
+import json
+
+import sqlalchemy as sa
+
+from hpo.errors import SpecError, StoreError
+from hpo.spec import toml
+from hpo.spec.values.findings import Findings
+from hpo.spec.values.kinds import WRONG, StudyName
+from hpo.store.db import optuna_tables
+from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_study
+from hpo.store.ledger.locked_study import Turn
+from hpo.store.rows import stored_specs, study_rows, trial_rows
+from hpo.store.rows.events import Event
+
+_FILES = "hpo:files"
+_TABLE = optuna_tables.study_system_attributes
+_STUDIES = optuna_tables.studies
+_MAX_LENGTH = 512
+"""Of a name in Optuna's table."""
+
+
+def rename(db: Database, study_id: int, name: str) -> str:
+    """Gives a study another name, one of hpo's or of plain Optuna's.
+
+    Args:
+        db: The database.
+        study_id: The study.
+        name: The new name.
+
+    Returns:
+        The name that it had.
+
+    Raises:
+        SpecError: The name is wrong, or another study has it.
+        StoreError: There is no such study.
+    """
+
+    def work(conn: sa.Connection) -> str:
+        is_ours = conn.scalar(_is_ours(study_id)) is not None
+        turn = Turn.take(db, conn, study_id) if is_ours else None
+        if turn is None and not trial_rows.lock_study(conn, study_id):
+            raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
+        old = study_rows.name_of(conn, study_id) or ""
+        if old == name:
+            return old
+        _require_name(name, is_ours=is_ours)
+        # A database may hold that only capitals differ.
+        if study_rows.id_of(conn, name) not in (None, study_id):
+            raise _taken(name)
+        conn.execute(
+            sa.update(_STUDIES).where(_STUDIES.c.study_id == study_id).values(study_name=name)
+        )
+        if turn is not None:
+            _rename_ours(turn, old, name)
+        return old
+
+    try:
+        return db.transaction(work)
+    except sa.exc.IntegrityError:
+        # Somebody has taken it in this moment.
+        raise _taken(name) from None
+
+
+def files_of(conn: sa.Connection, study_id: int, name: str) -> str:
+    """Returns the name under which the files of a study lie: its own, or its first one."""
+    text = conn.scalar(
+        sa.select(_TABLE.c.value_json).where(_TABLE.c.study_id == study_id, _TABLE.c.key == _FILES)
+    )
+    return name if text is None else str(json.loads(text))
+
+
+def reserve_files(conn: sa.Connection, study_id: int, name: str) -> None:
+    """Keeps a new study's files apart from those of one that had its name before."""
+    statement = sa.select(_TABLE.c.value_json).where(_TABLE.c.key == _FILES)
+    taken = {json.loads(text) for text in conn.scalars(statement)}
+    if name in taken:
+        study_rows.put_attr(conn, _TABLE, study_id, _FILES, f"{name}-{study_id}")
+
+
+def _rename_ours(turn: Turn, old: str, name: str) -> None:
+    files = files_of(turn.conn, turn.study_id, old)
+    study_rows.put_attr(turn.conn, _TABLE, turn.study_id, _FILES, files)
+    text = turn.conn.scalar(
+        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == turn.study_id)
+    )
+    spec = stored_specs.read(text, old).model_copy(update={"name": name})
+    turn.update_study(spec=toml.dumps(spec), digest=spec.digest, updated_at=turn.now)
+    turn.record([Event(turn.study_id, "renamed", f"{old} -> {name}")])
+
+
+def _require_name(name: str, *, is_ours: bool) -> None:
+    """Makes sure that a study may have this name.
+
+    Raises:
+        SpecError: It may not.
+    """
+    if not name.strip() or len(name) > _MAX_LENGTH or not name.isprintable():
+        raise SpecError(f"a study's name has 1 to {_MAX_LENGTH} printable characters")
+    findings = Findings()
+    if is_ours and StudyName().read(name, findings) is WRONG:
+        raise SpecError(f"the name {findings.problems[0].message}")
+
+
+def _taken(name: str) -> SpecError:
+    return SpecError(f"there is a study called {name} already")
+
+
+def _is_ours(study_id: int) -> sa.Select[tuple[int]]:
+    return sa.select(hpo_study.c.study_id).where(hpo_study.c.study_id == study_id)

@@ -1,0 +1,1 @@
+"""User code by reference: what may run here, how it is loaded, and what a script says."""

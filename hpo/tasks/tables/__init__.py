@@ -1,0 +1,1 @@
+"""Tables of users: files, columns, encodings and targets."""

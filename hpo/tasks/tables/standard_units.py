@@ -1,0 +1,93 @@
+"""Regression in standard units: what a network learns best, told in the units of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpo.train.objective import metrics
+
+
+class TargetUnits:
+    """Targets of a regression with mean 0 and deviation 1 on the training rows.
+
+    Computed in double precision: numbers such as 1,700,000,012 have too many digits for less.
+
+    Attributes:
+        target_mean: Mean of the training targets.
+        target_scale: Their standard deviation.
+    """
+
+    def __init__(self) -> None:
+        self.target_mean = 0.0
+        self.target_scale = 1.0
+
+    def fit_target(self, y: NDArray[Any]) -> None:
+        """Learns mean and scale from the targets of training rows, of shape [N]."""
+        self.target_mean, self.target_scale = mean_and_scale(y)
+
+    def transform_target(self, y: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Returns targets in standard units."""
+        numbers = np.asarray(y, dtype=np.float64)
+        return np.asarray((numbers - self.target_mean) / self.target_scale, dtype=np.float32)
+
+    def inverse_target(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns numbers in standard units in those of the targets."""
+        numbers = np.asarray(y, dtype=np.float64)
+        return np.asarray(numbers * self.target_scale + self.target_mean)
+
+
+class StandardUnits(TargetUnits):
+    """Features and targets with mean 0 and deviation 1 on the training rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scaler: Any = None
+
+    def fit(self, x: Any, y: NDArray[Any]) -> StandardUnits:
+        """Learns means and scales from training rows.
+
+        Args:
+            x: Features of shape [N, F].
+            y: Targets of shape [N].
+        """
+        from sklearn.preprocessing import StandardScaler
+
+        self._scaler = StandardScaler().fit(x)
+        self.fit_target(y)
+        return self
+
+    def transform(self, x: Any) -> Any:
+        """Returns features in standard units."""
+        return self._scaler.transform(x)
+
+
+def mean_and_scale(y: NDArray[Any]) -> tuple[float, float]:
+    """Returns mean and standard deviation of targets; the latter is 1 if all are the same."""
+    return float(np.mean(y, dtype=np.float64)), float(np.std(y, dtype=np.float64)) or 1.0
+
+
+def metrics_in_units(outputs: Tensor, targets: Tensor, scale: float) -> dict[str, Tensor]:
+    """Returns the metrics of a regression in the units of the data.
+
+    Args:
+        outputs: In standard units, of shape [N] or [N, 1].
+        targets: In standard units, of shape [N].
+        scale: What a standard unit is in those of the data.
+    """
+    mse = _wide(metrics.mean_squared_error(outputs, targets)) * scale**2
+    return {
+        "mse": mse,
+        "rmse": mse.sqrt(),
+        "mae": _wide(metrics.mean_absolute_error(outputs, targets)) * scale,
+        "r2": metrics.r2(outputs, targets),
+    }
+
+
+def _wide(value: Tensor) -> Tensor:
+    """Returns a number that squares of large units cannot overflow."""
+    # MPS has no double precision.
+    return value if value.device.type == "mps" else value.double()

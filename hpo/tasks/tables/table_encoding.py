@@ -1,0 +1,131 @@
+"""From the columns of a table to the inputs of a network, fitted on the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pandas import DataFrame
+
+from hpo.tasks.tables.standard_units import TargetUnits
+
+_MISSING: Final = "(missing)"
+_MAX_CATEGORIES: Final = 32
+# A category that a single training row has tells nothing about others.
+_MIN_ROWS: Final = 2
+# In standard deviations. A validation row far outside of what was trained on would else drown all.
+_FURTHEST: Final = 10.0
+
+
+class TableEncoder(TargetUnits):
+    """Turns rows into numbers, and the targets of a regression into standard units.
+
+    Numbers: missing ones become the median, with a column that says so, and all are standardised.
+    Text: a column for each category; rare ones share one, and missing is a category. What was
+    learnt is plain numbers and text, as a model's file keeps them.
+
+    Args:
+        numeric: Columns of numbers.
+        categorical: Columns of text.
+
+    Attributes:
+        target_mean: Mean of the training targets of a regression; 0 for classes.
+        target_scale: Their standard deviation; 1 for classes.
+        n_features: Inputs of the network; 0 before ``fit``.
+    """
+
+    def __init__(self, numeric: list[str], categorical: list[str]) -> None:
+        super().__init__()
+        self._numeric = list(numeric)
+        self._categorical = list(categorical)
+        self._medians: list[float] = []
+        self._marked: list[str] = []
+        self._means: list[float] = []
+        self._scales: list[float] = []
+        self._categories: dict[str, list[str]] = {}
+        self._has_rest: dict[str, bool] = {}
+        self.n_features = 0
+
+    def fit(self, x: DataFrame, y: NDArray[Any]) -> TableEncoder:
+        """Learns medians, scales and categories from training rows.
+
+        Args:
+            x: With the columns that were named, others are ignored.
+            y: Targets of shape [N]: floats for a regression.
+        """
+        if self._numeric:
+            self._fit_numbers(x)
+        if self._categorical:
+            self._fit_categories(x)
+        n_each = [len(self._categories[c]) + self._has_rest[c] for c in self._categorical]
+        self.n_features = len(self._means) + sum(n_each)
+        if y.dtype.kind == "f":
+            self.fit_target(y)
+        return self
+
+    def transform(self, x: DataFrame) -> NDArray[np.float32]:
+        """Returns the inputs of a network, of shape [N, n_features]."""
+        parts = [self._numbers(x), *(self._one_hot(x, name) for name in self._categorical)]
+        encoded = np.concatenate(parts, axis=1)
+        return np.asarray(np.clip(encoded, -_FURTHEST, _FURTHEST), dtype=np.float32)
+
+    def _fit_numbers(self, x: DataFrame) -> None:
+        from sklearn.impute import SimpleImputer
+        from sklearn.preprocessing import StandardScaler
+
+        values = _floats(x, self._numeric)
+        imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
+        self._medians = imputer.statistics_.tolist()
+        self._marked = [c for i, c in enumerate(self._numeric) if np.isnan(values[:, i]).any()]
+        scaler = StandardScaler().fit(self._filled(x))
+        self._means, self._scales = scaler.mean_.tolist(), scaler.scale_.tolist()
+
+    def _fit_categories(self, x: DataFrame) -> None:
+        from sklearn.preprocessing import OneHotEncoder
+
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=_MIN_ROWS,
+            max_categories=_MAX_CATEGORIES,
+        )
+        encoder.fit(np.column_stack([_texts(x, name) for name in self._categorical]))
+        rare_ones = encoder.infrequent_categories_
+        found = zip(self._categorical, encoder.categories_, rare_ones, strict=True)
+        for name, categories, rare in found:
+            left_out = set() if rare is None else set(rare.tolist())
+            self._categories[name] = [c for c in categories.tolist() if c not in left_out]
+            self._has_rest[name] = rare is not None
+
+    def _filled(self, x: DataFrame) -> NDArray[np.float64]:
+        """Returns numbers without gaps, and a column of marks for each that had some in training.
+
+        A column without any number among the training rows is 0 throughout.
+        """
+        values = _floats(x, self._numeric)
+        medians = np.array(self._medians)
+        filled = np.where(np.isnan(values), medians, values)
+        filled[:, np.isnan(medians)] = 0.0
+        return np.hstack([filled, np.isnan(_floats(x, self._marked)).astype(np.float64)])
+
+    def _numbers(self, x: DataFrame) -> NDArray[np.float64]:
+        if not self._numeric:
+            return np.empty((len(x), 0))
+        return np.asarray((self._filled(x) - np.array(self._means)) / np.array(self._scales))
+
+    def _one_hot(self, x: DataFrame, name: str) -> NDArray[np.float64]:
+        categories = self._categories[name]
+        places: Mapping[str, int] = {category: i for i, category in enumerate(categories)}
+        # Of an unknown one all are zero, unless there are rare ones.
+        codes = np.array([places.get(text, len(categories)) for text in _texts(x, name)], dtype=int)
+        columns = np.arange(len(categories) + self._has_rest[name])
+        return np.asarray(codes[:, None] == columns, dtype=np.float64)
+
+
+def _floats(x: DataFrame, names: list[str]) -> NDArray[np.float64]:
+    return np.asarray(x[names].to_numpy(dtype=np.float64))
+
+
+def _texts(x: DataFrame, name: str) -> NDArray[Any]:
+    return np.asarray(x[name].fillna(_MISSING).to_numpy(dtype=object))

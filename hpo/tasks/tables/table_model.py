@@ -1,0 +1,49 @@
+"""What predicts for ``tabular`` where the study's table is not: its columns, and its network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame
+from torch import nn
+
+from hpo.spec.space.params import Params
+from hpo.tasks.models.mlp import mlp
+from hpo.tasks.tables import table_columns
+from hpo.tasks.tables.column_readings import Reading
+from hpo.tasks.tables.table_files import read_table
+from hpo.train.task import Task
+
+
+class TableModel(Task):
+    """Reads other rows with the types of the study's table, and builds the study's network.
+
+    Args:
+        options: Of the study's task.
+        state: What ``Tabular.export_state`` returned.
+    """
+
+    def __init__(self, options: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        self._options = options
+        self._readings = {name: Reading.from_plain(r) for name, r in state["columns"].items()}
+        self._n_features = int(state["n_features"])
+        self._n_outputs = int(state["n_outputs"])
+
+    def read(self, path: Path) -> DataFrame:
+        """Reads a file of rows whose texts stay text.
+
+        Raises:
+            SpecError: There is no such file, or it holds no table.
+        """
+        separator, encoding = self._options.get("separator"), self._options.get("encoding")
+        return read_table(path, separator, encoding, as_text=True)
+
+    def samples(self, x: DataFrame) -> DataFrame:
+        """See ``Tabular.samples``."""
+        return table_columns.again(x, self._readings)
+
+    def model(self, params: Params) -> nn.Module:
+        """See ``Task``."""
+        return mlp(self._n_features, self._n_outputs, params)

@@ -1,0 +1,1 @@
+"""Data of tasks: arrays, data sets, splits and folds."""

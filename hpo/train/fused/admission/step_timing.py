@@ -1,0 +1,142 @@
+"""How long steps of stacks take, on a machine on which others may be at work."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from hpo.train.fused.stack.lane_state import Member
+from hpo.train.fused.stack.stack import Stack
+from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.recipe.precision import products
+from hpo.train.user_code_guard import is_out_of_memory
+
+_N_TURNS: Final = 4
+_N_TIMED: Final = 2
+# No more turns after so long, if each had two: large models are timed less often.
+_MOST_S: Final = 2.0
+_LEAST_TURNS: Final = 2
+
+
+@dataclass
+class Timing:
+    """Steps of a stack: how to take them, and how long they took.
+
+    Attributes:
+        prepare: Makes them ready; returns what takes them, and returns their losses. None where
+            there is no memory.
+        n_steps: How many at once.
+        is_single: One thread does all the work, so that its time is what steps cost.
+        walls: Seconds by the clock on the wall, of each turn.
+        costs: Seconds of the processor where ``is_single``, else the same as ``walls``.
+    """
+
+    prepare: Callable[[], Callable[[], Tensor]] | None
+    n_steps: int = 1
+    is_single: bool = False
+    walls: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step; infinite where memory does not do."""
+        if self.prepare is None or not self.costs:
+            return math.inf
+        # Others at work only ever add to what the clock on the wall shows.
+        typical = statistics.median(self.costs) if self.is_single else min(self.costs)
+        return typical / self.n_steps
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer turns took than they had to."""
+        least = min(self.costs, default=0.0)
+        return statistics.median(self.walls) / least if least > 0 else 1.0
+
+    def take(self) -> None:
+        """Takes a turn: the steps a few times, and notes how long they took."""
+        if self.prepare is None:
+            return
+        steps = self.prepare()
+        # The first ones may allocate memory, choose kernels, and be recorded.
+        for _ in range(2 if not self.walls else 1):
+            steps().sum().item()
+        for _ in range(_N_TIMED):
+            began_at, spent_s = time.perf_counter(), time.thread_time()
+            # Fetching the losses waits for the device.
+            steps().sum().item()
+            wall_s = time.perf_counter() - began_at
+            self.walls.append(wall_s)
+            self.costs.append(time.thread_time() - spent_s if self.is_single else wall_s)
+
+
+class StepClock:
+    """Times the steps of stacks.
+
+    Args:
+        device: Where they train.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def time(
+        self,
+        blueprint: Blueprint,
+        members: Sequence[Member],
+        state: dict[str, Tensor],
+        n_steps: int = 1,
+        rivals: Sequence[Timing] = (),
+    ) -> Timing:
+        """Times the steps of a stack.
+
+        Args:
+            blueprint: What it consists of.
+            members: Its members; they stay as they are.
+            state: The tensors of each; they stay as they are.
+            n_steps: How many steps to take at once.
+            rivals: What is timed again in turns with it, so that whoever works on this machine
+                meanwhile delays one as much as the other.
+        """
+        is_single = self._device.type == "cpu" and torch.get_num_threads() == 1
+        try:
+            prepare = _preparing(blueprint, members, state, n_steps)
+            timing = Timing(prepare, n_steps, is_single)
+            with products(blueprint.precision, self._device):
+                _take_turns([*rivals, timing])
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return Timing(None)
+            raise
+        return timing
+
+
+def _preparing(
+    blueprint: Blueprint, members: Sequence[Member], state: dict[str, Tensor], n_steps: int
+) -> Callable[[], Callable[[], Tensor]]:
+    stack = Stack(blueprint)
+    for key, member in enumerate(members):
+        lane = replace(member.lane, key=key)
+        # Without a last epoch it is not through, though its checkpoint may be.
+        stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
+
+    def prepare() -> Callable[[], Tensor]:
+        course = stack.course(n_steps)
+        return lambda: stack.losses(course)
+
+    return prepare
+
+
+def _take_turns(timings: Sequence[Timing]) -> None:
+    began_at = time.perf_counter()
+    for i in range(_N_TURNS):
+        if i >= _LEAST_TURNS and time.perf_counter() - began_at > _MOST_S:
+            return
+        for timing in timings:
+            timing.take()

@@ -1,0 +1,196 @@
+"""Steps of a stack recorded once and replayed: CUDA graphs.
+
+A small stack's step is some dozens of kernels of a few microseconds each, and starting them from
+Python takes longer than running them. Replaying a graph starts them all at once. What is new in a
+step (``Feed``) and in an epoch (hyperparameters) is copied into the tensors that were recorded;
+what decides which kernels run is compared (``Course.fingerprint``), and recorded anew where it has
+changed, as when the number of lanes has. Only imported where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hpo.train.fused.stack.stacked_epoch import Course, Feed
+from hpo.train.user_code_guard import is_out_of_memory
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[], Tensor]
+
+
+class Recording(Protocol):
+    """One step that can be repeated."""
+
+    def warm_up(self, step: Step) -> Tensor:
+        """Takes a step as usual, so that what it needs once is done before it is recorded."""
+
+    def record(self, step: Step) -> Tensor:
+        """Notes what a step does; whether it does it before ``replay`` does not matter.
+
+        Returns:
+            The tensor that each replay leaves its result in.
+
+        Raises:
+            RuntimeError: The step cannot be recorded; nothing has happened then.
+        """
+
+    def replay(self) -> None:
+        """Does what was recorded, with what its tensors hold now."""
+
+
+class CudaGraph:
+    """A ``torch.cuda.CUDAGraph``.
+
+    Args:
+        device: Where the step computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._graph = torch.cuda.CUDAGraph()
+
+    def warm_up(self, step: Step) -> Tensor:
+        """See ``Recording``; on the stream that records, whose libraries get their memory now."""
+        with self._aside():
+            return step()
+
+    def record(self, step: Step) -> Tensor:
+        """See ``Recording``; nothing is computed meanwhile."""
+        # Not torch.cuda.graph: it also gives all cached memory back, for each change of lanes.
+        # Other threads may ask the device for something meanwhile.
+        with self._aside():
+            self._graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                result = step()
+            except BaseException:
+                # That the capture has failed is known already.
+                with contextlib.suppress(RuntimeError):
+                    self._graph.capture_end()
+                raise
+            self._graph.capture_end()
+        return result
+
+    def replay(self) -> None:
+        """See ``Recording``."""
+        with torch.cuda.device(self._device):
+            self._graph.replay()
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        with torch.cuda.device(self._device):
+            current, side = torch.cuda.current_stream(), _side_stream(self._device)
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                yield
+            current.wait_stream(side)
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Returns one stream for all recordings: cuBLAS keeps a workspace for each that it sees."""
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
+
+
+@dataclass
+class _Kind:
+    """Steps of the same kernels.
+
+    Attributes:
+        feed: What they begin with; recorded ones read from here.
+        recording: Of them.
+        losses: What they leave behind; None before they are recorded.
+    """
+
+    feed: Feed
+    recording: Recording
+    losses: Tensor | None = None
+
+
+class Replayer:
+    """Takes the steps of courses, replayed where they are known; see ``Stepper``.
+
+    The first step of a kind is taken as usual, the second is recorded.
+
+    Args:
+        make: Makes recordings.
+
+    Attributes:
+        obstacle: Why steps are not recorded; empty where they are.
+    """
+
+    is_ahead = True
+
+    def __init__(self, make: Callable[[], Recording]) -> None:
+        self._make = make
+        self._course: Course | None = None
+        self._fingerprint: Hashable = None
+        self._kinds: dict[Hashable, _Kind] = {}
+        self.obstacle = ""
+
+    def losses(self, course: Course) -> Tensor:
+        """See ``Stepper``."""
+        held = self._hold(course)
+        n_steps, n_lanes = len(course.bounds), len(course.orders)
+        found = torch.empty(n_steps, n_lanes, device=course.weights.device)
+        for i in range(n_steps):
+            found[i].copy_(self._step(held, course.feed(i), updates=course.updates(i)))
+            course.average(i)
+        return found
+
+    def clear(self) -> None:
+        """See ``Stepper``."""
+        self._course, self._fingerprint = None, None
+        self._kinds.clear()
+
+    def _hold(self, course: Course) -> Course:
+        """Returns the course whose tensors were recorded, with the values of a new one."""
+        fingerprint = course.fingerprint()
+        if self._course is None or fingerprint != self._fingerprint:
+            # What was recorded must not take the memory that is needed now.
+            self.clear()
+            self._course, self._fingerprint = course, fingerprint
+        elif self._course is not course:
+            torch._foreach_copy_(self._course.values(), course.values())
+        return self._course
+
+    def _step(self, course: Course, feed: Feed, *, updates: bool) -> Tensor:
+        if self.obstacle:
+            return course.take(feed, updates=updates)
+        key = (feed.rows.shape, updates)
+        kind = self._kinds.get(key)
+        if kind is None:
+            self._kinds[key] = kind = _Kind(_copy(feed), self._make())
+            return kind.recording.warm_up(lambda: course.take(feed, updates=updates))
+        torch._foreach_copy_(kind.feed.tensors(), feed.tensors())
+        if kind.losses is None and not self._record(course, kind, updates=updates):
+            return course.take(feed, updates=updates)
+        assert kind.losses is not None
+        kind.recording.replay()
+        return kind.losses
+
+    def _record(self, course: Course, kind: _Kind, *, updates: bool) -> bool:
+        try:
+            kind.losses = kind.recording.record(lambda: course.take(kind.feed, updates=updates))
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self.obstacle = str(error).strip().partition("\n")[0]
+            logger.warning("steps of a stack are not recorded: %s", self.obstacle)
+            self._kinds.clear()
+            return False
+        return True
+
+
+def _copy(feed: Feed) -> Feed:
+    found = {field.name: getattr(feed, field.name) for field in fields(feed)}
+    return replace(feed, **{name: t.clone() for name, t in found.items() if t is not None})

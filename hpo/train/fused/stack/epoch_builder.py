@@ -1,0 +1,136 @@
+"""From the rows of a stack to the next epoch of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hpo.train.fused.kernels.flat_params import Layout
+from hpo.train.fused.kernels.lane_rows import Rows
+from hpo.train.fused.kernels.networks import set_active
+from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, names_of
+from hpo.train.fused.stack.lane_state import FIXED, WEIGHTS, Member, best_names
+from hpo.train.fused.stack.microbatches import accumulation_of
+from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stacked_averages import Averages
+from hpo.train.fused.stack.stacked_epoch import Course, keys_of
+from hpo.train.recipe.augmentation import Augmentation
+from hpo.train.recipe.hyperparameters import n_per_batch
+from hpo.train.recipe.random_streams import batch_bounds, sample_order
+
+
+class Composer:
+    """Makes the courses of a stack, which share the memory for gradients.
+
+    Args:
+        blueprint: What the members have in common.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._buffers: dict[str, Tensor] = {}
+        self._orders: dict[tuple[int, int], Tensor] = {}
+
+    def course(self, rows: Rows, training: Sequence[Member], n_steps: int | None = None) -> Course:
+        """Returns the members' next epoch, ready to run.
+
+        Args:
+            rows: Of the members.
+            training: The members, in the order of the rows.
+            n_steps: Leaves it at so many steps; None for all.
+        """
+        blueprint, n_lanes = self._blueprint, len(training)
+        part, n, device = blueprint.folds.train, blueprint.n_train, blueprint.device
+        params = [m.params for m in training]
+        seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
+        sizes = [n_per_batch(one["batch_size"], n) for one in params]
+        grads, parts = self._scratch("grads", n_lanes), None
+        blueprint.network.bind(blueprint.layout.views(grads))
+        dropping = frozenset[str]().union(*(member.dropping for member in training))
+        set_active(blueprint.model, lambda name: name in dropping)
+        if set(sizes) == {blueprint.batch_size}:
+            keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(device)
+            bounds = batch_bounds(n, blueprint.batch_size)
+        else:
+            parts = accumulation_of(n, blueprint.batch_size, sizes, seeds, epochs, device)
+            keys, bounds = parts.keys, parts.bounds
+        return Course(
+            part=part,
+            orders=self._orders_of(training).to(device),
+            keys=keys,
+            bounds=bounds[:n_steps],
+            weights=rows[WEIGHTS],
+            named=weights_of(rows, blueprint.layout),
+            grads=grads,
+            fixed=fixed_of(rows, blueprint.layout),
+            state={name: rows[name] for name in (*RULES[blueprint.optimizer].state, "step")},
+            columns=self._columns(training),
+            network=blueprint.network,
+            loss=blueprint.loss(params, [m.lane.fold for m in training]),
+            optimizer=blueprint.optimizer,
+            accumulation=parts,
+            dropping=dropping,
+            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
+            averages=self._averages(rows, training, len(keys)),
+            total=None if parts is None else self._scratch("total", n_lanes),
+        )
+
+    def prepare(self, training: Sequence[Member]) -> None:
+        """Draws the orders of samples of the epoch after this one, which takes a while."""
+        n = self._blueprint.n_train
+        pairs = [(member.lane.seed, member.epoch + 1) for member in training]
+        self._orders = {pair: sample_order(n, *pair) for pair in pairs}
+
+    def clear(self) -> None:
+        """Frees the memory."""
+        self._buffers.clear()
+        self._orders.clear()
+
+    def _averages(self, rows: Rows, training: Sequence[Member], n_steps: int) -> Averages | None:
+        blueprint = self._blueprint
+        if not blueprint.averages:
+            return None
+        return Averages.of(rows, best_names(blueprint.layout), training, n_steps)
+
+    def _orders_of(self, training: Sequence[Member]) -> Tensor:
+        """Returns each lane's samples among those of all folds, of shape [K, N]."""
+        blueprint = self._blueprint
+        orders = torch.stack([self._order(member, blueprint.n_train) for member in training])
+        begins = [[blueprint.folds.begins[member.lane.fold]] for member in training]
+        return orders + torch.tensor(begins)
+
+    def _order(self, member: Member, n: int) -> Tensor:
+        found = self._orders.get((member.lane.seed, member.epoch))
+        return sample_order(n, member.lane.seed, member.epoch) if found is None else found
+
+    def _columns(self, training: Sequence[Member]) -> Columns:
+        names = names_of(self._blueprint.optimizer)
+        columns = Columns([m.params for m in training], names, self._blueprint.device)
+        columns.set("learning_rate", [member.learning_rate for member in training])
+        return columns
+
+    def _scratch(self, name: str, n_lanes: int) -> Tensor:
+        """Returns zeros of shape [K, P], in the same memory as long as K stays."""
+        shape = (n_lanes, self._blueprint.layout.size)
+        if name not in self._buffers or self._buffers[name].shape != shape:
+            self._buffers[name] = torch.empty(shape, device=self._blueprint.device)
+        # The gaps between parameters too, where a lane that failed leaves NaN.
+        return self._buffers[name].zero_()
+
+
+def weights_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+    """Returns the parameters of all rows by name, [K, ...]: views.
+
+    Args:
+        rows: Of a stack.
+        layout: Of its parameters.
+        prefix: ``AVERAGE`` for their averages.
+    """
+    return layout.views(rows[prefix + WEIGHTS])
+
+
+def fixed_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+    """Returns buffers and frozen parameters of all rows by name, [K, ...]; see ``weights_of``."""
+    return {name: rows[prefix + FIXED + name] for name in layout.fixed}

@@ -1,0 +1,71 @@
+"""What all members of a stack have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hpo.spec.space.params import Params
+from hpo.train.criteria import Criterion
+from hpo.train.data.splits import Folds
+from hpo.train.epoch_scores import Score
+from hpo.train.fused.kernels.flat_params import Layout
+from hpo.train.fused.kernels.networks import Network
+from hpo.train.fused.kernels.stacked_losses import LaneLoss
+from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What all members of a stack have in common.
+
+    Attributes:
+        criterion: Loss and metrics.
+        folds: Their data, on the device.
+        n_train: Training samples of each member.
+        score: What trials are compared by.
+        model: The first member's, lifted, on the device: a stand-in for all.
+        network: Its forward and backward pass.
+        layout: Of its parameters.
+        loss: What members minimise, from their params and folds.
+        reported: The loss that their epochs report, from their params.
+        params: The first member's.
+        fold: The first member's.
+        optimizer: Its name.
+        batch_size: Samples that a lane computes with at once: its batch, or a part of that.
+        averages: Whether members are evaluated by averages of their weights.
+        stepper: Makes what takes the steps of a stack.
+    """
+
+    criterion: Criterion
+    folds: Folds
+    n_train: int
+    score: Score
+    model: nn.Module
+    network: Network
+    layout: Layout
+    loss: Callable[[Sequence[Params], Sequence[int]], LaneLoss]
+    reported: Callable[[Sequence[Params]], LaneLoss]
+    params: Params
+    fold: int
+    optimizer: str
+    batch_size: int
+    averages: bool
+    stepper: Callable[[], Stepper] = Eager
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.folds.train.y.device
+
+    @property
+    def precision(self) -> str:
+        """See ``hpo.train.recipe.precision``."""
+        return str(self.params["precision"])
+
+    def probe_loss(self, n_lanes: int) -> LaneLoss:
+        """Returns the loss of so many lanes like the first member."""
+        return self.loss([self.params] * n_lanes, [self.fold] * n_lanes)

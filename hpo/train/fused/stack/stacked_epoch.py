@@ -1,0 +1,254 @@
+"""One epoch of a stack, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import torch
+from torch import Tensor
+
+from hpo.train.fused.kernels.networks import Network
+from hpo.train.fused.kernels.stacked_losses import LaneLoss, MixedLoss
+from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, add_penalties
+from hpo.train.fused.stack.stacked_averages import Averages
+from hpo.train.recipe.augmentation import Augmentation
+from hpo.train.recipe.counter_based_dropout import lane_keys
+from hpo.train.recipe.random_streams import batch_bounds, derive
+
+if TYPE_CHECKING:
+    from hpo.train.data.dataset import Part
+    from hpo.train.fused.stack.microbatches import Accumulation
+
+_STEP: Final = "step"
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What is new in each step.
+
+    Attributes:
+        rows: Samples of each lane, of shape [K, B].
+        keys: Of the noise, of shape [K].
+        mixtures: Share of each lane's samples in their mixtures, of shape [K]; None without mixup.
+        offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
+            are of one size.
+        shares: Of shape [K, 1].
+        begins: Of shape [K, 1].
+        ends: Of shape [K, 1].
+    """
+
+    rows: Tensor
+    keys: Tensor
+    mixtures: Tensor | None = None
+    offsets: Tensor | None = None
+    shares: Tensor | None = None
+    begins: Tensor | None = None
+    ends: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Returns those that there are, always in the same order."""
+        parts = (self.offsets, self.shares, self.begins, self.ends)
+        found = (self.rows, self.keys, self.mixtures, *parts)
+        return [tensor for tensor in found if tensor is not None]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The tensors that the steps of an epoch read and write; all are those of the stack.
+
+    Attributes:
+        part: The training samples, of all folds.
+        orders: Of each lane's samples, of shape [K, N].
+        keys: Of the noise, of shape [S, K].
+        bounds: Begin and end of each batch, or of each micro-batch.
+        weights: Of shape [K, P].
+        named: The same by parameter.
+        grads: Of shape [K, P]; each step overwrites them.
+        fixed: Buffers and frozen parameters by name.
+        state: Of the optimizer, with ``step``.
+        columns: Hyperparameters.
+        network: Forward and backward pass, bound to ``grads``.
+        loss: Of outputs and targets.
+        optimizer: Its name.
+        augmentation: Of the samples; None where no lane has any.
+        averages: Of the weights; None where no lane is evaluated by them.
+        accumulation: How micro-batches add up; None where a step is a whole batch for each lane.
+        total: Of shape [K, P]: gradients of batches that are not complete yet.
+        dropping: Prefixes of the names of dropout layers for which any lane has a rate.
+    """
+
+    part: Part
+    orders: Tensor
+    keys: Tensor
+    bounds: list[tuple[int, int]]
+    weights: Tensor
+    named: Mapping[str, Tensor]
+    grads: Tensor
+    fixed: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+    columns: Columns
+    network: Network
+    loss: LaneLoss
+    optimizer: str
+    augmentation: Augmentation | None = None
+    averages: Averages | None = None
+    accumulation: Accumulation | None = None
+    total: Tensor | None = None
+    dropping: frozenset[str] = frozenset()
+
+    def step(self, i: int) -> Tensor:
+        """Takes one step; returns the losses before it, [K], on the device."""
+        losses = self.take(self.feed(i), updates=self.updates(i))
+        self.average(i)
+        return losses
+
+    def average(self, i: int) -> None:
+        """Adds the weights after step ``i`` to the averages, if there are any."""
+        if self.averages is not None:
+            self.averages.mix(i)
+
+    def feed(self, i: int) -> Feed:
+        """Returns what a step begins with."""
+        begin, end = self.bounds[i]
+        rows, parts = self.orders[:, begin:end], self.accumulation
+        feed = Feed(rows, self.keys[i], self._mixtures(i))
+        if parts is None:
+            return feed
+        return replace(
+            feed,
+            offsets=parts.offsets[i],
+            shares=parts.shares[i],
+            begins=parts.begins[i],
+            ends=parts.ends[i],
+        )
+
+    def _mixtures(self, i: int) -> Tensor | None:
+        shares = None if self.augmentation is None else self.augmentation.shares
+        return None if shares is None else shares[i]
+
+    def updates(self, i: int) -> bool:
+        """Tells whether a step changes any lane's weights."""
+        return self.accumulation is None or self.accumulation.updates[i]
+
+    def take(self, feed: Feed, *, updates: bool = True) -> Tensor:
+        """Computes a step, without a glance at any number on the device.
+
+        Args:
+            feed: What is new.
+            updates: Whether any lane's batch is complete with it.
+
+        Returns:
+            The losses, [K].
+        """
+        n_lanes, n_rows = feed.rows.shape
+        rows = feed.rows.reshape(-1)
+        x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
+        y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
+        loss = self.loss
+        if self.augmentation is not None:
+            x = self.augmentation.apply(x, feed.keys, feed.mixtures)
+        if feed.mixtures is not None:
+            loss = MixedLoss(loss, feed.mixtures)
+        losses = self.network.train(self.named, self.fixed, x, y, feed.keys, loss, feed.offsets)
+        if feed.ends is None:
+            self._update()
+        else:
+            self._accumulate(feed)
+            if updates:
+                self._update_where(feed.ends)
+        return losses
+
+    def _update(self) -> None:
+        self.state[_STEP].add_(1)
+        add_penalties(self.weights, self.grads, self.columns)
+        RULES[self.optimizer].update(self.weights, self.grads, self.state, self.columns)
+
+    def _accumulate(self, feed: Feed) -> None:
+        assert self.total is not None
+        assert feed.begins is not None
+        assert feed.shares is not None
+        # Not a factor of 0: what a lane that failed has left may be no number.
+        self.total.masked_fill_(feed.begins, 0).addcmul_(self.grads, feed.shares)
+
+    def _update_where(self, ends: Tensor) -> None:
+        """Takes the step of some lanes; the others stay as they are."""
+        assert self.total is not None
+        self.grads.copy_(self.total)
+        changed = [self.weights, *self.state.values()]
+        before = [tensor.clone() for tensor in changed]
+        self._update()
+        for tensor, old in zip(changed, before, strict=True):
+            tensor.copy_(torch.where(ends.view(-1, *[1] * (tensor.dim() - 1)), tensor, old))
+
+    def mean(self, losses: Tensor) -> list[float]:
+        """Returns each lane's mean over all samples, of the losses [S, K] of all steps."""
+        # In double precision on the CPU: the mean must not lose digits over many steps.
+        sizes = torch.tensor([end - begin for begin, end in self.bounds], dtype=torch.float64)
+        means: list[float] = (sizes @ losses.cpu().double() / sizes.sum()).tolist()
+        return means
+
+    def values(self) -> list[Tensor]:
+        """Returns the tensors of another epoch's course that its steps read numbers from."""
+        return [*self.columns.tensors(), *self.loss.tensors(), *self._strengths().values()]
+
+    def fingerprint(self) -> Hashable:
+        """Returns what decides which kernels a step runs, and on which memory.
+
+        Steps of courses with equal ones differ by their feeds and ``values`` only.
+        """
+        tensors = {"x": self.part.x, "y": self.part.y, "weights": self.weights}
+        tensors |= {"grads": self.grads, **self.fixed, **self.state}
+        if self.total is not None:
+            tensors["total"] = self.total
+        places = tuple((name, t.data_ptr(), tuple(t.shape)) for name, t in tensors.items())
+        augmentations = (*self._strengths(), self._mixtures(0) is not None)
+        n_own = len(self.loss.tensors())
+        return places, self.columns.decisions(), n_own, self.dropping, augmentations
+
+    def _strengths(self) -> Mapping[str, Tensor]:
+        return {} if self.augmentation is None else self.augmentation.strengths
+
+
+class Stepper(Protocol):
+    """Takes the steps of a stack's courses.
+
+    Attributes:
+        is_ahead: Whether the host has nothing to do once the steps are on their way.
+    """
+
+    is_ahead: bool
+
+    def losses(self, course: Course) -> Tensor:
+        """Takes all steps; returns the losses before each, [S, K].
+
+        The device is not waited for.
+        """
+
+    def clear(self) -> None:
+        """Frees what it holds between epochs."""
+
+
+class Eager:
+    """Takes step by step; see ``Stepper``."""
+
+    is_ahead = False
+
+    def losses(self, course: Course) -> Tensor:
+        """See ``Stepper``."""
+        return torch.stack([course.step(i) for i in range(len(course.bounds))])
+
+    def clear(self) -> None:
+        """See ``Stepper``; it holds nothing."""
+
+
+def keys_of(n: int, batch_size: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
+    """Returns the noise key of each step and lane, int32, of shape [S, K]."""
+    keys = epoch_keys(seeds, epochs)
+    return torch.from_numpy(lane_keys(keys, len(batch_bounds(n, batch_size))))
+
+
+def epoch_keys(seeds: Sequence[int], epochs: Sequence[int]) -> list[int]:
+    """Returns what the noise of each lane's epoch follows from."""
+    return [derive(seed, "noise", epoch) for seed, epoch in zip(seeds, epochs, strict=True)]

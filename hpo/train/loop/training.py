@@ -1,0 +1,307 @@
+"""The training of one trial, epoch by epoch: plain PyTorch, and the reference for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hpo.errors import TaskError
+from hpo.spec.space.params import Params
+from hpo.train.criteria import Criterion, scope_of, unsuitable
+from hpo.train.fresh_models import found_instead, require_new
+from hpo.train.loop.checkpoint import CheckpointError
+from hpo.train.recipe import optimizers
+from hpo.train.recipe.augmentation import Augmentation, partners
+from hpo.train.recipe.counter_based_dropout import Noise, lift, step_keys
+from hpo.train.recipe.hyperparameters import check, complete, n_per_batch
+from hpo.train.recipe.precision import cast, full
+from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, seeded
+from hpo.train.recipe.schedules import factor
+from hpo.train.recipe.weight_averaging import averages, mix_in, shares
+from hpo.train.task import Task
+
+if TYPE_CHECKING:
+    from hpo.train.data.dataset import Part, Splits
+
+# How an optimizer computes depends on the device at hand, not on the one of a checkpoint.
+_KERNEL_FLAGS = ("fused", "foreach", "capturable")
+
+
+@dataclass
+class Training:
+    """A model on its way.
+
+    Attributes:
+        params: With a value for every standard hyperparameter that applies.
+        seed: The trial's.
+        horizon: Epochs that the schedule spans.
+        model: In training or evaluation mode, as it was last used.
+        optimizer: Of the model's trainable parameters.
+        loss: What is minimised, of outputs and targets of a batch.
+        noise: What the model's dropout layers draw from.
+        epoch: Epochs completed.
+        average: The model's tensors by their averages, in a state dict; empty without any.
+        base_rates: Learning rate of each parameter group before the schedule's factor.
+    """
+
+    params: Params
+    seed: int
+    horizon: int
+    model: nn.Module
+    optimizer: Optimizer
+    loss: Callable[[Tensor, Tensor], Tensor]
+    noise: Noise
+    epoch: int = 0
+    average: dict[str, Tensor] = field(default_factory=dict)
+    base_rates: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the latest epoch, in the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def train_epoch(self, part: Part) -> float:
+        """Visits every sample once, in an order of this epoch's own.
+
+        The caller seeds the generators that the model may draw from beside its dropout. The device
+        is not waited for before the end.
+
+        Args:
+            part: The training samples, on the model's device.
+
+        Returns:
+            The loss that was minimised, penalties aside: the mean over all samples, each with
+            the weights of its step.
+        """
+        self._apply_schedule()
+        self.model.train()
+        order = sample_order(len(part), self.seed, self.epoch).to(part.y.device, non_blocking=True)
+        bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
+        keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds))
+        augmentation = self._augmentation(part, keys)
+        mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
+        losses = []
+        for i, (begin, end) in enumerate(bounds):
+            self.noise.begin(int(keys[i]))
+            rows = order[begin:end]
+            losses.append(self.step(part.x[rows], part.y[rows], augmentation, i))
+            self._mix(mixed[i % len(mixed)])
+        self.epoch += 1
+        # In double precision on the CPU: the mean must not lose digits over many steps.
+        sizes = torch.tensor([end - begin for begin, end in bounds], dtype=torch.float64)
+        return float(torch.stack(losses).cpu().double() @ sizes / len(part))
+
+    def step(
+        self, x: Tensor, y: Tensor, augmentation: Augmentation | None = None, i: int = 0
+    ) -> Tensor:
+        """Takes one step of the optimizer.
+
+        Args:
+            x: Inputs of shape [B, ...].
+            y: Targets of shape [B, ...].
+            augmentation: Of the epoch.
+            i: Number of the step in the epoch.
+
+        Returns:
+            The loss before the step, a scalar on the device.
+        """
+        params, loss = self.params, self._loss(x, y, augmentation, i)
+        if not isinstance(loss, Tensor):
+            raise TaskError(f"the task's loss must be a tensor; found {found_instead(loss)}")
+        # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
+        for parameter in self._trained:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        if params["l1"]:
+            optimizers.add_l1(self._trained, params["l1"])
+        if params["grad_clip"]:
+            optimizers.clip_gradients(self._trained, params["grad_clip"])
+        self.optimizer.step()
+        return loss.detach()
+
+    def _loss(self, x: Tensor, y: Tensor, augmentation: Augmentation | None, i: int) -> Tensor:
+        if augmentation is None:
+            return self.loss(self._outputs(x), y)
+        outputs = self._outputs(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
+        if augmentation.shares is None:
+            return self.loss(outputs, y)
+        share, other = augmentation.shares[i, 0], partners(y.unsqueeze(0)).squeeze(0)
+        return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        with cast(self.params["precision"], x.device):
+            return full(self.model(x))
+
+    def _augmentation(self, part: Part, keys: NDArray[np.int32]) -> Augmentation | None:
+        column = torch.from_numpy(keys).unsqueeze(1).to(part.x.device)
+        return Augmentation.of([self.params], [self.seed], [self.epoch], column, part.x)
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Gives the model its average weights for a while, if it has any."""
+        if not self.average:
+            yield self.model
+            return
+        current = {name: value.clone() for name, value in self._tensors().items()}
+        self.model.load_state_dict({**self.model.state_dict(), **self.average})
+        try:
+            yield self.model
+        finally:
+            self.model.load_state_dict({**self.model.state_dict(), **current})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if not averages(self.params):
+            return {}
+        found = self.model.state_dict()
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+    def _mix(self, share: float) -> None:
+        if not share:
+            return
+        for name, tensor in self._tensors().items():
+            if name not in self.average:
+                self.average[name] = torch.zeros_like(tensor)
+            mix_in(self.average[name], tensor, share)
+
+    def load(
+        self,
+        model: dict[str, Any],
+        optimizer: dict[str, Any],
+        epoch: int,
+        average: Mapping[str, Tensor],
+    ) -> None:
+        """Takes over the state of an earlier training of the same trial.
+
+        Args:
+            model: A state dict.
+            optimizer: A state dict.
+            epoch: Epochs completed by then.
+            average: A state dict, or nothing.
+
+        Raises:
+            CheckpointError: They are of another model or optimizer; this training is spoilt then.
+        """
+        groups = zip(optimizer["param_groups"], self.optimizer.param_groups, strict=False)
+        kept = [{**new, **old, **_flags(new)} for old, new in groups]
+        try:
+            self.model.load_state_dict(model)
+            self.optimizer.load_state_dict({"state": optimizer["state"], "param_groups": kept})
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"the checkpoint does not fit the task: {reason}") from error
+        self.epoch = epoch
+        device = self._trained[0].device
+        self.average = {name: value.to(device, copy=True) for name, value in average.items()}
+
+    def _apply_schedule(self) -> None:
+        scale = factor(self.epoch, self.horizon, self.params)
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * scale
+
+
+def _flags(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: group[name] for name in _KERNEL_FLAGS if name in group}
+
+
+def begin(
+    task: Task, splits: Splits, params: Params, seed: int, horizon: int, device: torch.device
+) -> Training:
+    """Builds the training of a trial, with its initial weights.
+
+    Args:
+        task: The task.
+        splits: Its data.
+        params: The trial's; defaults are filled in.
+        seed: The trial's.
+        horizon: Epochs of a full trial.
+        device: Where it trains; the weights are drawn on the CPU, the same for every device.
+
+    Raises:
+        TaskError: The params are impossible, or the model is nothing to train.
+        Exception: Whatever the task's code raises.
+    """
+    params, model, noise = draw(task, splits, params, seed, device)
+    with seeded(derive(seed, "weights"), device):
+        optimizer: Any = task.optimizer(model, params)
+    if not isinstance(optimizer, Optimizer | None):
+        where = f"{type(task).__name__}.optimizer must return an Optimizer or None"
+        raise TaskError(f"{where}; found {found_instead(optimizer)}")
+    if optimizer is None:
+        _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
+        optimizer = optimizers.build(trainable(model), params)
+    loss = Criterion.of(task, splits).minimised(params, splits.train.y)
+    return Training(params, seed, horizon, model, optimizer, loss, noise)
+
+
+def draw(
+    task: Task, splits: Splits, params: Params, seed: int, device: torch.device
+) -> tuple[Params, nn.Module, Noise]:
+    """Builds a trial's model with its initial weights.
+
+    Args:
+        task: The task.
+        splits: Its data.
+        params: The trial's; defaults are filled in.
+        seed: The trial's.
+        device: Where it trains; the weights are drawn on the CPU, the same for every device.
+
+    Returns:
+        The params with all defaults, the model with its dropout lifted, and what that draws from.
+
+    Raises:
+        TaskError: The params are impossible, or the task returns no model.
+        Exception: Whatever the task's code raises.
+    """
+    scope = scope_of(task, splits)
+    params = complete(params, task.defaults, scope)
+    _require(check(params, scope))
+    if not scope.own_loss and (why := unsuitable(params, splits)):
+        raise TaskError(f"loss {why}")
+    with seeded(derive(seed, "weights"), device):
+        model = build_model(task, params)
+    noise = lift(model)
+    return params, model.to(device), noise
+
+
+def build_model(task: Task, params: Params) -> nn.Module:
+    """Builds the task's model.
+
+    Raises:
+        TaskError: It is no module, or holds weights of a model that was built before.
+    """
+    model: Any = task.model(params)
+    if not isinstance(model, nn.Module):
+        raise TaskError(
+            f"{type(task).__name__}.model must return an nn.Module; found {found_instead(model)}"
+        )
+    require_new(f"{type(task).__name__}.model", model)
+    return model
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Returns the parameters that are not frozen.
+
+    Raises:
+        TaskError: There are none.
+    """
+    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not found:
+        raise TaskError("the model has no parameters to train")
+    return found
+
+
+def _require(mistakes: list[str]) -> None:
+    if mistakes:
+        raise TaskError("; ".join(mistakes))

@@ -1,0 +1,1 @@
+"""Training recipes: hyperparameters, optimizers, schedules, augmentation, precision and seeds."""

@@ -1,0 +1,68 @@
+"""How exactly a model computes: in float32, on an NVIDIA GPU in TF32, or in bfloat16.
+
+Whatever it is, weights, gradients of weights, the optimizer and the loss are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from hpo.errors import TaskError
+from hpo.train.fresh_models import found_instead
+
+PRECISIONS: Final = ("float32", "tf32", "bf16")
+
+
+@contextmanager
+def products(precision: str, device: torch.device) -> Iterator[None]:
+    """Has matrix products and convolutions of float32 use TF32, or not; forward and backward.
+
+    By default PyTorch lets convolutions use it and matrix products not. Devices other than NVIDIA
+    GPUs have no TF32 and compute in float32.
+
+    Args:
+        precision: One of ``PRECISIONS``.
+        device: Where it is computed.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = torch.backends
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def cast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Has a forward pass compute in bfloat16 what is safe in it, if that is the precision.
+
+    Args:
+        precision: One of ``PRECISIONS``.
+        device: Where it is computed.
+    """
+    if precision != "bf16":
+        return nullcontext()
+    # No cache: casts that a CUDA graph has captured must not be anybody else's.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def full(outputs: Any) -> Tensor:
+    """Returns a model's outputs in float32, if they are bfloat16.
+
+    Raises:
+        TaskError: They are no tensor.
+    """
+    if not isinstance(outputs, Tensor):
+        raise TaskError(f"the model must return one tensor; it returns {found_instead(outputs)}")
+    return outputs.float() if outputs.dtype is torch.bfloat16 else outputs
