@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scale_data import Size, generate
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from tests.servers import MariaDB, MissingServer, PostgreSQL
 
@@ -152,7 +153,7 @@ def measure(url: str, options: argparse.Namespace) -> list[Line]:
     wide = Size("benchmark-wide", options.trials, 50)
     long = Size("benchmark-long", 5 * options.trials, 5)
     auto = Size("benchmark-auto", options.trials // 2, 30, "auto")
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     bench = Bench(url, options.rounds)
     made = []
     try:

@@ -23,14 +23,14 @@ N_LOOKS = 5
 def join_hpo(url: str, name: str) -> Iterator[Found]:
     """Joins a study as a worker does, up to the params of its first trial."""
     from hpo.search.optuna.study_search import Search
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
     from hpo.store.ledger import workers
     from hpo.store.ledger.ledger import Ledger, Outcome
     from hpo.store.optuna.storage import Storage
     from hpo.store.studies import studies
 
     yield None
-    db = Database.open(url)
+    db = open_database(url)
     study = studies.load(db, name)
     worker_id = workers.register(db, study.study_id, "cpu")
     search = Search(study.spec, Storage(db))
@@ -50,11 +50,11 @@ def join_optuna(url: str, name: str) -> Iterator[Found]:
     from optuna.trial import TrialState
 
     from hpo.search.base.distributions import suggest
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
     from hpo.store.studies import studies
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    db = Database.open(url)
+    db = open_database(url)
     space = studies.load(db, name).spec.space
     yield None
     storage = optuna.storages.RDBStorage(db.url)
@@ -76,7 +76,7 @@ def look(url: str, name: str) -> Iterator[Found]:
     from hpo.run.link.database_client import Line
     from hpo.run.trials.scheduling import planning
     from hpo.search.optuna.study_search import Search
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
     from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
     from hpo.store.studies import studies
@@ -87,7 +87,7 @@ def look(url: str, name: str) -> Iterator[Found]:
         cable = Cable(parsed.port)
         url = parsed.set(host="127.0.0.1", port=cable.port).render_as_string(hide_password=False)
     yield None
-    db = Database.open(url)
+    db = open_database(url)
     study = studies.load(db, name)
     unused: Any = None
     search, ledger = Search(study.spec, Storage(db)), Ledger(db)
@@ -117,10 +117,10 @@ def look(url: str, name: str) -> Iterator[Found]:
 def ls(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo ls` shows."""
     from hpo.report.study_list import list_studies
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
 
     yield None
-    list_studies(Database.open(url))
+    list_studies(open_database(url))
     yield None
 
 
@@ -128,10 +128,10 @@ def show(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo show` shows."""
     from hpo.report.overview import overview
     from hpo.report.study_queries import find
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
 
     yield None
-    db = Database.open(url)
+    db = open_database(url)
     overview(db, find(db, name))
     yield None
 
@@ -140,10 +140,10 @@ def trials(url: str, name: str) -> Iterator[Found]:
     """Reads what `hpo trials --limit 20` shows."""
     from hpo.report.study_queries import find
     from hpo.report.trial_pages import Page, list_trials
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
 
     yield None
-    db = Database.open(url)
+    db = open_database(url)
     list_trials(db, find(db, name), Page(limit=21))
     yield None
 

@@ -44,6 +44,7 @@ from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import EpochRow, Lease, Outcome
 from hpo.store.studies import studies
 from tests.integration.posts import post_at
@@ -132,7 +133,7 @@ class LanesWriter:
     """
 
     def __init__(self, url: str, lanes: int, *, together: bool = False) -> None:
-        db = Database.open(url, create=True)
+        db = open_database(url, create=True)
         studies.create_or_join(db, _spec(task="digits-mlp"), None)
         self.engine = db.engine
         self._post = post_at(db, "benchmark", Path(os.devnull))
@@ -162,7 +163,7 @@ class ObjectiveWriter:
     """A worker of hpo that runs an Optuna objective."""
 
     def __init__(self, url: str) -> None:
-        db = Database.open(url, create=True)
+        db = open_database(url, create=True)
         studies.create_or_join(db, _spec(objective="benchmark.py:objective"), None)
         self.engine = db.engine
         self._executor = ObjectiveExecutor(post_at(db, "benchmark", Path(os.devnull)), objective)

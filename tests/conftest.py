@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from tests.servers import MariaDB, MissingServer, PostgreSQL, Server
 
 DIALECTS = ("sqlite", "postgresql", "mysql")
@@ -98,7 +99,7 @@ def database(dialect: str, shared_url: Callable[[str], str], tmp_path: Path) -> 
     """A database with its tables, all empty, of each kind in turn."""
     # Creating one takes MariaDB most of a second; emptying one takes nothing.
     url = f"sqlite:///{tmp_path / 'hpo.db'}" if dialect == "sqlite" else shared_url(dialect)
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     _empty(db)
     yield db
     db.dispose()
@@ -118,7 +119,7 @@ def _empty(db: Database) -> None:
 @pytest.fixture
 def sqlite_database(tmp_path: Path) -> Iterator[Database]:
     """An SQLite database with its tables, for tests that need no other kind."""
-    db = Database.open(f"sqlite:///{tmp_path / 'hpo.db'}", create=True)
+    db = open_database(f"sqlite:///{tmp_path / 'hpo.db'}", create=True)
     yield db
     db.dispose()
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from hpo.errors import TaskError
 from hpo.train.data.arrays import Kind
-from hpo.train.fresh_models import found_instead
 from hpo.train.objective.losses import balanced_weights, loss_of
 from hpo.train.objective.metrics import METRICS, measure
 from hpo.train.objective.outputs import two_logits
 from hpo.train.recipe.augmentation import n_axes
 from hpo.train.recipe.hyperparameters import Scope
 from hpo.train.task import Task
+from hpo.train.user_code_guard import found_instead
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Splits

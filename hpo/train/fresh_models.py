@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from weakref import WeakSet, WeakValueDictionary
 
 import torch
@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.spec.space.params import Params
-
-if TYPE_CHECKING:
-    from hpo.train.task import Task
+from hpo.train.task import Task
 
 # What earlier models of this process train, as long as somebody holds it.
 _MODULES: Final[WeakSet[nn.Module]] = WeakSet()
@@ -86,11 +84,6 @@ def require_independent(task: Task, model: nn.Module, params: Params) -> None:
                 weight.copy_(value)
     if found:
         raise KeptModelError(where, f"{found[0]} holds what an earlier model has learnt")
-
-
-def found_instead(value: Any) -> str:
-    """Says what was found in the place of something else."""
-    return "nothing (is a return missing?)" if value is None else type(value).__name__
 
 
 def _changing(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -11,9 +11,8 @@ from torch.optim import Optimizer
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.spec.space.params import Params
-from hpo.train.fresh_models import found_instead
 from hpo.train.objective import losses, metrics
-from hpo.train.user_code_guard import user_code
+from hpo.train.user_code_guard import found_instead, user_code
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -86,3 +86,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     text = text_of(error).lower()
     return any(words in text for words in _OUT_OF_MEMORY)
+
+
+def found_instead(value: Any) -> str:
+    """Says what was found in the place of something else."""
+    return "nothing (is a return missing?)" if value is None else type(value).__name__

@@ -274,10 +274,11 @@ def stacks_of(engine: FusedEngine) -> list[Stack]:
 def test_without_a_gpu_nobody_loads_it() -> None:
     code = (
         "import sys, torch\n"
-        "from hpo.train.fused import drafting, engine\n"
-        "assert drafting.stepper_for(torch.device('cpu'))().clear() is None\n"
+        "from hpo.train.fused import fused_engine\n"
+        "from hpo.train.fused.admission import prepared_trials\n"
+        "assert prepared_trials.stepper_for(torch.device('cpu'))().clear() is None\n"
         "assert 'hpo.train.fused.stack.cuda_graphs' not in sys.modules\n"
-        "drafting.stepper_for(torch.device('cuda'))\n"
+        "prepared_trials.stepper_for(torch.device('cuda'))\n"
         "assert 'hpo.train.fused.stack.cuda_graphs' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

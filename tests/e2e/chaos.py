@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpo.run.worker.process import WorkerOrder
+from hpo.run.worker.worker_order import WorkerOrder
 from tests.servers import Server
 
 WORKER = Path(__file__).with_name("chaos_worker.py")

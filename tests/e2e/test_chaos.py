@@ -15,6 +15,7 @@ from hpo.search.base.derived_seeds import mix
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.db.opening import open_database
 from hpo.store.db.optuna_tables import trial_intermediate_values, trial_values, trials
 from hpo.store.studies import studies
 from tests.conftest import DIALECTS, start_server
@@ -46,7 +47,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_rows_are_right_after_chaos(place: tuple[str, Server | None], tmp_path: Path) -> None:
     url, server = place
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     spec = StudySpec(
         name="chaos",
         task="digits-mlp",

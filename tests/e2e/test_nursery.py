@@ -15,11 +15,11 @@ CLI = [sys.executable, "-m", "hpo"]
 
 FILL = """
 import os, sys
-from hpo.run import nursery
+from hpo.run.host import prefork
 
 reading, writing = os.pipe()
-nursery.fill(1)
-child = nursery.take()
+prefork.fill(1)
+child = prefork.take()
 assert child is not None
 os.close(writing)
 # The end of the pipe: the child has closed what is not its own.

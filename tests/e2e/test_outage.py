@@ -261,7 +261,7 @@ def test_a_study_that_is_deleted_ends_its_workers(
 ) -> None:
     process = shell.start(*study, "--storage", database.url, "--artifacts", "files")
     _until_both_train(shell, database)
-    db = store.Database.open(database.url)
+    db = store.open_database(database.url)
     studies.delete(db, studies.load(db, "small").study_id)
     db.dispose()
     output, _ = process.communicate(timeout=180)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_study, hpo_worker
+from hpo.store.db.opening import open_database
 from hpo.store.db.optuna_tables import trials
 from hpo.store.studies import studies
 from tests.conftest import start_server
@@ -172,7 +173,7 @@ def test_rows_are_right_after_phases(
 def _run_through_phases(server: Server, folder: Path) -> tuple[Database, int, int]:
     """Returns the database, the study and how many trials it ended up with."""
     url = server.create_database("phases")
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     spec = StudySpec(
         name="phases",
         task="digits-mlp",

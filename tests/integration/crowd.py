@@ -8,7 +8,7 @@ import random
 import signal
 from multiprocessing.process import BaseProcess
 
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
@@ -45,7 +45,7 @@ def join(crowd: list[BaseProcess], timeout_s: float = 90.0) -> list[int | None]:
 def work(url: str, study: str, n_trials: int, seed: int, dies: bool) -> None:
     """Works until the study has nothing left; one that dies does so holding trials."""
     dice = random.Random(seed)
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     spec = kit.spec(study, trials=n_trials, epochs=2)
     study_id = studies.create_or_join(db, spec, None)[0].study_id
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from tests.servers import Server
 
 BUSY_TIMEOUT_S = 0.5
@@ -184,19 +185,19 @@ class Cut:
 def outage_of(kind: str, folder: Path, server: Server | None) -> Iterator[Outage]:
     """Opens an empty database that can be taken away: stopped, cut, locked or full."""
     if server is None:
-        db = Database.open(f"sqlite:///{folder / 'hpo.db'}", create=True)
+        db = open_database(f"sqlite:///{folder / 'hpo.db'}", create=True)
         yield {"locked": Locked, "full": Full}[kind](db, folder / "hpo.db")
         db.dispose()
         return
     server.drop_database("hpo_outage")
     url = server.create_database("hpo_outage")
     if kind == "stopped":
-        db = Database.open(url, create=True)
+        db = open_database(url, create=True)
         yield Stopped(db, server)
         db.dispose()
         return
     cable = Cable(server.port)
-    db = Database.open(url.replace(f":{server.port}/", f":{cable.port}/"), create=True)
+    db = open_database(url.replace(f":{server.port}/", f":{cable.port}/"), create=True)
     yield Cut(db, cable)
     cable.close()
     db.dispose()

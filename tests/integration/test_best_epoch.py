@@ -8,7 +8,7 @@ import optuna
 
 from hpo.report.study_queries import find
 from hpo.report.trial_pages import best_trials
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
 from hpo.store.optuna.storage import Storage
@@ -17,7 +17,7 @@ from tests.integration.cli_kit import SPEC
 
 
 def test_the_epoch_shown_is_that_of_the_weights(tmp_path: Path) -> None:
-    db = Database.open(f"sqlite:///{tmp_path}/hpo.db", create=True)
+    db = open_database(f"sqlite:///{tmp_path}/hpo.db", create=True)
     study_id = studies.create_or_join(db, SPEC, None)[0].study_id
     ledger = Ledger(db)
     (lease,) = ledger.claim(study_id, workers.register(db, study_id, "cpu"), 1).leases

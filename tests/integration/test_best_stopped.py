@@ -18,6 +18,7 @@ from hpo.cli.run_display import without_complete
 from hpo.report.progress import snapshot
 from hpo.report.study_queries import find
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
 from hpo.store.studies import control, studies
@@ -32,7 +33,7 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """Two trials, pruned after three epochs, whose second was the best."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPO_STORAGE", raising=False)
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     study_id = studies.create_or_join(db, SPEC, None)[0].study_id
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
     for curve in CURVES:

@@ -18,6 +18,7 @@ from hpo.run.files.artifacts import Artifacts
 from hpo.run.host import prefork
 from hpo.store.db import schema
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from tests.integration.cli_kit import fill, fill_with_optuna
 
@@ -51,7 +52,7 @@ def run(folder: Path) -> Run:
 
 @pytest.fixture
 def filled(folder: Path) -> Database:
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     fill(db)
     return db
 
@@ -72,7 +73,7 @@ def test_ls(run: Run, filled: Database) -> None:
 
 
 def test_an_empty_database_is_no_error(run: Run, folder: Path) -> None:
-    Database.open("sqlite:///hpo.db", create=True).dispose()
+    open_database("sqlite:///hpo.db", create=True).dispose()
     assert "holds no study; start one with" in run("ls").stdout
     assert run("ls", "-f", "json").stdout == "[]\n"
     assert run("ls", "-f", "csv").stdout.startswith("name,state,")
@@ -326,7 +327,7 @@ def test_a_folder_is_no_study(run: Run, filled: Database, folder: Path) -> None:
 def test_a_study_without_a_complete_trial_has_no_best(run: Run, folder: Path) -> None:
     import optuna
 
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     optuna.create_study(study_name="empty", storage=optuna.storages.RDBStorage(db.url))
     assert run("best", expect=1).stderr == (
         "error: empty has no complete trial yet\nhint: see `hpo show empty`\n"

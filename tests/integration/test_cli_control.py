@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hpo.cli.main import hpo
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger, Outcome
 from hpo.store.studies import studies
@@ -42,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.fixture
 def filled(run: Run) -> Database:
     """The study `digits`; its worker is at work."""
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     fill(db)
     return db
 

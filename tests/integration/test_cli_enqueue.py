@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from hpo.cli.main import hpo
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import studies
 
@@ -23,7 +24,7 @@ pytestmark = [
 
 
 def _study(**entries: object) -> Database:
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     spec = StudySpec(name="own", objective="ob.py:f", budget={"trials": 9}, **entries)
     studies.create_or_join(db, spec, None)
     return db

@@ -19,6 +19,7 @@ from hpo.spec import toml
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db import hpo_tables, optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from tests.integration.cli_kit import SPEC, fill
 
 pytestmark = [
@@ -37,7 +38,7 @@ Run = Callable[..., Result]
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPO_STORAGE", raising=False)
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     fill(db)
     yield db
     db.dispose()

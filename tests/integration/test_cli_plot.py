@@ -18,6 +18,7 @@ from hpo.report import plots
 from hpo.report.learning_curves import Curve, Value, read_curves, read_values
 from hpo.report.study_queries import Subject, find
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from tests.integration.cli_kit import fill, fill_with_optuna
 
 pytestmark = [
@@ -46,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def filled(run: Run) -> Database:
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     fill(db)
     return db
 

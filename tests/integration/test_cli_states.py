@@ -23,6 +23,7 @@ from hpo.report.trial_pages import Page, list_trials
 from hpo.report.trial_states import Counts
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Lease, Ledger, Wish, Wishes
 from hpo.store.studies import control, queueing
 from tests.integration import ledger_kit as kit
@@ -143,7 +144,7 @@ def test_the_count_never_goes_down(sqlite_database: Database) -> None:
 
 def test_a_paused_trial_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     study_id = kit.new_study(db)
     worker_id = kit.new_worker(db, study_id)
     lease = _claim(db, study_id, worker_id)

@@ -16,6 +16,7 @@ from hpo.run.link.database_client import Line
 from hpo.run.link.retry import through_outage
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
@@ -39,7 +40,7 @@ class Crowd:
 
     def __init__(self, url: str, n_workers: int, n_trials: int, *, at_once: bool) -> None:
         self.url = url
-        self.db = Database.open(url, create=True)
+        self.db = open_database(url, create=True)
         self.study_id = kit.new_study(self.db, trials=n_trials, epochs=N_EPOCHS)
         self.told: list[str] = []
         self.errors: list[BaseException] = []
@@ -75,7 +76,7 @@ class Crowd:
             self.errors.append(error)
 
     def _enter(self) -> tuple[Database, int]:
-        db = Database.open(self.url)
+        db = open_database(self.url)
         try:
             return db, workers.register(db, self.study_id, "cpu")
         except BaseException:
@@ -165,9 +166,9 @@ def test_a_worker_that_loses_its_connection_to_others_waits(postgresql: PostgreS
     role = "CREATE ROLE lab LOGIN PASSWORD 'x' SUPERUSER"
     postgresql.execute(role)
     told: list[str] = []
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
-    own = Database.open(sa.make_url(url).set(username="lab", password="x").render_as_string(False))
+    own = open_database(sa.make_url(url).set(username="lab", password="x").render_as_string(False))
     ledger, worker_id = Ledger(own), workers.register(own, study_id, "cpu")
     line = Line(own, ledger, study_id, worker_id, threading.Event(), told.append)
     (lease,) = ledger.claim(study_id, worker_id, 1).leases
@@ -191,7 +192,7 @@ def test_a_session_that_began_read_only_is_not_kept(postgresql: PostgreSQL) -> N
     """The server lets everybody write again; only sessions of before cannot."""
     url = postgresql.create_database("hpo_sessions")
     told: list[str] = []
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
     line = Line(db, ledger, study_id, worker_id, threading.Event(), told.append)
@@ -215,7 +216,7 @@ def test_a_session_that_began_read_only_is_not_kept(postgresql: PostgreSQL) -> N
 def test_what_is_told_of_an_outage_is_what_it_is_now(postgresql: PostgreSQL) -> None:
     url = postgresql.create_database("hpo_sessions")
     told: list[str] = []
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1)
     worker_id = workers.register(db, study_id, "cpu")
     line = Line(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)

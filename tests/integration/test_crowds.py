@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from tests.integration import crowd
 from tests.integration import ledger_kit as kit
@@ -20,7 +21,7 @@ def test_sixteen_processes_run_exactly_the_budget(database_url: str) -> None:
     codes = crowd.join(crowd.start(16, database_url, "s", n_trials=500))
 
     assert codes == [0] * 16
-    db = Database.open(database_url)
+    db = open_database(database_url)
     study = studies.load(db, "s")
     assert kit.states(db, study.study_id) == ["COMPLETE"] * 500
     assert (study.state, study.reason) == ("done", "budget")

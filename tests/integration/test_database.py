@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from hpo.errors import StoreError
 from hpo.store.db import connection_pool
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from tests.conftest import GetServer
 from tests.servers import PASSWORD, Server, free_port
 
@@ -55,7 +56,7 @@ def _stop_and_ask(server: Server, conn: sa.Connection) -> None:
 
 def _message(url: str, *, create: bool = True) -> str:
     with pytest.raises(StoreError) as caught:
-        Database.open(url, create=create)
+        open_database(url, create=create)
     message = str(caught.value)
     assert "\n" not in message
     assert PASSWORD not in message
@@ -64,9 +65,9 @@ def _message(url: str, *, create: bool = True) -> str:
 
 
 def test_opening_creates_once_and_then_finds(database_url: str) -> None:
-    Database.open(database_url, create=True).dispose()
-    Database.open(database_url, create=True).dispose()
-    db = Database.open(database_url)
+    open_database(database_url, create=True).dispose()
+    open_database(database_url, create=True).dispose()
+    db = open_database(database_url)
     assert repr(db) == f"Database({db.masked_url!r})"
     assert PASSWORD not in repr(db)
     db.dispose()
@@ -158,8 +159,8 @@ def test_transactions_that_lost_are_run_again(table: Database) -> None:
 def test_opening_an_existing_database_is_cheap(database: Database) -> None:
     """It loads neither alembic nor Optuna."""
     code = (
-        "import sys\nfrom hpo.store.db.database import Database\n"
-        "Database.open(sys.argv[1]).dispose()\n"
+        "import sys\nfrom hpo.store.db.opening import open_database\n"
+        "open_database(sys.argv[1]).dispose()\n"
         "print([name for name in ('alembic', 'optuna', 'torch') if name in sys.modules])"
     )
     command = [sys.executable, "-c", code, database.url]
@@ -236,7 +237,7 @@ def test_sqlite_keeps_to_its_file_when_the_folder_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     assert db.masked_url == "sqlite:///hpo.db"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -278,7 +279,7 @@ def test_a_database_that_the_server_does_not_have(server: Server) -> None:
 
 def test_a_server_that_stops_is_an_outage_and_comes_back(server: Server) -> None:
     name = f"hpo_outage_{os.getpid()}"
-    db = Database.open(server.create_database(name), create=True)
+    db = open_database(server.create_database(name), create=True)
     try:
         server.stop()
         with pytest.raises(StoreError, match="cannot be reached") as caught, db.read() as conn:

@@ -25,6 +25,7 @@ from hpo.cli.main import hpo
 from hpo.errors import SpecError, StoreError
 from hpo.store.db import hpo_tables, optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
@@ -64,7 +65,7 @@ def pair(
     """Two databases with empty tables, of every two kinds."""
     ways = zip(request.param, (shared_url, other_url), ("a.db", "b.db"), strict=True)
     urls = [str(tmp_path / file) if d == "sqlite" else url(d) for d, url, file in ways]
-    found = [Database.open(url, create=True) for url in urls]
+    found = [open_database(url, create=True) for url in urls]
     for db in found:
         empty(db)
     yield found[0], found[1]
@@ -75,7 +76,7 @@ def pair(
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[Database]:
     """An SQLite database with the study `digits` of 6 trials; nobody works on it any more."""
-    db = Database.open(str(tmp_path / "source.db"), create=True)
+    db = open_database(str(tmp_path / "source.db"), create=True)
     fill(db)
     leave(db)
     yield db
@@ -84,7 +85,7 @@ def source(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Database]:
-    db = Database.open(str(tmp_path / "target.db"), create=True)
+    db = open_database(str(tmp_path / "target.db"), create=True)
     yield db
     db.dispose()
 
@@ -286,7 +287,7 @@ def facts_names(db: Database) -> set[str]:
 
 SLOW_COPY = """
 import sys, time
-from hpo.store import copy_rows, copying
+from hpo.store.studies import copy_rows, copying
 from hpo.store.db.database import Database
 copy_rows.MAX_TRIALS = 1
 def report(progress):
@@ -355,7 +356,7 @@ def test_the_rest_of_another_copy_is_not_mixed_in(
 ) -> None:
     with pytest.raises(InterruptedError):
         copying.copy(source, target, ("digits", "digits"), Options(), break_after(1))
-    other = Database.open(str(tmp_path / "other.db"), create=True)
+    other = open_database(str(tmp_path / "other.db"), create=True)
     fill(other)
     leave(other)
     with pytest.raises(StoreError, match="part of a copy of another study called digits"):
@@ -383,7 +384,7 @@ def test_times_to_the_second_are_refused(
     url = server_of("mysql").create_database("hpo_coarse")
     storage = optuna.storages.RDBStorage(url.replace("mysql://", "mysql+pymysql://"))
     storage.engine.dispose()
-    target = Database.open(url, create=True)
+    target = open_database(url, create=True)
     with pytest.raises(StoreError, match="keeps times to the second only") as caught:
         copy(source, target)
     with target.write() as conn:
@@ -427,7 +428,7 @@ def test_the_command(source: Database, tmp_path: Path) -> None:
     assert again == f"digits is in {url} already, the very same: 6 trials\n"
     told = hpo_db_copy(source.url, url, "--study", "digits", "--rename", "digits 2")
     assert told == f"copied digits to {url} as digits 2: 6 trials, compared and equal\n"
-    target = Database.open(url)
+    target = open_database(url)
     record = studies.load(target, "digits 2")
     assert (record.spec.name, record.digest) == ("digits 2", record.spec.digest)
     target.dispose()

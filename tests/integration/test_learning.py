@@ -17,6 +17,7 @@ from hpo.search.model.portfolio import shipped
 from hpo.search.optuna.study_search import Search
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import studies
@@ -87,7 +88,7 @@ def test_without_a_similar_study_the_usual_points_are_taken(database: Database) 
 
 def test_a_source_that_is_not_there_is_told_before_anything_is_created(tmp_path: Path) -> None:
     options = RunOptions(storage=f"sqlite:///{tmp_path / 'x.db'}", device="cpu", workers=1)
-    db = Database.open(options.storage, create=True)
+    db = open_database(options.storage, create=True)
     studies.create_or_join(db, _spec("digits-old", "none"), None)
     with pytest.raises(SpecError, match="no study 'digits-odl'; did you mean digits-old"):
         session.start(_spec("new", "digits-odl"), tmp_path, options)

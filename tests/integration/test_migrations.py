@@ -18,8 +18,17 @@ from optuna.storages._rdb import models as optuna_models
 
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
-from hpo.store.db import creation, hpo_tables, migrations, optuna_schema, optuna_tables, schema
+from hpo.store.db import (
+    creation,
+    hpo_tables,
+    migrations,
+    opening,
+    optuna_schema,
+    optuna_tables,
+    schema,
+)
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
 
@@ -104,7 +113,7 @@ def test_what_is_there_is_left_to_the_migrations(fresh: Database) -> None:
     with fresh.write() as conn:
         optuna_schema.create_all(conn)
     assert not creation.create(fresh)
-    Database.open(fresh.url, create=True).dispose()
+    open_database(fresh.url, create=True).dispose()
     assert migrations.check(fresh) == []
 
 
@@ -131,7 +140,7 @@ def test_eight_threads_create_one_schema(database_url: str) -> None:
     def open_it() -> None:
         barrier.wait()
         try:
-            Database.open(database_url, create=True).dispose()
+            open_database(database_url, create=True).dispose()
         except StoreError as error:
             problems.append(error)
 
@@ -141,7 +150,7 @@ def test_eight_threads_create_one_schema(database_url: str) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
-    db = Database.open(database_url)
+    db = open_database(database_url)
     assert migrations.check(db) == []
     db.dispose()
 
@@ -152,8 +161,8 @@ def test_optunas_own_database_gets_our_tables_and_keeps_its_rows(fresh: Database
     theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
 
     with pytest.raises(StoreError, match="holds no studies of hpo yet"):
-        Database.open(fresh.url)
-    Database.open(fresh.url, create=True).dispose()
+        open_database(fresh.url)
+    open_database(fresh.url, create=True).dispose()
 
     again = optuna.storages.RDBStorage(fresh.url)
     assert len(optuna.load_study(study_name="theirs", storage=again).trials) == 2
@@ -165,19 +174,22 @@ def test_optunas_own_database_gets_our_tables_and_keeps_its_rows(fresh: Database
 
 def test_an_older_schema_says_how_to_upgrade(fresh: Database) -> None:
     migrations.create(fresh)
-    with mock.patch.object(schema, "REVISIONS", ("0000", schema.HEAD)):
+    with (
+        mock.patch.object(schema, "REVISIONS", ("0000", schema.HEAD)),
+        mock.patch.object(opening, "REVISIONS", ("0000", schema.HEAD)),
+    ):
         _stamp(fresh, "0000")
         with pytest.raises(
             StoreError, match=r"is revision 0000, this hpo needs .*`hpo db upgrade`"
         ):
-            Database.open(fresh.url)
+            open_database(fresh.url)
 
 
 def test_a_newer_schema_says_to_upgrade_hpo(fresh: Database) -> None:
     migrations.create(fresh)
     _stamp(fresh, "9999")
     for open_it in (
-        lambda: Database.open(fresh.url, create=True),
+        lambda: open_database(fresh.url, create=True),
         lambda: migrations.upgrade(fresh),
     ):
         with pytest.raises(StoreError, match=r"revision 9999, made by a newer hpo .*: upgrade hpo"):
@@ -190,7 +202,7 @@ def test_another_revision_of_optunas_tables_is_refused(fresh: Database) -> None:
     with fresh.write() as conn:
         conn.execute(sa.text("UPDATE alembic_version SET version_num = 'v9.9.9.a'"))
     with pytest.raises(StoreError, match="Optuna tables are at revision v9"):
-        Database.open(fresh.url)
+        open_database(fresh.url)
     assert any("Optuna tables" in line for line in migrations.check(fresh))
 
 
@@ -272,7 +284,7 @@ def test_the_scripts_are_found_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Database.open("sqlite:///hpo.db", create=True).dispose()
+    open_database("sqlite:///hpo.db", create=True).dispose()
     config = Config()
     assert not (Path(migrations.__file__).parents[2] / "alembic" / "__init__.py").exists()
     assert config.config_file_name is None

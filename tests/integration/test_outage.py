@@ -23,6 +23,7 @@ from hpo.run.link.retry import Stopped
 from hpo.run.link.watchdog import Watch
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
@@ -259,7 +260,7 @@ def test_without_a_disk_for_the_spool_memory_serves(
 
 def _spool_and_die(url: str, study_id: int, ready: str) -> None:
     outage_module.LONGEST_PAUSE_S = 60.0
-    post = Post(Database.open(url), 2, study_id)
+    post = Post(open_database(url), 2, study_id)
     (lease, other) = post.leases
     post.line.fail(ConnectionError("away"))
     post.report(lease, 1, 2, 3)
@@ -270,7 +271,7 @@ def _spool_and_die(url: str, study_id: int, ready: str) -> None:
 
 
 def _adopt(url: str, study_id: int, start: str) -> int:
-    db = Database.open(url)
+    db = open_database(url)
     while not Path(start).exists():
         time.sleep(0.001)
     return outbox.adopt(db, study_id)
@@ -279,7 +280,7 @@ def _adopt(url: str, study_id: int, start: str) -> int:
 def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
     database_url: str, tmp_path: Path
 ) -> None:
-    db = Database.open(database_url, create=True)
+    db = open_database(database_url, create=True)
     study_id = kit.new_study(db, trials=2)
     context = multiprocessing.get_context("forkserver")
     process = context.Process(

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Lease, Ledger, Outcome, Wish, Wishes
 from hpo.store.optuna import trial_cache
 from hpo.store.optuna.storage import Storage
@@ -195,7 +196,7 @@ def cable(server_of: GetServer) -> Iterator[Cable]:
 def test_a_look_with_nothing_new_brings_few_bytes(server_of: GetServer, cable: Cable) -> None:
     server = server_of("postgresql")
     url = server.create_database("hpo_bytes")
-    db = Database.open(url.replace(f":{server.port}/", f":{cable.port}/"), create=True)
+    db = open_database(url.replace(f":{server.port}/", f":{cable.port}/"), create=True)
     study = Study(db)
     study.pause_many(N_PAUSED)
 

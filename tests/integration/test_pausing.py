@@ -13,6 +13,7 @@ from hpo.run.trials import assignment
 from hpo.spec.study_spec import Budget
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Claim, Lease, Ledger, Wish, Wishes
 from hpo.store.studies import control, copying, queueing, studies
 from tests.integration import ledger_kit as kit
@@ -380,7 +381,7 @@ def test_paused_trials_go_on_in_a_copy(
 ) -> None:
     ledger = Ledger(database)
     pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0], 0.25)
-    other = Database.open(str(tmp_path / "copy.db"), create=True)
+    other = open_database(str(tmp_path / "copy.db"), create=True)
     copying.copy(database, other, ("s", "s"), copying.Options(force=True))
     there, ledger = studies.load(other, "s").study_id, Ledger(other)
     (trial_id, place), *rest = ledger.standing(there).places.items()

@@ -12,6 +12,7 @@ import pytest
 
 from hpo.store.db import processes
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
@@ -158,7 +159,7 @@ def test_of_two_that_reap_at_once_one_does(database: Database) -> None:
 
 
 def _claim_and_die(url: str, study_id: int) -> None:
-    db = Database.open(url)
+    db = open_database(url)
     worker_id = kit.new_worker(db, study_id)
     assert Ledger(db).claim(study_id, worker_id, 2).leases
     os.kill(os.getpid(), signal.SIGKILL)

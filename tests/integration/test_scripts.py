@@ -12,7 +12,7 @@ from hpo.cli.main import hpo
 from hpo.errors import SpecError, StoreError
 from hpo.run.host.manager import Prepared, prepare
 from hpo.run.host.session import RunOptions
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 SCRIPT = """
 import optuna
@@ -84,7 +84,7 @@ def test_freeze_thaw_says_that_an_objective_cannot_pause(folder: Path) -> None:
 
 def test_a_plain_study_of_optunas_is_told_from_one_that_does_not_exist(folder: Path) -> None:
     url = "sqlite:///plain.db"
-    Database.open(url, create=True).dispose()
+    open_database(url, create=True).dispose()
     optuna.create_study(storage=url, study_name="plain")
     with pytest.raises(StoreError, match="plain was not created by hpo"):
         prepare("plain", options=RunOptions(url))

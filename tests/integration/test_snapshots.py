@@ -21,6 +21,7 @@ from hpo.report.overview import overview
 from hpo.report.study_queries import find
 from hpo.store.db import migrations, optuna_schema, optuna_tables, schema
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
 from tests.integration import ledger_kit as kit
@@ -83,7 +84,7 @@ def test_a_snapshot_is_upgraded_with_all_its_rows(revision: str, tmp_path: Path,
     db = Database(url)
     if revision != schema.HEAD:
         with pytest.raises(StoreError, match=f"revision {revision}, .*`hpo db upgrade`"):
-            Database.open(url, create=True)
+            open_database(url, create=True)
     columns = _columns(db.engine)
     with db.read() as conn:
         before = _rows(conn, columns)

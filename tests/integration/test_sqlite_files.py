@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hpo.cli.main import hpo
 from hpo.errors import StoreError
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
@@ -28,10 +29,10 @@ def test_a_path_means_the_file_of_that_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for given in (name, str(tmp_path / name)):
-        db = Database.open(given, create=True)
+        db = open_database(given, create=True)
         # As workers get it.
-        assert studies.names(Database.open(db.url)) == []
-        assert studies.names(Database.open(db.masked_url)) == []
+        assert studies.names(open_database(db.url)) == []
+        assert studies.names(open_database(db.masked_url)) == []
         db.dispose()
     files = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {file.removesuffix("-wal").removesuffix("-shm") for file in files} == {name}
@@ -55,7 +56,7 @@ def test_a_file_that_is_moved_away_or_replaced_is_an_outage(
         studies.names(db)
     assert not file.exists()
 
-    other = Database.open(f"sqlite:///{file}", create=True)
+    other = open_database(f"sqlite:///{file}", create=True)
     with pytest.raises(StoreError, match="was replaced by another file") as caught:
         ledger.report([kit.epoch_row(lease, 1)])
     assert db.is_outage(caught.value)

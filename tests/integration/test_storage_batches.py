@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import trial_rows
 from tests.integration import trial_kit
@@ -193,7 +194,7 @@ def test_a_taken_name_is_optunas_error(storage: Storage, study_id: int) -> None:
 
 def test_database_errors_are_optunas(database_url: str) -> None:
     # A database of its own: what is dropped here would be missing in other tests.
-    database = Database.open(database_url, create=True)
+    database = open_database(database_url, create=True)
     storage = Storage(database)
     trial_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
     with database.write() as connection:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from hpo.cli.main import hpo
 from hpo.store.db import hpo_tables, optuna_tables
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.rows import stored_specs, unreadable_rows
 from tests.integration.cli_kit import fill
 
@@ -31,7 +32,7 @@ NO_CHOICE = json.dumps({"name": "CategoricalDistribution", "attributes": {"choic
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPO_STORAGE", raising=False)
-    db = Database.open("sqlite:///hpo.db", create=True)
+    db = open_database("sqlite:///hpo.db", create=True)
     fill(db)
     optuna.create_study(study_name="other", storage=db.url)
     yield db

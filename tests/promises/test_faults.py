@@ -170,11 +170,11 @@ def test_a_task_that_is_none_is_refused_at_once(installed: Installed) -> None:
     # Somebody else has put it into the database.
     installed.python(
         "from hpo import StudySpec\n"
-        "from hpo.store import studies\n"
-        "from hpo.store.db.database import Database\n"
+        "from hpo.store.db.opening import open_database\n"
+        "from hpo.store.studies import studies\n"
         "spec = StudySpec(name='a', task='hpo:Task', metric='val_loss', direction='minimize',\n"
         "    budget={'trials': 2, 'epochs': 1}, space={'learning_rate': {'low': .1, 'high': 1.}})\n"
-        "studies.create_or_join(Database.open('sqlite:///hpo.db', create=True), spec, None)\n"
+        "studies.create_or_join(open_database('sqlite:///hpo.db', create=True), spec, None)\n"
     )
     output = installed.hpo("worker", "a", "-j", "1", "--allow", "hpo:Task", expect=4)
     assert "Task must define data()" in output

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Lease, Ledger, Wish, Wishes
 from hpo.store.studies import studies
@@ -36,7 +37,7 @@ GRACE_S = 60.0
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="hpo-machine-"))
     atexit.register(shutil.rmtree, folder)
-    Database.open(f"sqlite:///{folder / 'hpo.db'}", create=True).dispose()
+    open_database(f"sqlite:///{folder / 'hpo.db'}", create=True).dispose()
     return folder / "hpo.db"
 
 

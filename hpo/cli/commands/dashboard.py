@@ -33,9 +33,9 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
     """Open the database with optuna-dashboard, for this machine only."""
     # The dashboard takes a second to load: not for --help.
     from hpo.dashboard import is_loopback, serve
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
 
-    db = Database.open(storage)
+    db = open_database(storage)
     if not is_loopback(host):
         logger.warning(
             "%s is no loopback address: whoever reaches it may read and delete every study", host

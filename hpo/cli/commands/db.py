@@ -14,6 +14,7 @@ from hpo.cli.output import console
 from hpo.errors import SpecError, StoreError
 from hpo.store.db import migrations
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import copying
 
 
@@ -87,7 +88,7 @@ def copy_(
             raise SpecError(f"--rename is for one study; choose one with --study: {chosen[0]}")
         if not force:
             copying.check_free(src, chosen)
-        with _opened(Database.open(target, create=True)) as dst:
+        with _opened(open_database(target, create=True)) as dst:
             options = copying.Options(force=force, restart=restart)
             for name in chosen:
                 with _interruptible(), _bar() as on_progress:

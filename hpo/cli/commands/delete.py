@@ -17,6 +17,7 @@ from hpo.run.files.artifacts import Artifacts, FilesOwner
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.studies import renaming, studies
 
@@ -34,7 +35,7 @@ def delete(
     name: str, yes: bool, force: bool, keep_files: bool, artifacts: str | None, storage: str | None
 ) -> None:
     """Delete a study: its trials from the database, its files from this machine."""
-    db = Database.open(storage)
+    db = open_database(storage)
     study_id = _find(db, name)
     live = workers.live(db, study_id)
     if live and not force:

@@ -12,6 +12,7 @@ from hpo.cli.options import Command, NearestChoice, storage_option
 from hpo.spec.space.points import read_point, split_entries
 from hpo.spec.values.findings import Findings
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import spending, workers
 from hpo.store.studies import control, queueing, studies
 from hpo.store.studies.control import Verb
@@ -148,7 +149,7 @@ def open_study(storage: str | None, name: str) -> tuple[Database, StudyRecord]:
     Raises:
         StoreError: There is none of this name, or the database cannot be used.
     """
-    db = Database.open(storage)
+    db = open_database(storage)
     return db, studies.load(db, name)
 
 

@@ -15,6 +15,7 @@ from hpo.cli.output import writing
 from hpo.errors import HpoError, SpecError
 from hpo.report.study_queries import Subject, find
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def curves(
     chosen = list(dict.fromkeys(numbers))
     if len(chosen) > _N_TOLD_APART:
         raise SpecError(f"{_N_TOLD_APART} trials can be told apart in a plot; found {len(chosen)}")
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     chosen = chosen or [_best(db, subject)]
     found = read_curves(db, subject, chosen)
@@ -81,7 +82,7 @@ def history(name: str | None, storage: str | None, output: Path | None) -> None:
     """Plot the value of each trial, and the best one so far."""
     from hpo.report.learning_curves import read_values
 
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     found = read_values(db, subject)
     if not found:

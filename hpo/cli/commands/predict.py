@@ -15,7 +15,7 @@ from hpo.cli.output import emit, writing
 from hpo.errors import SpecError, did_you_mean
 from hpo.report.study_queries import find
 from hpo.report.text.text_tables import Column, by_key
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -109,7 +109,7 @@ def _loaded(
         with quickly():
             from hpo.run.files.prediction import load_model
         return load_model(name, allow=allow)
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     with quickly():
         from hpo.run.host.study_handle import Study

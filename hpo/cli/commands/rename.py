@@ -7,7 +7,7 @@ import click
 from hpo.cli.messages import say
 from hpo.cli.options import Command, storage_option
 from hpo.report.study_queries import find
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import renaming
 
 
@@ -20,6 +20,6 @@ def rename(name: str, new_name: str, storage: str | None) -> None:
 
     Its files stay where they are. A study file that names it by its old name begins a new study.
     """
-    db = Database.open(storage)
+    db = open_database(storage)
     renaming.rename(db, find(db, name).study_id, new_name)
     say(f"{name} is called {new_name} now")

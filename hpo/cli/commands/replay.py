@@ -12,7 +12,7 @@ from hpo.cli.output import console, emit
 from hpo.errors import HpoError
 from hpo.report.study_queries import find
 from hpo.report.text.text_tables import Column, by_key
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 N_SHOWN = 20
 HEADER = (
@@ -51,7 +51,7 @@ def replay(
     # It loads PyTorch, which no other question about a study needs.
     from hpo.report.decision_report import Replay
 
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     found = Replay(db, subject.name)
     steps = found.steps(trial)

@@ -75,7 +75,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
 
     options = _options(given)
     if is_there:
-        _fill_nursery(options)
+        _fork_workers(options)
     prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
     for line in prepared.remarks:
         say(line)
@@ -97,12 +97,12 @@ def worker(name: str | None, **given: Any) -> None:
     """
     with quickly():
         from hpo.report.study_queries import find
-        from hpo.store.db.database import Database
+        from hpo.store.db.opening import open_database
         from hpo.store.studies import studies, study_records
 
     # Closed again before processes are forked.
     try:
-        db = Database.open(given["storage"])
+        db = open_database(given["storage"])
     except StoreError:
         if name is not None:
             study_records.refuse_optunas_own(given["storage"], name)
@@ -113,7 +113,7 @@ def worker(name: str | None, **given: Any) -> None:
         from hpo.run.host.session import attach
 
     options = _options(given)
-    _fill_nursery(options)
+    _fork_workers(options)
     _follow(attach(name, options), options.storage)
 
 
@@ -131,10 +131,10 @@ def _is_there(study: str | None, objective: str | None, storage: str | None) -> 
     if ready_made.find(study) is not None:
         return True
     from hpo.report.study_queries import find
-    from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
 
     try:
-        db = Database.open(storage)
+        db = open_database(storage)
         find(db, study)
     except HpoError:
         return False
@@ -150,7 +150,7 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def _fill_nursery(options: Any) -> None:
+def _fork_workers(options: Any) -> None:
     """Forks the workers before anything is opened or computed; they wait for the study."""
     from hpo.run.host import prefork
     from hpo.run.host.devices import plan

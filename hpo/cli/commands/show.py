@@ -17,6 +17,7 @@ from hpo.report.study_queries import Subject, find
 from hpo.report.text import formatting
 from hpo.report.text.text_tables import by_key
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 COLUMNS = (
     by_key("name"),
@@ -49,7 +50,7 @@ HEADER = (
 @format_option()
 def ls(storage: str | None, form: str) -> None:
     """List the studies of a database, also those that were made with Optuna."""
-    db = Database.open(storage)
+    db = open_database(storage)
     rows, now = list_studies(db)
     if form == "table" and not rows:
         say(f"{db.masked_url} holds no study; start one with `hpo run STUDY.toml`")
@@ -72,7 +73,7 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
     from hpo.cli.study_page import record, sheet
     from hpo.report.overview import NO_OUTLOOK, overview
 
-    db = Database.open(storage)
+    db = open_database(storage)
     page = overview(db, find(db, name))
     if with_outlook:
         # Only when asked: it loads PyTorch, and fits a model.

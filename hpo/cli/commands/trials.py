@@ -29,6 +29,7 @@ from hpo.report.text.text_tables import Column, by_key, exact, show
 from hpo.report.trial_pages import SORTS, Page, TrialRow, best_trials, list_trials
 from hpo.report.trial_states import STATES
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 
 N_SHOWN = 20
 HEADER = (
@@ -67,7 +68,7 @@ def trials(
     form: str,
 ) -> None:
     """List the trials of a study."""
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     if limit is None and form == "table" and not everything:
         limit = N_SHOWN
@@ -97,7 +98,7 @@ def best(
     name: str | None, storage: str | None, only_params: bool, artifacts: str | None, form: str
 ) -> None:
     """Show the best trial of a study, or the Pareto front of several objectives."""
-    db = Database.open(storage)
+    db = open_database(storage)
     subject = find(db, name)
     rows = best_trials(db, subject)
     if not rows:

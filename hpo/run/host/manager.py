@@ -14,7 +14,7 @@ from hpo.run.host.session import RunOptions, start
 from hpo.run.host.study_handle import Study
 from hpo.spec import ready_made, study_files, toml
 from hpo.spec.study_spec import Budget, StudySpec
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.rows import notices
 from hpo.store.studies import studies, study_records
 
@@ -150,7 +150,7 @@ def _ready_made(name: str, options: RunOptions) -> Path | None:
     if file is None:
         return None
     try:
-        db = Database.open(options.storage)
+        db = open_database(options.storage)
     except StoreError:
         # There is none yet, or whoever starts the study says what is wrong with it.
         return file
@@ -194,7 +194,7 @@ def _require_no_path(name: str) -> None:
 
 def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -> Prepared:
     try:
-        db = Database.open(options.storage)
+        db = open_database(options.storage)
     except StoreError as error:
         _require_no_path(name)
         study_records.refuse_optunas_own(options.storage, name)

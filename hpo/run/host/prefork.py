@@ -179,7 +179,8 @@ def _serve(orders: int, channel: int) -> int:
     told: dict[str, Any] = json.loads(text)
     os.environ.update(told["environment"])
     from hpo.run.link.log_streams import never_fail, open_log
-    from hpo.run.worker.process import WorkerOrder, serve
+    from hpo.run.worker.process import serve
+    from hpo.run.worker.worker_order import WorkerOrder
 
     log = open_log(Path(told["log"]))
     for number in (1, 2):

@@ -19,11 +19,12 @@ from hpo.run.host.devices import describe, plan
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import aside
-from hpo.run.worker.process import WorkerOrder
+from hpo.run.worker.worker_order import WorkerOrder
 from hpo.search.base.auto import named_source
 from hpo.search.optuna.experimental import quietly
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, spending, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
@@ -231,7 +232,7 @@ def start(
         StoreError: The database cannot be used.
         LaunchError: There is no such device.
     """
-    db = Database.open(options.storage, create=True)
+    db = open_database(options.storage, create=True)
     _require_source(db, spec)
     if spec.task is not None:
         Artifacts.require_usable(db.url, options.artifacts)
@@ -254,7 +255,7 @@ def attach(name: str, options: RunOptions) -> Session:
         StoreError: No such study, or the database cannot be used.
         LaunchError: There is no such device.
     """
-    db = Database.open(options.storage)
+    db = open_database(options.storage)
     study = studies.load(db, name)
     if study.state == "stopped":
         raise _error(_stopped(db, study))

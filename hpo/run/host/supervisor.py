@@ -18,7 +18,7 @@ from hpo.run.host import prefork
 from hpo.run.host.devices import Place
 from hpo.run.host.prefork import Forked
 from hpo.run.link.log_streams import open_log
-from hpo.run.worker.process import WorkerOrder
+from hpo.run.worker.worker_order import WorkerOrder
 
 logger = logging.getLogger(__name__)
 MAX_DEATHS = 3  # in a row, at the start

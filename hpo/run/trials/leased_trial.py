@@ -19,7 +19,7 @@ _SAMPLERS: Final = (
     Path(optuna.samplers.__file__).parent,
     Path(optuna.search_space.__file__).parent,
 )
-_SEARCH: Final = Path(__file__).parents[1] / "search"
+_SEARCH: Final = Path(__file__).parents[2] / "search"
 
 
 class LeaseLost(Exception):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
-    from hpo.run.worker.process import WorkerOrder
+    from hpo.run.worker.worker_order import WorkerOrder
 
 
 def make_executor(order: WorkerOrder, post: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -12,52 +11,15 @@ import sys
 import threading
 import traceback
 import warnings
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
 from hpo.errors import HpoError, StoreError
 from hpo.run.link.log_streams import never_fail
+from hpo.run.worker.worker_order import WorkerOrder
 from hpo.tracebacks import headline, internal, is_internal, report_of
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WorkerOrder:
-    """What a worker process is told; the URL may hold a password, so it is never an argument.
-
-    Attributes:
-        url: The database.
-        study_name: The study that it works on.
-        artifacts: The root folder for files, if one was asked for.
-        device: As PyTorch names it.
-        n_threads: Threads of PyTorch's CPU kernels.
-        allow: Tasks and objectives that this machine's user named.
-        base_dir: Folder that relative paths of the study refer to.
-        study_id: Of the study, which may be renamed; None to go by its name.
-        created_at: Of the study, in ISO format: another may have its id when it was deleted.
-    """
-
-    url: str
-    study_name: str
-    artifacts: str | None
-    device: str
-    n_threads: int
-    allow: tuple[str, ...]
-    base_dir: str | None
-    study_id: int | None = None
-    created_at: str = ""
-
-    def to_json(self) -> str:
-        """Returns one line of JSON."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> WorkerOrder:
-        """Reads what ``to_json`` wrote."""
-        raw = json.loads(text)
-        return cls(**{**raw, "allow": tuple(raw["allow"])})
 
 
 class Wire:
@@ -228,6 +190,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
     from hpo.run.worker.spoiled_rows import naming_the_row
     from hpo.search.optuna.study_search import Search
     from hpo.store.db.database import Database
+    from hpo.store.db.opening import open_database
     from hpo.store.ledger import budgets, workers
     from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
@@ -242,7 +205,7 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
         wire.say(away=why)
 
     def enter() -> tuple[Database, StudyRecord, Any, int]:
-        db = Database.open(order.url)
+        db = open_database(order.url)
         try:
             if order.study_id is None:
                 study = studies.load(db, order.study_name)

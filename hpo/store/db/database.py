@@ -13,7 +13,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store.db import driver_errors, engines, schema, urls
+from hpo.store.db import driver_errors, engines, urls
 from hpo.store.db.connection_pool import Pooling
 from hpo.store.db.urls import DEFAULT_URL, resolve_url
 
@@ -59,29 +59,6 @@ class Database:
         self._own = threading.local()
 
     @classmethod
-    def open(cls, url: str | None = None, *, create: bool = False) -> Database:
-        """Opens a database and checks both schemas, Optuna's and ours.
-
-        Args:
-            url: As `resolve_url` takes it.
-            create: Make what is missing: the SQLite file, Optuna's tables, ours. Any number of
-                processes may do so at once.
-
-        Raises:
-            StoreError: One line that says what to do: no database there, unreachable, wrong
-                password, schema too old or too new.
-        """
-        db = cls(url)
-        if not create:
-            db._require_file()
-        try:
-            schema.ensure(db, create=create)
-        except BaseException:
-            db.dispose()
-            raise
-        return db
-
-    @classmethod
     def connect(cls, url: str | None = None) -> Database:
         """Opens a database whatever its schema is, to check or upgrade it.
 
@@ -89,7 +66,7 @@ class Database:
             StoreError: It is not there or cannot be reached.
         """
         db = cls(url)
-        db._require_file()
+        db.require_file()
         try:
             with db.read() as conn:
                 conn.execute(sa.text("SELECT 1"))
@@ -188,7 +165,12 @@ class Database:
     def __reduce__(self) -> tuple[type[Database], tuple[str]]:
         return Database, (self.url,)
 
-    def _require_file(self) -> None:
+    def require_file(self) -> None:
+        """Requires the file of an SQLite database.
+
+        Raises:
+            StoreError: It is not there.
+        """
         # SQLite would create the file; a misspelt path must not leave one behind.
         if self.dialect == "sqlite" and not Path(str(self._url.database)).exists():
             raise StoreError(

@@ -90,7 +90,7 @@ def check(db: Database) -> list[str]:
 
 def _config() -> Config:
     # In a checkout the scripts stand beside the package, in a wheel within it.
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     candidates = (package / "_alembic", package.parent / "alembic")
     scripts = next(path for path in candidates if (path / "env.py").is_file())
     config = Config()

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.store.db import last_ids
 from hpo.store.db import optuna_tables as schema
 from hpo.store.db.optuna_schema import FrozenStudy
+from hpo.store.rows import last_ids
 from hpo.store.rows.trial_rows import CHILD_TARGETS, json_of, lock_study
 from hpo.store.rows.upserts import Target, insert_or_update
 

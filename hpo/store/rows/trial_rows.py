@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.store.db import compiled_statements, last_ids
+from hpo.store.db import compiled_statements
 from hpo.store.db import optuna_tables as schema
-from hpo.store.rows import upserts
+from hpo.store.rows import last_ids, upserts
 from hpo.store.rows.upserts import OPEN_STATES, Target
 
 # Optuna never overwrites a parameter of a trial: a second insert fails and is ignored.

@@ -18,9 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from hpo.errors import SpecError, StoreError, did_you_mean
-from hpo.store.db import migrations, optuna_schema, schema
+from hpo.store.db import migrations, optuna_schema
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
+from hpo.store.db.opening import ensure
 from hpo.store.ledger import workers
 from hpo.store.rows import stored_specs, study_rows
 from hpo.store.rows.trial_reader import without_collector
@@ -94,7 +95,7 @@ def open_source(url: str) -> Database:
         if migrations.current(source) is None:
             optuna_schema.check_version(source.engine)
         else:
-            schema.ensure(source, create=False)
+            ensure(source, create=False)
     except BaseException:
         source.dispose()
         raise

@@ -19,7 +19,7 @@ from hpo.train.user_code_guard import advice
 if TYPE_CHECKING:
     from hpo.train.task import Task
 
-_PACKAGES: Final = (Path(torch.__file__).parent, Path(__file__).parents[1])
+_PACKAGES: Final = (Path(torch.__file__).parent, Path(__file__).parents[2])
 _MAX_LAYER: Final = 120
 
 

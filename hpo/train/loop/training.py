@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from hpo.errors import TaskError
 from hpo.spec.space.params import Params
 from hpo.train.criteria import Criterion, scope_of, unsuitable
-from hpo.train.fresh_models import found_instead, require_new
+from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.recipe import optimizers
 from hpo.train.recipe.augmentation import Augmentation, partners
@@ -27,6 +27,7 @@ from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, 
 from hpo.train.recipe.schedules import factor
 from hpo.train.recipe.weight_averaging import averages, mix_in, shares
 from hpo.train.task import Task
+from hpo.train.user_code_guard import found_instead
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Part, Splits

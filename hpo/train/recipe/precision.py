@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpo.errors import TaskError
-from hpo.train.fresh_models import found_instead
+from hpo.train.user_code_guard import found_instead
 
 PRECISIONS: Final = ("float32", "tf32", "bf16")
 

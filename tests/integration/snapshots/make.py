@@ -15,8 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from hpo.store.db import schema
-from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
+from hpo.store.db.opening import open_database
 from tests.integration.cli_kit import fill, fill_with_optuna
 
 FOLDER = Path(__file__).parent
@@ -33,7 +33,7 @@ def make(revision: str, folder: Path) -> Path:
         raise SystemExit(f"{target} is there already")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "hpo.db"
-        db = Database.open(f"sqlite:///{path}", create=True)
+        db = open_database(f"sqlite:///{path}", create=True)
         fill(db)
         fill_with_optuna(db)
         with db.write() as conn:

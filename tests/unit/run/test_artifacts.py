@@ -14,7 +14,7 @@ from hpo.run.files.artifacts import Artifacts
 from hpo.run.files.object_store import Remote, connect
 from hpo.run.host.session import RunOptions, start
 from hpo.spec.study_spec import StudySpec
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from hpo.store.studies.studies import StudyRecord
 
@@ -223,7 +223,7 @@ def test_a_root_in_which_no_folder_can_be_made(
         start(spec, None, RunOptions("sqlite:///hpo.db", artifacts=root))
     assert caught.value.exit_code == 5
     assert why in caught.value.message
-    db = Database.open("sqlite:///hpo.db")
+    db = open_database("sqlite:///hpo.db")
     assert studies.names(db) == []
     db.dispose()
     Artifacts.require_usable(db.url, "sound/and/deep")

@@ -9,7 +9,7 @@ from hpo.errors import SpecError
 from hpo.run.host.manager import prepare
 from hpo.run.host.session import RunOptions
 from hpo.spec.study_spec import StudySpec
-from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 
 SPEC = StudySpec(name="s", task="digits-mlp", budget={"trials": 2})
@@ -68,7 +68,7 @@ def test_a_study_in_the_database_keeps_what_it_began_with(churn: Path, tmp_path:
         space={"learning_rate": 0.1},
         budget={"trials": 1},
     )
-    db = Database.open(url, create=True)
+    db = open_database(url, create=True)
     studies.create_or_join(db, old, str(tmp_path))
     db.dispose()
     found = prepare("churn", options=RunOptions(storage=url)).spec

@@ -9,7 +9,6 @@ samples and no layer looks at several samples at once; ``adds_up`` finds out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +20,7 @@ from hpo.train.fused.kernels.flat_params import fixed_tensors
 from hpo.train.fused.kernels.networks import set_active
 from hpo.train.fused.kernels.numerics import are_close, repeated
 from hpo.train.fused.stack.stack_template import Blueprint
-from hpo.train.fused.stack.stacked_epoch import epoch_keys
+from hpo.train.fused.stack.stacked_epoch import Accumulation, epoch_keys
 from hpo.train.recipe.counter_based_dropout import LaneDropout, lane_keys, step_keys, threshold_of
 from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import batch_bounds
@@ -29,29 +28,6 @@ from hpo.train.recipe.random_streams import batch_bounds
 _N_LANES: Final = 2
 _RATE: Final = 0.5
 _KEY: Final = int(step_keys(2, 1)[0])
-
-
-@dataclass(frozen=True)
-class Accumulation:
-    """What each micro-step is to each lane; S micro-steps, K lanes.
-
-    Attributes:
-        bounds: Begin and end of each micro-batch within the sample order.
-        keys: Of the noise, int32, of shape [S, K].
-        offsets: Samples of the batch that came before, int32, of shape [S, K].
-        shares: Of the batch's samples, of shape [S, K, 1].
-        begins: Whether a batch begins, of shape [S, K, 1].
-        ends: Whether a batch ends, of shape [S, K, 1].
-        updates: Whether any lane's batch ends; known without asking the device.
-    """
-
-    bounds: list[tuple[int, int]]
-    keys: Tensor
-    offsets: Tensor
-    shares: Tensor
-    begins: Tensor
-    ends: Tensor
-    updates: list[bool]
 
 
 def accumulation_of(

@@ -19,7 +19,6 @@ from hpo.train.recipe.random_streams import batch_bounds, derive
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Part
-    from hpo.train.fused.stack.microbatches import Accumulation
 
 _STEP: Final = "step"
 
@@ -52,6 +51,29 @@ class Feed:
         parts = (self.offsets, self.shares, self.begins, self.ends)
         found = (self.rows, self.keys, self.mixtures, *parts)
         return [tensor for tensor in found if tensor is not None]
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """What each micro-step is to each lane; S micro-steps, K lanes.
+
+    Attributes:
+        bounds: Begin and end of each micro-batch within the sample order.
+        keys: Of the noise, int32, of shape [S, K].
+        offsets: Samples of the batch that came before, int32, of shape [S, K].
+        shares: Of the batch's samples, of shape [S, K, 1].
+        begins: Whether a batch begins, of shape [S, K, 1].
+        ends: Whether a batch ends, of shape [S, K, 1].
+        updates: Whether any lane's batch ends; known without asking the device.
+    """
+
+    bounds: list[tuple[int, int]]
+    keys: Tensor
+    offsets: Tensor
+    shares: Tensor
+    begins: Tensor
+    ends: Tensor
+    updates: list[bool]
 
 
 @dataclass(frozen=True)
