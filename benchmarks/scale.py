@@ -37,7 +37,7 @@ from benchmarks.scale_data import Size, generate
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
-from tests.servers import MariaDB, MissingServer, PostgreSQL
+from tests.kits.servers import MariaDB, MissingServer, PostgreSQL
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 5.0

@@ -80,7 +80,7 @@ def look(url: str, name: str) -> Iterator[Found]:
     from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
     from hpo.store.studies import studies
-    from tests.integration.outages import Cable
+    from tests.kits.outages import Cable
 
     parsed, cable = sa.make_url(url), None
     if parsed.port is not None:

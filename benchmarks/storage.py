@@ -47,8 +47,8 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import EpochRow, Lease, Outcome
 from hpo.store.studies import studies
-from tests.integration.posts import post_at
-from tests.servers import MariaDB, MissingServer, PostgreSQL
+from tests.kits.posts import post_at
+from tests.kits.servers import MariaDB, MissingServer, PostgreSQL
 
 PARAMS = tuple(f"x{i}" for i in range(5))
 EPOCHS = range(1, 11)

@@ -14,7 +14,7 @@ import pytest
 
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from tests.servers import MariaDB, MissingServer, PostgreSQL, Server
+from tests.kits.servers import MariaDB, MissingServer, PostgreSQL, Server
 
 DIALECTS = ("sqlite", "postgresql", "mysql")
 _SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MariaDB}

@@ -19,9 +19,9 @@ from hpo.store.db.opening import open_database
 from hpo.store.db.optuna_tables import trial_intermediate_values, trial_values, trials
 from hpo.store.studies import studies
 from tests.conftest import DIALECTS, start_server
-from tests.e2e.chaos import Chaos, disturber
-from tests.e2e.chaos_worker import curve
-from tests.servers import Server
+from tests.kits.chaos import Chaos, disturber
+from tests.kits.chaos_worker import curve
+from tests.kits.servers import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,7 @@ from hpo.store.db import database as store
 from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.e2e.conftest import Shell
-from tests.servers import Server
+from tests.kits.servers import Server
 
 # Each starts workers twice or waits a server out, on machines that may be busy.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]

@@ -17,10 +17,10 @@ from hpo.store.db.opening import open_database
 from hpo.store.db.optuna_tables import trials
 from hpo.store.studies import studies
 from tests.conftest import start_server
-from tests.e2e import chaos as chaos_module
 from tests.e2e import test_chaos
-from tests.e2e.chaos import Chaos
-from tests.servers import MariaDB, Server
+from tests.kits import chaos as chaos_module
+from tests.kits.chaos import Chaos
+from tests.kits.servers import MariaDB, Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 LIMIT_S = 200.0

@@ -23,8 +23,8 @@ from hpo.train.data.dataset import Part, Splits
 from hpo.train.engine import Lane
 from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
-from tests import small_data
 from tests.e2e.conftest import Shell
+from tests.kits import small_data
 
 pytestmark = pytest.mark.e2e
 

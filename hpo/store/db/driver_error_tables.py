@@ -1,7 +1,7 @@
 """What each driver's errors mean: a kind, and in words what happened and what to do.
 
-The codes are those that the pinned drivers raise; `tests/integration/test_faults.py` has servers
-raise them.
+The codes are those that the pinned drivers raise;
+`tests/integration/store/db/test_driver_errors.py` has servers raise them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hpo.store.db import schema
 from hpo.store.db.hpo_tables import hpo_worker
 from hpo.store.db.opening import open_database
-from tests.integration.cli_kit import fill, fill_with_optuna
+from tests.kits.cli_kit import fill, fill_with_optuna
 
 FOLDER = Path(__file__).parent
 

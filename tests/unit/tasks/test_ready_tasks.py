@@ -23,7 +23,7 @@ from hpo.train.checks.task_preview import metric_names, read_parameters
 from hpo.train.engine import Lane
 from hpo.train.loop.solo import SoloEngine
 from hpo.train.objective.metrics import metrics_of
-from tests import small_data
+from tests.kits import small_data
 
 READY = [name for name in TASKS if name not in ("tabular", "images", "digits-mlp")]
 

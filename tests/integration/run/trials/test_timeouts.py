@@ -1,0 +1,109 @@
+"""How long a trial has trained, over all its attempts, and the end of one that hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpo.run.link.watchdog import Watch
+from hpo.run.worker.loop import Heartbeat
+from hpo.spec.study_spec import Budget
+from hpo.store.db.database import Database
+from hpo.store.ledger.leases import Lease, Outcome
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import events
+from hpo.store.studies import queueing, studies
+from tests.kits import ledger_kit as kit
+from tests.kits.posts import post_at
+
+pytestmark = pytest.mark.integration
+
+
+class Held:
+    """An executor of which only what it holds matters."""
+
+    wanted = 0
+    usage = None
+
+    def __init__(self, *leases: Lease) -> None:
+        self.held = frozenset(lease.trial_id for lease in leases)
+
+    def begin(self, leases: Sequence[Lease]) -> None: ...
+
+    def work(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def test_a_continued_trial_brings_the_seconds_of_its_epochs_along(database: Database) -> None:
+    study_id = kit.new_study(database, trials=2)
+    worker_id = kit.new_worker(database, study_id)
+    ledger = Ledger(database)
+    first, other = ledger.claim(study_id, worker_id, 2).leases
+    assert first.seconds == other.seconds == 0.0
+    ledger.report([replace(kit.epoch_row(first, epoch), seconds=1.25) for epoch in (1, 2)])
+    ledger.settle([kit.outcome(lease, "released") for lease in (first, other)])
+    again = ledger.claim(study_id, worker_id, 2).leases
+    assert [lease.seconds for lease in again] == [2.5, 0.0]
+    # So does one whose claim was answered to nobody.
+    mislaid = ledger.claim(study_id, worker_id, 2).leases
+    assert [lease.seconds for lease in mislaid] == [2.5, 0.0]
+
+
+def test_a_heartbeat_brings_the_limit_as_it_is_now(database: Database) -> None:
+    study_id = kit.new_study(database)
+    worker_id = kit.new_worker(database, study_id)
+    ledger = Ledger(database)
+    assert ledger.renew(worker_id).trial_s is None
+    studies.set_budget(database, study_id, Budget(trials=5, epochs=3, trial_hours=0.5))
+    assert ledger.renew(worker_id).trial_s == 1800.0
+    assert studies.load(database, "s").budget.trial_hours == 0.5
+    studies.set_budget(database, study_id, Budget(trials=5, epochs=3))
+    assert ledger.renew(worker_id).trial_s is None
+
+
+def test_the_heart_ends_a_trial_that_hangs(database: Database, tmp_path: Path) -> None:
+    study_id = kit.new_study(database, trials=2, trial_hours=0.5)
+    post = post_at(database, "s", tmp_path / "artifacts")
+    (lease,) = post.ledger.claim(study_id, post.worker_id, 1).leases
+    now_s, said = [0.0], list[str]()
+    post.watch = Watch(lambda: now_s[0])
+    heartbeat = Heartbeat(post, Held(lease), 3600.0, said.append)
+    with post.watch.over([lease]):
+        now_s[0] = 1799.0
+        heartbeat.beat()
+        assert said == []
+        assert kit.states(database, study_id) == ["RUNNING"]
+        now_s[0] = 1801.0
+        heartbeat.beat()
+    assert [line.partition(":")[0] for line in said] == [f"trial {lease.number}"]
+    assert kit.states(database, study_id) == ["FAIL"]
+    (event,) = events.recent(database, study_id)
+    assert (event.kind, event.trial_id) == ("timeout", lease.trial_id)
+    assert "has not come back for 30.0 min" in event.message
+    assert queueing.retry(database, study_id, reasons=["timeout"]) == {lease.number: 1}
+
+
+@pytest.mark.parametrize("end", ["complete", "released"])
+def test_a_trial_that_comes_back_in_the_last_moment_keeps_its_worker(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    study_id = kit.new_study(database, trials=2, trial_hours=0.5)
+    post = post_at(database, "s", tmp_path / "artifacts")
+    (lease,) = post.ledger.claim(study_id, post.worker_id, 1).leases
+    now_s = [0.0]
+    post.watch = Watch(lambda: now_s[0])
+    settle: Callable[[list[Outcome]], set[int]] = post.line.settle
+
+    def too_late(outcomes: list[Outcome]) -> set[int]:
+        post.ledger.settle([kit.outcome(lease, end)])  # type: ignore[arg-type]
+        return settle(outcomes)
+
+    monkeypatch.setattr(post.line, "settle", too_late)
+    with post.watch.over([lease]):
+        now_s[0] = 1801.0
+        Heartbeat(post, Held(lease), 3600.0, pytest.fail).beat()
+    assert kit.states(database, study_id) == [{"complete": "COMPLETE"}.get(end, "RUNNING")]
