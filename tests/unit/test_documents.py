@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -92,3 +93,13 @@ def test_the_index_of_decision_records_is_complete() -> None:
 def test_links_of_decision_records_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_example_is_listed_and_says_how_to_run_it() -> None:
+    index = (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    files = sorted((ROOT / "examples").glob("*.py"))
+    listed = re.findall(r"^\| \[(.*?)\]", index, re.M)
+    assert sorted(listed) == [path.name for path in files]
+    for path in files:
+        head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert f"    python {path.name}\n" in head

@@ -269,7 +269,7 @@ def test_sdist_holds_what_building_and_testing_need(tmp_path: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     single = {"Makefile", "constraints.txt", "LICENSE", "README.md", "CHANGELOG.md", ".ci/run"}
     assert single - names == set()
-    for folder in ("hpo", "alembic", "studies", "tests", "docs"):
+    for folder in ("hpo", "alembic", "studies", "tests", "docs", "examples"):
         assert {f"{folder}/{path}" for path in files_below(ROOT / folder)} - names == set()
 
 
