@@ -267,7 +267,15 @@ def test_sdist_holds_what_building_and_testing_need(tmp_path: Path) -> None:
     (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    single = {"Makefile", "constraints.txt", "LICENSE", "README.md", "CHANGELOG.md", ".ci/run"}
+    single = {
+        "Makefile",
+        "constraints.txt",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        ".ci/run",
+        ".pre-commit-config.yaml",
+    }
     assert single - names == set()
     for folder in ("hpo", "alembic", "studies", "tests", "docs", "examples"):
         assert {f"{folder}/{path}" for path in files_below(ROOT / folder)} - names == set()
