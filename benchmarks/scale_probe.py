@@ -25,7 +25,8 @@ def join_hpo(url: str, name: str) -> Iterator[Found]:
     from hpo.search.optuna.study_search import Search
     from hpo.store.db.opening import open_database
     from hpo.store.ledger import workers
-    from hpo.store.ledger.ledger import Ledger, Outcome
+    from hpo.store.ledger.leases import Outcome
+    from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
     from hpo.store.studies import studies
 

@@ -9,7 +9,8 @@ import optuna
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
-from hpo.store.ledger.ledger import EpochRow, Lease, Ledger, Outcome
+from hpo.store.ledger.leases import EpochRow, Lease, Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import decision_log
 from hpo.store.studies import studies

@@ -13,7 +13,8 @@ from hpo.run.link.database_client import Line
 from hpo.run.link.watchdog import Watch
 from hpo.search.optuna.study_search import Search
 from hpo.store.db.database import Database
-from hpo.store.ledger.ledger import Claim, Lease, Ledger, Outcome
+from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
 from hpo.store.rows.stack_statistics import Usage

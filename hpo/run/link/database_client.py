@@ -14,7 +14,8 @@ from hpo.errors import StoreError
 from hpo.run.link.retry import DATABASE_ERRORS, Stopped, aside, connected, pauses, plain
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox
-from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
+from hpo.store.ledger.leases import EpochRow, Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.ledger.outbox import Record, Spool
 from hpo.store.rows import events
 from hpo.store.rows.events import Event

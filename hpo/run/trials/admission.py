@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpo.run.link.context import Post
 from hpo.search.base.derived_seeds import mix
 from hpo.spec.space.params import Params
-from hpo.store.ledger.ledger import Lease
+from hpo.store.ledger.leases import Lease
 from hpo.train.engine import Engine, Failure, Lane
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from hpo.run.link.context import Post
 from hpo.run.trials.early_stopping import farewell
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Fixed, Int, SearchSpace
-from hpo.store.ledger.ledger import Claim, Lease, Wishes
+from hpo.store.ledger.leases import Claim, Lease, Wishes
 from hpo.train.checks.signature import structural
 from hpo.train.task import Task
 

@@ -9,7 +9,7 @@ from hpo.run.link.context import Post
 from hpo.search.base.curves import Curves
 from hpo.search.base.decision_replay import Granted, Record
 from hpo.search.base.decisions import Advance, Ask, Note, Plan
-from hpo.store.ledger.ledger import Lease
+from hpo.store.ledger.leases import Lease
 from hpo.store.rows import decision_log
 
 _NO_PLAN = Plan(())

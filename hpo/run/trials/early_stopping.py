@@ -6,7 +6,7 @@ from hpo.run.link.context import Post
 from hpo.search.base.history import History, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.forecast import is_out_of_patience
-from hpo.store.ledger.ledger import Wishes
+from hpo.store.ledger.leases import Wishes
 
 
 def farewell(post: Post) -> Wishes | None:

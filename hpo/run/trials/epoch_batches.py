@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from hpo.run.link.context import Post
-from hpo.store.ledger.ledger import EpochRow, Lease
+from hpo.store.ledger.leases import EpochRow, Lease
 from hpo.train.engine import EpochReport
 
 REPORT_S: Final = 0.25

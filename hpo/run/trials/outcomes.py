@@ -10,7 +10,7 @@ from typing import Literal
 from optuna.trial import TrialState
 
 from hpo.run.link.context import Post
-from hpo.store.ledger.ledger import Lease, Outcome
+from hpo.store.ledger.leases import Lease, Outcome
 from hpo.train.engine import Engine, EpochReport, Failure
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}

@@ -27,7 +27,7 @@ from hpo.search.schedulers.planner import decide
 from hpo.search.schedulers.registry import Scheduler, make_scheduler
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import StudySpec
-from hpo.store.ledger.ledger import Claim, Lease, Standing, Wish, Wishes
+from hpo.store.ledger.leases import Claim, Lease, Standing, Wish, Wishes
 from hpo.store.optuna.trial_cache import Changes, Cursor
 
 _N_TRIES: Final = 3

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from hpo.errors import HpoError
 from hpo.run.link.context import Post
 from hpo.run.link.retry import DATABASE_ERRORS
-from hpo.store.ledger.ledger import Lease
+from hpo.store.ledger.leases import Lease
 from hpo.store.rows.events import Event
 from hpo.store.studies import study_endings
 from hpo.tracebacks import headline, internal, is_internal, report_of

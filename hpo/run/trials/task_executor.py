@@ -18,7 +18,7 @@ from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good
 from hpo.run.trials.search_errors import asked_pruner, before_finish, of_owned, searching
 from hpo.spec.space.params import Params
 from hpo.store.ledger import budget_target
-from hpo.store.ledger.ledger import Claim, Lease, Outcome
+from hpo.store.ledger.leases import Claim, Lease, Outcome
 from hpo.store.rows.stack_statistics import Usage
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
 from hpo.train.loop.fold_engine import spread_of

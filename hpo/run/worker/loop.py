@@ -13,7 +13,7 @@ from hpo.run.link.retry import PARTING_S, Stopped
 from hpo.run.link.watchdog import hung
 from hpo.run.trials.assignment import AWAY
 from hpo.run.trials.search_errors import SearchFailed, searching, stop_study
-from hpo.store.ledger.ledger import Claim
+from hpo.store.ledger.leases import Claim
 from hpo.store.rows import stack_statistics
 from hpo.store.studies import studies, study_endings
 

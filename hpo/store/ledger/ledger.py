@@ -34,25 +34,11 @@ from hpo.store.ledger.leases import (
     Place,
     Renewal,
     Standing,
-    Wish,
     Wishes,
 )
 from hpo.store.ledger.locked_study import Turn
 from hpo.store.ledger.reaping import Patience
 from hpo.store.ledger.unfinished_trials import Request
-
-__all__ = [
-    "Claim",
-    "EpochRow",
-    "Lease",
-    "Ledger",
-    "Outcome",
-    "Place",
-    "Renewal",
-    "Standing",
-    "Wish",
-    "Wishes",
-]
 
 _GONE = Renewal(state="gone", ending="gone", held=frozenset())
 

@@ -15,7 +15,8 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
-from hpo.store.ledger.ledger import Ledger, Outcome
+from hpo.store.ledger.leases import Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
 from tests.kits.cli_kit import fill
 

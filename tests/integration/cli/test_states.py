@@ -24,7 +24,8 @@ from hpo.report.trial_states import Counts
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.ledger import Lease, Ledger, Wish, Wishes
+from hpo.store.ledger.leases import Lease, Wish, Wishes
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, queueing
 from tests.kits import ledger_kit as kit
 

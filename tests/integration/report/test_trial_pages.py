@@ -10,7 +10,8 @@ from hpo.report.study_queries import find
 from hpo.report.trial_pages import best_trials
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
-from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
+from hpo.store.ledger.leases import EpochRow, Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import studies
 from tests.kits.cli_kit import SPEC

@@ -20,7 +20,8 @@ from hpo.report.study_queries import find
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
-from hpo.store.ledger.ledger import EpochRow, Ledger, Outcome
+from hpo.store.ledger.leases import EpochRow, Outcome
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, studies
 from tests.kits.cli_kit import SPEC
 

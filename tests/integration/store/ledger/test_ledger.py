@@ -18,7 +18,8 @@ from hpo.store.db import optuna_schema
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch
 from hpo.store.ledger import workers
-from hpo.store.ledger.ledger import Lease, Ledger
+from hpo.store.ledger.leases import Lease
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
 from hpo.store.studies import studies

@@ -14,7 +14,8 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.ledger import Claim, Lease, Ledger, Wish, Wishes
+from hpo.store.ledger.leases import Claim, Lease, Wish, Wishes
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, copying, queueing, studies
 from tests.kits import ledger_kit as kit
 from tests.kits.posts import post_at

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.ledger import Lease, Ledger, Outcome, Wish, Wishes
+from hpo.store.ledger.leases import Lease, Outcome, Wish, Wishes
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna import trial_cache
 from hpo.store.optuna.storage import Storage
 from hpo.store.optuna.trial_cache import Changes

@@ -17,7 +17,8 @@ from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.ledger import breaker, spending
-from hpo.store.ledger.ledger import Lease, Ledger
+from hpo.store.ledger.leases import Lease
+from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
 from hpo.store.studies import control, queueing, studies, study_endings
