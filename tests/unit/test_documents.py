@@ -13,6 +13,7 @@ from hpo.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DECISIONS = ROOT / "docs/decisions"
 RECORDS = sorted(DECISIONS.glob("0*.md"))
 
@@ -20,11 +21,11 @@ WORDS = """
     acquisition function, artifact, assignment, attempt, bracket, budget, checkpoint, claim,
     decision log, digest, engine, event, executor, fidelity, fold, freeze-thaw, fused, garbage
     collection, heartbeat, horizon, incumbent, initial design, intermediate value, lane,
-    lease, ledger, manager, metric, normalised regret, objective, outlook, parameter, params,
-    portfolio, prefork pool, promote, pruner, reap, reduction factor, renew, resource, resume,
-    rung, sampler, scheduler, search space, settle, signature, solo, spec, spool, stack,
-    structure, study, successive halving, supervisor, surrogate, suspend, task, token, trial,
-    warm start, watchdog, worker
+    lease, ledger, manager, metric, normalised regret, objective, outbox, outlook, parameter,
+    params, portfolio, prefork pool, promote, pruner, reap, reduction factor, renew, resource,
+    resume, rung, sampler, scheduler, search space, settle, signature, solo, spec, spool,
+    stack, structure, study, successive halving, supervisor, surrogate, suspend, task, token,
+    trial, warm start, watchdog, worker
 """
 """The words of README, docs and messages that have a meaning of their own in this project."""
 
@@ -103,3 +104,25 @@ def test_every_example_is_listed_and_says_how_to_run_it() -> None:
     for path in files:
         head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         assert f"    python {path.name}\n" in head
+
+
+def test_contributing_has_a_line_for_each_target_of_make() -> None:
+    targets = re.findall(r"^\.PHONY: (\S+)", (ROOT / "Makefile").read_text(), re.M)
+    assert len(targets) > 5
+    assert [
+        name
+        for name in targets
+        if not re.search(rf"^make {re.escape(name)} +\S", CONTRIBUTING, re.M)
+    ] == []
+
+
+def test_contributing_has_a_line_for_each_package() -> None:
+    tree = CONTRIBUTING.partition("```\nhpo/\n")[2].partition("\nalembic/")[0]
+    folders: list[str] = []
+    listed = set()
+    for indent, name in re.findall(r"^( +)(\w+)/ +\S", tree, re.M):
+        folders = [*folders[: len(indent) // 2 - 1], name]
+        listed.add("/".join(folders))
+    hpo = ROOT / "hpo"
+    packages = {path.parent.relative_to(hpo).as_posix() for path in hpo.rglob("__init__.py")}
+    assert listed == packages - {"."}
