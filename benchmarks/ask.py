@@ -35,7 +35,7 @@ from hpo.search.base.curves import State
 from hpo.search.base.decision_replay import Record
 from hpo.search.base.decisions import Ask, Note
 from hpo.search.base.distributions import distribution
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.optuna.study_search import Search
 from hpo.search.schedulers.registry import make_scheduler
@@ -70,22 +70,22 @@ def study(sampler: str, pruner: str) -> StudySpec:
     )
 
 
-def trial(number: int, point: Point, rng: np.random.Generator) -> TrialRow:
+def trial(number: int, point: Point, rng: np.random.Generator) -> ObservedTrial:
     """Returns a trial that has paused at a rung, or has its last epoch."""
     off = abs(math.log10(float(point["learning_rate"]) / 0.01)) + float(point["dropout"])
     height = 0.95 - 0.1 * off + 0.005 * rng.standard_normal()
     stop = int(rng.choice(RUNGS, p=(0.5, 0.25, 0.15, 0.1)))
     values = {e: height * (1.0 - 0.5 * math.exp(-e / 5.0)) for e in range(1, stop + 1)}
     if stop == EPOCHS:
-        return TrialRow(number, State.COMPLETE, point, values, 0, values[stop])
+        return ObservedTrial(number, State.COMPLETE, point, values, 0, values[stop])
     state = State.PAUSED if rng.random() < 0.5 else State.PRUNED
-    return TrialRow(number, state, point, values, stop)
+    return ObservedTrial(number, state, point, values, stop)
 
 
 class Ours:
     """A worker that asks a scheduler."""
 
-    def __init__(self, spec: StudySpec, rows: list[TrialRow]) -> None:
+    def __init__(self, spec: StudySpec, rows: list[ObservedTrial]) -> None:
         encoder = Encoder.of_space(spec.space)
         self._scheduler = make_scheduler(spec)
         self._history = History(encoder, EPOCHS, maximize=True)
@@ -104,7 +104,7 @@ class Ours:
         self._memory, self._before = plan.memory, curves
         assert len(plan.assignments) == BATCH
 
-    def learn(self, rows: list[TrialRow]) -> None:
+    def learn(self, rows: list[ObservedTrial]) -> None:
         """Takes note of new trials."""
         for row in rows:
             self._history.put(row)
@@ -113,7 +113,7 @@ class Ours:
 class Elsewhere:
     """A worker whose points one of Optuna's samplers draws, as a study in memory has them."""
 
-    def __init__(self, spec: StudySpec, rows: list[TrialRow]) -> None:
+    def __init__(self, spec: StudySpec, rows: list[ObservedTrial]) -> None:
         self._spec = spec
         self._storage = optuna.storages.InMemoryStorage()
         self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE], spec.name)
@@ -129,7 +129,7 @@ class Elsewhere:
         for trial_id in new:
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
-    def learn(self, rows: list[TrialRow]) -> None:
+    def learn(self, rows: list[ObservedTrial]) -> None:
         """Writes new trials."""
         kinds = {name: distribution(self._spec.space[name]) for name in SPACE}
         for row in rows:

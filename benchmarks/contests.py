@@ -23,8 +23,8 @@ from hpo.train.data.splits import Folds
 from hpo.train.engine import Engine, Lane
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.admission.batch_sharing import sharing_of
-from hpo.train.fused.admission.prepared_trials import Drafts
-from hpo.train.fused.stack.lane_state import Member, dropping_of, fresh_state
+from hpo.train.fused.admission.prepared_trials import PreparedTrials
+from hpo.train.fused.stack.lane_state import LaneState, dropping_of, fresh_state
 from hpo.train.fused.stack.stack import Stack
 from hpo.train.recipe.precision import products
 from hpo.train.task import Task
@@ -189,7 +189,7 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
     there = torch.device(device)
     splits = task.data().splits()
     sharing = sharing_of([values["batch_size"] for values in params], len(splits.train))
-    drafts = Drafts(task, Folds(splits, there), Score(*METRIC), there, sharing, print)
+    drafts = PreparedTrials(task, Folds(splits, there), Score(*METRIC), there, sharing, print)
     stack = None
     for key, values in enumerate(params):
         (lane,) = lanes_of(values, 1)
@@ -202,7 +202,7 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
             blueprint = drafts.blueprint(draft, {})
         assert blueprint is not None, drafts.alone
         stack = stack or Stack(blueprint)
-        member = Member(lane, draft.params, 100, dropping_of(draft.model))
+        member = LaneState(lane, draft.params, 100, dropping_of(draft.model))
         stack.join(member, fresh_state(draft.model, blueprint.layout))
     assert stack is not None
     return stack

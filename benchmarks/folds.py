@@ -19,7 +19,7 @@ from hpo.spec.space.params import Params
 from hpo.spec.study_spec import ValidationSpec
 from hpo.tasks.digits import DigitsMLP
 from hpo.train.engine import Engine, Lane
-from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.fold_engine import with_parts
 from hpo.train.loop.solo import SoloEngine
@@ -64,7 +64,7 @@ def measure(depth: int, width: int, batch_size: int, n_rounds: int) -> tuple[flo
         return with_parts(inner, spec, (METRIC,), "maximize")
 
     def stacked() -> Engine:
-        inner = FusedEngine(task, folds, METRIC, "maximize", sizes=Sizes(cpu, fixed=N_FOLDS))
+        inner = FusedEngine(task, folds, METRIC, "maximize", sizes=StackSizes(cpu, fixed=N_FOLDS))
         return with_parts(inner, spec, (METRIC,), "maximize")
 
     found: dict[int, list[float]] = {0: [], 1: [], 2: []}

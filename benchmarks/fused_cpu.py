@@ -35,7 +35,7 @@ from hpo.run.worker.malloc_settings import keep_freed
 from hpo.spec import toml
 from hpo.spec.study_spec import StudySpec
 from hpo.tasks.digits import DigitsMLP
-from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.fused.stack.stack import Stack
 from hpo.train.loop.solo import SoloEngine
@@ -135,7 +135,7 @@ def engines(points: Sequence[Point], n_rounds: int = 3) -> Table:
         alone = min(contests.epochs(solo, params(point), 1, 2 * n_rounds))
         cells = []
         for n in n_lanes:
-            sizes = Sizes(torch.device("cpu"), fixed=n)
+            sizes = StackSizes(torch.device("cpu"), fixed=n)
             engine = FusedEngine(task, splits, "val_accuracy", "maximize", sizes=sizes)
             each = min(contests.epochs(engine, params(point), n, 2 * n_rounds)) / n
             cells.append(f"{1e3 * each:.2f} ({alone / each:.1f})")

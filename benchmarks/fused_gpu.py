@@ -34,7 +34,7 @@ from fused_problems import PROBLEMS, study_file
 from rich.console import Console
 from rich.table import Table
 
-from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.solo import SoloEngine
 
@@ -142,7 +142,7 @@ def engines(name: str, plan: Plan) -> Table:
         solo = SoloEngine(task, splits, *contests.METRIC, plan.device)
         alone = _an_hour(min(contests.epochs(solo, params, 1, plan.n_timed)), 1, name)
         for n in sorted({min(n, plan.lanes) for n in lanes}):
-            sizes = Sizes(torch.device(plan.device), fixed=n)
+            sizes = StackSizes(torch.device(plan.device), fixed=n)
             engine = FusedEngine(task, splits, *contests.METRIC, plan.device, sizes)
             seconds = min(contests.epochs(engine, params, n, plan.n_timed))
             fused = _an_hour(seconds, n, name)

@@ -7,22 +7,22 @@ from typing import Any, Final
 
 from benchmarks.lcbench_simulator import Job, Reply
 from hpo.search.base.curves import State
-from hpo.search.base.decisions import Ask, Note, Start, Verdict
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.decisions import Ask, Decision, Note, Start
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.schedulers.registry import Scheduler
 from hpo.spec.space.search_space import SearchSpace
 
-_REPLIES: Final[Mapping[Verdict, Reply]] = {
-    Verdict.GO_ON: "continue",
-    Verdict.PAUSE: "pause",
-    Verdict.STOP: "stop",
-    Verdict.COMPLETE: "stop",
+_REPLIES: Final[Mapping[Decision, Reply]] = {
+    Decision.GO_ON: "continue",
+    Decision.PAUSE: "pause",
+    Decision.STOP: "stop",
+    Decision.COMPLETE: "stop",
 }
 _STATES: Final = {
-    Verdict.PAUSE: State.PAUSED,
-    Verdict.STOP: State.PRUNED,
-    Verdict.COMPLETE: State.COMPLETE,
+    Decision.PAUSE: State.PAUSED,
+    Decision.STOP: State.PRUNED,
+    Decision.COMPLETE: State.COMPLETE,
 }
 
 
@@ -74,11 +74,11 @@ class Own:
             self._epochs_left -= 1.0
         self._history.report(trial, epoch, value)
         verdict = self._scheduler.judge(self._history.curves(), [trial])[0]
-        if verdict != Verdict.GO_ON:
-            final = value if verdict == Verdict.COMPLETE else None
+        if verdict != Decision.GO_ON:
+            final = value if verdict == Decision.COMPLETE else None
             self._put(trial, _STATES[verdict], epoch, final)
         return _REPLIES[verdict]
 
     def _put(self, trial: int, state: State, epoch_stop: int, final: float | None = None) -> None:
-        row = TrialRow(trial, state, self._params[trial], {}, epoch_stop, final)
+        row = ObservedTrial(trial, state, self._params[trial], {}, epoch_stop, final)
         self._history.put(row)

@@ -73,8 +73,8 @@ def look(url: str, name: str) -> Iterator[Found]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import sqlalchemy as sa
 
-    from hpo.run.link.context import Post
-    from hpo.run.link.database_client import Line
+    from hpo.run.link.context import WorkerContext
+    from hpo.run.link.database_client import DatabaseClient
     from hpo.run.trials.scheduling import planning
     from hpo.search.optuna.study_search import Search
     from hpo.store.db.opening import open_database
@@ -92,8 +92,8 @@ def look(url: str, name: str) -> Iterator[Found]:
     study = studies.load(db, name)
     unused: Any = None
     search, ledger = Search(study.spec, Storage(db)), Ledger(db)
-    line = Line(db, ledger, study.study_id, 0, threading.Event())
-    plan = planning(Post(db, study, ledger, search, 0, unused, line))
+    line = DatabaseClient(db, ledger, study.study_id, 0, threading.Event())
+    plan = planning(WorkerContext(db, study, ledger, search, 0, unused, line))
     assert plan is not None
 
     def measured() -> tuple[float, float]:

@@ -47,7 +47,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import EpochRow, Lease, Outcome
 from hpo.store.studies import studies
-from tests.kits.posts import post_at
+from tests.kits.contexts import post_at
 from tests.kits.servers import MariaDB, MissingServer, PostgreSQL
 
 PARAMS = tuple(f"x{i}" for i in range(5))

@@ -16,7 +16,7 @@ from rich.text import Text
 from hpo.cli.messages import LONGEST_LINE
 from hpo.errors import HpoError
 from hpo.report.text.printable import cell, visible_lines
-from hpo.report.text.text_tables import UNLIMITED, Column, Row, print_table, to_csv, to_json
+from hpo.report.text.text_tables import UNLIMITED, Row, TextColumn, print_table, to_csv, to_json
 
 WIDEST_NAME = 40
 WIDEST_VALUE = 600
@@ -66,7 +66,7 @@ def show_lines(lines: Iterable[Text], out: Screen | None = None) -> None:
 
 def emit(
     form: str,
-    columns: Sequence[Column],
+    columns: Sequence[TextColumn],
     rows: Sequence[Row],
     *,
     header: Sequence[str] = (),

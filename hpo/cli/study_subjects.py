@@ -18,7 +18,7 @@ _MAX_LISTED = 12
 
 
 @dataclass(frozen=True)
-class Subject:
+class StudySubject:
     """A task, as a study file is to show it.
 
     Attributes:
@@ -48,7 +48,7 @@ def require_objective(reference: str, base_dir: Path) -> None:
         raise _of_options(error, reference) from error
 
 
-def look_at(task: str, options: Mapping[str, Any], base_dir: Path) -> Subject:
+def look_at(task: str, options: Mapping[str, Any], base_dir: Path) -> StudySubject:
     """Looks whether a task, its data and its target are there.
 
     Args:
@@ -68,7 +68,7 @@ def look_at(task: str, options: Mapping[str, Any], base_dir: Path) -> Subject:
         raise _of_options(error, task) from error
     metric = found.metric if isinstance(found.metric, str) else None
     space = SearchSpace(found.space).to_table() if isinstance(found, Task) else _space(found)
-    return Subject(task, task in TASKS, metric, found.direction, space)
+    return StudySubject(task, task in TASKS, metric, found.direction, space)
 
 
 def _space(cls: type[Task]) -> Mapping[str, Any]:

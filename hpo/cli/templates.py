@@ -10,7 +10,7 @@ from hpo.spec.study_spec import default_direction
 from hpo.spec.toml_writer import inline
 
 if TYPE_CHECKING:
-    from hpo.cli.study_subjects import Subject
+    from hpo.cli.study_subjects import StudySubject
 
 _TASK = """\
 # A study for hpo. Try it with `hpo check {path}`, start it with `hpo run {path}`.
@@ -103,7 +103,7 @@ _OPTION_NOTES = {"data": "relative to this file", "target": "the column to predi
 _BUILT_IN_NOTE = '      # built in; or "package.module:MyTask", or "my_file.py:MyTask"'
 
 
-def study(path: str, name: str, subject: Subject, options: Mapping[str, str]) -> str:
+def study(path: str, name: str, subject: StudySubject, options: Mapping[str, str]) -> str:
     """Returns a study file of a task.
 
     Args:
@@ -130,14 +130,14 @@ def objective(path: str, name: str, reference: str) -> str:
     return _OBJECTIVE.format(path=path, name=_quoted(name), task=_quoted(reference))
 
 
-def _metric(subject: Subject) -> str:
+def _metric(subject: StudySubject) -> str:
     if subject.metric is None or subject.task == "tabular":
         return _NO_METRIC
     direction = subject.direction or default_direction(subject.metric)
     return _METRIC.format(metric=_quoted(subject.metric), direction=_quoted(direction))
 
 
-def _space(subject: Subject) -> str:
+def _space(subject: StudySubject) -> str:
     """Returns the space of a task, with examples for one that has none."""
     if subject.task == "digits-mlp":
         return _SPACE + _MODEL

@@ -11,7 +11,7 @@ from typing import Any
 from hpo.errors import StoreError
 from hpo.search.base.decision_replay import Granted, Record, curves_at, explained
 from hpo.search.base.decisions import Advance, Plan, Start
-from hpo.search.base.history import TrialRow, row_of
+from hpo.search.base.history import ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.warm_start import from_json
 from hpo.search.optuna.study_search import Search
@@ -71,7 +71,7 @@ class Replay:
         self._study: StudyRecord = studies.load(db, name)
         self._found = decision_log.of_study(db, self._study.study_id)
         self._records = [_record(one) for one in self._found]
-        self._rows: list[TrialRow] = []
+        self._rows: list[ObservedTrial] = []
 
     def steps(self, trial: int | None = None) -> list[Step]:
         """Returns what was given to workers, the oldest first.
@@ -114,7 +114,7 @@ class Replay:
                 found[granted.number] = wrong
         return found
 
-    def _read(self) -> list[TrialRow]:
+    def _read(self) -> list[ObservedTrial]:
         trials = Search(self._study.spec, Storage(self._db)).trials()
         return [row_of(trial) for trial in trials]
 

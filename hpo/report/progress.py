@@ -22,7 +22,7 @@ NO_USAGE: Final = Usage(lanes=0, lane_epochs=0, stack_epochs=0)
 
 
 @dataclass(frozen=True)
-class Failure:
+class LastFailure:
     """Why a trial failed, or was pruned."""
 
     number: int
@@ -44,7 +44,7 @@ class Snapshot:
     counts: Counts
     n_epochs: int
     best: TrialRow | None
-    failure: Failure | None
+    failure: LastFailure | None
     usage: Usage = NO_USAGE
 
 
@@ -84,7 +84,7 @@ def last_event(db: Database, study_id: int) -> int:
         return conn.scalar(query) or 0
 
 
-def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | None:
+def _failure(conn: Connection, study_id: int, since_event: int) -> LastFailure | None:
     event = hpo_event.c
     # A trial that was lost before has events of that, too: its last one tells of its end.
     ends = (
@@ -103,10 +103,10 @@ def _failure(conn: Connection, study_id: int, since_event: int) -> Failure | Non
         .limit(1)
     )
     row = conn.execute(query).first()
-    return None if row is None else Failure(*row)
+    return None if row is None else LastFailure(*row)
 
 
-def first_pruning(db: Database, subject: Subject) -> Failure | None:
+def first_pruning(db: Database, subject: Subject) -> LastFailure | None:
     """Returns what was said of the first pruned trial of which anything was said."""
     event = hpo_event.c
     query = (
@@ -118,7 +118,7 @@ def first_pruning(db: Database, subject: Subject) -> Failure | None:
     )
     with db.read() as conn:
         row = conn.execute(query).first()
-    return None if row is None else Failure(*row)
+    return None if row is None else LastFailure(*row)
 
 
 @dataclass(frozen=True)

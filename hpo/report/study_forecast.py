@@ -5,13 +5,13 @@ from __future__ import annotations
 from hpo.report.study_queries import Subject
 from hpo.search.base.history import History, row_of
 from hpo.search.base.param_encoding import Encoder
-from hpo.search.model.forecast import Outlook, forecast
+from hpo.search.model.forecast import Forecast, forecast
 from hpo.search.optuna.study_search import Search
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
 
 
-def outlook(db: Database, subject: Subject) -> Outlook | None:
+def outlook(db: Database, subject: Subject) -> Forecast | None:
     """Returns what the model of the search expects of a study's next trials.
 
     Returns:

@@ -14,16 +14,16 @@ from hpo.spec.values.findings import Findings, show
 from hpo.spec.values.kinds import (
     LARGEST_COUNT,
     Flag,
-    Kind,
     Number,
     Text,
+    ValueKind,
     Whole,
     Word,
     WordOrWhole,
     read_table,
 )
 
-Options: TypeAlias = Mapping[str, Kind]
+Options: TypeAlias = Mapping[str, ValueKind]
 
 _FROM_0: Final = Whole(0, LARGEST_COUNT)
 _FROM_1: Final = Whole(1, LARGEST_COUNT)

@@ -14,11 +14,11 @@ from hpo.spec.values.findings import Findings, show
 from hpo.spec.values.kinds import (
     LARGEST_COUNT,
     WRONG,
-    Kind,
     Number,
     OneOrSeveral,
     StudyName,
     Text,
+    ValueKind,
     Whole,
     Word,
     read_table,
@@ -36,7 +36,7 @@ _LONGEST_HOURS: Final = 876_600.0
 
 _MOST_PARTS: Final = 100
 
-BUDGET: Final[Mapping[str, Kind]] = {
+BUDGET: Final[Mapping[str, ValueKind]] = {
     "trials": _COUNT,
     "epochs": _COUNT,
     "total_epochs": _COUNT,
@@ -45,14 +45,14 @@ BUDGET: Final[Mapping[str, Kind]] = {
     "target": Number(),
     "patience": _COUNT,
 }
-VALIDATION: Final[Mapping[str, Kind]] = {
+VALIDATION: Final[Mapping[str, ValueKind]] = {
     "val_fraction": Number(0, 1, low_open=True, high_open=True),
     "test_fraction": Number(0, 1, high_open=True),
     "seed": _SEED,
     "folds": Whole(1, _MOST_PARTS),
     "seeds": Whole(1, _MOST_PARTS),
 }
-PLAIN: Final[Mapping[str, Kind]] = {
+PLAIN: Final[Mapping[str, ValueKind]] = {
     "name": StudyName(),
     "task": Text(),
     "objective": Text(),
@@ -66,7 +66,7 @@ KEYS: Final = (*PLAIN, *SECTIONS)
 
 
 @dataclass
-class Draft:
+class StudyDraft:
     """What could be read of a study, right or wrong.
 
     Attributes:
@@ -99,7 +99,7 @@ class Draft:
         return dict(self.values.get("task_options", {}))
 
 
-def read_study(table: Mapping[str, Any], findings: Findings) -> Draft:
+def read_study(table: Mapping[str, Any], findings: Findings) -> StudyDraft:
     """Reads a whole study, noting every mistake, also those between its sections.
 
     Args:
@@ -109,7 +109,7 @@ def read_study(table: Mapping[str, Any], findings: Findings) -> Draft:
     Returns:
         What could be read; it makes a ``StudySpec`` when nothing was noted.
     """
-    draft = Draft()
+    draft = StudyDraft()
     plain = {key: value for key, value in table.items() if key in PLAIN}
     draft.values.update(read_table(plain, PLAIN, findings))
     for key, value in table.items():
@@ -141,7 +141,7 @@ def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
     return values
 
 
-def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> None:
+def _read_section(key: str, value: Any, draft: StudyDraft, findings: Findings) -> None:
     match key:
         case "task_options":
             if not isinstance(value, Mapping):
@@ -161,7 +161,7 @@ def _read_section(key: str, value: Any, draft: Draft, findings: Findings) -> Non
             draft.values[key] = read_method(key, value, findings)
 
 
-def _note_stand_ins(draft: Draft, space: Mapping[Any, Any]) -> None:
+def _note_stand_ins(draft: StudyDraft, space: Mapping[Any, Any]) -> None:
     draft.names = tuple(map(str, space))
     taken = {name.casefold() for name in draft.parameters}
     for name, value in space.items():
@@ -219,7 +219,7 @@ def _check_metrics(values: Mapping[str, Any], findings: Findings) -> None:
             findings.add("goes with a single metric only", "budget", name)
 
 
-def _check_grid(draft: Draft, findings: Findings) -> None:
+def _check_grid(draft: StudyDraft, findings: Findings) -> None:
     if draft.values.get("sampler", {}).get("name") != "grid":
         return
     if draft.objective is not None and not draft.names:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo.errors import Problem, SpecError
-from hpo.spec.parsing import Draft, read_study
+from hpo.spec.parsing import StudyDraft, read_study
 from hpo.spec.study_files import read_text
 from hpo.spec.study_spec import StudySpec
 from hpo.spec.toml_writer import render
@@ -37,7 +37,7 @@ class Parsed:
     source: str
     spec: StudySpec | None
     problems: tuple[Problem, ...]
-    draft: Draft
+    draft: StudyDraft
     table: Mapping[str, Any]
 
     def error(self, more: Iterable[Problem] = ()) -> SpecError | None:

@@ -20,7 +20,7 @@ from hpo.tasks.tables.standard_units import metrics_in_units
 from hpo.tasks.tables.table_encoding import TableEncoder
 from hpo.tasks.tables.table_files import read_table, say_once, wrong
 from hpo.tasks.tables.table_model import TableModel
-from hpo.tasks.tables.target_column import Target, read_target, require_kind
+from hpo.tasks.tables.target_column import TargetColumn, read_target, require_kind
 from hpo.train.data.dataset import Data
 from hpo.train.objective import metrics
 from hpo.train.task import Task
@@ -100,7 +100,7 @@ class Tabular(Task):
         known = known_rows(frame, target, kind, words)
         notices, n_all, frame = known.notices, len(frame), known.frame
         self._target_name = target
-        self._target: Target = read_target(frame[target], kind)
+        self._target: TargetColumn = read_target(frame[target], kind)
         left_out = dict.fromkeys([*dropped, *([groups] if groups else [])])
         features = frame.drop(columns=[target, *left_out])
         self._columns = table_columns.find_columns(

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from hpo.errors import SpecError
 from hpo.spec.values.findings import Findings
-from hpo.spec.values.kinds import Flag, Kind, Number, Whole
+from hpo.spec.values.kinds import Flag, Number, ValueKind, Whole
 from hpo.tasks.tables.table_files import wrong
 
 _SEED: Final = Whole(0, 2**32 - 1)
 
 
-def require(**options: tuple[Any, Kind]) -> None:
+def require(**options: tuple[Any, ValueKind]) -> None:
     """Refuses options that are not of their kind.
 
     Args:
@@ -38,21 +38,21 @@ def require_path(value: Any) -> None:
         raise wrong("data", f"must be a path; found {value!r}")
 
 
-def seed(value: Any) -> tuple[Any, Kind]:
+def seed(value: Any) -> tuple[Any, ValueKind]:
     """Returns a seed, and what it must be."""
     return value, _SEED
 
 
-def count(value: Any, low: int, high: int) -> tuple[Any, Kind]:
+def count(value: Any, low: int, high: int) -> tuple[Any, ValueKind]:
     """Returns a whole number, and what it must be."""
     return value, Whole(low, high)
 
 
-def number(value: Any, low: float, high: float, *, is_open: bool = False) -> tuple[Any, Kind]:
+def number(value: Any, low: float, high: float, *, is_open: bool = False) -> tuple[Any, ValueKind]:
     """Returns a number, and what it must be; without its bounds if ``is_open``."""
     return value, Number(low, high, is_open, is_open)
 
 
-def flag(value: Any) -> tuple[Any, Kind]:
+def flag(value: Any) -> tuple[Any, ValueKind]:
     """Returns a value that must be true or false."""
     return value, Flag()

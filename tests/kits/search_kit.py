@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpo.search.base.curves import State
-from hpo.search.base.decisions import Ask, Note, Plan, Start, Verdict
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.decisions import Ask, Decision, Note, Plan, Start
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.schedulers.registry import Scheduler, make_scheduler
 from hpo.spec.study_spec import StudySpec
@@ -20,9 +20,9 @@ SPACE: dict[str, Any] = {
     "momentum": {"low": 0.0, "high": 0.9, "when": {"optimizer": "sgd"}},
 }
 STATES = {
-    Verdict.PAUSE: State.PAUSED,
-    Verdict.STOP: State.PRUNED,
-    Verdict.COMPLETE: State.COMPLETE,
+    Decision.PAUSE: State.PAUSED,
+    Decision.STOP: State.PRUNED,
+    Decision.COMPLETE: State.COMPLETE,
 }
 Objective = Callable[[Mapping[str, Any], int], float]
 
@@ -115,7 +115,7 @@ class Run:
             self.history.report(number, self.epochs[number], value)
         verdicts = self.scheduler.judge(self.history.curves(), running)
         for number, verdict in zip(running, verdicts, strict=True):
-            if verdict != Verdict.GO_ON:
+            if verdict != Decision.GO_ON:
                 self._put(number, STATES[verdict], self.epochs[number])
 
     def to_the_end(self, most_epochs: int = 10_000) -> Run:
@@ -131,5 +131,5 @@ class Run:
         final = None
         if state == State.COMPLETE:
             final = self.objective(self.params[number], self.epochs[number])
-        row = TrialRow(number, state, self.params[number], {}, epoch_stop, final)
+        row = ObservedTrial(number, state, self.params[number], {}, epoch_stop, final)
         self.history.put(row)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits
 
 from hpo.train.data import downloaded_datasets
-from hpo.train.data.downloads import Remote
+from hpo.train.data.downloads import RemoteFile
 
 N_TRAIN, N_TEST = 200, 50
 
@@ -51,7 +51,7 @@ def put(folder: Path, patch: pytest.MonkeyPatch) -> None:
             sums[name] = _write(folder / files.folder / name, content)
         patch.setattr(downloaded_datasets, constant, dataclasses.replace(files, sha256=sums))
     for constant, content in (("_CIFAR10", _cifar10()), ("_HOUSES", _houses())):
-        known: Remote = getattr(downloaded_datasets, constant)
+        known: RemoteFile = getattr(downloaded_datasets, constant)
         checksum = _write(folder / known.path, content)
         patch.setattr(downloaded_datasets, constant, dataclasses.replace(known, sha256=checksum))
 

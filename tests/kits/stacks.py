@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.checkpoint import Checkpoint
 from hpo.train.loop.solo import SoloEngine
@@ -29,11 +29,11 @@ def fused(
     splits: Splits | None = None,
     metric: str = "val_loss",
     direction: str = "minimize",
-    sizes: Sizes | None = None,
+    sizes: StackSizes | None = None,
 ) -> FusedEngine:
     """The fused engine, with stacks of any number of lanes whatever is faster here."""
     cpu = torch.device("cpu")
-    sizes = sizes or Sizes(cpu, fixed=64)
+    sizes = sizes or StackSizes(cpu, fixed=64)
     return FusedEngine(task, splits or blobs(), metric, direction, sizes=sizes)
 
 

@@ -14,7 +14,7 @@ from hpo.cli.options import Command, OutputFile, format_option, storage_option
 from hpo.cli.output import emit, writing
 from hpo.errors import SpecError, did_you_mean
 from hpo.report.study_queries import find
-from hpo.report.text.text_tables import Column, by_key
+from hpo.report.text.text_tables import TextColumn, by_key
 from hpo.store.db.opening import open_database
 
 if TYPE_CHECKING:
@@ -167,12 +167,12 @@ def _with_predictions(found: DataFrame) -> DataFrame:
     return DataFrame(numbers)
 
 
-def _column(key: str, values: Any) -> Column:
+def _column(key: str, values: Any) -> TextColumn:
     """Returns a column of a table: probabilities short, numbers of a regression in full."""
     is_share = key.startswith("p(")
     if is_share or values.dtype.kind != "f":
         return by_key(key, right=True)
-    return Column(key, lambda row: f"{row[key]:.12g}", right=True)
+    return TextColumn(key, lambda row: f"{row[key]:.12g}", right=True)
 
 
 def _write(found: DataFrame, path: Path) -> None:

@@ -11,7 +11,7 @@ from hpo.cli.options import Command, format_option, storage_option, study_argume
 from hpo.cli.output import console, emit
 from hpo.errors import HpoError
 from hpo.report.study_queries import find
-from hpo.report.text.text_tables import Column, by_key
+from hpo.report.text.text_tables import TextColumn, by_key
 from hpo.store.db.opening import open_database
 
 N_SHOWN = 20
@@ -92,7 +92,7 @@ def _record(step: Any, difference: str | None) -> dict[str, Any]:
     }
 
 
-def _columns(checks: bool) -> list[Column]:
+def _columns(checks: bool) -> list[TextColumn]:
     columns = [
         by_key("plan", right=True),
         by_key("trial", right=True),

@@ -25,7 +25,7 @@ from hpo.errors import HpoError
 from hpo.report.study_queries import Subject, find
 from hpo.report.text import formatting
 from hpo.report.text.printable import cell, escaped, visible
-from hpo.report.text.text_tables import Column, by_key, exact, show
+from hpo.report.text.text_tables import TextColumn, by_key, exact, show
 from hpo.report.trial_pages import SORTS, Page, TrialRow, best_trials, list_trials
 from hpo.report.trial_states import STATES
 from hpo.store.db.database import Database
@@ -206,7 +206,7 @@ def _header(subject: Subject) -> list[str]:
     return [name for part in HEADER for name in (values if part == "value" else [part])]
 
 
-def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> list[Column]:
+def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> list[TextColumn]:
     columns = [by_key("number", "trial", right=True), by_key("state")]
     if len(subject.metrics) == 1:
         columns.append(by_key("value", subject.metric, right=True))
@@ -215,12 +215,12 @@ def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> li
     unit = "epochs" if is_in_epochs(subject) else "steps"
     columns.append(by_key("n_epochs", unit, right=True))
     columns.append(
-        Column(
+        TextColumn(
             "time", lambda record: formatting.duration(record["duration_s"]), not everything, True
         )
     )
     if any(_reason(vars(row)) for row in rows):
-        columns.append(Column("reason", _reason, not everything))
+        columns.append(TextColumn("reason", _reason, not everything))
     # Parameters that all of these trials share tell them apart from nothing.
     for name in dict.fromkeys(name for row in rows for name in row.params):
         different = {str(row.params.get(name)) for row in rows}
@@ -237,7 +237,7 @@ def _reason(record: Mapping[str, Any]) -> str:
     return "" if record["reason"] in (None, "pruned") else str(record["reason"])
 
 
-def _nested(table: str, name: str, *, optional: bool) -> Column:
+def _nested(table: str, name: str, *, optional: bool) -> TextColumn:
     def write(record: Any) -> str:
         value = record[table].get(name)
         if value is None and name in record[table]:
@@ -249,4 +249,4 @@ def _nested(table: str, name: str, *, optional: bool) -> Column:
             else show(value)
         )
 
-    return Column(name, write, optional)
+    return TextColumn(name, write, optional)

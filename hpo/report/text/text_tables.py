@@ -43,7 +43,7 @@ STATE_STYLES = {
 
 
 @dataclass(frozen=True)
-class Column:
+class TextColumn:
     """A column of a terminal table.
 
     Attributes:
@@ -60,9 +60,9 @@ class Column:
 
 def by_key(
     key: str, header: str | None = None, *, optional: bool = False, right: bool = False
-) -> Column:
+) -> TextColumn:
     """Returns the column that shows a row's entry as people write it."""
-    return Column(header or key, lambda row: show(row.get(key)), optional, right)
+    return TextColumn(header or key, lambda row: show(row.get(key)), optional, right)
 
 
 def show(value: Any) -> str:
@@ -72,7 +72,7 @@ def show(value: Any) -> str:
     return formatting.number(value) if isinstance(value, float) else str(value)
 
 
-def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+def print_table(console: Console, columns: Sequence[TextColumn], rows: Sequence[Row]) -> None:
     """Prints a table, leaving out optional columns from the right where the terminal is narrow."""
     shown = list(columns[:MOST_COLUMNS])
     table = _table(shown, rows)
@@ -92,7 +92,7 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         console.print(f" {n_hidden} more column{'s' * (n_hidden > 1)}: -f json", style="dim")
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+def _table(columns: Sequence[TextColumn], rows: Sequence[Row]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in columns:
         header = Text(cell(column.header, WIDEST_CELL))

@@ -13,7 +13,7 @@ MAX_WORKERS = 1000
 
 
 @dataclass(frozen=True)
-class Place:
+class DevicePlacement:
     """Where one worker trains.
 
     Attributes:
@@ -27,7 +27,7 @@ class Place:
     n_threads: int = 1
 
 
-def plan(device: str = "auto", n_workers: int | None = None) -> tuple[Place, ...]:
+def plan(device: str = "auto", n_workers: int | None = None) -> tuple[DevicePlacement, ...]:
     """Decides where the workers of this machine train.
 
     Args:
@@ -46,15 +46,15 @@ def plan(device: str = "auto", n_workers: int | None = None) -> tuple[Place, ...
     if gpus:
         n_threads = max(1, n_cores() // (n_workers or len(gpus)))
         chosen = [gpus[i % len(gpus)] for i in range(n_workers or len(gpus))]
-        return tuple(Place("cuda:0", gpu, n_threads) for gpu in chosen)
+        return tuple(DevicePlacement("cuda:0", gpu, n_threads) for gpu in chosen)
     if kind == "mps":
-        return (Place("mps", n_threads=n_cores()),) * (n_workers or 1)
+        return (DevicePlacement("mps", n_threads=n_cores()),) * (n_workers or 1)
     # One thread a worker: two multi-threaded PyTorch processes on two cores ran up to 20 times
     # slower than two single-threaded ones.
-    return (Place("cpu"),) * (n_workers or n_cores())
+    return (DevicePlacement("cpu"),) * (n_workers or n_cores())
 
 
-def describe(places: tuple[Place, ...]) -> str:
+def describe(places: tuple[DevicePlacement, ...]) -> str:
     """Returns ``cpu``, ``mps`` or ``cuda`` with its GPUs, for the line that people see."""
     kinds = dict.fromkeys(p.device.partition(":")[0] for p in places)
     gpus = dict.fromkeys(p.visible for p in places if p.visible is not None)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError
-from hpo.spec.parsing import Draft
+from hpo.spec.parsing import StudyDraft
 from hpo.spec.study_spec import StudySpec
 from hpo.tasks.code.resolve import script_of
 from hpo.tasks.code.script_settings import Takeover, take_over
 
 
 def with_script(
-    spec: StudySpec, draft: Draft, base_dir: Path, given: Mapping[str, Any]
+    spec: StudySpec, draft: StudyDraft, base_dir: Path, given: Mapping[str, Any]
 ) -> tuple[StudySpec, tuple[str, ...]]:
     """Returns a study as its objective's script wants it, and what the user is told of that.
 
@@ -33,7 +33,7 @@ def with_script(
     return StudySpec(**{**spec.to_given(), "direction": list(found.directions)}), found.lines
 
 
-def advice(draft: Draft, base_dir: Path) -> str | None:
+def advice(draft: StudyDraft, base_dir: Path) -> str | None:
     """Returns what a script says of the budget, for a study that has none."""
     try:
         lines = _read(draft, base_dir, {}, ()).lines
@@ -54,7 +54,7 @@ def pausing(spec: StudySpec) -> tuple[str, ...]:
 
 
 def _read(
-    draft: Draft, base_dir: Path, given: Mapping[str, Any], usual: tuple[str, ...]
+    draft: StudyDraft, base_dir: Path, given: Mapping[str, Any], usual: tuple[str, ...]
 ) -> Takeover:
     assert draft.objective is not None
     path = script_of(draft.objective, base_dir)

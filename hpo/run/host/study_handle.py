@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestTrial:
     """The best complete trial of a study.
 
     Attributes:
@@ -83,7 +83,7 @@ class Study:
         return self.optuna.trials_dataframe()
 
     @property
-    def best(self) -> Best:
+    def best(self) -> BestTrial:
         """The best complete trial.
 
         Raises:
@@ -101,7 +101,7 @@ class Study:
             raise HpoError(f"{self.name} has no complete trial yet") from None
         assert trial.value is not None
         attrs = trial.user_attrs
-        return Best(
+        return BestTrial(
             number=trial.number,
             value=trial.value,
             params=complete(trial.params, self.spec.space) or trial.params,
@@ -168,7 +168,7 @@ class Study:
 
 
 def _require_model_of(
-    saved: Mapping[str, Any], path: Path, best: Best, record: StudyRecord
+    saved: Mapping[str, Any], path: Path, best: BestTrial, record: StudyRecord
 ) -> None:
     """Refuses the file of another trial, or of another study.
 

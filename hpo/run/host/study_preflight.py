@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.run.host.devices import plan
-from hpo.spec.parsing import Draft
+from hpo.spec.parsing import StudyDraft
 from hpo.spec.partial_space import usable
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import SearchSpace
@@ -75,7 +75,7 @@ class CheckReport:
     likely_s: float | None = None
 
 
-def check_task(draft: Draft, base_dir: Path, allow: tuple[str, ...]) -> TaskFindings:
+def check_task(draft: StudyDraft, base_dir: Path, allow: tuple[str, ...]) -> TaskFindings:
     """Loads the task and its data, and finds what only they can tell.
 
     Args:
@@ -248,13 +248,13 @@ def _is_unread(problem: Problem, space: SearchSpace, read: frozenset[str]) -> bo
     return name in space and name not in read
 
 
-def _space(draft: Draft, task: Task) -> SearchSpace:
+def _space(draft: StudyDraft, task: Task) -> SearchSpace:
     """Returns the space to try the task with: of a wrong one what is right, and stand-ins."""
     given = {**usable(draft.parameters), **draft.stand_ins}
     return SearchSpace({name: given[name] for name in draft.names if name in given} or task.space)
 
 
-def _validation(draft: Draft) -> ValidationSpec:
+def _validation(draft: StudyDraft) -> ValidationSpec:
     try:
         return ValidationSpec(**draft.values.get("validation", {}))
     except SpecError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from hpo.run.host import prefork
-from hpo.run.host.devices import Place
+from hpo.run.host.devices import DevicePlacement
 from hpo.run.host.prefork import Forked
 from hpo.run.link.log_streams import open_log
 from hpo.run.worker.worker_order import WorkerOrder
@@ -52,7 +52,7 @@ class _Slot:
     """One place and the process that works there now."""
 
     index: int
-    place: Place
+    place: DevicePlacement
     log: Path
     process: subprocess.Popen[bytes] | Forked
     channel: int
@@ -84,7 +84,7 @@ class Supervisor:
     def __init__(
         self,
         order: WorkerOrder,
-        places: tuple[Place, ...],
+        places: tuple[DevicePlacement, ...],
         log_of: Callable[[int], Path],
         on_death: Callable[[int], None],
     ) -> None:
@@ -133,7 +133,7 @@ class Supervisor:
             self.poll()
             time.sleep(0.02)
 
-    def _spawn(self, index: int, place: Place, log: Path) -> _Slot:
+    def _spawn(self, index: int, place: DevicePlacement, log: Path) -> _Slot:
         order = replace(self._order, device=place.device, n_threads=place.n_threads).to_json()
         forked = prefork.take()
         try:
@@ -229,7 +229,7 @@ def _tally(deaths: int, barren: int, same: int) -> str:
     return f"died {barren} times without ending a trial" * (barren >= MAX_BARREN_DEATHS)
 
 
-def _start(log: Path, place: Place) -> tuple[subprocess.Popen[bytes], int]:
+def _start(log: Path, place: DevicePlacement) -> tuple[subprocess.Popen[bytes], int]:
     """Starts a process that waits for its order; returns it and the pipe that it speaks on."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -248,7 +248,7 @@ def _start(log: Path, place: Place) -> tuple[subprocess.Popen[bytes], int]:
     return process, reading
 
 
-def _changes(place: Place) -> dict[str, str]:
+def _changes(place: DevicePlacement) -> dict[str, str]:
     """Returns what is different in the environment of a worker."""
     threads = str(place.n_threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

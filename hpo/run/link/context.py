@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hpo.run.files.artifacts import Artifacts
-from hpo.run.link.database_client import Line
-from hpo.run.link.watchdog import Watch
+from hpo.run.link.database_client import DatabaseClient
+from hpo.run.link.watchdog import Watchdog
 from hpo.search.optuna.study_search import Search
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Claim, Lease, Outcome
@@ -29,7 +29,7 @@ D = TypeVar("D")
 
 
 @dataclass
-class Post:
+class WorkerContext:
     """The place of a worker in its study.
 
     Attributes:
@@ -55,7 +55,7 @@ class Post:
     search: Search
     worker_id: int
     artifacts: Artifacts
-    line: Line
+    line: DatabaseClient
     stop: threading.Event = field(default_factory=threading.Event)
     ending: str = ""
     paused: bool = False
@@ -63,7 +63,7 @@ class Post:
     patience: int | None = None
     target: float | None = None
     portfolio: Portfolio | None = None
-    watch: Watch = field(default_factory=Watch)
+    watch: Watchdog = field(default_factory=Watchdog)
     tell: Callable[[str], None] = lambda text: None
     about: Callable[[int], Mapping[str, Any]] | None = None
     _told: set[str] = field(default_factory=set)
@@ -81,7 +81,7 @@ class Post:
         return value >= self.target if up else value <= self.target
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Makes a call to the database, waiting out an outage; see `Line.patiently`."""
+        """Makes a call to the database, waiting out an outage; see `DatabaseClient.patiently`."""
         return self.line.patiently(call)
 
     def owned(self, leases: Sequence[Lease]) -> Sequence[Lease]:

@@ -16,7 +16,7 @@ from hpo.store.db.database import Database
 from hpo.store.ledger import outbox
 from hpo.store.ledger.leases import EpochRow, Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.ledger.outbox import Record, Spool
+from hpo.store.ledger.outbox import Outbox, Record
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
 
@@ -52,7 +52,7 @@ class _Outage:
         return time.monotonic() - self.began_s
 
 
-class Line:
+class DatabaseClient:
     """What a worker writes, in order, each at once or after the outage; and what it asks.
 
     While the database is away, what is handed in goes to the spool, and one thread tries with
@@ -92,7 +92,7 @@ class Line:
         self._stop = stop
         self._tell_of = tell
         self._folder = outbox.folder_of(db.url, study_id)
-        self._spool = Spool(self._folder, worker_id)
+        self._spool = Outbox(self._folder, worker_id)
         self._lock = threading.Lock()
         self._up = threading.Event()
         self._up.set()

@@ -8,11 +8,11 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.run.link.database_client import Line
-from hpo.run.link.watchdog import Watch
+from hpo.run.link.database_client import DatabaseClient
+from hpo.run.link.watchdog import Watchdog
 
 
-def patient(storage: BaseStorage, line: Line, watch: Watch) -> BaseStorage:
+def retrying(storage: BaseStorage, line: DatabaseClient, watch: Watchdog) -> BaseStorage:
     """Returns the storage as an objective shall see it.
 
     A report or a suggestion that meets an outage takes as long as the outage, and then has its
@@ -23,12 +23,12 @@ def patient(storage: BaseStorage, line: Line, watch: Watch) -> BaseStorage:
         line: Waits for it.
         watch: Leaves the waiting out of the objective's time.
     """
-    return cast(BaseStorage, _PatientStorage(storage, line, watch))
+    return cast(BaseStorage, _RetryingStorage(storage, line, watch))
 
 
-class _PatientStorage:
+class _RetryingStorage:
     # Not a subclass: the methods that `BaseStorage` implements itself would bypass `__getattr__`.
-    def __init__(self, storage: BaseStorage, line: Line, watch: Watch) -> None:
+    def __init__(self, storage: BaseStorage, line: DatabaseClient, watch: Watchdog) -> None:
         self._storage = storage
         self._line = line
         self._watch = watch

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from hpo.store.ledger.leases import Lease
 
 
-class Watch:
+class Watchdog:
     """Counts how long the trials at work have been in user code: one call, such as one epoch.
 
     The thread that works counts, another one may look.

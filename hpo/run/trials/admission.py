@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.search.base.derived_seeds import mix
 from hpo.spec.space.params import Params
 from hpo.store.ledger.leases import Lease
@@ -14,23 +14,23 @@ from hpo.train.engine import Engine, Failure, Lane
 logger = logging.getLogger(__name__)
 
 
-def lane_of(post: Post, lease: Lease, params: Params, *, pauses: bool) -> Lane:
+def lane_of(context: WorkerContext, lease: Lease, params: Params, *, pauses: bool) -> Lane:
     """Returns the lane that a claimed trial shall be.
 
     Args:
-        post: The study, and where its checkpoints are.
+        context: The study, and where its checkpoints are.
         pauses: Whether the search may go on with a trial where its lease stops.
     """
-    epochs = post.study.spec.budget.epochs
+    epochs = context.study.spec.budget.epochs
     return Lane(
         key=lease.trial_id,
         params=params,
-        seed=mix(post.study.spec.seed, lease.number),
+        seed=mix(context.study.spec.seed, lease.number),
         epoch=lease.epoch,
         # A lane that may go on at once keeps its place in the stack: it is told only by its worker
         # that it has come as far as it should.
         epoch_stop=max(lease.epoch_stop, epochs) if pauses else lease.epoch_stop,
-        checkpoint=post.artifacts.latest_checkpoint(lease.number),
+        checkpoint=context.artifacts.latest_checkpoint(lease.number),
         horizon=epochs,
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 
 
-def sweep(post: Post) -> bool:
+def sweep(context: WorkerContext) -> bool:
     """Removes the checkpoints of trials that have ended, and their models but the best's.
 
     However a trial ended: here, cancelled from a terminal, or with the study. A trial that another
@@ -20,17 +20,18 @@ def sweep(post: Post) -> bool:
     """
     # In this order: who is no longer open by the time that is asked for has settled before the
     # best one is.
-    found, remains = post.artifacts.of_trials(), post.artifacts.remains_of_trials()
-    answer = post.line.ask(
-        lambda: (post.ledger.open_numbers(post.study.study_id), post.search.best_number()), None
+    found, remains = context.artifacts.of_trials(), context.artifacts.remains_of_trials()
+    answer = context.line.ask(
+        lambda: (context.ledger.open_numbers(context.study.study_id), context.search.best_number()),
+        None,
     )
     if answer is None:
         return False
     still_open, best = answer
-    kept = None if best is None else post.artifacts.model(best)
+    kept = None if best is None else context.artifacts.model(best)
     for path, number in found.items():
         if number not in still_open and path != kept:
-            post.artifacts.drop(path)
+            context.artifacts.drop(path)
     for path, number in remains.items():
         if number not in still_open:
             with contextlib.suppress(OSError):

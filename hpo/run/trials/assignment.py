@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.trials.early_stopping import farewell
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Fixed, Int, SearchSpace
-from hpo.store.ledger.leases import Claim, Lease, Wishes
+from hpo.store.ledger.leases import AssignmentRequests, Claim, Lease
 from hpo.train.checks.signature import structural
 from hpo.train.task import Task
 
@@ -63,7 +63,9 @@ class Asking(Protocol):
         """
 
 
-def claim(post: Post, n: int, held: Collection[int], wishes: Wishes | None = None) -> Claim:
+def claim(
+    context: WorkerContext, n: int, held: Collection[int], wishes: AssignmentRequests | None = None
+) -> Claim:
     """Takes trials; see ``Ledger.claim``.
 
     What is held trains on while the database is away. Whatever such a claim has been given,
@@ -72,26 +74,26 @@ def claim(post: Post, n: int, held: Collection[int], wishes: Wishes | None = Non
     Raises:
         Stopped: The worker was told to leave, and the database is away.
     """
-    study_id, worker_id = post.study.study_id, post.worker_id
+    study_id, worker_id = context.study.study_id, context.worker_id
 
     def call() -> Claim:
-        last = wishes or farewell(post)
-        return post.ledger.claim(study_id, worker_id, n, held, last)
+        last = wishes or farewell(context)
+        return context.ledger.claim(study_id, worker_id, n, held, last)
 
-    return post.soon(call, AWAY, waits=not held)
+    return context.soon(call, AWAY, waits=not held)
 
 
 class Plainly:
     """Asks for each trial by itself.
 
     Args:
-        post: The study and its search.
+        context: The study and its search.
     """
 
     pauses = False
 
-    def __init__(self, post: Post) -> None:
-        self._post = post
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """See ``Asking``."""
@@ -99,7 +101,7 @@ class Plainly:
 
     def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
         """See ``Asking``."""
-        return claim(self._post, n, held)
+        return claim(self._context, n, held)
 
     def pausing(self, values: Mapping[int, tuple[Lease, float]]) -> set[int]:
         """See ``Asking``."""
@@ -107,9 +109,11 @@ class Plainly:
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """See ``Asking``."""
-        post = self._post
+        context = self._context
         ids = _ids(leases)
-        return [Params(p) for p in post.patiently(lambda: [post.search.params(i) for i in ids])]
+        return [
+            Params(p) for p in context.patiently(lambda: [context.search.params(i) for i in ids])
+        ]
 
 
 class Layout:
@@ -158,7 +162,7 @@ class StructureFirst(Plainly):
     it; the next trials get it too, and for the rest what the sampler wants given it.
 
     Args:
-        post: The study and its search.
+        context: The study and its search.
         task: Builds the models.
         n_train: Number of training samples.
         most: How many trials a stack takes at most.
@@ -167,16 +171,16 @@ class StructureFirst(Plainly):
 
     def __init__(
         self,
-        post: Post,
+        context: WorkerContext,
         task: Task,
         n_train: int,
         most: int,
         shares: Callable[[Params], bool] = lambda params: False,
     ) -> None:
-        super().__init__(post)
-        self._layout, self._shares = Layout(task, n_train, post.study.spec.space), shares
+        super().__init__(context)
+        self._layout, self._shares = Layout(task, n_train, context.study.spec.space), shares
         self._point: Mapping[str, Any] = {}
-        self._run = run_length(post.study.spec.space, post.study.budget.trials, most)
+        self._run = run_length(context.study.spec.space, context.study.budget.trials, most)
         self._pinned: dict[str, Any] = {}
         self._n_left = 0
 
@@ -192,14 +196,14 @@ class StructureFirst(Plainly):
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """See ``Asking``."""
-        post = self._post
+        context = self._context
         ids = _ids(leases)
-        found = post.patiently(lambda: {i: post.search.known(i) for i in ids})
+        found = context.patiently(lambda: {i: context.search.known(i) for i in ids})
         new = [trial_id for trial_id in ids if found[trial_id] is None]
         self._pinned = relaxed(self._pinned, self._point, self._shares)
         while new:
             batch, pinned = new[: max(1, self._n_left)], self._pinned if self._n_left else {}
-            drawn = post.patiently(partial(post.search.ask, batch, pinned))
+            drawn = context.patiently(partial(context.search.ask, batch, pinned))
             found.update(zip(batch, drawn, strict=True))
             self._n_left -= len(batch)
             if not pinned and self._run > 1:

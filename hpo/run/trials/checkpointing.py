@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped, pauses
 from hpo.tracebacks import headline, internal, is_internal, report_of
 from hpo.train.engine import Engine
@@ -47,7 +47,7 @@ class Pace:
         return self.epoch_s > LONG_EPOCH_S or self.saving_s <= MAX_SHARE * self.trained_s
 
 
-class Saver:
+class Checkpointer:
     """Writes the checkpoints and models of an engine's lanes, and knows when one is due.
 
     A disk that takes no files ends no trial: checkpoints are left out, and whoever has a model to
@@ -55,12 +55,12 @@ class Saver:
 
     Args:
         engine: Trains the lanes.
-        post: The worker's place.
+        context: The worker's place.
     """
 
-    def __init__(self, engine: Engine, post: Post) -> None:
+    def __init__(self, engine: Engine, context: WorkerContext) -> None:
         self._engine = engine
-        self._post = post
+        self._context = context
         self._unsaved_s: dict[int, float] = {}
         self._saving_s = 0.0
         self._trouble = ""
@@ -90,7 +90,7 @@ class Saver:
             Whether it is written: where not, an older one is as it was.
         """
         began_s = time.perf_counter()
-        path = self._post.artifacts.checkpoint(number)
+        path = self._context.artifacts.checkpoint(number)
         try:
             self._engine.save(key, path)
         except OSError as error:
@@ -100,7 +100,7 @@ class Saver:
             self._refuse(f"trial {number} has no checkpoint", error)
             return False
         self._relieve()
-        self._post.artifacts.share(path)
+        self._context.artifacts.share(path)
         self._saving_s = time.perf_counter() - began_s
         self._unsaved_s[key] = 0.0
         return True
@@ -115,10 +115,10 @@ class Saver:
         Raises:
             Stopped: The worker was told to leave while it waited.
         """
-        path, post = self._post.artifacts.model(number), self._post
+        path, context = self._context.artifacts.model(number), self._context
         for pause_s in pauses():
             try:
-                about = post.about(number) if post.about else None
+                about = context.about(number) if context.about else None
                 self._engine.export(key, path, about)
             except OSError as error:
                 self._complain(path, error)
@@ -127,11 +127,11 @@ class Saver:
                 return
             else:
                 self._relieve()
-                post.artifacts.share(path)
+                context.artifacts.share(path)
                 return
-            if key in post.lost or post.stop.wait(pause_s):
+            if key in context.lost or context.stop.wait(pause_s):
                 break
-        if key not in post.lost:
+        if key not in context.lost:
             raise Stopped
 
     def forget(self, key: int) -> None:
@@ -140,7 +140,7 @@ class Saver:
 
     def _complain(self, path: Path, error: OSError) -> None:
         self._next_try_at = time.monotonic() + RETRY_S
-        folder = self._post.artifacts.folder
+        folder = self._context.artifacts.folder
         why = error.strerror or headline(error)
         text = (
             f"{folder} cannot be written ({why}): trials go on without checkpoints, "
@@ -149,17 +149,17 @@ class Saver:
         logger.warning("%s: %s", path, headline(error))
         if not self._trouble:
             self._trouble = text
-            self._post.warn_once(DISK, text)
+            self._context.warn_once(DISK, text)
 
     def _relieve(self) -> None:
         if self._trouble:
-            self._post.forget_warning(self._trouble)
+            self._context.forget_warning(self._trouble)
             self._trouble = ""
-            logger.info("%s can be written again", self._post.artifacts.folder)
+            logger.info("%s can be written again", self._context.artifacts.folder)
 
     def _refuse(self, what: str, error: Exception) -> None:
         logger.warning("%s: %s", what, report_of(error))
         if is_internal(error):
-            self._post.warn_once("internal", internal(what, error), report_of(error))
+            self._context.warn_once("internal", internal(what, error), report_of(error))
         else:
-            self._post.warn_once(DISK, f"{what}: {headline(error)}")
+            self._context.warn_once(DISK, f"{what}: {headline(error)}")

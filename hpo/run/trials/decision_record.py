@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.search.base.curves import Curves
 from hpo.search.base.decision_replay import Granted, Record
 from hpo.search.base.decisions import Advance, Ask, Note, Plan
@@ -15,17 +15,17 @@ from hpo.store.rows import decision_log
 _NO_PLAN = Plan(())
 
 
-class Records:
+class DecisionRecorder:
     """Writes a record of each plan that has given its worker trials.
 
     Training does not wait for it: what the database does not take now is not recorded.
 
     Args:
-        post: The worker's place.
+        context: The worker's place.
     """
 
-    def __init__(self, post: Post) -> None:
-        self._post = post
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._curves: Curves | None = None
         self._before: Curves | None = None
         self._plan = _NO_PLAN
@@ -34,8 +34,10 @@ class Records:
     @property
     def memory(self) -> Note:
         """What the last worker of the study remembered."""
-        post = self._post
-        text = post.line.ask(lambda: decision_log.newest(post.db, post.study.study_id), None)
+        context = self._context
+        text = context.line.ask(
+            lambda: decision_log.newest(context.db, context.study.study_id), None
+        )
         return {} if text is None else Record.from_json(text).memory
 
     def note(self, curves: Curves, ask: Ask, plan: Plan, epochs_left: int | None) -> None:
@@ -58,13 +60,13 @@ class Records:
         if record is None or not leases:
             return
         granted = tuple(self._granted(lease, record.drawn) for lease in leases)
-        text, post = replace(record, granted=granted).to_json(), self._post
+        text, context = replace(record, granted=granted).to_json(), self._context
 
         def add() -> bool:
-            decision_log.add(post.db, post.study.study_id, post.worker_id, text)
+            decision_log.add(context.db, context.study.study_id, context.worker_id, text)
             return True
 
-        if post.line.ask(add, False):
+        if context.line.ask(add, False):
             self._before = self._curves
 
     def _granted(self, lease: Lease, drawn: Sequence[int]) -> Granted:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.store.ledger.leases import EpochRow, Lease
 from hpo.train.engine import EpochReport
 
@@ -14,15 +14,15 @@ REPORT_S: Final = 0.25
 """How long epochs may wait to be written, for others to be written along with them."""
 
 
-class Reporting:
+class EpochBatcher:
     """What the lanes of a worker have reported and is not written yet.
 
     Args:
-        post: The study, and the line to its database.
+        context: The study, and the line to its database.
     """
 
-    def __init__(self, post: Post) -> None:
-        self._post = post
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._rows: list[EpochRow] = []
         self._first_noted_at = 0.0
 
@@ -55,10 +55,10 @@ class Reporting:
         """
         rows = [row for row in self._rows if row.trial_id in held]
         self._rows = []
-        return self._post.line.report(rows) if rows else set()
+        return self._context.line.report(rows) if rows else set()
 
     def _row(self, report: EpochReport, token: int) -> EpochRow:
-        metrics = self._post.study.spec.metrics
+        metrics = self._context.study.spec.metrics
         single = len(metrics) == 1
         return EpochRow(
             trial_id=report.key,

@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from hpo.errors import HpoError
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import DATABASE_ERRORS
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.search_errors import SearchFailed, asked_pruner, search_failed
@@ -52,7 +52,7 @@ class LeasedTrial(optuna.Trial):
 
     Args:
         trial_id: The trial.
-        post: The worker's place.
+        context: The worker's place.
 
     Attributes:
         failure: What the sampler has raised; the objective may have caught it.
@@ -62,11 +62,11 @@ class LeasedTrial(optuna.Trial):
         SearchFailed: The sampler raises.
     """
 
-    def __init__(self, trial_id: int, post: Post) -> None:
-        self._post = post
+    def __init__(self, trial_id: int, context: WorkerContext) -> None:
+        self._context = context
         self.failure: SearchFailed | None = None
         self.good_enough: float | None = None
-        self.own_study = LeasedStudy(post.search.study_for(trial_id))
+        self.own_study = LeasedStudy(context.search.study_for(trial_id))
         try:
             super().__init__(self.own_study, trial_id)
         except Exception as error:
@@ -80,15 +80,15 @@ class LeasedTrial(optuna.Trial):
             LeaseLost: Another worker has this trial now.
             OutOfTime: The trial has taken longer than it may.
         """
-        if self._trial_id in self._post.lost:
+        if self._trial_id in self._context.lost:
             raise LeaseLost
         super().report(value, step)
         self._require_time()
-        post = self._post
-        if self.good_enough is None and post.reaches_target(float(value)):
-            study_id = post.study.study_id
-            if post.line.ask(lambda: post.ledger.finish_if_reported(study_id), True):
-                post.ending, self.good_enough = "target", float(value)
+        context = self._context
+        if self.good_enough is None and context.reaches_target(float(value)):
+            study_id = context.study.study_id
+            if context.line.ask(lambda: context.ledger.finish_if_reported(study_id), True):
+                context.ending, self.good_enough = "target", float(value)
 
     def should_prune(self) -> bool:
         """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
@@ -97,12 +97,12 @@ class LeasedTrial(optuna.Trial):
             OutOfTime: The trial has taken longer than it may.
         """
         self._require_time()
-        if self._post.ending:
+        if self._context.ending:
             return True
         if len(self.own_study.directions) > 1:
             # Optuna says that it knows no pruning with several.
             return super().should_prune()
-        return asked_pruner(self._post, super().should_prune, otherwise=False)
+        return asked_pruner(self._context, super().should_prune, otherwise=False)
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         try:
@@ -116,10 +116,10 @@ class LeasedTrial(optuna.Trial):
         if isinstance(error, HpoError | DATABASE_ERRORS[1]):
             return
         if passes_through(error, (*_SAMPLERS, _SEARCH)):
-            self.failure = search_failed(self._post, error)
+            self.failure = search_failed(self._context, error)
             raise self.failure from error
 
     def _require_time(self) -> None:
-        late = overtime(self._post.watch.seconds, None, self._post.trial_s)
+        late = overtime(self._context.watch.seconds, None, self._context.trial_s)
         if late:
             raise OutOfTime(late)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import optuna
 from optuna.trial import TrialState
 
-from hpo.run.link.context import Post, put_down, timed_out
+from hpo.run.link.context import WorkerContext, put_down, timed_out
 from hpo.run.link.retry import Stopped
 from hpo.run.trials.assignment import claim
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
@@ -32,12 +32,12 @@ class ObjectiveExecutor:
     that is through is spooled.
 
     Args:
-        post: The study, its ledger and its search, over a patient storage.
+        context: The study, its ledger and its search, over a patient storage.
         objective: Takes an ``optuna.Trial``, returns its value or values.
     """
 
-    def __init__(self, post: Post, objective: Objective) -> None:
-        self._post = post
+    def __init__(self, context: WorkerContext, objective: Objective) -> None:
+        self._context = context
         self._objective = objective
         self._lease: Lease | None = None
         self._is_last = False
@@ -63,7 +63,7 @@ class ObjectiveExecutor:
         Raises:
             Stopped: The worker was told to leave, and the database is away.
         """
-        return claim(self._post, self.wanted, self.held)
+        return claim(self._context, self.wanted, self.held)
 
     def go_on(self) -> None:
         """Nothing: an objective runs to its end."""
@@ -97,44 +97,44 @@ class ObjectiveExecutor:
     def release(self) -> None:
         """Hands back a trial that was taken on and not ended."""
         if self._lease is not None:
-            self._post.line.settle([put_down(self._lease, self._lease.epoch)])
+            self._context.line.settle([put_down(self._lease, self._lease.epoch)])
             self._lease = None
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
         end = (lease, _STATES[outcome.state], outcome.values)
-        failure = before_finish(self._post, [end])
-        self._post.line.settle([outcome])
+        failure = before_finish(self._context, [end])
+        self._context.line.settle([outcome])
         if failure is not None:
             self._lease = None
             raise failure
 
     def _end_study(self) -> None:
         """Does what the trial that has just ended wants of its study."""
-        post, study_id = self._post, self._post.study.study_id
+        context, study_id = self._context, self._context.study.study_id
         if self._is_last:
             reason = study_endings.BY_OBJECTIVE
-            post.patiently(lambda: study_endings.finish(post.db, study_id, reason))
+            context.patiently(lambda: study_endings.finish(context.db, study_id, reason))
         elif self._complaint:
             event = Event(
-                study_id, study_endings.WRONG_COUNT, self._complaint, worker_id=post.worker_id
+                study_id, study_endings.WRONG_COUNT, self._complaint, worker_id=context.worker_id
             )
             stop = partial(
-                study_endings.stop, post.db, study_id, self._complaint, [event], young=True
+                study_endings.stop, context.db, study_id, self._complaint, [event], young=True
             )
-            post.patiently(stop)
+            context.patiently(stop)
         self._is_last, self._complaint = False, ""
 
     def _call(self, lease: Lease) -> Outcome:
-        post, trial = self._post, None
+        context, trial = self._context, None
         try:
-            with post.watch.over([lease]):
-                trial = LeasedTrial(lease.trial_id, post)
-                returned = judged(self._objective(trial), len(post.study.spec.directions))
+            with context.watch.over([lease]):
+                trial = LeasedTrial(lease.trial_id, context)
+                returned = judged(self._objective(trial), len(context.study.spec.directions))
         except (LeaseLost, Stopped):
             raise
         except KeyboardInterrupt:
             # As Ctrl-C does: the trial can go on later.
-            post.stop.set()
+            context.stop.set()
             raise Stopped from None
         except optuna.TrialPruned as error:
             if trial is not None and trial.good_enough is not None:
@@ -162,8 +162,8 @@ class ObjectiveExecutor:
             SearchFailed: Nor are faults of the sampler.
             LeaseLost: Nobody has to know how a trial ended that somebody has cancelled.
         """
-        self._post.line.require_whole()
-        if isinstance(error, (SearchFailed, *LOST)) and not self._post.owned([lease]):
+        self._context.line.require_whole()
+        if isinstance(error, (SearchFailed, *LOST)) and not self._context.owned([lease]):
             raise LeaseLost from error
         if isinstance(error, SearchFailed):
             raise error
@@ -171,7 +171,7 @@ class ObjectiveExecutor:
         return _outcome(lease, "failed", reason, message=report_of(error))
 
     def _pruned(self, lease: Lease, said: str) -> Outcome:
-        reason, values = self._post.ending or "pruned", None
+        reason, values = self._context.ending or "pruned", None
         with contextlib.suppress(*LOST):
             values = self._last_value(lease.trial_id)
         return _outcome(lease, "pruned", reason, values=values, message=said)
@@ -184,7 +184,7 @@ class ObjectiveExecutor:
         return _outcome(lease, "complete", "", values=returned.values)
 
     def _last_value(self, trial_id: int) -> tuple[float, ...] | None:
-        reported = self._post.search.reported(trial_id)
+        reported = self._context.search.reported(trial_id)
         last = reported[max(reported)] if reported else math.nan
         return None if math.isnan(last) else (last,)
 

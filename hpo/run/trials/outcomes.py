@@ -9,7 +9,7 @@ from typing import Literal
 
 from optuna.trial import TrialState
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.store.ledger.leases import Lease, Outcome
 from hpo.train.engine import Engine, EpochReport, Failure
 
@@ -50,13 +50,15 @@ class End:
         )
 
 
-def good_enough(post: Post, engine: Engine, reports: Sequence[EpochReport]) -> set[int]:
+def good_enough(context: WorkerContext, engine: Engine, reports: Sequence[EpochReport]) -> set[int]:
     """Returns the lanes whose best epoch reaches the study's target: they are complete."""
-    if post.target is None:
+    if context.target is None:
         return set()
-    metric = post.study.spec.metrics[0]
+    metric = context.study.spec.metrics[0]
     keys = {report.key for report in reports if report.failure is None}
-    return {key for key in keys if post.reaches_target(engine.best(key)[1].get(metric, math.nan))}
+    return {
+        key for key in keys if context.reaches_target(engine.best(key)[1].get(metric, math.nan))
+    }
 
 
 def complete(best: Mapping[str, float], metrics: Sequence[str]) -> Verdict:

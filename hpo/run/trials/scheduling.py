@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from optuna.trial import FrozenTrial
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.trials.assignment import AWAY, claim
-from hpo.run.trials.decision_record import Records
+from hpo.run.trials.decision_record import DecisionRecorder
 from hpo.run.trials.stack_grouping import together
 from hpo.run.trials.structure_first import Stacking
 from hpo.search.base.auto import AUTO, choose
 from hpo.search.base.curves import State
-from hpo.search.base.decisions import Advance, Ask, Note, Start, Verdict
+from hpo.search.base.decisions import Advance, Ask, Decision, Note, Start
 from hpo.search.base.distributions import complete
-from hpo.search.base.history import History, TrialRow, row_of
+from hpo.search.base.history import History, ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.rungs import lowest_rung
 from hpo.search.model.forecast import is_out_of_patience
@@ -27,7 +27,7 @@ from hpo.search.schedulers.planner import decide
 from hpo.search.schedulers.registry import Scheduler, make_scheduler
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import StudySpec
-from hpo.store.ledger.leases import Claim, Lease, Standing, Wish, Wishes
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Claim, Lease, StudyStatus
 from hpo.store.optuna.trial_cache import Changes, Cursor
 
 _N_TRIES: Final = 3
@@ -39,17 +39,19 @@ class Planning:
     """Asks a scheduler, and the ledger for what it says; see ``Asking``.
 
     Args:
-        post: The study, its ledger and its search.
+        context: The study, its ledger and its search.
         scheduler: Decides.
         stacking: How new trials share their structure; None where each is trained alone.
     """
 
-    def __init__(self, post: Post, scheduler: Scheduler, stacking: Stacking | None = None) -> None:
-        self._post = post
+    def __init__(
+        self, context: WorkerContext, scheduler: Scheduler, stacking: Stacking | None = None
+    ) -> None:
+        self._context = context
         self._stacking = stacking
         self.pauses = scheduler.pauses
-        self._take_up(post.study.spec, scheduler)
-        self._records = Records(post)
+        self._take_up(context.study.spec, scheduler)
+        self._records = DecisionRecorder(context)
         self._memory: Note = self._records.memory
         self._planned: dict[int, Mapping[str, Any] | None] = {}
         self._quiet_until_s = 0.0
@@ -80,10 +82,10 @@ class Planning:
 
     def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
         """See ``Asking``."""
-        post = self._post
+        context = self._context
         found = Claim((), exhausted=False, reason="waiting")
         for _ in range(_N_TRIES):
-            seen = post.soon(self._look, None, waits=not held)
+            seen = context.soon(self._look, None, waits=not held)
             if seen is None:
                 return AWAY
             standing, changes = seen
@@ -96,10 +98,10 @@ class Planning:
             if self._is_idle(standing, held) and not at_stop:
                 break
             if not self._scheduler.pauses:
-                self._given = (found := claim(post, n, held)).leases
+                self._given = (found := claim(context, n, held)).leases
                 return found
             wishes = self._wishes(n, held, at_stop, standing)
-            found = claim(post, n, held, wishes)
+            found = claim(context, n, held, wishes)
             if found.leases or not found.n_missed:
                 break
         self._given = found.leases
@@ -113,7 +115,7 @@ class Planning:
             self._idle_at = _occasion(standing, going)
         return found
 
-    def _is_idle(self, standing: Standing, held: Collection[int]) -> bool:
+    def _is_idle(self, standing: StudyStatus, held: Collection[int]) -> bool:
         """Tells whether there was nothing to do, and only its own lanes have gone on since.
 
         How often a lone worker looks depends on the clock, and what it does must not.
@@ -124,14 +126,14 @@ class Planning:
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
         """See ``Asking``."""
-        search = self._post.search
+        search = self._context.search
         new = [lease for lease in leases if lease.is_new]
-        points = self._post.patiently(lambda: self._points(new)) if new else {}
+        points = self._context.patiently(lambda: self._points(new)) if new else {}
         if new:
             self._records.write(self._given)
         for lease in leases:
             if lease.trial_id not in points:
-                known = self._post.patiently(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
+                known = self._context.patiently(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
                 points[lease.trial_id] = known
         return [Params(points[lease.trial_id]) for lease in leases]
 
@@ -142,25 +144,25 @@ class Planning:
         values = {key: v for key, v in values.items() if v[0].number not in self._ended}
         for lease, value in values.values():
             stop = lease.epoch_stop
-            row = TrialRow(lease.number, State.RUNNING, {}, {stop: value}, epoch_stop=stop)
+            row = ObservedTrial(lease.number, State.RUNNING, {}, {stop: value}, epoch_stop=stop)
             self._history.put(row)
         numbers = [lease.number for lease, _ in values.values()]
         verdicts = self._scheduler.judge(self._history.curves(), numbers)
         pairs = zip(values, verdicts, strict=True)
-        return {trial_id for trial_id, verdict in pairs if verdict == Verdict.PAUSE}
+        return {trial_id for trial_id, verdict in pairs if verdict == Decision.PAUSE}
 
-    def _look(self) -> tuple[Standing, Changes]:
+    def _look(self) -> tuple[StudyStatus, Changes]:
         # In this order: if the token is the same later, nothing was granted since the look.
-        standing = self._post.ledger.standing(self._post.study.study_id, with_places=False)
-        changes: Changes = self._post.search.changes(self._cursor)
+        standing = self._context.ledger.standing(self._context.study.study_id, with_places=False)
+        changes: Changes = self._context.search.changes(self._cursor)
         return replace(standing, places=changes.places), changes
 
-    def _refresh(self, standing: Standing, changes: Changes) -> bool:
+    def _refresh(self, standing: StudyStatus, changes: Changes) -> bool:
         """Takes in what has changed; False where all trials have to be looked at again."""
         if standing.epochs not in (None, self._spec.budget.epochs):
             was_new = self._cursor is None
             spec = self._spec.with_budget(epochs=standing.epochs)
-            self._take_up(spec, make_scheduler(spec, portfolio=self._post.portfolio))
+            self._take_up(spec, make_scheduler(spec, portfolio=self._context.portfolio))
             if not was_new:
                 return False
         self._cursor = changes.cursor
@@ -179,8 +181,8 @@ class Planning:
         return True
 
     def _wishes(
-        self, n: int, held: Collection[int], at_stop: Sequence[Lease], standing: Standing
-    ) -> Wishes:
+        self, n: int, held: Collection[int], at_stop: Sequence[Lease], standing: StudyStatus
+    ) -> AssignmentRequests:
         curves = self._history.curves()
         ask = self._ask(n, at_stop, standing)
         plan = decide(self._scheduler, curves, ask, standing.epochs_left)
@@ -190,19 +192,19 @@ class Planning:
         ordered = []
         for one in self._together(plan.assignments, held, len(held) - len(at_stop)):
             if not isinstance(one, Advance):
-                ordered.append(Wish(None, 0, one.epoch_stop))
+                ordered.append(AssignmentRequest(None, 0, one.epoch_stop))
             elif (place := standing.places.get(trial_id := self._ids[one.number])) is not None:
-                ordered.append(Wish(trial_id, place.epoch, one.epoch_stop))
+                ordered.append(AssignmentRequest(trial_id, place.epoch, one.epoch_stop))
         first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
         finished_at = standing.last_token if plan.finished else None
-        return Wishes(tuple(ordered), first, finished_at, self._reason(standing))
+        return AssignmentRequests(tuple(ordered), first, finished_at, self._reason(standing))
 
     @property
     def _is_impatient(self) -> bool:
-        patience = self._post.patience
+        patience = self._context.patience
         return patience is not None and is_out_of_patience(self._history.curves(), patience)
 
-    def _reason(self, standing: Standing) -> str:
+    def _reason(self, standing: StudyStatus) -> str:
         """Returns why the study ends, if it does."""
         if self._is_impatient:
             return "patience"
@@ -228,7 +230,7 @@ class Planning:
         params = self._open[number].params
         return self._stacking.key(complete(params, self._spec.space) or params)
 
-    def _ask(self, n: int, at_stop: Sequence[Lease], standing: Standing) -> Ask:
+    def _ask(self, n: int, at_stop: Sequence[Lease], standing: StudyStatus) -> Ask:
         n_places = sum(place.is_held for place in standing.places.values()) + n - len(at_stop)
         left, depth = standing.epochs_left, _depth_left(standing)
         shares = [] if left is None else [left / max(1, n_places)]
@@ -272,7 +274,7 @@ class Planning:
             for lease, point in zip(leases, drawn, strict=True)
             if point is not None
         }
-        search = self._post.search
+        search = self._context.search
         search.give(own)
         points = {i: complete(point, self._spec.space) or dict(point) for i, point in own.items()}
         rest = [lease.trial_id for lease in leases if lease.trial_id not in own]
@@ -291,21 +293,21 @@ class Planning:
         return points
 
 
-def _depth_left(standing: Standing) -> float | None:
+def _depth_left(standing: StudyStatus) -> float | None:
     """Returns the epochs that one trial can have before the deadline; None for any number."""
     if standing.seconds_left is None or not standing.epoch_s:
         return None
     return standing.seconds_left / standing.epoch_s
 
 
-def _occasion(standing: Standing, held: Collection[int]) -> object:
+def _occasion(standing: StudyStatus, held: Collection[int]) -> object:
     return standing.last_token, standing.epochs, standing.n_new, frozenset(held)
 
 
-def planning(post: Post, stacking: Stacking | None = None) -> Planning | None:
+def planning(context: WorkerContext, stacking: Stacking | None = None) -> Planning | None:
     """Returns what asks the study's scheduler; None where Optuna's methods decide alone."""
-    spec = post.study.spec
-    scheduler = make_scheduler(spec, portfolio=post.portfolio)
+    spec = context.study.spec
+    scheduler = make_scheduler(spec, portfolio=context.portfolio)
     if scheduler.pauses or choose(spec).sampler == AUTO:
-        return Planning(post, scheduler, stacking)
+        return Planning(context, scheduler, stacking)
     return None

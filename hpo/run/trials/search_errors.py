@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from hpo.errors import HpoError
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import DATABASE_ERRORS
 from hpo.store.ledger.leases import Lease
 from hpo.store.rows.events import Event
@@ -38,21 +38,21 @@ class SearchFailed(HpoError):
         self.report, self.kind = report, kind
 
 
-def search_failed(post: Post, error: Exception) -> SearchFailed:
+def search_failed(context: WorkerContext, error: Exception) -> SearchFailed:
     """Returns what stops a study whose sampler has raised.
 
     Raises:
         StoreError: The study is gone: that is why.
     """
-    post.ledger.standing(post.study.study_id)
-    doing = f"the sampler {post.study.spec.sampler.name} failed"
+    context.ledger.standing(context.study.study_id)
+    doing = f"the sampler {context.study.spec.sampler.name} failed"
     if is_internal(error):
         return SearchFailed(internal(doing, error), report_of(error), "internal")
     return SearchFailed(f"{doing}: {headline(error)}", report_of(error), "sampler")
 
 
 @contextmanager
-def searching(post: Post) -> Iterator[None]:
+def searching(context: WorkerContext) -> Iterator[None]:
     """Turns what the search raises into ``SearchFailed``.
 
     Raises:
@@ -64,11 +64,11 @@ def searching(post: Post) -> Iterator[None]:
     except (HpoError, *DATABASE_ERRORS):
         raise
     except Exception as error:
-        raise search_failed(post, error) from error
+        raise search_failed(context, error) from error
 
 
 def of_owned(
-    post: Post, leases: Sequence[Lease], call: Callable[[Sequence[Lease]], T]
+    context: WorkerContext, leases: Sequence[Lease], call: Callable[[Sequence[Lease]], T]
 ) -> tuple[Sequence[Lease], T | None]:
     """Makes a call of the search for leases, without those that turn out to be lost.
 
@@ -86,14 +86,14 @@ def of_owned(
         except (HpoError, *DATABASE_ERRORS):
             raise
         except Exception as error:
-            owned = post.owned(leases)
+            owned = context.owned(leases)
             if len(owned) == len(leases):
-                raise search_failed(post, error) from error
+                raise search_failed(context, error) from error
             leases = owned
     return (), None
 
 
-def before_finish(post: Post, ends: Ends) -> SearchFailed | None:
+def before_finish(context: WorkerContext, ends: Ends) -> SearchFailed | None:
     """Lets the sampler note what it needs before trials are settled.
 
     Returns:
@@ -103,20 +103,20 @@ def before_finish(post: Post, ends: Ends) -> SearchFailed | None:
 
     def note(leases: Sequence[Lease]) -> None:
         noted = [found[lease.trial_id] for lease in leases]
-        post.line.ask(lambda: post.search.before_finish(noted), None)  # type: ignore[arg-type]
+        context.line.ask(lambda: context.search.before_finish(noted), None)  # type: ignore[arg-type]
 
     try:
-        of_owned(post, [lease for lease, *_ in ends], note)
+        of_owned(context, [lease for lease, *_ in ends], note)
     except SearchFailed as failure:
         return failure
     return None
 
 
-def asked_pruner(post: Post, ask: Callable[[], T], otherwise: T) -> T:
+def asked_pruner(context: WorkerContext, ask: Callable[[], T], otherwise: T) -> T:
     """Asks the pruner; one that raises lets trials go on, which is said once.
 
     Args:
-        post: The worker's place.
+        context: The worker's place.
         ask: Calls the pruner.
         otherwise: The answer where it raises.
     """
@@ -125,16 +125,18 @@ def asked_pruner(post: Post, ask: Callable[[], T], otherwise: T) -> T:
     except (HpoError, *DATABASE_ERRORS, UpdateFinishedTrialError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the trial is not to blame
-        doing = f"the pruner {post.study.spec.pruner.name} failed, so trials go on without it"
+        doing = f"the pruner {context.study.spec.pruner.name} failed, so trials go on without it"
         said, kind = f"{doing}: {headline(error)}", "pruner"
         if is_internal(error):
             said, kind = internal(doing, error), "internal"
-        post.warn_once(kind, said, report_of(error))
+        context.warn_once(kind, said, report_of(error))
         return otherwise
 
 
-def stop_study(post: Post, failure: SearchFailed) -> None:
+def stop_study(context: WorkerContext, failure: SearchFailed) -> None:
     """Stops the study of a sampler that has raised."""
-    study_id = post.study.study_id
-    event = Event(study_id, failure.kind, failure.report, worker_id=post.worker_id)
-    post.line.ask(lambda: study_endings.stop(post.db, study_id, failure.message, [event]), None)
+    study_id = context.study.study_id
+    event = Event(study_id, failure.kind, failure.report, worker_id=context.worker_id)
+    context.line.ask(
+        lambda: study_endings.stop(context.db, study_id, failure.message, [event]), None
+    )

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hpo.run.link.context import Post, put_down
+from hpo.run.link.context import WorkerContext, put_down
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.admission import board, lane_of
 from hpo.run.trials.artifact_gc import sweep
 from hpo.run.trials.assignment import Asking, Plainly
-from hpo.run.trials.checkpointing import Saver
-from hpo.run.trials.epoch_batches import Reporting
+from hpo.run.trials.checkpointing import Checkpointer
+from hpo.run.trials.epoch_batches import EpochBatcher
 from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good_enough, last_values
 from hpo.run.trials.search_errors import asked_pruner, before_finish, of_owned, searching
 from hpo.spec.space.params import Params
@@ -33,21 +33,23 @@ class TaskExecutor:
     An outage of the database stops no lane: reports are spooled, and nothing is pruned.
 
     Args:
-        post: The study, its ledger and its search.
+        context: The study, its ledger and its search.
         engine: Trains the lanes.
         asking: Gives trials their params.
     """
 
-    def __init__(self, post: Post, engine: Engine, asking: Asking | None = None) -> None:
-        self._post = post
+    def __init__(
+        self, context: WorkerContext, engine: Engine, asking: Asking | None = None
+    ) -> None:
+        self._context = context
         self._engine = engine
-        self._asking = asking or Plainly(post)
+        self._asking = asking or Plainly(context)
         self._leases: dict[int, Lease] = {}
         self._at_stop: set[int] = set()
         self._trained_s: dict[int, float] = {}
-        self._saver = Saver(engine, post)
+        self._saver = Checkpointer(engine, context)
         self._is_untidy = True
-        self._reporting = Reporting(post)
+        self._reporting = EpochBatcher(context)
 
     @property
     def held(self) -> frozenset[int]:
@@ -81,7 +83,7 @@ class TaskExecutor:
 
     def go_on(self) -> None:
         """Trains what is at its stop a bit further, where no budget of epochs forbids it."""
-        budget = self._post.study.spec.budget
+        budget = self._context.study.spec.budget
         if budget.total_epochs is not None:
             self._pause(self._at_stop)
         for key in self._at_stop:
@@ -103,7 +105,7 @@ class TaskExecutor:
         self._begin([lease for lease in leases if lease.trial_id not in self._leases])
 
     def _begin(self, leases: Sequence[Lease]) -> None:
-        leases, answer = of_owned(self._post, leases, self._asking.params)
+        leases, answer = of_owned(self._context, leases, self._asking.params)
         found = answer or []
         self._tidy()
         ends, surplus = [], []
@@ -117,13 +119,13 @@ class TaskExecutor:
             failure = self._board(lease, params)
             if failure:
                 ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
-        self._post.line.settle(surplus)
+        self._context.line.settle(surplus)
         self._settle(ends)
         for end in ends:
             self._forget(end.key)
 
     def _board(self, lease: Lease, params: Params) -> Failure | None:
-        with self._post.watch.over([lease]):
+        with self._context.watch.over([lease]):
             lane = self._lane(lease, params)
             failure = attempt(lambda: board(self._engine, lane))
             if isinstance(failure, Failure):
@@ -138,22 +140,22 @@ class TaskExecutor:
             is_saved = self._save(key)
             if key in self._leases:
                 lease, epoch = self._leases[key], self._engine.epoch(key)
-                path = str(self._post.artifacts.checkpoint(lease.number)) if is_saved else None
+                path = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
                 outcomes.append(Outcome(key, lease.token, "paused", checkpoint=path, epoch=epoch))
         if outcomes:
-            self._post.line.settle(outcomes)
+            self._context.line.settle(outcomes)
         for outcome in outcomes:
             self._forget(outcome.trial_id)
 
     def _lane(self, lease: Lease, params: Params) -> Lane:
-        return lane_of(self._post, lease, params, pauses=self._asking.pauses)
+        return lane_of(self._context, lease, params, pauses=self._asking.pauses)
 
     def work(self) -> None:
         """Trains lanes for one epoch, reports all at once, and ends those that are through."""
-        with self._post.watch.over(self._leases.values()):
+        with self._context.watch.over(self._leases.values()):
             reports = self._engine.advance()
         self._reporting.note(reports, self._leases)
-        self._drop(self._post.lost & self._leases.keys())
+        self._drop(self._context.lost & self._leases.keys())
         reports = [report for report in reports if report.key in self._leases]
         for report in reports:
             self._trained_s[report.key] += report.seconds
@@ -175,8 +177,8 @@ class TaskExecutor:
         self._is_untidy |= self._asking.pauses
         for key, lease in list(self._leases.items()):
             is_saved = self._save(key)
-            checkpoint = str(self._post.artifacts.checkpoint(lease.number)) if is_saved else None
-            self._post.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
+            checkpoint = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
+            self._context.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
             self._forget(key)
         self._tidy()
 
@@ -184,9 +186,9 @@ class TaskExecutor:
         """Tells whether the epochs that were noted must be written now."""
         return (
             self._reporting.is_due
-            or bool(self._post.ending)
+            or bool(self._context.ending)
             or any(self._own_end(report) or self._decides_at(report.epoch) for report in reports)
-            or bool(good_enough(self._post, self._engine, reports))
+            or bool(good_enough(self._context, self._engine, reports))
         )
 
     def _report(self) -> None:
@@ -195,48 +197,48 @@ class TaskExecutor:
 
     def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
         """Returns how trials end, by key; those that go on have no verdict."""
-        post = self._post
-        good = good_enough(post, self._engine, reports)
+        context = self._context
+        good = good_enough(context, self._engine, reports)
         if good:
             # By the study's row: somebody may have changed the target just now.
-            study_id = post.study.study_id
-            post.target = post.line.ask(
-                lambda: budget_target.current(post.db, study_id), post.target
+            study_id = context.study.study_id
+            context.target = context.line.ask(
+                lambda: budget_target.current(context.db, study_id), context.target
             )
-            good = good_enough(post, self._engine, reports)
-            post.ending = "target" if good else post.ending
+            good = good_enough(context, self._engine, reports)
+            context.ending = "target" if good else context.ending
         self._note_stops(reports)
         verdicts = {r.key: found for r in reports if (found := self._own_end(r)) is not None}
         verdicts |= {key: self._complete(key) for key in good}
         others = [report for report in reports if report.key not in verdicts]
         keys = [report.key for report in others if self._decides_at(report.epoch)]
         pruned: set[int] = set()
-        if keys and not post.ending:
+        if keys and not context.ending:
             pruned = self._to_prune(keys)
         for report in others:
-            if post.ending or report.key in pruned:
-                values = last_values(report, post.study.spec.metrics)
-                verdicts[report.key] = Verdict("pruned", post.ending or "pruned", values)
+            if context.ending or report.key in pruned:
+                values = last_values(report, context.study.spec.metrics)
+                verdicts[report.key] = Verdict("pruned", context.ending or "pruned", values)
         self._at_stop -= verdicts.keys()
         return verdicts
 
     def _to_prune(self, keys: list[int]) -> set[int]:
-        post, nobody = self._post, set[int]()
+        context, nobody = self._context, set[int]()
 
         def ask(leases: Sequence[Lease]) -> set[int]:
             ids = [lease.trial_id for lease in leases]
-            call = partial(post.line.ask, lambda: post.search.to_prune(ids), nobody)
-            return asked_pruner(post, call, nobody)
+            call = partial(context.line.ask, lambda: context.search.to_prune(ids), nobody)
+            return asked_pruner(context, call, nobody)
 
-        _, answer = of_owned(post, [self._leases[key] for key in keys], ask)
+        _, answer = of_owned(context, [self._leases[key] for key in keys], ask)
         return answer or nobody
 
     def _decides_at(self, epoch: int) -> bool:
-        return not self._asking.pauses and self._post.search.decides_at(epoch)
+        return not self._asking.pauses and self._context.search.decides_at(epoch)
 
     def _note_stops(self, reports: list[EpochReport]) -> None:
         """Finds the lanes that have come as far as they should, and are not complete."""
-        metric = self._post.study.spec.metrics[0]
+        metric = self._context.study.spec.metrics[0]
         values = {
             report.key: (lease, report.metrics[metric])
             for report in reports
@@ -244,7 +246,7 @@ class TaskExecutor:
             and report.epoch >= (lease := self._leases[report.key]).epoch_stop
         }
         if values:
-            with searching(self._post):
+            with searching(self._context):
                 self._at_stop |= self._asking.pausing(values)
 
     def _own_end(self, report: EpochReport) -> Verdict | None:
@@ -254,18 +256,18 @@ class TaskExecutor:
         stop = self._leases[report.key].epoch_stop
         if report.is_spent or (report.epoch >= stop and report.key not in self._at_stop):
             return self._complete(report.key)
-        late = overtime(self._trained_s[report.key], report.epoch, self._post.trial_s)
+        late = overtime(self._trained_s[report.key], report.epoch, self._context.trial_s)
         return Verdict("failed", "timeout", None, late) if late else None
 
     def _complete(self, key: int) -> Verdict:
-        return complete(self._engine.best(key)[1], self._post.study.spec.metrics)
+        return complete(self._engine.best(key)[1], self._context.study.spec.metrics)
 
     def _end(self, ends: list[End]) -> None:
-        post = self._post
+        context = self._context
         ends = [self._completed(end) if end.verdict.state == "complete" else end for end in ends]
         self._settle(ends)
         for end in ends:
-            post.artifacts.drop(post.artifacts.checkpoint(self._leases[end.key].number))
+            context.artifacts.drop(context.artifacts.checkpoint(self._leases[end.key].number))
             # Another trial may be the best now, and its model or another's needed no longer.
             self._is_untidy |= end.verdict.state == "complete"
             self._forget(end.key)
@@ -273,7 +275,7 @@ class TaskExecutor:
     def _completed(self, end: End) -> End:
         """Measures the best model of a trial on test data, and keeps it; the task may raise."""
         lease = self._leases[end.key]
-        with self._post.watch.over([lease]):
+        with self._context.watch.over([lease]):
             measured = attempt(lambda: self._measured(end.key))
         if isinstance(measured, Failure):
             return replace(end, verdict=failed(measured))
@@ -282,18 +284,18 @@ class TaskExecutor:
 
     def _measured(self, key: int) -> dict[str, float]:
         epoch, best = self._engine.best(key)
-        spread = spread_of(best, self._post.study.spec.metrics[0])
+        spread = spread_of(best, self._context.study.spec.metrics[0])
         return {**self._engine.test(key), "best_epoch": epoch, **spread}
 
     def _settle(self, ends: list[End]) -> None:
         if not ends:
             return
-        post = self._post
+        context = self._context
         noted = [
             (self._leases[end.key], STATES[end.verdict.state], end.verdict.values) for end in ends
         ]
-        failure = before_finish(post, noted)
-        for key in post.line.settle([end.outcome(self._leases[end.key]) for end in ends]):
+        failure = before_finish(context, noted)
+        for key in context.line.settle([end.outcome(self._leases[end.key]) for end in ends]):
             logger.warning("trial %d was taken over by another worker", self._leases[key].number)
         if failure is not None:
             for end in ends:
@@ -303,7 +305,7 @@ class TaskExecutor:
     def _tidy(self) -> None:
         """Removes the files that nobody needs any longer, where a trial may have left some."""
         if self._is_untidy:
-            self._is_untidy = not sweep(self._post)
+            self._is_untidy = not sweep(self._context)
 
     def _save(self, key: int) -> bool:
         # No checkpoint may be ahead of what was reported: the curve would have a hole.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.store.studies import studies
 
 
 @contextmanager
-def telling_of_deletion(post: Post) -> Iterator[None]:
+def telling_of_deletion(context: WorkerContext) -> Iterator[None]:
     """Turns whatever fails because the study is gone into one error that says so.
 
     Raises:
@@ -19,6 +19,6 @@ def telling_of_deletion(post: Post) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if studies.is_deleted(post.db, post.study):
-            raise studies.deleted(post.db, post.study.name) from error
+        if studies.is_deleted(context.db, context.study):
+            raise studies.deleted(context.db, context.study.name) from error
         raise

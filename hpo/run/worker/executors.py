@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hpo.run.worker.worker_order import WorkerOrder
 
 
-def make_executor(order: WorkerOrder, post: Any) -> Any:
+def make_executor(order: WorkerOrder, context: Any) -> Any:
     """Loads what the study trains and returns what runs its trials.
 
     Raises:
@@ -21,13 +21,13 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
     from hpo.tasks.code.resolve import Allow, load_objective, resolve
 
     keep_freed()
-    spec = post.study.spec
+    spec = context.study.spec
     allow = Allow(order.allow)
-    base_dir = Path(order.base_dir or post.study.base_dir or ".")
+    base_dir = Path(order.base_dir or context.study.base_dir or ".")
     if spec.objective is not None:
         from hpo.run.trials.objective_executor import ObjectiveExecutor
 
-        return ObjectiveExecutor(post, load_objective(spec.objective, base_dir, allow))
+        return ObjectiveExecutor(context, load_objective(spec.objective, base_dir, allow))
     import torch
 
     from hpo.train.task import data_of
@@ -35,7 +35,7 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
 
     if not spec.directions:
         raise SpecError(
-            f"{post.study.name} names no metric; a version of hpo that did not ask made it",
+            f"{context.study.name} names no metric; a version of hpo that did not ask made it",
             hint="run its study file under another name",
         )
     torch.set_num_threads(order.n_threads)
@@ -46,20 +46,20 @@ def make_executor(order: WorkerOrder, post: Any) -> Any:
         folds = data.folds(spec.validation)
     from hpo.run.files.model_export import Exporter
 
-    post.about = Exporter(post.study, task, data, folds).about
-    return _task_executor(order, post, task, folds)
+    context.about = Exporter(context.study, task, data, folds).about
+    return _task_executor(order, context, task, folds)
 
 
-def _task_executor(order: WorkerOrder, post: Any, task: Any, folds: Any) -> Any:
+def _task_executor(order: WorkerOrder, context: Any, task: Any, folds: Any) -> Any:
     from hpo.run.trials.scheduling import planning
     from hpo.run.trials.task_executor import TaskExecutor
     from hpo.run.worker.fused_setup import fused_engine
     from hpo.train.loop.fold_engine import with_parts
     from hpo.train.loop.solo import SoloEngine
 
-    spec = post.study.spec
+    spec = context.study.spec
     if spec.engine != "solo" and order.device != "mps":
-        return fused_engine(post, task, folds, order.device)
+        return fused_engine(context, task, folds, order.device)
     engine = SoloEngine(task, folds, spec.metrics, spec.directions[0], order.device)
     whole = with_parts(engine, spec.validation, spec.metrics, spec.directions[0])
-    return TaskExecutor(post, whole, planning(post))
+    return TaskExecutor(context, whole, planning(context))

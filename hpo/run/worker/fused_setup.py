@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from hpo.run.link.context import Post
+from hpo.run.link.context import WorkerContext
 from hpo.run.trials.assignment import Layout, StructureFirst, run_length
 from hpo.run.trials.scheduling import planning
 from hpo.run.trials.structure_first import Stacking
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.store.rows import events, stack_statistics
 from hpo.store.rows.events import Event
-from hpo.train.fused.admission.autotune import MAX_LANES, Size, Sizes
+from hpo.train.fused.admission.autotune import MAX_LANES, StackSize, StackSizes
 from hpo.train.fused.admission.batch_sharing import sharing_for
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.fold_engine import with_parts
@@ -44,34 +44,40 @@ def most_lanes(n_trials: int | None, device: str) -> int:
     return min(MAX_LANES, max(_LEAST, n_trials // share))
 
 
-def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str) -> TaskExecutor:
+def fused_engine(
+    context: WorkerContext, task: Task, folds: tuple[Splits, ...], device: str
+) -> TaskExecutor:
     """Returns what runs a study's trials as lanes of stacks.
 
     Args:
-        post: The study, its ledger and its search.
+        context: The study, its ledger and its search.
         task: The task; its ``setup`` was called.
         folds: Its data, of each fold.
         device: As PyTorch names it.
     """
-    spec = post.study.spec
-    most = most_lanes(post.study.budget.trials, device)
-    here, line = hardware(device), post.line
+    spec = context.study.spec
+    most = most_lanes(context.study.budget.trials, device)
+    here, line = hardware(device), context.line
 
-    def remember(digest: str, size: Size) -> None:
+    def remember(digest: str, size: StackSize) -> None:
         given = digest, size.lanes, size.slowdown
-        line.ask(lambda: stack_statistics.remember(post.db, here, *given), None)
+        line.ask(lambda: stack_statistics.remember(context.db, here, *given), None)
 
     def tell(reason: str) -> None:
         text = f"trials of one structure train one by one: {reason}"
-        event = Event(post.study.study_id, "alone", text, worker_id=post.worker_id)
-        write = partial(post.db.transaction, lambda c: events.record(c, [event], post.db.now(c)))
+        event = Event(context.study.study_id, "alone", text, worker_id=context.worker_id)
+        write = partial(
+            context.db.transaction, lambda c: events.record(c, [event], context.db.now(c))
+        )
         line.ask(write, None)
 
-    sizes = Sizes(
+    sizes = StackSizes(
         torch.device(device),
         known={
-            digest: Size(found.lanes, found.slowdown, found.age_s)
-            for digest, found in line.ask(lambda: stack_statistics.known(post.db, here), {}).items()
+            digest: StackSize(found.lanes, found.slowdown, found.age_s)
+            for digest, found in line.ask(
+                lambda: stack_statistics.known(context.db, here), {}
+            ).items()
         },
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
@@ -81,11 +87,14 @@ def fused_engine(post: Post, task: Task, folds: tuple[Splits, ...], device: str)
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
     n_train = len(folds[0].train)
-    run, shares = run_length(spec.space, post.study.budget.trials, most), engine.shares_batch_sizes
+    run, shares = (
+        run_length(spec.space, context.study.budget.trials, most),
+        engine.shares_batch_sizes,
+    )
     stacking = Stacking(Layout(task, n_train, spec.space), run, shares)
-    asking = planning(post, stacking) or StructureFirst(post, task, n_train, most, shares)
+    asking = planning(context, stacking) or StructureFirst(context, task, n_train, most, shares)
     whole = with_parts(engine, spec.validation, spec.metrics, direction)
-    return TaskExecutor(post, whole, asking)
+    return TaskExecutor(context, whole, asking)
 
 
 def hardware(device: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
-from hpo.run.link.context import Executor, Post, put_down, timed_out
+from hpo.run.link.context import Executor, WorkerContext, put_down, timed_out
 from hpo.run.link.retry import PARTING_S, Stopped
 from hpo.run.link.watchdog import hung
 from hpo.run.trials.assignment import AWAY
@@ -28,7 +28,7 @@ class Worker:
     """One process's share of a study.
 
     Args:
-        post: The study, its ledger and its search.
+        context: The study, its ledger and its search.
         executor: What runs the trials.
         ended: Called when a trial has ended here.
         begun: Called once, after the first epoch or trial here.
@@ -36,18 +36,18 @@ class Worker:
 
     def __init__(
         self,
-        post: Post,
+        context: WorkerContext,
         executor: Executor,
         ended: Callable[[], None] = lambda: None,
         begun: Callable[[], None] = lambda: None,
     ) -> None:
-        self._post = post
+        self._context = context
         self._executor = executor
         self._ended = ended
         self._begun: Callable[[], None] | None = begun
 
     def run(self) -> End:
-        """Works until the study has no more trials for it, or ``post.stop`` is set.
+        """Works until the study has no more trials for it, or ``context.stop`` is set.
 
         An outage of the database is waited out, with training going on meanwhile.
 
@@ -61,18 +61,18 @@ class Worker:
             end = "interrupted"
         except KeyboardInterrupt:
             # User code means what Ctrl-C means.
-            self._post.stop.set()
+            self._context.stop.set()
             end = "interrupted"
         except SearchFailed as failure:
-            stop_study(self._post, failure)
+            stop_study(self._context, failure)
             self._executor.release()
             raise
         self._executor.release()
         return end
 
     def _work(self) -> End:
-        while not self._post.stop.is_set():
-            if self._post.paused and self._executor.held:
+        while not self._context.stop.is_set():
+            if self._context.paused and self._executor.held:
                 self._executor.release()
             claim = self._refill()
             while claim.leases and self._executor.wanted:
@@ -91,57 +91,59 @@ class Worker:
                 return "exhausted"
             else:
                 # Others hold the rest of the budget; one of them may die and leave its trial.
-                self._post.patiently(lambda: self._post.ledger.reap(self._post.study.study_id))
+                self._context.patiently(
+                    lambda: self._context.ledger.reap(self._context.study.study_id)
+                )
                 self._wait_for_others()
         return "interrupted"
 
     def _wait_for_others(self) -> None:
         """Waits a while; that the others are through is noticed sooner."""
-        post = self._post
+        context = self._context
         for _ in range(_LOOKS):
-            if post.stop.wait(POLL_S / _LOOKS):
+            if context.stop.wait(POLL_S / _LOOKS):
                 return
-            if post.line.ask(lambda: studies.is_done(post.db, post.study.study_id), False):
+            if context.line.ask(lambda: studies.is_done(context.db, context.study.study_id), False):
                 return
 
     def _refill(self) -> Claim:
         held, n_free = self._executor.held, self._executor.wanted
         if n_free == 0:
             return Claim(leases=(), exhausted=False, reason="full")
-        post = self._post
-        if held and post.line.is_down:
+        context = self._context
+        if held and context.line.is_down:
             # What is held trains on. A claim must wait until all outcomes are written: it would
             # hand the trials that have ended here out again.
             self._executor.go_on()
             return AWAY
-        post.line.adopt()
-        with searching(post):
+        context.line.adopt()
+        with searching(context):
             claim = self._executor.claim()
         if claim is AWAY:
             self._executor.go_on()
             return claim
         if claim.leases:
             # Only an active study gives trials out: what the last heartbeat told is over.
-            post.ending, post.paused = "", False
+            context.ending, context.paused = "", False
         self._begin(claim)
         return claim
 
     def _begin(self, claim: Claim) -> None:
         # Nobody has them any longer: older leases of these trials may have been lost.
-        self._post.lost.difference_update(lease.trial_id for lease in claim.leases)
+        self._context.lost.difference_update(lease.trial_id for lease in claim.leases)
         try:
             self._executor.begin(claim.leases)
         except (Stopped, SearchFailed):
             waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
-            self._post.line.settle([put_down(lease, lease.epoch) for lease in waiting])
+            self._context.line.settle([put_down(lease, lease.epoch) for lease in waiting])
             raise
 
 
-def note_usage(post: Post, executor: Executor) -> None:
+def note_usage(context: WorkerContext, executor: Executor) -> None:
     """Writes down how full a worker's stacks are; it is no harm where that fails."""
     usage = executor.usage
     if usage is not None:
-        post.line.ask(lambda: stack_statistics.note(post.db, post.worker_id, usage), None)
+        context.line.ask(lambda: stack_statistics.note(context.db, context.worker_id, usage), None)
 
 
 class Heartbeat(threading.Thread):
@@ -151,17 +153,21 @@ class Heartbeat(threading.Thread):
     code does not come back, which their own thread cannot.
 
     Args:
-        post: Whose ``lost`` it fills with the trials that were taken over.
+        context: Whose ``lost`` it fills with the trials that were taken over.
         executor: Whose trials it renews.
         interval_s: Seconds between two beats.
         abandon: Ends this process, for its main thread hangs; takes why.
     """
 
     def __init__(
-        self, post: Post, executor: Executor, interval_s: float, abandon: Callable[[str], None]
+        self,
+        context: WorkerContext,
+        executor: Executor,
+        interval_s: float,
+        abandon: Callable[[str], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._post = post
+        self._context = context
         self._executor = executor
         self._interval_s = interval_s
         self._abandon = abandon
@@ -170,7 +176,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         """Beats until ``end``."""
         while not self._ended.wait(self._interval_s):
-            if not self._post.line.is_down:
+            if not self._context.line.is_down:
                 try:
                     self.beat()
                 except Exception:
@@ -186,40 +192,40 @@ class Heartbeat(threading.Thread):
         """Renews the leases, learns what was ordered, and ends trials that hang."""
         held = self._executor.held
         try:
-            renewal = self._post.ledger.renew(self._post.worker_id)
-            if renewal.state == "active" and renewal.target != self._post.target:
+            renewal = self._context.ledger.renew(self._context.worker_id)
+            if renewal.state == "active" and renewal.target != self._context.target:
                 # A report may have come since it changed: see `LeasedTrial.report`.
-                self._post.ledger.finish_if_reported(self._post.study.study_id)
+                self._context.ledger.finish_if_reported(self._context.study.study_id)
         except StoreError as error:
-            self._post.line.fail(error)
+            self._context.line.fail(error)
             return
-        self._post.lost.update(held - renewal.held)
+        self._context.lost.update(held - renewal.held)
         # A worker that is gone has lost its trials; they go on elsewhere.
         # Trials of a study whose objective has called `study.stop` run to their end.
         runs_on = renewal.ending in ("gone", study_endings.BY_OBJECTIVE)
-        self._post.ending = "" if runs_on else renewal.ending
-        self._post.paused = renewal.state == "paused"
+        self._context.ending = "" if runs_on else renewal.ending
+        self._context.paused = renewal.state == "paused"
         if renewal.state != "gone":
-            self._post.trial_s = renewal.trial_s
-            self._post.patience = renewal.patience
-            self._post.target = renewal.target
-            note_usage(self._post, self._executor)
+            self._context.trial_s = renewal.trial_s
+            self._context.patience = renewal.patience
+            self._context.target = renewal.target
+            note_usage(self._context, self._executor)
         self._end_hung()
 
     def _end_hung(self) -> None:
         """Settles the trials whose code has not come back in time, and leaves with them."""
-        post = self._post
-        leases = post.watch.overdue(post.trial_s)
-        if not leases or post.trial_s is None:
+        context = self._context
+        leases = context.watch.overdue(context.trial_s)
+        if not leases or context.trial_s is None:
             return
-        message = hung(post.watch.seconds, post.trial_s)
+        message = hung(context.watch.seconds, context.trial_s)
         try:
-            lost = post.line.settle([timed_out(lease, lease.epoch, message) for lease in leases])
+            lost = context.line.settle([timed_out(lease, lease.epoch, message) for lease in leases])
         except StoreError as error:
-            post.line.fail(error)
+            context.line.fail(error)
             return
         # It may have come back in this moment, and settled the trial itself.
         if len(lost) < len(leases):
             for lease in leases:
-                post.artifacts.drop(post.artifacts.checkpoint(lease.number))
+                context.artifacts.drop(context.artifacts.checkpoint(lease.number))
             self._abandon(f"trial {leases[0].number}: {message}")

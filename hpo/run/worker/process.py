@@ -22,7 +22,7 @@ from hpo.tracebacks import headline, internal, is_internal, report_of
 logger = logging.getLogger(__name__)
 
 
-class Wire:
+class SupervisorPipe:
     """Messages from a worker to its supervisor: one JSON object a line."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -53,7 +53,7 @@ def serve(order: WorkerOrder, channel: TextIO) -> int:
         order: The study and this worker's place in it.
         channel: Where the supervisor listens.
     """
-    wire, stop = Wire(channel), threading.Event()
+    wire, stop = SupervisorPipe(channel), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C reaches the whole process group; the supervisor passes on what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -89,7 +89,7 @@ def _close_databases() -> None:
     engines.close_all()
 
 
-def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
+def work(order: WorkerOrder, wire: SupervisorPipe, stop: threading.Event) -> str:
     """Opens the study and works on it; returns how it ended.
 
     Raises:
@@ -102,75 +102,77 @@ def work(order: WorkerOrder, wire: Wire, stop: threading.Event) -> str:
 
     warnings.simplefilter("ignore")
     try:
-        post = _take_post(order, wire, stop)
+        context = _take_post(order, wire, stop)
     except Stopped:
         return "interrupted"
-    wire.say(worker_id=post.worker_id)
+    wire.say(worker_id=context.worker_id)
     from hpo.run.worker.deleted_study import telling_of_deletion
 
-    with telling_of_deletion(post):
-        return _attend(order, post, wire)
+    with telling_of_deletion(context):
+        return _attend(order, context, wire)
 
 
-def _attend(order: WorkerOrder, post: Any, wire: Wire) -> str:
+def _attend(order: WorkerOrder, context: Any, wire: SupervisorPipe) -> str:
     """Works at a post to the end, and leaves it."""
     from hpo.run.worker import executors
     from hpo.run.worker.loop import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
     from hpo.run.worker.spoiled_rows import naming_the_row
 
-    with naming_the_row(post.db, post.study.study_id):
-        executor = executors.make_executor(order, post)
+    with naming_the_row(context.db, context.study.study_id):
+        executor = executors.make_executor(order, context)
     wire.say(ready=True)
-    interval_s = post.ledger.grace_s / BEATS_PER_GRACE
-    heartbeat = Heartbeat(post, executor, interval_s, lambda why: _abandon(post, wire, why))
+    interval_s = context.ledger.grace_s / BEATS_PER_GRACE
+    heartbeat = Heartbeat(context, executor, interval_s, lambda why: _abandon(context, wire, why))
     heartbeat.start()
     try:
-        worker = Worker(post, executor, lambda: wire.say(ended=True), lambda: wire.say(begun=True))
-        with naming_the_row(post.db, post.study.study_id):
+        worker = Worker(
+            context, executor, lambda: wire.say(ended=True), lambda: wire.say(begun=True)
+        )
+        with naming_the_row(context.db, context.study.study_id):
             end = worker.run()
     except HpoError:
-        _leave(post)
+        _leave(context)
         raise
     except Exception as error:
-        _note_fault(post, error)
+        _note_fault(context, error)
         raise
     finally:
         heartbeat.end()
     with contextlib.suppress(StoreError):
-        note_usage(post, executor)
+        note_usage(context, executor)
     # Not after a crash: the supervisor tells of that, so that the trial counts an attempt.
-    _leave(post)
+    _leave(context)
     return end
 
 
-def _leave(post: Any) -> None:
+def _leave(context: Any) -> None:
     from hpo.store.ledger import workers
 
     # A database that is away learns it from whoever reaps: the process is gone. Outcomes that
     # are in the spool count only while their leases do, so those must not be freed before.
     with contextlib.suppress(StoreError):
-        post.line.ask(lambda: workers.retire(post.db, post.worker_id), None)
+        context.line.ask(lambda: workers.retire(context.db, context.worker_id), None)
 
 
-def _note_fault(post: Any, error: Exception) -> None:
+def _note_fault(context: Any, error: Exception) -> None:
     """Records a fault of hpo's own that ends this process; the supervisor tells of it."""
     from hpo.store.rows import events
 
     if is_internal(error):
         event = events.Event(
-            post.study.study_id, "internal", report_of(error), worker_id=post.worker_id
+            context.study.study_id, "internal", report_of(error), worker_id=context.worker_id
         )
         # Not what has raised, and not to hide it.
         with contextlib.suppress(Exception):
-            post.line.ask(lambda: events.record_once(post.db, event), None)
+            context.line.ask(lambda: events.record_once(context.db, event), None)
 
 
-def _abandon(post: Any, wire: Wire, why: str) -> None:
+def _abandon(context: Any, wire: SupervisorPipe, why: str) -> None:
     """Ends this process from another thread than the one that hangs; another one is started."""
     import psutil
 
     logger.warning("%s; ending this process", why)
-    _leave(post)
+    _leave(context)
     wire.say(end="hung", message=why, exit_code=1)
     # What user code has started would go on for ever, and keep the device.
     for child in psutil.Process().children(recursive=True):
@@ -178,15 +180,15 @@ def _abandon(post: Any, wire: Wire, why: str) -> None:
     os._exit(1)
 
 
-def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
+def _take_post(order: WorkerOrder, wire: SupervisorPipe, stop: threading.Event) -> Any:
     import optuna
 
     from hpo.run.files.artifacts import Artifacts
-    from hpo.run.link.context import Post
-    from hpo.run.link.database_client import Line
+    from hpo.run.link.context import WorkerContext
+    from hpo.run.link.database_client import DatabaseClient
     from hpo.run.link.retry import through_outage
-    from hpo.run.link.retrying_storage import patient
-    from hpo.run.link.watchdog import Watch
+    from hpo.run.link.retrying_storage import retrying
+    from hpo.run.link.watchdog import Watchdog
     from hpo.run.worker.spoiled_rows import naming_the_row
     from hpo.search.optuna.study_search import Search
     from hpo.store.db.database import Database
@@ -222,10 +224,10 @@ def _take_post(order: WorkerOrder, wire: Wire, stop: threading.Event) -> Any:
 
     db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
     ledger = Ledger(db)
-    line = Line(db, ledger, study.study_id, worker_id, stop, tell)
-    storage, watch = Storage(db, {study.spec.name: study.study_id}), Watch()
-    own = patient(storage, line, watch) if study.spec.objective else storage
-    return Post(
+    line = DatabaseClient(db, ledger, study.study_id, worker_id, stop, tell)
+    storage, watch = Storage(db, {study.spec.name: study.study_id}), Watchdog()
+    own = retrying(storage, line, watch) if study.spec.objective else storage
+    return WorkerContext(
         db=db,
         study=study,
         ledger=ledger,

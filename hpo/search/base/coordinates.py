@@ -26,7 +26,7 @@ SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Column:
+class Coordinate:
     """One parameter as a coordinate.
 
     Numbers go to [0, 1], on a logarithmic scale where the space says so; whole numbers and steps
@@ -48,7 +48,7 @@ class Column:
     n_values: float
 
     @classmethod
-    def of(cls, name: str, kind: BaseDistribution) -> Column:
+    def of(cls, name: str, kind: BaseDistribution) -> Coordinate:
         """Returns the coordinate of a parameter."""
         if isinstance(kind, CategoricalDistribution):
             n = len(kind.choices)

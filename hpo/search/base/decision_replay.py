@@ -11,7 +11,7 @@ import numpy as np
 
 from hpo.search.base.curves import Curves, Ints, State
 from hpo.search.base.decisions import Ask, Note, Plan
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 
 _REASONS: Final = {
@@ -120,7 +120,7 @@ def _changes(curves: Curves, before: Curves | None) -> Ints:
 
 
 def curves_at(
-    records: Iterable[Record], rows: Iterable[TrialRow], encoder: Encoder, *, maximize: bool
+    records: Iterable[Record], rows: Iterable[ObservedTrial], encoder: Encoder, *, maximize: bool
 ) -> Curves:
     """Returns the curves that a worker's last record was made from.
 
@@ -143,7 +143,9 @@ def curves_at(
     return history.curves()
 
 
-def _as_it_was(row: TrialRow, state: State, epochs: int, target: int, is_drawn: bool) -> TrialRow:
+def _as_it_was(
+    row: ObservedTrial, state: State, epochs: int, target: int, is_drawn: bool
+) -> ObservedTrial:
     is_over = state in (State.COMPLETE, State.PRUNED, State.FAILED)
     return replace(
         row,

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 Note: TypeAlias = Mapping[str, Any]
 
 
-class Verdict(IntEnum):
+class Decision(IntEnum):
     """What becomes of a running trial after an epoch."""
 
     GO_ON = 0

@@ -23,7 +23,7 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class TrialRow:
+class ObservedTrial:
     """One trial as the database has it.
 
     Attributes:
@@ -55,7 +55,7 @@ def state_of(state: TrialState, *, is_leased: bool = True) -> State:
     return _STATES.get(state, State.RUNNING if is_leased else State.PAUSED)
 
 
-def row_of(trial: FrozenTrial, *, is_leased: bool = True, epoch_stop: int = 0) -> TrialRow:
+def row_of(trial: FrozenTrial, *, is_leased: bool = True, epoch_stop: int = 0) -> ObservedTrial:
     """Returns what a trial of Optuna's says.
 
     Args:
@@ -65,7 +65,7 @@ def row_of(trial: FrozenTrial, *, is_leased: bool = True, epoch_stop: int = 0) -
     """
     values = trial.values or []
     value = values[0] if len(values) == 1 and trial.state == TrialState.COMPLETE else None
-    return TrialRow(
+    return ObservedTrial(
         number=trial.number,
         state=state_of(trial.state, is_leased=is_leased),
         params=trial.params,
@@ -93,7 +93,7 @@ class History:
         self._arrays = _empty(0, max(horizon, 1), len(encoder))
         self._drawn: list[bool] = []
 
-    def put(self, row: TrialRow) -> None:
+    def put(self, row: ObservedTrial) -> None:
         """Enters a trial, or replaces what was known of it."""
         self._reserve(row.number + 1)
         i, sign, a = row.number, 1.0 if self.maximize else -1.0, self._arrays

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from optuna.distributions import BaseDistribution
 
-from hpo.search.base.coordinates import Bools, Column, Floats
+from hpo.search.base.coordinates import Bools, Coordinate, Floats
 from hpo.search.base.distributions import distribution
 from hpo.spec.space.dimensions import same
 from hpo.spec.space.search_space import Fixed, SearchSpace
@@ -34,7 +34,7 @@ class Encoder:
 
     def __init__(
         self,
-        columns: Sequence[Column],
+        columns: Sequence[Coordinate],
         conditions: Mapping[str, Conditions] | None = None,
         fixed: Mapping[str, Any] | None = None,
     ) -> None:
@@ -53,7 +53,7 @@ class Encoder:
             parameter = space[name]
             kind = distribution(parameter)
             if kind is not None:
-                columns.append(Column.of(name, kind))
+                columns.append(Coordinate.of(name, kind))
             elif isinstance(parameter, Fixed):
                 fixed[name] = parameter.value
         return cls(columns, {name: space[name].when for name in space}, fixed)
@@ -61,7 +61,7 @@ class Encoder:
     @classmethod
     def of_distributions(cls, kinds: Mapping[str, BaseDistribution]) -> Encoder:
         """Returns the encoder of parameters without conditions."""
-        return cls([Column.of(name, kind) for name, kind in kinds.items()])
+        return cls([Coordinate.of(name, kind) for name, kind in kinds.items()])
 
     def __len__(self) -> int:
         return len(self.columns)

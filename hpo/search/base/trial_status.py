@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpo.search.base.curves import Bools, Curves, Ints, State
-from hpo.search.base.decisions import Verdict
+from hpo.search.base.decisions import Decision
 
 _BEST_SHARE = 3
 
 
-def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Decision]:
     """Judges trials by their own curves alone: on to the target, then pause, at last complete."""
     rows = curves.rows_of(numbers)
-    verdicts = np.full(len(rows), Verdict.GO_ON, dtype=np.int64)
+    verdicts = np.full(len(rows), Decision.GO_ON, dtype=np.int64)
     targets = curves.targets[rows]
-    verdicts[(targets > 0) & (curves.epochs[rows] >= targets)] = Verdict.PAUSE
-    verdicts[curves.epochs[rows] >= curves.horizon] = Verdict.COMPLETE
-    verdicts[curves.diverged[rows]] = Verdict.STOP
-    return [Verdict(verdict) for verdict in verdicts.tolist()]
+    verdicts[(targets > 0) & (curves.epochs[rows] >= targets)] = Decision.PAUSE
+    verdicts[curves.epochs[rows] >= curves.horizon] = Decision.COMPLETE
+    verdicts[curves.diverged[rows]] = Decision.STOP
+    return [Decision(verdict) for verdict in verdicts.tolist()]
 
 
 def is_pending(curves: Curves) -> Bools:

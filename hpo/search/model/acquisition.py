@@ -14,9 +14,9 @@ from hpo.search.base.curves import Floats, Ints
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.rungs import next_rung
 from hpo.search.model.candidates import Candidates, comparable, new_rows
-from hpo.search.model.curve_gp import Guess
+from hpo.search.model.curve_gp import Prediction
 from hpo.search.model.kernel import Points
-from hpo.search.model.map_fit import Fitted
+from hpo.search.model.map_fit import FittedModel
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
 
@@ -32,7 +32,7 @@ _BATCH = 8
 
 
 @dataclass(frozen=True)
-class Pick:
+class Selection:
     """One choice.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class _Aim:
+class _TargetImprovement:
     """What one choice is to make likely: to be better than the best by a gain, at a horizon.
 
     Attributes:
@@ -61,7 +61,7 @@ class _Aim:
     gain: float
 
 
-class Board:
+class Acquisition:
     """What can be chosen, and what the model thinks of it.
 
     Args:
@@ -77,7 +77,7 @@ class Board:
     def __init__(
         self,
         encoder: Encoder,
-        fitted: Fitted,
+        fitted: FittedModel,
         pending: Points,
         paused: Ints,
         ladder: tuple[int, ...],
@@ -102,7 +102,7 @@ class Board:
         self._is_open = np.ones(len(self._paused), dtype=bool)
         self._redraw()
 
-    def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Pick]:
+    def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Selection]:
         """Chooses trials to go on with and new points, the first one first.
 
         Each choice counts what was chosen before it as pending.
@@ -116,7 +116,7 @@ class Board:
         farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
         aims = self._aims(n, farthest)
         old = {horizon: self._guess_paused(horizon) for horizon in {aim.horizon for aim in aims}}
-        picks: list[Pick] = []
+        picks: list[Selection] = []
         for i, aim in enumerate(aims):
             if i % _BATCH == 0:
                 # Many choices from the same few candidates would all be neighbours.
@@ -131,7 +131,7 @@ class Board:
                 pick = self.advance(int(self._paused[index]), note)
             elif may_start:
                 # Which new point it is depends on where it will be in the end.
-                pick = self._begun(_Aim(farthest, aim.gain), new[farthest])
+                pick = self._begun(_TargetImprovement(farthest, aim.gain), new[farthest])
             else:
                 break
             picks.append(pick)
@@ -148,10 +148,10 @@ class Board:
         """Rows of the paused trials that are considered, the best first."""
         return self._paused
 
-    def advance(self, row: int, note: Mapping[str, Any]) -> Pick:
+    def advance(self, row: int, note: Mapping[str, Any]) -> Selection:
         """Returns the choice of a paused trial, up to its next rung."""
         epoch_stop = next_rung(self._ladder, int(self._curves.epochs[row]))
-        return Pick(row, None, epoch_stop, note)
+        return Selection(row, None, epoch_stop, note)
 
     def _ranked(self) -> Ints:
         rows = usable(self._curves)
@@ -184,7 +184,7 @@ class Board:
         rows = self._structures.fitted(rows, self._rng)
         return rows[new_rows(self._encoder, rows, self._seen)]
 
-    def _aims(self, n: int, farthest: int) -> list[_Aim]:
+    def _aims(self, n: int, farthest: int) -> list[_TargetImprovement]:
         """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
         gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
         if n <= _N_HORIZONS:
@@ -193,20 +193,22 @@ class Board:
             strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
             few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
             horizons = self._rng.permutation(np.resize(few, n))
-        return [_Aim(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
+        return [_TargetImprovement(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
 
-    def _guess_paused(self, horizon: int) -> Guess:
+    def _guess_paused(self, horizon: int) -> Prediction:
         """Returns what to expect of all paused trials some epochs later."""
         epochs = np.minimum(self._curves.epochs[self._paused] + horizon, self._curves.horizon)
         return self.fitted.posterior.guess(self.fitted.terrain.points(self._paused, epochs))
 
-    def _guess_new(self, rows: Floats, horizon: int) -> Guess:
+    def _guess_new(self, rows: Floats, horizon: int) -> Prediction:
         """Returns what to expect of new points after some epochs."""
         epochs = np.full(len(rows), min(horizon, self._curves.horizon))
         points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
         return self._posterior.guess(points)
 
-    def _going_on(self, aim: _Aim, old: Guess, new: Guess, may_start: bool) -> int | None:
+    def _going_on(
+        self, aim: _TargetImprovement, old: Prediction, new: Prediction, may_start: bool
+    ) -> int | None:
         """Returns which paused trial to go on with, by its index; None to begin a new one."""
         is_open = self._is_open[: len(self._paused)]
         if not is_open.any():
@@ -219,12 +221,12 @@ class Board:
         rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
         return best if scores[best] >= rivals.max() else None
 
-    def _begun(self, aim: _Aim, guess: Guess) -> Pick:
+    def _begun(self, aim: _TargetImprovement, guess: Prediction) -> Selection:
         """Returns the best of the pool, improved by looking around the best few again."""
         is_open = self._is_open[len(self._paused) :]
         if self._rng.random() < _EXPLORING:
             row = self._pool[int(self._rng.choice(np.flatnonzero(is_open)))]
-            return Pick(None, row, self._ladder[0], {"by": "chance"})
+            return Selection(None, row, self._ladder[0], {"by": "chance"})
         rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
         expected: dict[str, float] = {}
         for _ in range(_N_CLIMBS):
@@ -235,9 +237,9 @@ class Board:
             scores = self._scores(guess, aim)
             expected = _expected(guess, int(scores.argmax()))
         note = {**self._note(aim), **expected}
-        return Pick(None, rows[int(scores.argmax())], self._ladder[0], note)
+        return Selection(None, rows[int(scores.argmax())], self._ladder[0], note)
 
-    def _note(self, aim: _Aim) -> dict[str, Any]:
+    def _note(self, aim: _TargetImprovement) -> dict[str, Any]:
         return {
             "by": "model",
             "horizon": aim.horizon,
@@ -245,11 +247,11 @@ class Board:
             "incumbent": round(self.fitted.incumbent, 4),
         }
 
-    def _scores(self, guess: Guess, aim: _Aim) -> Floats:
+    def _scores(self, guess: Prediction, aim: _TargetImprovement) -> Floats:
         wanted = self.fitted.incumbent + aim.gain
         return comparable(((guess.mean - wanted) / guess.sd).numpy())
 
-    def _count_as_pending(self, pick: Pick, guesses: list[Guess]) -> None:
+    def _count_as_pending(self, pick: Selection, guesses: list[Prediction]) -> None:
         if pick.point is not None:
             self.take(pick.point[None], pick.epoch_stop, guesses)
         else:
@@ -257,7 +259,7 @@ class Board:
             rows, stops = np.array([pick.row]), np.array([pick.epoch_stop])
             self._posterior.assume(self.fitted.terrain.points(rows, stops), *guesses)
 
-    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Guess] = ()) -> None:
+    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Prediction] = ()) -> None:
         """Counts new points as chosen, [K, P]: they are pending, and not to be chosen again."""
         for row in rows:
             self._structures.count(row[None])
@@ -271,7 +273,7 @@ class Board:
         self._posterior.assume(points, *guesses)
 
 
-def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
+def chances_to_win(fitted: FittedModel, rows: Ints) -> Floats:
     """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
     last = np.full(len(rows), fitted.terrain.curves.horizon)
     guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
@@ -279,7 +281,7 @@ def chances_to_win(fitted: Fitted, rows: Ints) -> Floats:
     return comparable(chances.numpy())
 
 
-def _expected(guess: Guess, index: int) -> dict[str, float]:
+def _expected(guess: Prediction, index: int) -> dict[str, float]:
     return {
         "mean": round(float(guess.mean[index]), 4),
         "sd": round(float(guess.sd[index]), 4),

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpo.search.model.kernel import JITTER, Belief, Kernel, Points
+from hpo.search.model.kernel import JITTER, Hyperprior, Kernel, Points
 
 _STEP, _MOMENTUM, _DECAY = 0.08, 0.9, 0.99
 _SMALLEST = 1e-8
 
 
-def learn(points: Points, z: Tensor, belief: Belief, start: Tensor, n_steps: int) -> Tensor:
+def learn(points: Points, z: Tensor, belief: Hyperprior, start: Tensor, n_steps: int) -> Tensor:
     """Returns the hyperparameters that make observed values likely, in logarithms.
 
     Args:
@@ -38,7 +38,7 @@ def learn(points: Points, z: Tensor, belief: Belief, start: Tensor, n_steps: int
     return found if bool(torch.isfinite(found).all()) else start
 
 
-def _slope(points: Points, z: Tensor, belief: Belief, log_hyper: Tensor) -> Tensor:
+def _slope(points: Points, z: Tensor, belief: Hyperprior, log_hyper: Tensor) -> Tensor:
     """Returns the derivative of the misfit by the hyperparameters, NaN where there is none.
 
     The misfit is the negative logarithm of their posterior density.
@@ -60,7 +60,7 @@ def _slope(points: Points, z: Tensor, belief: Belief, log_hyper: Tensor) -> Tens
 
 
 @dataclass
-class Guess:
+class Prediction:
     """What a posterior says of M points, and what it takes to bring that up to date.
 
     Attributes:
@@ -91,7 +91,7 @@ class Posterior:
         belief: Which features are warped.
     """
 
-    def __init__(self, points: Points, z: Tensor, log_hyper: Tensor, belief: Belief) -> None:
+    def __init__(self, points: Points, z: Tensor, log_hyper: Tensor, belief: Hyperprior) -> None:
         self._kernel = Kernel(log_hyper, belief.ordered)
         self._points = self.warped(points)
         self._noise = float(self._kernel.scalar("noise")) + JITTER
@@ -107,13 +107,13 @@ class Posterior:
         """Returns points as the kernel takes them."""
         return Points(self._kernel.warp(points.x), points.time, points.trial)
 
-    def guess(self, points: Points) -> Guess:
+    def guess(self, points: Points) -> Prediction:
         """Returns what to expect at points, before noise."""
         warped = self.warped(points)
         cross = self._kernel.between(self._points, warped)
         half = torch.linalg.solve_triangular(self._factor, cross, upper=False)
         variance = self._kernel.variance(warped) - (half * half).sum(0)
-        return Guess(warped, half.T @ self._weights, variance, half)
+        return Prediction(warped, half.T @ self._weights, variance, half)
 
     def draws(self, points: Points, normal: Tensor) -> Tensor:
         """Returns joint draws of the values at points, before noise.
@@ -130,7 +130,7 @@ class Posterior:
         joint.diagonal().add_(_SMALLEST)
         return guess.mean[:, None] + _factor(joint) @ normal
 
-    def assume(self, points: Points, *guesses: Guess) -> None:
+    def assume(self, points: Points, *guesses: Prediction) -> None:
         """Takes pending points for observed, each with the value expected there.
 
         What is expected elsewhere stays the same; how sure it is does not.

@@ -11,7 +11,7 @@ from hpo.search.base.curves import Curves
 from hpo.search.base.decisions import Note
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.candidates import Candidates
-from hpo.search.model.map_fit import Fitted, belief_about, fit
+from hpo.search.model.map_fit import FittedModel, belief_about, fit
 from hpo.search.model.training_set import usable
 from hpo.spec.study_spec import StudySpec
 
@@ -19,7 +19,7 @@ _N_TOPS, _N_NEAR, _N_ANYWHERE, _N_DRAWS = 8, 120, 120, 256
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Forecast:
     """What the model expects of the next full trainings.
 
     Attributes:
@@ -39,7 +39,7 @@ class Outlook:
         )
 
 
-def forecast(spec: StudySpec, curves: Curves, memory: Note | None = None) -> Outlook | None:
+def forecast(spec: StudySpec, curves: Curves, memory: Note | None = None) -> Forecast | None:
     """Asks a model of a study's curves what the best of many untried points would reach.
 
     Args:
@@ -56,7 +56,7 @@ def forecast(spec: StudySpec, curves: Curves, memory: Note | None = None) -> Out
     return None if fitted is None else _outlook(fitted, encoder, spec.seed)
 
 
-def _outlook(fitted: Fitted, encoder: Encoder, seed: int) -> Outlook:
+def _outlook(fitted: FittedModel, encoder: Encoder, seed: int) -> Forecast:
     curves, rng = fitted.terrain.curves, np.random.default_rng(seed)
     rows = usable(curves)
     ranked = rows[np.argsort(-np.nan_to_num(curves.best[rows], nan=-np.inf), kind="stable")]
@@ -71,7 +71,7 @@ def _outlook(fitted: Fitted, encoder: Encoder, seed: int) -> Outlook:
     gains = np.maximum(scale.back(reached) - scale.back(np.array([fitted.incumbent])), 0.0)
     sign = 1.0 if curves.maximize else -1.0
     chance = float((reached > fitted.incumbent).mean())
-    return Outlook(chance, float(gains.mean()), sign * scale.top)
+    return Forecast(chance, float(gains.mean()), sign * scale.top)
 
 
 def is_out_of_patience(curves: Curves, patience: int) -> bool:

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from hpo.search.base.curves import Curves, Floats, State
-from hpo.search.base.decisions import Advance, Ask, Note, Plan, Start, Verdict
+from hpo.search.base.decisions import Advance, Ask, Decision, Note, Plan, Start
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.proposers import Proposal
 from hpo.search.base.rungs import ladder, lowest_rung
 from hpo.search.base.trial_status import at_targets, is_ahead, is_free, is_over, is_pending
-from hpo.search.model.acquisition import Board, Pick, chances_to_win
+from hpo.search.model.acquisition import Acquisition, Selection, chances_to_win
 from hpo.search.model.candidates import new_rows
-from hpo.search.model.initial_design import Startup
-from hpo.search.model.map_fit import Fitted, belief_about, fit
+from hpo.search.model.initial_design import InitialDesign
+from hpo.search.model.map_fit import FittedModel, belief_about, fit
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
 
@@ -74,7 +74,7 @@ class FreezeThaw:
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
             self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
-        self._startup = Startup(encoder, settings.seed, settings.first, self._n_startup)
+        self._startup = InitialDesign(encoder, settings.seed, settings.first, self._n_startup)
         self._belief = belief_about(encoder)
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
@@ -117,7 +117,7 @@ class FreezeThaw:
         chosen = self._encoder.decode(np.array(rows)) if rows else []
         return Proposal([*begun, *chosen], fitted.memory)
 
-    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
         """Returns what becomes of running trials after an epoch."""
         verdicts = at_targets(curves, numbers)
         if not self.pauses:
@@ -125,7 +125,7 @@ class FreezeThaw:
             hopeless, self._memory = self.hopeless(curves, going, self._memory)
             stopped = {n for n, is_hopeless in zip(going, hopeless, strict=True) if is_hopeless}
             pairs = zip(numbers, verdicts, strict=True)
-            verdicts = [Verdict.STOP if n in stopped else verdict for n, verdict in pairs]
+            verdicts = [Decision.STOP if n in stopped else verdict for n, verdict in pairs]
         return verdicts
 
     def rungs(self, curves: Curves) -> tuple[int, ...]:
@@ -171,18 +171,18 @@ class FreezeThaw:
             return (curves.horizon,)
         return self.rungs(curves)
 
-    def _fit(self, curves: Curves, ask: Ask) -> Fitted | None:
+    def _fit(self, curves: Curves, ask: Ask) -> FittedModel | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
 
     def _board(
         self,
         curves: Curves,
-        fitted: Fitted,
+        fitted: FittedModel,
         stops: tuple[int, ...],
         ask: Ask,
         seed: int,
         with_paused: bool = True,
-    ) -> Board:
+    ) -> Acquisition:
         pending = np.flatnonzero(is_pending(curves) & curves.has_point)
         epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
         coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
@@ -190,7 +190,7 @@ class FreezeThaw:
         for structure in _allowed(ask):
             structures = Structures(self._encoder, ask.structural, structure, ask.n)
             rng = np.random.default_rng(seed)
-            board = Board(self._encoder, fitted, coming, paused, stops, structures, rng)
+            board = Acquisition(self._encoder, fitted, coming, paused, stops, structures, rng)
             if board.has_new:
                 break
         return board
@@ -229,7 +229,7 @@ class FreezeThaw:
         return point if self._settings.proposes else None
 
     def _assigned(
-        self, curves: Curves, picks: Sequence[Pick], n_before: int
+        self, curves: Curves, picks: Sequence[Selection], n_before: int
     ) -> tuple[Advance | Start, ...]:
         assignments: list[Advance | Start] = []
         number = curves.next_number + n_before
@@ -250,7 +250,7 @@ def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:
     return (None,) if ask.structure is None else (ask.structure, None)
 
 
-def _closing(curves: Curves, board: Board, n: int) -> list[Pick]:
+def _closing(curves: Curves, board: Acquisition, n: int) -> list[Selection]:
     """Chooses paused trials when no new ones may begin: those that may yet be the best."""
     chances = chances_to_win(board.fitted, board.paused)
     order = np.argsort(-chances, kind="stable")[:n]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from hpo.search.base.coordinates import Column
+from hpo.search.base.coordinates import Coordinate
 from hpo.search.base.curves import Floats
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.candidates import Candidates
@@ -20,7 +20,7 @@ _LONGEST_SEQUENCE = 1 << 12
 _VARIATIONS, _ONE_EVEN_IN = 8, 4
 
 
-class Startup:
+class InitialDesign:
     """A point for each number, so that no two workers begin with the same one.
 
     First come given points, then a scrambled Sobol sequence, which covers the space evenly. Beyond
@@ -92,7 +92,7 @@ class Startup:
         return np.asarray(rows[sorted(unique.values())])
 
 
-def _coordinates(column: Column) -> list[float]:
+def _coordinates(column: Coordinate) -> list[float]:
     if column.n_choices:
         return [float(i) for i in range(column.n_choices)]
     n = int(column.n_values)

@@ -137,7 +137,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Belief:
+class Hyperprior:
     """What is thought of the hyperparameters before any data: normal in their logarithms.
 
     Attributes:
@@ -151,7 +151,7 @@ class Belief:
     ordered: Tensor
 
     @classmethod
-    def about(cls, ordered: Sequence[bool], exponents: Sequence[float]) -> Belief:
+    def about(cls, ordered: Sequence[bool], exponents: Sequence[float]) -> Hyperprior:
         """Returns the usual belief.
 
         Args:

@@ -11,8 +11,8 @@ from hpo.search.base.curves import Curves, Floats
 from hpo.search.base.decisions import Note
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.curve_gp import Posterior, learn
-from hpo.search.model.kernel import Belief
-from hpo.search.model.training_set import Evidence, Terrain, gather
+from hpo.search.model.kernel import Hyperprior
+from hpo.search.model.training_set import Features, TrainingSet, gather
 
 N_MAX = 300
 _N_LEARN = 180
@@ -22,7 +22,7 @@ _WIDE_EXPONENT = 0.4
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A model of a study's curves.
 
     Attributes:
@@ -33,14 +33,14 @@ class Fitted:
         memory: From where the next fit goes on; plain JSON.
     """
 
-    terrain: Terrain
-    evidence: Evidence
+    terrain: Features
+    evidence: TrainingSet
     posterior: Posterior
     incumbent: float
     memory: Note
 
 
-def fit(curves: Curves, features: Floats, belief: Belief, memory: Note) -> Fitted | None:
+def fit(curves: Curves, features: Floats, belief: Hyperprior, memory: Note) -> FittedModel | None:
     """Fits the model.
 
     The hyperparameters are learnt anew when an eighth more epochs are known than the last time,
@@ -50,12 +50,12 @@ def fit(curves: Curves, features: Floats, belief: Belief, memory: Note) -> Fitte
         curves: The trials.
         features: [N, D] Features of their params.
         belief: What is thought of the hyperparameters beforehand.
-        memory: ``Fitted.memory`` of the last time, or nothing.
+        memory: ``FittedModel.memory`` of the last time, or nothing.
 
     Returns:
         The model; None when no trial has a finite value yet.
     """
-    terrain = Terrain(curves, features)
+    terrain = Features(curves, features)
     evidence = gather(terrain, N_MAX)
     if evidence is None:
         return None
@@ -70,27 +70,29 @@ def fit(curves: Curves, features: Floats, belief: Belief, memory: Note) -> Fitte
     posterior = Posterior(evidence.points, evidence.z, log_hyper, belief)
     incumbent = min(evidence.top, float(posterior.fitted.max()) + posterior.noise)
     found = {"log_hyper": log_hyper.tolist(), "learned_at": learned_at}
-    return Fitted(terrain, evidence, posterior, incumbent, found)
+    return FittedModel(terrain, evidence, posterior, incumbent, found)
 
 
-def belief_about(encoder: Encoder) -> Belief:
+def belief_about(encoder: Encoder) -> Hyperprior:
     """Returns what is thought of a study's hyperparameters beforehand.
 
     In a linear range of several powers of ten most happens at the lower end.
     """
     wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
     exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
-    return Belief.about(encoder.is_ordered.tolist(), exponents.tolist())
+    return Hyperprior.about(encoder.is_ordered.tolist(), exponents.tolist())
 
 
-def _recalled(memory: Note, belief: Belief) -> tuple[torch.Tensor | None, int]:
+def _recalled(memory: Note, belief: Hyperprior) -> tuple[torch.Tensor | None, int]:
     values = memory.get("log_hyper")
     if values is None or len(values) != len(belief.mean):
         return None, 0
     return torch.tensor(values, dtype=torch.float64), int(memory["learned_at"])
 
 
-def _learnt(evidence: Evidence, belief: Belief, start: torch.Tensor, n_steps: int) -> torch.Tensor:
+def _learnt(
+    evidence: TrainingSet, belief: Hyperprior, start: torch.Tensor, n_steps: int
+) -> torch.Tensor:
     n = len(evidence.z)
     chosen = torch.linspace(0, n - 1, min(n, _N_LEARN)).round().long()
     found = learn(evidence.points[chosen], evidence.z[chosen], belief, start, n_steps)

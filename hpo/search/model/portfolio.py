@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.base.coordinates import Column, Floats
+from hpo.search.base.coordinates import Coordinate, Floats
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.model.initial_design import even_point
 
@@ -101,7 +101,7 @@ def first_points(
 def _placed(
     entry: Mapping[str, Any],
     around: Point,
-    columns: Mapping[str, Column],
+    columns: Mapping[str, Coordinate],
     settled: Mapping[str, Any],
 ) -> Point | None:
     """Returns a point of the study's space like an entry of the portfolio, None if there is none.
@@ -129,7 +129,7 @@ def _placed(
 
 
 def _optimizer(
-    suited: Iterable[str], column: Column | None, settled: Mapping[str, Any]
+    suited: Iterable[str], column: Coordinate | None, settled: Mapping[str, Any]
 ) -> str | None:
     """Returns the optimizer to use with an entry, "" for any, None where none is suited."""
     allowed = list(suited)
@@ -146,7 +146,7 @@ def _in(allowed: Sequence[str], found: Iterable[Any]) -> str | None:
     return next((name for name in allowed if name in choices), None)
 
 
-def nearest(column: Column, value: Any) -> Any:
+def nearest(column: Coordinate, value: Any) -> Any:
     """Returns the value of a parameter that comes closest to another, None if it is too far."""
     kind = column.distribution
     if isinstance(value, bool) or not isinstance(value, int | float):

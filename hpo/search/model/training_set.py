@@ -17,7 +17,7 @@ EPSILON = 0.2
 
 
 @dataclass(frozen=True)
-class Scale:
+class OutputWarping:
     """Warps values so that those near the top are spread out, to mean 0 and deviation 1.
 
     Attributes:
@@ -35,7 +35,7 @@ class Scale:
     sd: float = 1.0
 
     @classmethod
-    def fitting(cls, values: Floats, top: float) -> Scale:
+    def fitting(cls, values: Floats, top: float) -> OutputWarping:
         """Returns the scale for some values, [N], minus infinity for trials that diverged."""
         finite = values[np.isfinite(values)]
         worst = float(finite.min()) if len(finite) else top
@@ -57,7 +57,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrainingSet:
     """Values that a model is fitted to. N of them.
 
     Attributes:
@@ -68,7 +68,7 @@ class Evidence:
 
     points: Points
     z: Tensor
-    scale: Scale
+    scale: OutputWarping
 
     @property
     def top(self) -> float:
@@ -76,7 +76,7 @@ class Evidence:
         return float(self.scale.of(np.array([self.scale.top]))[0])
 
 
-class Terrain:
+class Features:
     """The features of all trials of a study, and their times.
 
     Args:
@@ -117,7 +117,7 @@ def usable(curves: Curves) -> Ints:
     return np.flatnonzero(seen & curves.has_point)
 
 
-def gather(terrain: Terrain, n_max: int) -> Evidence | None:
+def gather(terrain: Features, n_max: int) -> TrainingSet | None:
     """Chooses at most ``n_max`` values and standardises them.
 
     Two thirds are the last values of trials: the best ones, the newest ones, and some of every
@@ -139,8 +139,8 @@ def gather(terrain: Terrain, n_max: int) -> Evidence | None:
     points = terrain.points(
         np.concatenate([kept, early_rows]), np.concatenate([last_epochs, early_epochs])
     )
-    scale = Scale.fitting(values, float(np.nanmax(curves.best[rows])))
-    return Evidence(points, torch.from_numpy(scale.of(values)), scale)
+    scale = OutputWarping.fitting(values, float(np.nanmax(curves.best[rows])))
+    return TrainingSet(points, torch.from_numpy(scale.of(values)), scale)
 
 
 def _ranked(curves: Curves, rows: Ints) -> Ints:

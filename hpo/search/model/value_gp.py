@@ -32,7 +32,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True)
-class Hyper:
+class GPHyperparameters:
     """Hyperparameters, in logarithms: each feature's length, the variances, the noise."""
 
     lengths: Floats
@@ -41,7 +41,7 @@ class Hyper:
     noise: float
 
 
-class Surrogate:
+class ValueGP:
     """The posterior of a function that was seen at some points.
 
     Args:
@@ -50,7 +50,7 @@ class Surrogate:
         hyper: As ``learn`` returns it.
     """
 
-    def __init__(self, x: Floats, z: Floats, hyper: Hyper) -> None:
+    def __init__(self, x: Floats, z: Floats, hyper: GPHyperparameters) -> None:
         self.x, self.z, self.hyper = x, z, hyper
         self._lengths, self._scale = np.exp(hyper.lengths), math.exp(hyper.scale)
         self._trend, self._noise = math.exp(hyper.trend), math.exp(hyper.noise)
@@ -91,13 +91,13 @@ class Surrogate:
         matern = _matern(left / self._lengths, right / self._lengths)
         return self._scale * matern + self._trend * _trend(left, right)
 
-    def joined(self, x: Floats) -> Surrogate:
+    def joined(self, x: Floats) -> ValueGP:
         """Returns the posterior once pending points, [K, D], have come as expected."""
         mean, _ = self.guess(x)
-        return Surrogate(np.concatenate([self.x, x]), np.concatenate([self.z, mean]), self.hyper)
+        return ValueGP(np.concatenate([self.x, x]), np.concatenate([self.z, mean]), self.hyper)
 
 
-def learn(x: Floats, z: Floats) -> tuple[Hyper, float]:
+def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
     """Returns the hyperparameters that make values likely, and the logarithm of how likely.
 
     Args:
@@ -124,7 +124,7 @@ def learn(x: Floats, z: Floats) -> tuple[Hyper, float]:
         misfit, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _N_STEPS}
     )
     best = found.x if np.isfinite(found.fun) else usual
-    return Hyper(best[:-3], *map(float, best[-3:])), -float(found.fun)
+    return GPHyperparameters(best[:-3], *map(float, best[-3:])), -float(found.fun)
 
 
 def _misfit(x: Floats, z: Floats, trend: Floats, log_hyper: Floats) -> tuple[float, Floats]:
@@ -162,7 +162,7 @@ def log_improvement(mean: Floats, sd: Floats, best: float) -> Floats:
     return np.asarray(np.log(sd) + _log_h((mean - best) / sd))
 
 
-def climbed(surrogate: Surrogate, x: Floats, free: Ints, best: float) -> Floats:
+def climbed(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
     """Returns features, [D], moved to where more improvement is expected.
 
     Args:

@@ -13,9 +13,9 @@ from hpo.search.base.derived_seeds import mix
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.trial_status import is_pending
 from hpo.search.model.candidates import Candidates, comparable, new_rows
-from hpo.search.model.initial_design import Startup
-from hpo.search.model.training_set import Scale, usable
-from hpo.search.model.value_gp import Hyper, Surrogate, climbed, learn, log_improvement
+from hpo.search.model.initial_design import InitialDesign
+from hpo.search.model.training_set import OutputWarping, usable
+from hpo.search.model.value_gp import GPHyperparameters, ValueGP, climbed, learn, log_improvement
 
 _FEWEST_STARTUP, _MOST_STARTUP = 8, 16
 _N_MAX, _N_LEARN = 300, 120
@@ -29,10 +29,10 @@ class _Seen:
 
     x: Floats
     z: Floats
-    hyper: Hyper
+    hyper: GPHyperparameters
 
 
-class Plain:
+class ValueSearch:
     """Proposes by the expected improvement of a Gaussian process over params.
 
     Everything follows from the trials and the seed, nothing from who asks: a worker knows what
@@ -48,7 +48,7 @@ class Plain:
         self._encoder, self._seed = encoder, seed
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = n_startup or usual
-        self._startup = Startup(encoder, seed)
+        self._startup = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int]) -> list[Point | None]:
         """Returns params for trials with these numbers; None where no new point is left."""
@@ -80,7 +80,7 @@ class Plain:
         fresh = new_rows(self._encoder, rows, seen)
         return np.asarray(rows[fresh[0]]) if len(fresh) else None
 
-    def _model(self, curves: Curves) -> Surrogate | None:
+    def _model(self, curves: Curves) -> ValueGP | None:
         rows = usable(curves)
         values = np.where(curves.diverged[rows], -np.inf, curves.last[rows])
         if np.isfinite(values).sum() < 2:
@@ -90,10 +90,10 @@ class Plain:
         y = np.maximum(y, y[np.isfinite(y)].min())
         learnt = np.linspace(0, len(y) - 1, min(len(y), _N_LEARN)).round().astype(int)
         found = max((_fitted(x, y, z, learnt) for z in _scaled(y)), key=lambda one: one[1])
-        return Surrogate(x, found[0].z, found[0].hyper)
+        return ValueGP(x, found[0].z, found[0].hyper)
 
     def _best(
-        self, model: Surrogate, curves: Curves, seen: set[bytes], rng: np.random.Generator
+        self, model: ValueGP, curves: Curves, seen: set[bytes], rng: np.random.Generator
     ) -> Floats | None:
         encoder, drawer = self._encoder, Candidates(self._encoder, rng)
         best = float(model.fitted.max())
@@ -115,7 +115,7 @@ class Plain:
         scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
         return np.asarray(rows[int(scores.argmax())])
 
-    def _climbed(self, model: Surrogate, row: Floats, best: float) -> Floats:
+    def _climbed(self, model: ValueGP, row: Floats, best: float) -> Floats:
         """Returns a row with its real numbers moved to where more is expected, snapped."""
         encoder = self._encoder
         is_real = np.array([np.isinf(column.n_values) for column in encoder.columns])
@@ -146,7 +146,7 @@ def _scaled(y: Floats) -> list[tuple[Floats, float]]:
     """
     sd = float(y.std()) + 1e-12 * (1.0 + float(np.abs(y).max()))
     plain = ((y - y.mean()) / sd, -len(y) * float(np.log(sd)))
-    scale = Scale.fitting(y, float(y.max()))
+    scale = OutputWarping.fitting(y, float(y.max()))
     gaps = scale.top - y
     stretch = -np.log(scale.sd) - np.log(gaps + scale.usual * 0.2)
     return [plain, (scale.of(y), float(stretch.sum()))]

@@ -13,7 +13,7 @@ import numpy as np
 
 from hpo.search.base.coordinates import Floats
 from hpo.search.base.curves import State
-from hpo.search.base.history import TrialRow
+from hpo.search.base.history import ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.portfolio import OPTIMIZER, Portfolio
 from hpo.spec.space.search_space import Fixed, SearchSpace
@@ -37,7 +37,7 @@ class Source:
     """
 
     spec: StudySpec
-    rows: Sequence[TrialRow]
+    rows: Sequence[ObservedTrial]
 
 
 def learn(spec: StudySpec, sources: Iterable[Source], base: Portfolio) -> Portfolio:
@@ -93,7 +93,7 @@ def _is_usable(source: Source) -> bool:
     return len(source.spec.directions) == 1 and len(_complete(source)) >= _FEWEST_TRIALS
 
 
-def _complete(source: Source) -> list[TrialRow]:
+def _complete(source: Source) -> list[ObservedTrial]:
     return [
         row
         for row in source.rows
@@ -101,7 +101,7 @@ def _complete(source: Source) -> list[TrialRow]:
     ]
 
 
-def _height(row: TrialRow, spec: StudySpec) -> float:
+def _height(row: ObservedTrial, spec: StudySpec) -> float:
     """Returns a trial's value, larger being better; minus infinity if it has none."""
     sign = 1.0 if spec.directions[0] == "maximize" else -1.0
     values = [sign * value for value in row.values.values() if math.isfinite(value)]

@@ -18,7 +18,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.base.coordinates import Column
+from hpo.search.base.coordinates import Coordinate
 from hpo.search.base.param_encoding import Conditions, Encoder
 
 # Ranges may follow from other parameters, or change for good: so many trials tell the present one.
@@ -51,7 +51,7 @@ def encoder_of(kinds: Kinds, trials: Sequence[FrozenTrial]) -> Encoder:
     points = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
     having = {name: sum(name in point for point in points) for name in kinds}
     order = sorted(kinds, key=lambda name: -having[name])
-    columns = [Column.of(name, kinds[name]) for name in order]
+    columns = [Coordinate.of(name, kinds[name]) for name in order]
     return Encoder(columns, {name: _conditions(name, kinds, points) for name in order})
 
 

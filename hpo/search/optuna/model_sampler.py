@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.base.coordinates import Column
+from hpo.search.base.coordinates import Coordinate
 from hpo.search.base.decisions import Ask, Note
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.distributions import distribution
@@ -102,9 +102,11 @@ class ModelSampler(BaseSampler):
         numbers = [*_undrawn_before(trial, trials), trial.number]
         if curves.horizon == 1:
             # Brings SciPy, which takes long to load.
-            from hpo.search.model.value_search import Plain
+            from hpo.search.model.value_search import ValueSearch
 
-            own = Plain(encoder, self._seed, self._settings.n_startup).propose(curves, numbers)[-1]
+            own = ValueSearch(encoder, self._seed, self._settings.n_startup).propose(
+                curves, numbers
+            )[-1]
         else:
             model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
             ask = Ask(len(numbers), memory=self._known.at(trial.number))
@@ -127,7 +129,7 @@ class ModelSampler(BaseSampler):
         moved = dict(point)
         for (name, kind), share in zip(kinds.items(), shares, strict=True):
             if name in point and isinstance(kind, FloatDistribution) and kind.step is None:
-                column = Column.of(name, kind)
+                column = Coordinate.of(name, kind)
                 at = column.encode(point[name])
                 inner = min(max(at, _NEAREST * share), 1.0 - _NEAREST * share)
                 moved[name] = point[name] if inner == at else column.decode(inner)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.search.base.curves import Curves, Floats, Ints, State
-from hpo.search.base.decisions import Advance, Ask, Plan, Start, Verdict
+from hpo.search.base.decisions import Advance, Ask, Decision, Plan, Start
 from hpo.search.base.derived_seeds import uniforms
 from hpo.search.base.proposers import Proposal, Proposer
 from hpo.search.base.rungs import ladder, lowest_rung
@@ -79,7 +79,7 @@ class Halving:
         """Returns params for new trials that got these numbers."""
         return self._proposer.propose(curves, numbers, ask)
 
-    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
         """Returns what becomes of running trials after an epoch."""
         return at_targets(curves, numbers)
 

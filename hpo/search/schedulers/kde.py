@@ -17,7 +17,7 @@ from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.proposers import Proposal
 from hpo.search.base.trial_status import is_pending
 from hpo.search.model.candidates import Candidates, comparable, new_rows
-from hpo.search.model.initial_design import Startup
+from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
 
@@ -28,7 +28,7 @@ _RANDOM = 0.2
 _NARROWEST, _WIDEST = 0.03, 0.5
 
 
-class Density:
+class KDE:
     """Draws near good trials, where there are few others.
 
     Args:
@@ -41,7 +41,7 @@ class Density:
     def __init__(self, encoder: Encoder, seed: int) -> None:
         self._encoder = encoder
         self._seed = seed
-        self._startup = Startup(encoder, seed)
+        self._startup = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """See ``Proposer``. The whole batch is drawn from one comparison."""

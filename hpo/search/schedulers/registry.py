@@ -8,14 +8,14 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from hpo.search.base.auto import AUTO, Choice, choose
 from hpo.search.base.curves import Curves
-from hpo.search.base.decisions import Ask, Plan, Verdict
+from hpo.search.base.decisions import Ask, Decision, Plan
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.proposers import Elsewhere, Proposal, Proposer
 from hpo.search.model.freeze_thaw import FreezeThaw
 from hpo.search.model.model_settings import settings_of
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.schedulers.halving import Halving, Rules
-from hpo.search.schedulers.kde import Density
+from hpo.search.schedulers.kde import KDE
 from hpo.search.schedulers.stopping import RULES, Stopping
 from hpo.spec.study_spec import StudySpec
 
@@ -39,7 +39,7 @@ class Scheduler(Protocol):
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, not those that were planned."""
 
-    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
         """Returns what becomes of running trials after an epoch."""
 
 
@@ -99,7 +99,7 @@ def _halving(name: str, n_brackets: int) -> Build:
             n_brackets=n_brackets,
         )
         is_bohb = name == "bohb" and parts.choice.sampler == AUTO
-        density = Density(parts.encoder, parts.spec.seed)
+        density = KDE(parts.encoder, parts.spec.seed)
         return Halving(name, rules, density if is_bohb else parts.proposer)
 
     return build

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from hpo.search.base.curves import Bools, Curves, Floats, Ints, State
-from hpo.search.base.decisions import Ask, Plan, Start, Verdict
+from hpo.search.base.decisions import Ask, Decision, Plan, Start
 from hpo.search.base.proposers import Proposal, Proposer
 from hpo.search.base.trial_status import is_over
 
@@ -53,15 +53,15 @@ class Stopping:
         """Returns params for new trials that got these numbers."""
         return self._proposer.propose(curves, numbers, ask)
 
-    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Verdict]:
+    def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
         """Returns what becomes of running trials after an epoch."""
         rows = curves.rows_of(numbers)
-        verdicts = np.full(len(rows), Verdict.GO_ON, dtype=np.int64)
+        verdicts = np.full(len(rows), Decision.GO_ON, dtype=np.int64)
         begun = curves.epochs[rows] > 0
-        verdicts[begun & self._rule(curves, rows, self._options)] = Verdict.STOP
-        verdicts[curves.epochs[rows] >= curves.horizon] = Verdict.COMPLETE
-        verdicts[curves.diverged[rows]] = Verdict.STOP
-        return [Verdict(verdict) for verdict in verdicts.tolist()]
+        verdicts[begun & self._rule(curves, rows, self._options)] = Decision.STOP
+        verdicts[curves.epochs[rows] >= curves.horizon] = Decision.COMPLETE
+        verdicts[curves.diverged[rows]] = Decision.STOP
+        return [Decision(verdict) for verdict in verdicts.tolist()]
 
 
 def _never(curves: Curves, rows: Ints, options: Mapping[str, Any]) -> Bools:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from hpo.spec.values.findings import Findings, show
-from hpo.spec.values.kinds import WRONG, Flag, Kind, Number, Whole, read_table
+from hpo.spec.values.kinds import WRONG, Flag, Number, ValueKind, Whole, read_table
 from hpo.spec.values.user_values import AnyScalar, Scalar, Scalars
 
 Condition: TypeAlias = dict[str, tuple[Scalar, ...]]
@@ -23,7 +23,7 @@ class ConditionKind:
     """What stands under ``when``: for each parent the value or values that make it hold."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, Mapping):
             findings.add(f"must be a table of parameters and values; found {show(value)}")
             return WRONG
@@ -173,23 +173,23 @@ class Fixed(_Dimension):
 
 Parameter: TypeAlias = Float | Int | Categorical | Fixed
 
-_FLAG_AND_CONDITION: Final[Mapping[str, Kind]] = {"log": Flag(), "when": ConditionKind()}
+_FLAG_AND_CONDITION: Final[Mapping[str, ValueKind]] = {"log": Flag(), "when": ConditionKind()}
 _REQUIRED: Final = ("low", "high", "choices", "value")
 _BOUND: Final = Whole(-_LARGEST_INT, _LARGEST_INT)
-FLOAT_KINDS: Final[Mapping[str, Kind]] = {
+FLOAT_KINDS: Final[Mapping[str, ValueKind]] = {
     "low": Number(),
     "high": Number(),
     "step": Number(),
     **_FLAG_AND_CONDITION,
 }
-INT_KINDS: Final[Mapping[str, Kind]] = {
+INT_KINDS: Final[Mapping[str, ValueKind]] = {
     "low": _BOUND,
     "high": _BOUND,
     "step": _BOUND,
     **_FLAG_AND_CONDITION,
 }
-CATEGORICAL_KINDS: Final[Mapping[str, Kind]] = {"choices": Scalars(), "when": ConditionKind()}
-FIXED_KINDS: Final[Mapping[str, Kind]] = {"value": AnyScalar(), "when": ConditionKind()}
+CATEGORICAL_KINDS: Final[Mapping[str, ValueKind]] = {"choices": Scalars(), "when": ConditionKind()}
+FIXED_KINDS: Final[Mapping[str, ValueKind]] = {"value": AnyScalar(), "when": ConditionKind()}
 
 
 def same(value: Any, other: Any) -> bool:
@@ -198,7 +198,7 @@ def same(value: Any, other: Any) -> bool:
 
 
 def read_dimension(
-    table: Mapping[str, Any], kinds: Mapping[str, Kind], findings: Findings
+    table: Mapping[str, Any], kinds: Mapping[str, ValueKind], findings: Findings
 ) -> dict[str, Any]:
     """Reads the arguments of one dimension, noting also what is wrong between them."""
     values = read_table(table, kinds, findings)
@@ -228,7 +228,7 @@ def _check_step(values: Mapping[str, Any], findings: Findings) -> None:
         findings.add(f"step {show(step)} does not fit between {show(low)} and {show(high)}")
 
 
-def _checked(source: str, table: dict[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def _checked(source: str, table: dict[str, Any], kinds: Mapping[str, ValueKind]) -> dict[str, Any]:
     findings = Findings((source,))
     values = read_dimension(table, kinds, findings)
     findings.raise_if_any(source, {source: table})

@@ -27,7 +27,7 @@ from hpo.spec.space.dimensions import (
 )
 from hpo.spec.space.params import Params
 from hpo.spec.values.findings import Findings, show
-from hpo.spec.values.kinds import WRONG, Kind, read_table
+from hpo.spec.values.kinds import WRONG, ValueKind, read_table
 from hpo.spec.values.user_values import AnyScalar, Scalar
 
 __all__ = [
@@ -214,7 +214,7 @@ def _read_form(table: Mapping[str, Any], findings: Findings) -> Parameter | None
 def _build(
     dimension: type[Parameter],
     table: Mapping[str, Any],
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, ValueKind],
     findings: Findings,
 ) -> Parameter | None:
     before = len(findings.problems)

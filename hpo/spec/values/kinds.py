@@ -21,7 +21,7 @@ _MAX_TEXT = 500
 _LARGEST: Final = 2.0**1023
 
 
-class Kind(Protocol):
+class ValueKind(Protocol):
     """What one value may be."""
 
     def read(self, value: Any, findings: Findings) -> Any:
@@ -36,7 +36,7 @@ class Whole:
     high: int = 2**63 - 1
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return wrong(findings, f"must be a whole number; found {show(value)}")
         number = int(value)
@@ -64,7 +64,7 @@ class Number:
     high_open: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             return wrong(findings, f"must be a number; found {show(value)}")
         try:
@@ -94,7 +94,7 @@ class Flag:
     """True or false."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, bool):
             return wrong(findings, f"must be true or false; found {show(value)}")
         return value
@@ -107,7 +107,7 @@ class Word:
     allowed: tuple[str, ...]
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, str) or value not in self.allowed:
             allowed = listed(self.allowed, "or")
             return wrong(findings, f"must be {allowed}; found {show(value)}")
@@ -119,7 +119,7 @@ class Text:
     """One line of printable text."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, str):
             return wrong(findings, f"must be text; found {show(value)}")
         if not value.strip():
@@ -136,7 +136,7 @@ class StudyName:
     """The name of a study: it stands in commands, URLs and names of folders."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         name = Text().read(value, findings)
         if name is WRONG:
             return WRONG
@@ -157,7 +157,7 @@ class WordOrWhole:
     whole: Whole
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if isinstance(value, str):
             if value == self.word:
                 return value
@@ -169,11 +169,11 @@ class WordOrWhole:
 class OneOrSeveral:
     """One value or a list of them, read as a tuple."""
 
-    kind: Kind
+    kind: ValueKind
     unique: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             return wrong(findings, "must not be an empty list")
@@ -186,7 +186,7 @@ class OneOrSeveral:
 
 
 def read_table(
-    table: Any, kinds: Mapping[str, Kind], findings: Findings, what: str = "key"
+    table: Any, kinds: Mapping[str, ValueKind], findings: Findings, what: str = "key"
 ) -> dict[str, Any]:
     """Reads the known keys of a table and notes the unknown ones.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from hpo.spec.values.findings import Findings, show
-from hpo.spec.values.kinds import WRONG, Kind, Number, Whole, wrong
+from hpo.spec.values.kinds import WRONG, Number, ValueKind, Whole, wrong
 
 Scalar: TypeAlias = bool | int | float | str
 
@@ -24,7 +24,7 @@ class AnyScalar:
     """Any single TOML value but dates: text, a finite number, true or false."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         match value:
             case bool():
                 return value
@@ -49,7 +49,7 @@ class Scalars:
     bare: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, list | tuple):
             if not self.bare:
                 return wrong(findings, f"must be a list of values; found {show(value)}")
@@ -80,7 +80,7 @@ class AnyToml:
     depth: int = 0
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         inner = AnyToml(self.depth + 1)
         if self.depth > _MAX_DEPTH:
             return wrong(findings, f"is nested more than {_MAX_DEPTH} tables deep")
@@ -99,7 +99,7 @@ class AnyToml:
         return AnyScalar().read(value, findings)
 
 
-def _read_mapping(table: Mapping[Any, Any], kind: Kind, findings: Findings) -> Any:
+def _read_mapping(table: Mapping[Any, Any], kind: ValueKind, findings: Findings) -> Any:
     values: dict[str, Any] = {}
     for key, value in table.items():
         if not isinstance(key, str) or not _is_utf8(key):

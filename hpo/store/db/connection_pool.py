@@ -18,7 +18,7 @@ _USED_AT = "hpo_used_at"
 _POOL = "_ConnectionRecord__pool"
 
 
-class Pooling:
+class ConnectionPool:
     """Looks after the pool of an engine.
 
     Args:

@@ -13,8 +13,8 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store.db import driver_errors, engines, urls
-from hpo.store.db.connection_pool import Pooling
+from hpo.store.db import driver_error_tables, driver_errors, engines, urls
+from hpo.store.db.connection_pool import ConnectionPool
 from hpo.store.db.urls import DEFAULT_URL, resolve_url
 
 __all__ = ["DEFAULT_URL", "Database", "resolve_url"]
@@ -55,7 +55,7 @@ class Database:
         self.dialect = self._url.get_backend_name()
         self._file: tuple[int, int] | None = None
         self.engine = engines.create(self._url)
-        self._pooling = Pooling(self.engine)
+        self._pooling = ConnectionPool(self.engine)
         self._own = threading.local()
 
     @classmethod
@@ -221,7 +221,7 @@ class Database:
         except (sa.exc.IntegrityError, sa.exc.DataError):
             raise
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            if driver_errors.kind_of(error) is driver_errors.Kind.OUTAGE:
+            if driver_errors.kind_of(error) is driver_error_tables.ErrorKind.OUTAGE:
                 self.drop_sessions()
             raise driver_errors.explain(error, self._url) from error
 

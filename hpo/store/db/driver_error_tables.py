@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """What a caller does about an error."""
 
     CONFLICT = auto()
@@ -26,19 +26,19 @@ class Kind(Enum):
     """The database does not take a statement of ours."""
 
 
-class Fault(NamedTuple):
+class DriverError(NamedTuple):
     """The meaning of an error."""
 
-    kind: Kind
+    kind: ErrorKind
     advice: str
 
 
-def _outage(advice: str) -> Fault:
-    return Fault(Kind.OUTAGE, advice)
+def _outage(advice: str) -> DriverError:
+    return DriverError(ErrorKind.OUTAGE, advice)
 
 
-def _refused(advice: str) -> Fault:
-    return Fault(Kind.REFUSED, advice)
+def _refused(advice: str) -> DriverError:
+    return DriverError(ErrorKind.REFUSED, advice)
 
 
 AWAY: Final = _outage(
@@ -59,21 +59,21 @@ QUOTA: Final = _outage("the user has sent as much as it may in an hour; raise it
 HOST_BLOCKED: Final = _outage(
     "the server blocks this machine after failed connections; run `mysqladmin flush-hosts`"
 )
-SERVER_CROWDED: Final = Fault(
-    Kind.CROWDED,
+SERVER_CROWDED: Final = DriverError(
+    ErrorKind.CROWDED,
     "the server has too many connections, none is free; raise its max_connections, or put a "
     "connection pool before it",
 )
-USER_CROWDED: Final = Fault(
-    Kind.CROWDED,
+USER_CROWDED: Final = DriverError(
+    ErrorKind.CROWDED,
     "too many connections for this user or database, none is free; raise its connection limit, "
     "or put a connection pool before the server",
 )
-OWN_CROWDED: Final = Fault(
-    Kind.CROWDED, "the connection of this process is in use; the server may be slow"
+OWN_CROWDED: Final = DriverError(
+    ErrorKind.CROWDED, "the connection of this process is in use; the server may be slow"
 )
-LOST_A_RACE: Final = Fault(
-    Kind.CONFLICT, "other sessions were faster, again and again; try again later"
+LOST_A_RACE: Final = DriverError(
+    ErrorKind.CONFLICT, "other sessions were faster, again and again; try again later"
 )
 WRONG_PASSWORD: Final = _refused(
     "the server refused user and password; put the right ones into the URL"
@@ -86,7 +86,7 @@ NO_LOGIN: Final = _refused("the server does not let this user in; see its rights
 UNSAFE: Final = _refused("the connection could not be secured; see the SSL options of the URL")
 WRONG_OPTION: Final = _refused("the URL has an option that the driver does not take; mend the URL")
 NO_TABLE: Final = _refused("a table is missing; run `hpo db check`")
-UNKNOWN: Final = Fault(Kind.FAULT, "the database refused; run `hpo db check`")
+UNKNOWN: Final = DriverError(ErrorKind.FAULT, "the database refused; run `hpo db check`")
 
 # By SQLSTATE, the longest prefix counts.
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from hpo.errors import StoreError
 from hpo.store.db import driver_error_tables as tables
 from hpo.store.db import urls
-from hpo.store.db.driver_error_tables import Fault, Kind
+from hpo.store.db.driver_error_tables import DriverError, ErrorKind
 
 __all__ = [
-    "Kind",
     "explain",
     "is_conflict",
     "is_crowded",
@@ -27,24 +26,24 @@ __all__ = [
 EXTRAS = {"postgresql": "postgres", "mysql": "mysql"}
 
 
-def kind_of(error: BaseException) -> Kind:
-    """Returns what is to be done about an error; `Kind.FAULT` also where none of a database is."""
+def kind_of(error: BaseException) -> ErrorKind:
+    """Returns what is to be done about an error; for errors of no database, `FAULT`."""
     return _fault_of(error).kind
 
 
 def is_outage(error: BaseException) -> bool:
     """Tells whether waiting may mend this error: server gone or crowded, locked, disk full."""
-    return kind_of(error) in (Kind.OUTAGE, Kind.CROWDED, Kind.CONFLICT)
+    return kind_of(error) in (ErrorKind.OUTAGE, ErrorKind.CROWDED, ErrorKind.CONFLICT)
 
 
 def is_crowded(error: BaseException) -> bool:
     """Tells whether no connection was free: the database itself works."""
-    return kind_of(error) is Kind.CROWDED
+    return kind_of(error) is ErrorKind.CROWDED
 
 
 def is_conflict(error: BaseException) -> bool:
     """Tells whether the transaction lost against another one and should simply be run again."""
-    return kind_of(error) is Kind.CONFLICT
+    return kind_of(error) is ErrorKind.CONFLICT
 
 
 def is_missing_table(error: BaseException) -> bool:
@@ -73,7 +72,7 @@ def missing_driver(url: sa.URL) -> StoreError:
     )
 
 
-def _fault_of(error: BaseException) -> Fault:
+def _fault_of(error: BaseException) -> DriverError:
     links = list(_chain(error))
     if any(isinstance(link, sa.exc.TimeoutError) for link in links):
         return tables.OWN_CROWDED
@@ -90,7 +89,7 @@ def _fault_of(error: BaseException) -> Fault:
     return _postgresql_fault(driver_error)
 
 
-def _postgresql_fault(error: BaseException) -> Fault:
+def _postgresql_fault(error: BaseException) -> DriverError:
     state, text = _sqlstate(error), str(error)
     if state is not None:
         prefixes = (state[:length] for length in (5, 2))
@@ -104,7 +103,7 @@ def _postgresql_fault(error: BaseException) -> Fault:
     return tables.AWAY if names & {"OperationalError", "InterfaceError"} else tables.UNKNOWN
 
 
-def _mysql_fault(error: BaseException) -> Fault:
+def _mysql_fault(error: BaseException) -> DriverError:
     code, text = _mysql_code(error), str(error).lower()
     if code == tables.MYSQL_LIMIT:
         return tables.USER_CROWDED if "connections" in text else tables.QUOTA
@@ -117,7 +116,7 @@ def _mysql_fault(error: BaseException) -> Fault:
     return {"08": tables.AWAY, "40": tables.LOST_A_RACE}.get(state[:2], tables.UNKNOWN)
 
 
-def _sqlite_fault(error: sqlite3.Error) -> Fault:
+def _sqlite_fault(error: sqlite3.Error) -> DriverError:
     if str(error).startswith("no such table"):
         return tables.NO_TABLE
     code = _sqlite_code(error)

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.db.optuna_tables import trials
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.spending import CANCELLED
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
@@ -33,43 +33,43 @@ def trips(failed: Sequence[bool]) -> bool:
     return sum(failed) >= LEAST and 3 * sum(failed) > 2 * len(failed)
 
 
-def stop_if_failing(turn: Turn, cause: str) -> None:
+def stop_if_failing(locked: LockedStudy, cause: str) -> None:
     """Stops an active study whose trials mostly fail.
 
     Args:
-        turn: The study; a trial of it has just failed.
+        locked: The study; a trial of it has just failed.
         cause: Why that trial failed: its reason, or the text of its error.
     """
-    if turn.state != "active":
+    if locked.state != "active":
         return
-    failed = _latest(turn)
+    failed = _latest(locked)
     if not trips(failed):
         return
-    turn.state = "stopped"
-    turn.reason = f"{sum(failed)} of the last {len(failed)} trials failed: {_headline(cause)}"
-    turn.update_study(state=turn.state, reason=turn.reason, updated_at=turn.now)
-    turn.record([Event(turn.study_id, "stopped", turn.reason)])
+    locked.state = "stopped"
+    locked.reason = f"{sum(failed)} of the last {len(failed)} trials failed: {_headline(cause)}"
+    locked.update_study(state=locked.state, reason=locked.reason, updated_at=locked.now)
+    locked.record([Event(locked.study_id, "stopped", locked.reason)])
 
 
-def _latest(turn: Turn) -> list[bool]:
+def _latest(locked: LockedStudy) -> list[bool]:
     """Returns of the latest trials that ended by themselves whether they failed."""
     event = hpo_event.c
     resumed = sa.select(sa.func.max(event.at)).where(
-        event.study_id == turn.study_id, event.kind == "active"
+        event.study_id == locked.study_id, event.kind == "active"
     )
-    since = turn.conn.execute(resumed).scalar()
+    since = locked.conn.execute(resumed).scalar()
     # The latest to start stand in for the latest to end: that order has an index.
     statement = (
         sa.select(trials.c.trial_id, trials.c.state)
-        .where(trials.c.study_id == turn.study_id, trials.c.state.in_(_ENDED))
+        .where(trials.c.study_id == locked.study_id, trials.c.state.in_(_ENDED))
         .order_by(trials.c.trial_id.desc())
         .limit(4 * WINDOW)
     )
     if since is not None:
         statement = statement.where(trials.c.datetime_complete > since)
-    rows = turn.conn.execute(statement).all()
+    rows = locked.conn.execute(statement).all()
     failed = [row.trial_id for row in rows if row.state is TrialState.FAIL]
-    last = events.last_of(turn.conn, failed)
+    last = events.last_of(locked.conn, failed)
     blameless = {trial_id for trial_id, event in last.items() if event.kind in BLAMELESS}
     counted = [row for row in rows if row.trial_id not in blameless]
     return [row.state is TrialState.FAIL for row in counted[:WINDOW]]

@@ -18,7 +18,7 @@ from hpo.store.db.optuna_tables import (
     trial_values,
     trials,
 )
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 
 
 def current(db: Database, study_id: int) -> float | None:
@@ -38,34 +38,34 @@ def reaches(conn: sa.Connection, study_id: int, target: float, values: Iterable[
     return any(value >= target if up else value <= target for value in values)
 
 
-def finish_if_reached_by(turn: Turn, values: Iterable[float]) -> None:
+def finish_if_reached_by(locked: LockedStudy, values: Iterable[float]) -> None:
     """Marks an active study done when one of these values is enough."""
-    target = turn.limits.target
-    if target is None or turn.state != "active":
+    target = locked.limits.target
+    if target is None or locked.state != "active":
         return
-    if reaches(turn.conn, turn.study_id, target, values):
-        turn.finish_study("target")
+    if reaches(locked.conn, locked.study_id, target, values):
+        locked.finish_study("target")
 
 
-def finish_if_reached(turn: Turn, *, reported: bool = False) -> None:
+def finish_if_reached(locked: LockedStudy, *, reported: bool = False) -> None:
     """Marks an active study done when any of its COMPLETE trials is good enough.
 
     It looks at every value of the study: for when the target changes, and for trials that other
     programs have completed.
 
     Args:
-        turn: The study.
+        locked: The study.
         reported: Look at what trials of any state have reported, too.
     """
-    target = turn.limits.target
-    if target is None or turn.state != "active":
+    target = locked.limits.target
+    if target is None or locked.state != "active":
         return
-    up = _is_maximized(turn.conn, turn.study_id)
-    found = turn.conn.scalar(_completed(turn.study_id, target, up))
+    up = _is_maximized(locked.conn, locked.study_id)
+    found = locked.conn.scalar(_completed(locked.study_id, target, up))
     if found is None and reported:
-        found = turn.conn.scalar(_reported(turn.study_id, target, up))
+        found = locked.conn.scalar(_reported(locked.study_id, target, up))
     if found is not None:
-        turn.finish_study("target")
+        locked.finish_study("target")
 
 
 def _completed(study_id: int, target: float, up: bool) -> sa.Select[tuple[int]]:

@@ -17,12 +17,12 @@ from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import reaping, unfinished_trials
 from hpo.store.ledger.budgets import UNBOUNDED_EPOCHS
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.reaping import Patience
 from hpo.store.ledger.unfinished_trials import Request
 
 
-class Survey(NamedTuple):
+class ClaimSurvey(NamedTuple):
     """A study as a worker that claims finds it.
 
     Attributes:
@@ -50,16 +50,16 @@ class Survey(NamedTuple):
     last_number: int | None
 
 
-def survey(turn: Turn, request: Request, patience: Patience) -> Survey | None:
+def survey(locked: LockedStudy, request: Request, patience: Patience) -> ClaimSurvey | None:
     """Returns what there is for a worker; None where it is not registered with the study."""
-    statement = _statement(request.wishes is not None, turn.limits.n_trials is not None)
+    statement = _statement(request.wishes is not None, locked.limits.n_trials is not None)
     values = {
-        **reaping.suspicion(turn, patience),
+        **reaping.suspicion(locked, patience),
         "worker": request.worker_id,
-        "epochs": turn.limits.epochs or UNBOUNDED_EPOCHS,
+        "epochs": locked.limits.epochs or UNBOUNDED_EPOCHS,
     }
-    row = turn.conn.execute(statement, values).one_or_none()
-    return None if row is None else Survey._make(row)
+    row = locked.conn.execute(statement, values).one_or_none()
+    return None if row is None else ClaimSurvey._make(row)
 
 
 @lru_cache(maxsize=4)

@@ -20,7 +20,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
 from hpo.store.ledger import budget_target, fences
 from hpo.store.ledger.leases import EpochRow
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import upserts
 
 _STEPS = optuna_tables.trial_intermediate_values
@@ -36,12 +36,12 @@ def report(db: Database, rows: Sequence[EpochRow]) -> set[int]:
 
     def work(conn: sa.Connection) -> _Written:
         # Whoever locks a study and leases takes the study first.
-        turns = [Turn.take(db, conn, study_id) for study_id in sorted(ending)]
+        turns = [LockedStudy.take(db, conn, study_id) for study_id in sorted(ending)]
         written = write(db, conn, given, ending)
-        for turn in turns:
-            if turn.study_id in written.reached:
-                turn.finish_study("target")
-                turn.end_free_trials()
+        for locked in turns:
+            if locked.study_id in written.reached:
+                locked.finish_study("target")
+                locked.end_free_trials()
         return written
 
     is_single = db.dialect == "postgresql"

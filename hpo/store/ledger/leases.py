@@ -43,7 +43,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Wish:
+class AssignmentRequest:
     """An assignment that a worker would like to have.
 
     Attributes:
@@ -59,26 +59,26 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class AssignmentRequests:
     """What the search of a study whose trials pause would do next.
 
     Attributes:
         ordered: The most wanted first.
         first_stop: How far to train trials that somebody has enqueued.
-        finished_at: ``Standing.last_token`` of the standing by which nothing is worth doing any
+        finished_at: ``StudyStatus.last_token`` of the standing by which nothing is worth doing any
             more and nobody works; None where that is not so.
         reason: Why the study ends then: budget, patience, or exhausted where every point of its
             space was tried.
     """
 
-    ordered: tuple[Wish, ...] = ()
+    ordered: tuple[AssignmentRequest, ...] = ()
     first_stop: int = 1
     finished_at: int | None = None
     reason: str = "budget"
 
 
 @dataclass(frozen=True)
-class Place:
+class LeaseStatus:
     """Where a trial that has not ended stands.
 
     Attributes:
@@ -93,7 +93,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """What a study may still spend, and where its unfinished trials stand.
 
     Attributes:
@@ -111,7 +111,7 @@ class Standing:
     epochs: int | None
     n_new: int | None
     epochs_left: int | None
-    places: Mapping[int, Place]
+    places: Mapping[int, LeaseStatus]
     seconds_left: float | None = None
     epoch_s: float | None = None
 

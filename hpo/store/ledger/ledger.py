@@ -27,16 +27,16 @@ from hpo.store.ledger import (
     workers,
 )
 from hpo.store.ledger.leases import (
+    AssignmentRequests,
     Claim,
     EpochRow,
     Lease,
+    LeaseStatus,
     Outcome,
-    Place,
     Renewal,
-    Standing,
-    Wishes,
+    StudyStatus,
 )
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.reaping import Patience
 from hpo.store.ledger.unfinished_trials import Request
 
@@ -75,7 +75,7 @@ class Ledger:
         worker_id: int,
         n: int,
         held: Collection[int] = (),
-        wishes: Wishes | None = None,
+        wishes: AssignmentRequests | None = None,
     ) -> Claim:
         """Takes up to ``n`` trials: lost ones first, then enqueued ones, then new ones.
 
@@ -147,7 +147,7 @@ class Ledger:
 
         return self._db.transaction(work)
 
-    def standing(self, study_id: int, *, with_places: bool = True) -> Standing:
+    def standing(self, study_id: int, *, with_places: bool = True) -> StudyStatus:
         """Returns what a study may still spend, and where its unfinished trials stand.
 
         Args:
@@ -159,20 +159,20 @@ class Ledger:
         """
         with self._db.read() as conn:
             # The token is read first: if it is the same later, nothing was granted since.
-            turn = Turn.glance(self._db, conn, study_id)
-            lease, limits = hpo_lease.c, turn.limits
+            locked = LockedStudy.glance(self._db, conn, study_id)
+            lease, limits = hpo_lease.c, locked.limits
             n_new = None
             if limits.n_trials is not None:
-                n_new = max(0, limits.n_trials - unfinished_trials.n_started(turn))
+                n_new = max(0, limits.n_trials - unfinished_trials.n_started(locked))
             wanted = sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop)
             rows = conn.execute(wanted.where(lease.study_id == study_id)) if with_places else ()
             places = {
-                row.trial_id: Place(row.worker_id is not None, row.epoch, row.epoch_stop)
+                row.trial_id: LeaseStatus(row.worker_id is not None, row.epoch, row.epoch_stop)
                 for row in rows
             }
-            left = unfinished_trials.epochs_left(turn)
-            time_left = unfinished_trials.time_left(turn)
-        return Standing(turn.last_token, limits.epochs, n_new, left, places, *time_left)
+            left = unfinished_trials.epochs_left(locked)
+            time_left = unfinished_trials.time_left(locked)
+        return StudyStatus(locked.last_token, limits.epochs, n_new, left, places, *time_left)
 
     def in_force(self, leases: Collection[Lease]) -> set[int]:
         """Returns the trial_ids of those leases that their worker still has."""
@@ -219,11 +219,11 @@ class Ledger:
         """
 
         def work(conn: sa.Connection) -> bool:
-            turn = Turn.take(self._db, conn, study_id)
-            budget_target.finish_if_reached(turn, reported=True)
-            if turn.state == "done":
-                turn.end_free_trials()
-            return (turn.state, turn.reason) == ("done", "target")
+            locked = LockedStudy.take(self._db, conn, study_id)
+            budget_target.finish_if_reached(locked, reported=True)
+            if locked.state == "done":
+                locked.end_free_trials()
+            return (locked.state, locked.reason) == ("done", "target")
 
         return self._db.transaction(work)
 
@@ -256,12 +256,12 @@ class Ledger:
         """
 
         def work(conn: sa.Connection) -> list[int]:
-            turn = Turn.take(self._db, conn, study_id)
-            taken = reaping.free_dead(turn, self._patience)
-            claims.drop_ended_elsewhere(turn)
-            budget_target.finish_if_reached(turn)
-            if turn.state == "done":
-                turn.end_free_trials()
+            locked = LockedStudy.take(self._db, conn, study_id)
+            taken = reaping.free_dead(locked, self._patience)
+            claims.drop_ended_elsewhere(locked)
+            budget_target.finish_if_reached(locked)
+            if locked.state == "done":
+                locked.end_free_trials()
             return taken
 
         return self._db.transaction(work)

@@ -26,7 +26,7 @@ FREE = 0
 
 
 @dataclass
-class Turn:
+class LockedStudy:
     """What the holder of a study's lock works with; valid within the transaction only.
 
     Attributes:
@@ -50,7 +50,7 @@ class Turn:
     last_token: int
 
     @classmethod
-    def take(cls, db: Database, conn: sa.Connection, study_id: int) -> Turn:
+    def take(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
         """Locks the study, in our table and in Optuna's, until the transaction ends.
 
         Whoever locks a study and leases takes the study first.
@@ -64,16 +64,16 @@ class Turn:
     @classmethod
     def take_those_of(
         cls, db: Database, conn: sa.Connection, trial_ids: Sequence[int]
-    ) -> list[Turn]:
+    ) -> list[LockedStudy]:
         """Locks, as `take` does, the studies of leased trials, in the order of their ids."""
-        found: dict[int, Turn] = {}
+        found: dict[int, LockedStudy] = {}
         for part in fences.chunks(trial_ids):
             turns = cls._of(db, conn, _studies_of_trials(db.dialect), {"ids": part})
-            found |= {turn.study_id: turn for turn in turns}
+            found |= {locked.study_id: locked for locked in turns}
         return [found[study_id] for study_id in sorted(found)]
 
     @classmethod
-    def glance(cls, db: Database, conn: sa.Connection, study_id: int) -> Turn:
+    def glance(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
         """Reads the study without a lock, for who changes nothing.
 
         Raises:
@@ -83,7 +83,7 @@ class Turn:
         return cls._only(found, db, study_id)
 
     @classmethod
-    def _only(cls, found: Sequence[Turn], db: Database, study_id: int) -> Turn:
+    def _only(cls, found: Sequence[LockedStudy], db: Database, study_id: int) -> LockedStudy:
         if not found:
             raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
         return found[0]
@@ -91,7 +91,7 @@ class Turn:
     @classmethod
     def _of(
         cls, db: Database, conn: sa.Connection, statement: sa.Select[Any], which: dict[str, Any]
-    ) -> list[Turn]:
+    ) -> list[LockedStudy]:
         rows = conn.execute(statement, which).all()
         if not rows:
             return []

@@ -67,7 +67,7 @@ def folder_of(url: str, study_id: int) -> Path:
     return root.absolute() / host / digest / f"study-{study_id}"
 
 
-class Spool:
+class Outbox:
     """The spool of this process as a worker: made when first needed, locked until removed.
 
     Args:

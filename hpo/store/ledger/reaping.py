@@ -22,7 +22,7 @@ from hpo.errors import StoreError
 from hpo.store.db import processes
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import fences
-from hpo.store.ledger.locked_study import FREE, Turn
+from hpo.store.ledger.locked_study import FREE, LockedStudy
 from hpo.store.rows.events import Event
 
 ENVIRONMENT_VARIABLE = "HPO_GRACE_S"
@@ -63,30 +63,30 @@ class Patience:
         return self.grace_s / 3
 
 
-def free_dead(turn: Turn, patience: Patience) -> list[int]:
+def free_dead(locked: LockedStudy, patience: Patience) -> list[int]:
     """Sets the trials of dead workers free, and fails those that were lost too often.
 
     Returns:
         The trial_ids, ascending.
     """
-    suspects = {row.worker_id: row for row in _suspects(turn, patience)}
-    silent = any(_silent_s(row, turn.now) > patience.grace_s for row in suspects.values())
-    grace_s = patience.grace_s if silent and _has_witness(turn, patience) else math.inf
-    judged = {key: why_dead(row, turn.now, grace_s) for key, row in suspects.items()}
+    suspects = {row.worker_id: row for row in _suspects(locked, patience)}
+    silent = any(_silent_s(row, locked.now) > patience.grace_s for row in suspects.values())
+    grace_s = patience.grace_s if silent and _has_witness(locked, patience) else math.inf
+    judged = {key: why_dead(row, locked.now, grace_s) for key, row in suspects.items()}
     why = {worker_id: reason for worker_id, reason in judged.items() if reason}
     if not why:
         return []
-    _mark_ended(turn, [suspects[worker_id] for worker_id in why])
-    leases = _leases_of(turn, list(why))
+    _mark_ended(locked, [suspects[worker_id] for worker_id in why])
+    leases = _leases_of(locked, list(why))
     hopeless = [row for row in leases if row.attempt >= patience.max_attempts]
     others = [row for row in leases if row.attempt < patience.max_attempts]
     if hopeless:
-        turn.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL)
+        locked.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL)
     if others:
-        free(turn, hpo_lease.c.trial_id.in_(fences.ids(others)), lost=True)
-    turn.record([_event(turn, row, why[row.worker_id], patience) for row in leases])
-    if turn.state == "done":
-        turn.end_free_trials()
+        free(locked, hpo_lease.c.trial_id.in_(fences.ids(others)), lost=True)
+    locked.record([_event(locked, row, why[row.worker_id], patience) for row in leases])
+    if locked.state == "done":
+        locked.end_free_trials()
     return fences.ids(leases)
 
 
@@ -121,42 +121,42 @@ def heard(now: datetime, patience: Patience) -> tuple[tuple[sa.Column[Any], Any]
     return (worker.heard_since, heard_since), (worker.heartbeat_at, now)
 
 
-def free(turn: Turn, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
+def free(locked: LockedStudy, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
     """Sets leases of the study free, in one statement; their tokens are void from then on.
 
     Args:
-        turn: The study.
+        locked: The study.
         which: A condition on ``hpo_lease``.
         lost: Count an attempt.
     """
     lease = hpo_lease.c
-    conditions = (lease.study_id == turn.study_id, lease.token != FREE, which)
-    values: dict[str, Any] = {"worker_id": None, "token": FREE, "updated_at": turn.now}
+    conditions = (lease.study_id == locked.study_id, lease.token != FREE, which)
+    values: dict[str, Any] = {"worker_id": None, "token": FREE, "updated_at": locked.now}
     if lost:
         values["attempt"] = lease.attempt + 1
-    turn.conn.execute(sa.update(hpo_lease).where(*conditions).values(**values))
+    locked.conn.execute(sa.update(hpo_lease).where(*conditions).values(**values))
 
 
-def _has_witness(turn: Turn, patience: Patience) -> bool:
+def _has_witness(locked: LockedStudy, patience: Patience) -> bool:
     """Tells whether a worker, of whatever study, was heard for as long as the grace, and lately."""
     worker = hpo_worker.c
     statement = sa.select(worker.worker_id).where(
         worker.ended_at.is_(None),
-        worker.heartbeat_at >= turn.now - timedelta(seconds=patience.gap_s),
-        worker.heard_since <= turn.now - timedelta(seconds=patience.grace_s),
+        worker.heartbeat_at >= locked.now - timedelta(seconds=patience.gap_s),
+        worker.heard_since <= locked.now - timedelta(seconds=patience.grace_s),
     )
-    return turn.conn.execute(statement.limit(1)).first() is not None
+    return locked.conn.execute(statement.limit(1)).first() is not None
 
 
-def _suspects(turn: Turn, patience: Patience) -> Sequence[Any]:
+def _suspects(locked: LockedStudy, patience: Patience) -> Sequence[Any]:
     """Returns the workers that own leases and may be dead, as far as SQL can tell."""
-    return turn.conn.execute(_SUSPECTS, suspicion(turn, patience)).all()
+    return locked.conn.execute(_SUSPECTS, suspicion(locked, patience)).all()
 
 
-def suspicion(turn: Turn, patience: Patience) -> dict[str, Any]:
+def suspicion(locked: LockedStudy, patience: Patience) -> dict[str, Any]:
     """Returns the values of the parameters of `suspicious`."""
-    heard_after = turn.now - timedelta(seconds=patience.grace_s)
-    return {"study": turn.study_id, "heard_after": heard_after, "machine": processes.machine()}
+    heard_after = locked.now - timedelta(seconds=patience.grace_s)
+    return {"study": locked.study_id, "heard_after": heard_after, "machine": processes.machine()}
 
 
 def suspicious(worker: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -190,26 +190,26 @@ _SUSPECTS = sa.select(
 ).where(suspicious(hpo_worker))
 
 
-def _leases_of(turn: Turn, worker_ids: Sequence[int]) -> Sequence[Any]:
+def _leases_of(locked: LockedStudy, worker_ids: Sequence[int]) -> Sequence[Any]:
     lease = hpo_lease.c
     statement = (
         sa.select(lease.trial_id, lease.worker_id, lease.token, lease.attempt, lease.epoch)
-        .where(lease.study_id == turn.study_id, lease.worker_id.in_(worker_ids))
+        .where(lease.study_id == locked.study_id, lease.worker_id.in_(worker_ids))
         .order_by(lease.trial_id)
         .with_for_update()
     )
-    return turn.conn.execute(statement).all()
+    return locked.conn.execute(statement).all()
 
 
-def _mark_ended(turn: Turn, workers: Sequence[Any]) -> None:
+def _mark_ended(locked: LockedStudy, workers: Sequence[Any]) -> None:
     # Only where the process is known to be gone; a silent machine may come back.
     gone = [row.worker_id for row in workers if _is_here(row) and _is_gone(row)]
     if gone:
         worker = hpo_worker.c
-        turn.conn.execute(
+        locked.conn.execute(
             sa.update(hpo_worker)
             .where(worker.worker_id.in_(gone), worker.ended_at.is_(None))
-            .values(ended_at=turn.now)
+            .values(ended_at=locked.now)
         )
 
 
@@ -225,10 +225,10 @@ def _is_gone(worker: Any) -> bool:
     return processes.is_dead(worker.pid, worker.pid_started_at)
 
 
-def _event(turn: Turn, lease: Any, why: str, patience: Patience) -> Event:
+def _event(locked: LockedStudy, lease: Any, why: str, patience: Patience) -> Event:
     text = f"worker {lease.worker_id} {why}"
     if lease.attempt >= patience.max_attempts:
         text += f"; the trial failed: lost {lease.attempt} times"
     else:
         text += f"; the trial goes on, attempt {lease.attempt + 1} of {patience.max_attempts}"
-    return Event(turn.study_id, "lost", text, lease.trial_id, lease.worker_id)
+    return Event(locked.study_id, "lost", text, lease.trial_id, lease.worker_id)

@@ -13,7 +13,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.ledger import breaker, budget_target, fences
 from hpo.store.ledger.leases import Outcome
-from hpo.store.ledger.locked_study import FREE, Turn
+from hpo.store.ledger.locked_study import FREE, LockedStudy
 from hpo.store.rows import trial_rows
 from hpo.store.rows.events import Event
 
@@ -30,34 +30,38 @@ def settle(db: Database, outcomes: Sequence[Outcome]) -> set[int]:
 
     def work(conn: sa.Connection) -> set[int]:
         settled: set[int] = set()
-        for turn in Turn.take_those_of(db, conn, sorted({trial_id for trial_id, _ in given})):
-            owned = fences.lock_fenced(conn, given.keys(), turn.study_id)
+        for locked in LockedStudy.take_those_of(
+            db, conn, sorted({trial_id for trial_id, _ in given})
+        ):
+            owned = fences.lock_fenced(conn, given.keys(), locked.study_id)
             mine = [given[lease.trial_id, lease.token] for lease in owned.values()]
-            _settle_in(turn, mine, owned)
+            _settle_in(locked, mine, owned)
             settled |= owned.keys()
         return _lost(given, settled)
 
     return db.transaction(work) if outcomes else set()
 
 
-def _settle_in(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, fences.Fenced]) -> None:
+def _settle_in(
+    locked: LockedStudy, outcomes: Sequence[Outcome], owned: Mapping[int, fences.Fenced]
+) -> None:
     """Settles trials of one study whose leases are locked and in force."""
     if not outcomes:
         return
     finals = [outcome for outcome in outcomes if outcome.state in _FINAL]
     others = [outcome for outcome in outcomes if outcome.state not in _FINAL]
-    _write_results(turn.conn, outcomes, finals)
+    _write_results(locked.conn, outcomes, finals)
     for name, state in _FINAL.items():
         ending = [outcome for outcome in finals if outcome.state == name]
         if ending:
             epochs = {o.trial_id: max(o.epoch, owned[o.trial_id].epoch) for o in ending}
-            turn.end_trials(epochs, state)
+            locked.end_trials(epochs, state)
     if others:
-        _put_down(turn, others, owned)
-    turn.record(
+        _put_down(locked, others, owned)
+    locked.record(
         [
             Event(
-                study_id=turn.study_id,
+                study_id=locked.study_id,
                 kind=outcome.reason,
                 message=outcome.message,
                 trial_id=outcome.trial_id,
@@ -68,12 +72,12 @@ def _settle_in(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, fenc
         ]
     )
     completed = [outcome.values for outcome in finals if outcome.state == "complete"]
-    budget_target.finish_if_reached_by(turn, [values[0] for values in completed if values])
+    budget_target.finish_if_reached_by(locked, [values[0] for values in completed if values])
     failed = [outcome.message or outcome.reason for outcome in finals if outcome.state == "failed"]
     if failed:
-        breaker.stop_if_failing(turn, failed[-1])
-    if turn.state == "done":
-        turn.end_free_trials()
+        breaker.stop_if_failing(locked, failed[-1])
+    if locked.state == "done":
+        locked.end_free_trials()
 
 
 def _write_results(
@@ -93,13 +97,15 @@ def _write_results(
     trial_rows.write_rows(conn, trial_rows.VALUES, values)
 
 
-def _put_down(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, fences.Fenced]) -> None:
+def _put_down(
+    locked: LockedStudy, outcomes: Sequence[Outcome], owned: Mapping[int, fences.Fenced]
+) -> None:
     """Sets trials free for continuation, each from where its owner got to."""
     column = hpo_lease.c
     for part in fences.chunks(outcomes):
         epochs = {o.trial_id: max(o.epoch, owned[o.trial_id].epoch) for o in part}
         checkpoints = {o.trial_id: o.checkpoint for o in part if o.checkpoint is not None}
-        turn.conn.execute(
+        locked.conn.execute(
             sa.update(hpo_lease)
             .where(fences.fence([(o.trial_id, o.token) for o in part]))
             .values(
@@ -107,7 +113,7 @@ def _put_down(turn: Turn, outcomes: Sequence[Outcome], owned: Mapping[int, fence
                 token=FREE,
                 epoch=fences.by_trial(column.epoch, epochs),
                 checkpoint=fences.by_trial(column.checkpoint, checkpoints),
-                updated_at=turn.now,
+                updated_at=locked.now,
             )
         )
 

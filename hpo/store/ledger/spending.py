@@ -13,7 +13,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_study
 from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import reaping, unfinished_trials
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import stored_specs, study_rows
 
 CANCELLED = "cancelled"
@@ -25,7 +25,7 @@ _HOURS: Final = "--hours H"
 _TRIALS: Final = "--trials N"
 
 
-def n_excused(turn: Turn) -> int:
+def n_excused(locked: LockedStudy) -> int:
     """Counts the trials that a budget of trials leaves out: the cancelled and the retried ones.
 
     A study's row holds its limit with these added, so that no claim has to count them; this count
@@ -34,56 +34,56 @@ def n_excused(turn: Turn) -> int:
     cancelled = (
         sa.select(trials.c.number)
         .join(hpo_event, hpo_event.c.trial_id == trials.c.trial_id)
-        .where(hpo_event.c.study_id == turn.study_id, hpo_event.c.kind == CANCELLED)
+        .where(hpo_event.c.study_id == locked.study_id, hpo_event.c.kind == CANCELLED)
     )
-    return len({*turn.conn.scalars(cancelled), *retries(turn)})
+    return len({*locked.conn.scalars(cancelled), *retries(locked)})
 
 
-def retries(turn: Turn) -> dict[int, int]:
+def retries(locked: LockedStudy) -> dict[int, int]:
     """Returns which trials were retried: the number of each, and that of the trial in its place."""
     attribute = optuna_tables.trial_user_attributes.c
     statement = (
         sa.select(trials.c.number, attribute.value_json)
         .join(trials, trials.c.trial_id == attribute.trial_id)
-        .where(trials.c.study_id == turn.study_id, attribute.key == RETRIED_FROM)
+        .where(trials.c.study_id == locked.study_id, attribute.key == RETRIED_FROM)
     )
-    return {int(row.value_json): row.number for row in turn.conn.execute(statement)}
+    return {int(row.value_json): row.number for row in locked.conn.execute(statement)}
 
 
-def excuse(turn: Turn, n: int) -> None:
+def excuse(locked: LockedStudy, n: int) -> None:
     """Leaves ``n`` more trials out of the budget of trials."""
-    if n and turn.limits.n_trials is not None:
-        turn.limits = turn.limits.with_more_trials(n)
-        turn.update_study(n_trials=turn.limits.n_trials)
+    if n and locked.limits.n_trials is not None:
+        locked.limits = locked.limits.with_more_trials(n)
+        locked.update_study(n_trials=locked.limits.n_trials)
 
 
-def finish_if_spent(turn: Turn) -> None:
+def finish_if_spent(locked: LockedStudy) -> None:
     """Marks a study done when its deadline has passed or as much has ended as may."""
-    if turn.state == "done":
+    if locked.state == "done":
         return
-    option = _spent(turn)
+    option = _spent(locked)
     if option is not None:
-        reasons = {_HOURS: "deadline", _TRIALS: end_of_trials(turn)}
-        turn.finish_study(reasons.get(option, "budget"))
+        reasons = {_HOURS: "deadline", _TRIALS: end_of_trials(locked)}
+        locked.finish_study(reasons.get(option, "budget"))
 
 
-def end_of_trials(turn: Turn) -> str:
+def end_of_trials(locked: LockedStudy) -> str:
     """Returns why no trial may begin: the budget, or ``exhausted`` where a grid has no more points.
 
     A grid has as many trials as points, if its budget has not fewer.
     """
-    left = unfinished_trials.epochs_left(turn)
-    limit = turn.limits.n_trials
+    left = unfinished_trials.epochs_left(locked)
+    limit = locked.limits.n_trials
     if limit is None or (left is not None and left <= 0):
         return "budget"
-    text = turn.conn.scalar(
-        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == turn.study_id)
+    text = locked.conn.scalar(
+        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == locked.study_id)
     )
-    table = stored_specs.read_table(text, study_rows.name_of(turn.conn, turn.study_id) or "")
+    table = stored_specs.read_table(text, study_rows.name_of(locked.conn, locked.study_id) or "")
     sampler, budget = table.get("sampler"), table.get("budget")
     name = sampler.get("name") if isinstance(sampler, dict) else sampler
     given = budget.get("trials") if isinstance(budget, dict) else None
-    if name != "grid" or (given is not None and limit >= given + n_excused(turn)):
+    if name != "grid" or (given is not None and limit >= given + n_excused(locked)):
         return "budget"
     return "exhausted"
 
@@ -95,62 +95,62 @@ def way_to_more(db: Database, study_id: int) -> str:
     every point was tried.
     """
     with db.read() as conn:
-        return more(Turn.glance(db, conn, study_id))
+        return more(LockedStudy.glance(db, conn, study_id))
 
 
-def more(turn: Turn) -> str:
+def more(locked: LockedStudy) -> str:
     """Returns the command of `way_to_more`, of the study of a turn."""
-    option = _spent(turn, _n_held(turn) if turn.state == "stopped" else 0)
-    if option == _TRIALS and end_of_trials(turn) == "exhausted":
+    option = _spent(locked, _n_held(locked) if locked.state == "stopped" else 0)
+    if option == _TRIALS and end_of_trials(locked) == "exhausted":
         return ""
-    name = shlex.quote(study_rows.name_of(turn.conn, turn.study_id) or "")
+    name = shlex.quote(study_rows.name_of(locked.conn, locked.study_id) or "")
     return "" if option is None else f"hpo update {name} {option}"
 
 
-def _spent(turn: Turn, n_ending: int = 0) -> str | None:
+def _spent(locked: LockedStudy, n_ending: int = 0) -> str | None:
     """Returns the option of the part of a budget that is spent; None where all have some left."""
-    limits = turn.limits
-    if limits.deadline_at is not None and turn.now >= limits.deadline_at:
+    limits = locked.limits
+    if limits.deadline_at is not None and locked.now >= limits.deadline_at:
         return _HOURS
-    if limits.n_trials is not None and _n_ended(turn) + n_ending >= limits.n_trials:
+    if limits.n_trials is not None and _n_ended(locked) + n_ending >= limits.n_trials:
         return _TRIALS
-    if limits.total_epochs is not None and _n_epochs(turn) >= limits.total_epochs:
+    if limits.total_epochs is not None and _n_epochs(locked) >= limits.total_epochs:
         return "--total-epochs N"
     return None
 
 
-def recall(turn: Turn) -> None:
+def recall(locked: LockedStudy) -> None:
     """Takes back the trials that were promised more epochs than there are now.
 
     Their workers learn of it with their next report, lose the epoch that they are in, and claim
     again: the trials go on from their checkpoints, towards what is left.
     """
-    lease, limits = hpo_lease.c, turn.limits
-    left = unfinished_trials.epochs_left(turn)
+    lease, limits = hpo_lease.c, locked.limits
+    left = unfinished_trials.epochs_left(locked)
     if left is not None and left < 0:
-        reaping.free(turn, sa.true())
+        reaping.free(locked, sa.true())
     elif limits.epochs is not None:
-        reaping.free(turn, lease.epoch_stop > limits.epochs)
+        reaping.free(locked, lease.epoch_stop > limits.epochs)
 
 
-def _n_ended(turn: Turn) -> int:
+def _n_ended(locked: LockedStudy) -> int:
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     statement = sa.select(sa.func.count()).where(
-        trials.c.study_id == turn.study_id, trials.c.state.in_(ended)
+        trials.c.study_id == locked.study_id, trials.c.state.in_(ended)
     )
-    return int(turn.conn.execute(statement).scalar_one())
+    return int(locked.conn.execute(statement).scalar_one())
 
 
-def _n_held(turn: Turn) -> int:
+def _n_held(locked: LockedStudy) -> int:
     """Counts the trials that workers have."""
     lease = hpo_lease.c
     statement = sa.select(sa.func.count()).where(
-        lease.study_id == turn.study_id, lease.worker_id.is_not(None)
+        lease.study_id == locked.study_id, lease.worker_id.is_not(None)
     )
-    return int(turn.conn.execute(statement).scalar_one())
+    return int(locked.conn.execute(statement).scalar_one())
 
 
-def _n_epochs(turn: Turn) -> int:
+def _n_epochs(locked: LockedStudy) -> int:
     lease = hpo_lease.c
-    statement = sa.select(sa.func.sum(lease.epoch)).where(lease.study_id == turn.study_id)
-    return turn.epochs_spent + int(turn.conn.execute(statement).scalar() or 0)
+    statement = sa.select(sa.func.sum(lease.epoch)).where(lease.study_id == locked.study_id)
+    return locked.epochs_spent + int(locked.conn.execute(statement).scalar() or 0)

@@ -13,8 +13,8 @@ from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
 from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import fences
 from hpo.store.ledger.budgets import UNBOUNDED_EPOCHS
-from hpo.store.ledger.leases import Wish, Wishes
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests
+from hpo.store.ledger.locked_study import LockedStudy
 
 Kind: TypeAlias = Literal["mislaid", "free", "held", "waiting", "new"]
 
@@ -30,11 +30,11 @@ class Request:
     worker_id: int
     n: int
     held: frozenset[int]
-    wishes: Wishes | None = None
+    wishes: AssignmentRequests | None = None
 
 
 @dataclass(frozen=True)
-class Candidate:
+class UnfinishedTrial:
     """A trial that could be handed out; a new one has no ``trial_id`` yet."""
 
     kind: Kind
@@ -48,23 +48,23 @@ class Candidate:
     token: int = 0
 
 
-def mislaid(turn: Turn, request: Request) -> list[Candidate]:
+def mislaid(locked: LockedStudy, request: Request) -> list[UnfinishedTrial]:
     """Returns what the worker owns but does not know of: the answer to its claim was lost."""
     is_owner = hpo_lease.c.worker_id == request.worker_id
-    owned = unfinished(turn, "mislaid", is_owner, request.n + len(request.held))
+    owned = unfinished(locked, "mislaid", is_owner, request.n + len(request.held))
     return [trial for trial in owned if trial.trial_id not in request.held][: request.n]
 
 
-def orphans(turn: Turn, limit: int, *, may_pause: bool) -> list[Candidate]:
+def orphans(locked: LockedStudy, limit: int, *, may_pause: bool) -> list[UnfinishedTrial]:
     """Returns the trials that nobody has and that somebody should go on with, without a wish.
 
     Args:
-        turn: The study.
+        locked: The study.
         limit: At most so many.
         may_pause: Those that have reached their ``epoch_stop`` are paused.
     """
-    epochs = turn.limits.epochs or UNBOUNDED_EPOCHS
-    return unfinished(turn, "free", is_orphan(sa.literal(epochs), may_pause), limit)
+    epochs = locked.limits.epochs or UNBOUNDED_EPOCHS
+    return unfinished(locked, "free", is_orphan(sa.literal(epochs), may_pause), limit)
 
 
 def is_orphan(epochs: sa.ColumnElement[int], may_pause: bool) -> sa.ColumnElement[bool]:
@@ -77,25 +77,27 @@ def is_orphan(epochs: sa.ColumnElement[int], may_pause: bool) -> sa.ColumnElemen
     return sa.and_(is_free, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
 
 
-def wished(turn: Turn, request: Request) -> list[Candidate]:
+def wished(locked: LockedStudy, request: Request) -> list[UnfinishedTrial]:
     """Returns the wishes that can be had, in their order: the trials still are where they were."""
     wishes = request.wishes.ordered if request.wishes else ()
     lease = hpo_lease.c
-    found: dict[int, Candidate] = {}
+    found: dict[int, UnfinishedTrial] = {}
     for part in fences.chunks(
         sorted(wish.trial_id for wish in wishes if wish.trial_id is not None)
     ):
         is_free, is_own = lease.worker_id.is_(None), lease.worker_id == request.worker_id
         named = lease.trial_id.in_(part)
-        found |= {x.trial_id: x for x in unfinished(turn, "free", named & is_free, len(part))}
-        own = unfinished(turn, "held", named & is_own, len(part))
+        found |= {x.trial_id: x for x in unfinished(locked, "free", named & is_free, len(part))}
+        own = unfinished(locked, "held", named & is_own, len(part))
         found |= {x.trial_id: x for x in own if x.trial_id in request.held}
     return [trial for wish in wishes if (trial := _granted(wish, found)) is not None]
 
 
-def _granted(wish: Wish, found: Mapping[int, Candidate]) -> Candidate | None:
+def _granted(
+    wish: AssignmentRequest, found: Mapping[int, UnfinishedTrial]
+) -> UnfinishedTrial | None:
     if wish.trial_id is None:
-        return Candidate("new", epoch_stop=wish.epoch_stop)
+        return UnfinishedTrial("new", epoch_stop=wish.epoch_stop)
     trial = found.get(wish.trial_id)
     if trial is None or trial.epoch != wish.epoch:
         return None
@@ -103,8 +105,8 @@ def _granted(wish: Wish, found: Mapping[int, Candidate]) -> Candidate | None:
 
 
 def unfinished(
-    turn: Turn, kind: Kind, which: sa.ColumnElement[bool], limit: int
-) -> list[Candidate]:
+    locked: LockedStudy, kind: Kind, which: sa.ColumnElement[bool], limit: int
+) -> list[UnfinishedTrial]:
     """Returns RUNNING trials whose lease meets a condition, locked, oldest first."""
     if limit <= 0:
         return []
@@ -122,59 +124,59 @@ def unfinished(
             lease.token,
         )
         .join(trials, trials.c.trial_id == lease.trial_id)
-        .where(lease.study_id == turn.study_id, which, trials.c.state == TrialState.RUNNING)
+        .where(lease.study_id == locked.study_id, which, trials.c.state == TrialState.RUNNING)
         .order_by(lease.trial_id)
         .limit(limit)
         .with_for_update()
     )
-    return [Candidate(kind, *row) for row in turn.conn.execute(statement)]
+    return [UnfinishedTrial(kind, *row) for row in locked.conn.execute(statement)]
 
 
-def n_started(turn: Turn) -> int:
+def n_started(locked: LockedStudy) -> int:
     """Counts what the budget of trials has been spent on: everything but waiting trials."""
-    if turn.limits.n_trials is None:
+    if locked.limits.n_trials is None:
         return 0
     statement = sa.select(sa.func.count()).where(
-        trials.c.study_id == turn.study_id, trials.c.state != TrialState.WAITING
+        trials.c.study_id == locked.study_id, trials.c.state != TrialState.WAITING
     )
-    return int(turn.conn.execute(statement).scalar_one())
+    return int(locked.conn.execute(statement).scalar_one())
 
 
-def waiting(turn: Turn, limit: int) -> list[Candidate]:
+def waiting(locked: LockedStudy, limit: int) -> list[UnfinishedTrial]:
     """Returns Optuna's WAITING trials, which somebody enqueued, locked, oldest first."""
     if limit <= 0:
         return []
     statement = (
         sa.select(trials.c.trial_id, trials.c.number)
-        .where(trials.c.study_id == turn.study_id, trials.c.state == TrialState.WAITING)
+        .where(trials.c.study_id == locked.study_id, trials.c.state == TrialState.WAITING)
         .order_by(trials.c.trial_id)
         .limit(limit)
         .with_for_update()
     )
-    return [Candidate("waiting", *row) for row in turn.conn.execute(statement)]
+    return [UnfinishedTrial("waiting", *row) for row in locked.conn.execute(statement)]
 
 
-def epochs_left(turn: Turn) -> int | None:
+def epochs_left(locked: LockedStudy) -> int | None:
     """Returns the study's epochs that are neither spent nor reserved; None for any number."""
-    if turn.limits.total_epochs is None:
+    if locked.limits.total_epochs is None:
         return None
     lease = hpo_lease.c
     reserved = sa.case((lease.epoch_stop > lease.epoch, lease.epoch_stop), else_=lease.epoch)
     charge = sa.case((lease.worker_id.is_(None), lease.epoch), else_=reserved)
-    statement = sa.select(sa.func.sum(charge)).where(lease.study_id == turn.study_id)
-    used = turn.epochs_spent + int(turn.conn.execute(statement).scalar() or 0)
-    return turn.limits.total_epochs - used
+    statement = sa.select(sa.func.sum(charge)).where(lease.study_id == locked.study_id)
+    used = locked.epochs_spent + int(locked.conn.execute(statement).scalar() or 0)
+    return locked.limits.total_epochs - used
 
 
-def time_left(turn: Turn) -> tuple[float | None, float | None]:
+def time_left(locked: LockedStudy) -> tuple[float | None, float | None]:
     """Returns the seconds until the deadline, and those of an epoch: see ``Standing``."""
-    if turn.limits.deadline_at is None:
+    if locked.limits.deadline_at is None:
         return None, None
     statement = (
         sa.select(sa.func.avg(hpo_epoch.c.seconds))
         .join(hpo_lease, hpo_lease.c.trial_id == hpo_epoch.c.trial_id)
-        .where(hpo_lease.c.study_id == turn.study_id)
+        .where(hpo_lease.c.study_id == locked.study_id)
     )
-    epoch_s = turn.conn.execute(statement).scalar()
-    left = (turn.limits.deadline_at - turn.now).total_seconds()
+    epoch_s = locked.conn.execute(statement).scalar()
+    left = (locked.limits.deadline_at - locked.now).total_seconds()
     return max(0.0, left), None if epoch_s is None else float(epoch_s)

@@ -16,7 +16,7 @@ from hpo.store.db import processes
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import reaping
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.reaping import Patience
 from hpo.store.rows import last_ids
 from hpo.store.rows.worker_list import WorkerRow as WorkerRow
@@ -43,7 +43,7 @@ def register(db: Database, study_id: int, device: str) -> int:
     }
 
     def enter(conn: sa.Connection) -> int:
-        now = Turn.take(db, conn, study_id).now
+        now = LockedStudy.take(db, conn, study_id).now
         times = {"started_at": now, "heartbeat_at": now, "heard_since": now}
         above = last_ids.above(conn, hpo_worker.c.worker_id)
         own = {} if above is None else {"worker_id": above + 1}
@@ -88,18 +88,18 @@ def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
         study_id = conn.execute(of_worker).scalar_one_or_none()
         if study_id is None:
             return
-        turn = Turn.take(db, conn, study_id)
+        locked = LockedStudy.take(db, conn, study_id)
         conn.execute(
             sa.update(hpo_worker)
             .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
-            .values(ended_at=turn.now)
+            .values(ended_at=locked.now)
         )
         if lost:
-            reaping.free_dead(turn, Patience())
+            reaping.free_dead(locked, Patience())
             return
-        reaping.free(turn, hpo_lease.c.worker_id == worker_id)
-        if turn.state == "done":
-            turn.end_free_trials()
+        reaping.free(locked, hpo_lease.c.worker_id == worker_id)
+        if locked.state == "done":
+            locked.end_free_trials()
 
     db.transaction(leave)
 

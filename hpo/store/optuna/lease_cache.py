@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.optuna_tables import trials
-from hpo.store.ledger.leases import Place
+from hpo.store.ledger.leases import LeaseStatus
 
 MARGIN_S = 60.0
 """Most seconds between a transaction's look at the clock and its end; longer ones cost a read."""
@@ -66,7 +66,7 @@ class _Row(NamedTuple):
         return cls(int(n_or_id), worker, int(token), int(epoch), int(epoch_stop), updated_at)
 
 
-class LeaseBook:
+class LeaseCache:
     """The leases of one study; not for several threads.
 
     Args:
@@ -81,7 +81,7 @@ class LeaseBook:
         self._rows: dict[int, _Row] = {}
         self._seen: _Row | None = None
         self._latest: datetime | None = None
-        self.places: Mapping[int, Place] = {}
+        self.places: Mapping[int, LeaseStatus] = {}
 
     def is_paused(self, trial_id: int) -> bool:
         """Tells whether nobody works on a trial that has a lease."""
@@ -98,7 +98,7 @@ class LeaseBook:
             moved |= self._read_all(connection)
         if moved:
             self.places = {
-                trial_id: Place(row.worker is not None, row.epoch, row.epoch_stop)
+                trial_id: LeaseStatus(row.worker is not None, row.epoch, row.epoch_stop)
                 for trial_id, row in self._rows.items()
             }
         return moved

@@ -34,8 +34,8 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store.db import optuna_tables as schema
-from hpo.store.ledger.leases import Place
-from hpo.store.optuna.lease_cache import LeaseBook
+from hpo.store.ledger.leases import LeaseStatus
+from hpo.store.optuna.lease_cache import LeaseCache
 from hpo.store.rows import trial_reader
 from hpo.store.rows.stored_trial import StoredTrial
 from hpo.store.rows.trial_reader import Head
@@ -75,7 +75,7 @@ class Changes(NamedTuple):
     """
 
     trials: list[FrozenTrial]
-    places: Mapping[int, Place]
+    places: Mapping[int, LeaseStatus]
     cursor: Cursor
 
 
@@ -168,7 +168,7 @@ class TrialCache:
         self._order: list[int] = []
         self._contiguous = 0
         self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}
-        self._leases = LeaseBook(self._study_id)
+        self._leases = LeaseCache(self._study_id)
         # The paused trials as they were read, while their leases have not moved.
         self._still: dict[int, FrozenTrial] = {}
         self._reread_at_s = time.monotonic() + REREAD_S

@@ -13,7 +13,7 @@ from hpo.store.db import optuna_tables as schema
 from hpo.store.optuna import guards, storage_transactions
 from hpo.store.optuna.used_distributions import Params, UsedDistributions
 from hpo.store.rows import trial_reader, trial_rows
-from hpo.store.rows.upserts import OPEN_STATES, Target
+from hpo.store.rows.upserts import OPEN_STATES, UpsertTarget
 
 if TYPE_CHECKING:
     from hpo.store.db.database import Database
@@ -98,7 +98,7 @@ class TrialWriter:
         else:
             self.set_params([item])
 
-    def put(self, target: Target, row: Mapping[str, Any]) -> None:
+    def put(self, target: UpsertTarget, row: Mapping[str, Any]) -> None:
         """Writes one row that hangs on a trial, with one statement.
 
         Raises:
@@ -190,7 +190,7 @@ def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:
 
 def _template_rows(
     trial_id: int, template: FrozenTrial, params: Params
-) -> Iterable[tuple[Target, list[dict[str, Any]]]]:
+) -> Iterable[tuple[UpsertTarget, list[dict[str, Any]]]]:
     yield trial_rows.PARAMS, _param_rows([(trial_id, params)])
     yield trial_rows.VALUES, trial_rows.value_rows(trial_id, template.values or ())
     for target, attrs in (

@@ -16,7 +16,7 @@ from hpo.store.db import optuna_tables as schema
 from hpo.store.db.optuna_schema import FrozenStudy
 from hpo.store.rows import last_ids
 from hpo.store.rows.trial_rows import CHILD_TARGETS, json_of, lock_study
-from hpo.store.rows.upserts import Target, insert_or_update
+from hpo.store.rows.upserts import UpsertTarget, insert_or_update
 
 _studies, _trials, _values = schema.studies.c, schema.trials.c, schema.trial_values.c
 
@@ -219,4 +219,6 @@ def _attr_statement(table: sa.Table, dialect: str) -> sa.Insert:
         sa.bindparam("new_key", type_=table.c.key.type),
         sa.bindparam("new_value", type_=table.c.value_json.type),
     ).where(_studies.study_id == sa.bindparam("study"))
-    return insert_or_update(Target(table, ("study_id", "key"), ("value_json",)), dialect, source)
+    return insert_or_update(
+        UpsertTarget(table, ("study_id", "key"), ("value_json",)), dialect, source
+    )

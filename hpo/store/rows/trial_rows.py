@@ -20,18 +20,18 @@ from optuna.trial import TrialState
 from hpo.store.db import compiled_statements
 from hpo.store.db import optuna_tables as schema
 from hpo.store.rows import last_ids, upserts
-from hpo.store.rows.upserts import OPEN_STATES, Target
+from hpo.store.rows.upserts import OPEN_STATES, UpsertTarget
 
 # Optuna never overwrites a parameter of a trial: a second insert fails and is ignored.
-PARAMS = Target(schema.trial_params, ("trial_id", "param_name"), ())
-INTERMEDIATES = Target(
+PARAMS = UpsertTarget(schema.trial_params, ("trial_id", "param_name"), ())
+INTERMEDIATES = UpsertTarget(
     schema.trial_intermediate_values,
     ("trial_id", "step"),
     ("intermediate_value", "intermediate_value_type"),
 )
-VALUES = Target(schema.trial_values, ("trial_id", "objective"), ("value", "value_type"))
-USER_ATTRS = Target(schema.trial_user_attributes, ("trial_id", "key"), ("value_json",))
-SYSTEM_ATTRS = Target(schema.trial_system_attributes, ("trial_id", "key"), ("value_json",))
+VALUES = UpsertTarget(schema.trial_values, ("trial_id", "objective"), ("value", "value_type"))
+USER_ATTRS = UpsertTarget(schema.trial_user_attributes, ("trial_id", "key"), ("value_json",))
+SYSTEM_ATTRS = UpsertTarget(schema.trial_system_attributes, ("trial_id", "key"), ("value_json",))
 CHILD_TARGETS = (PARAMS, INTERMEDIATES, VALUES, USER_ATTRS, SYSTEM_ATTRS)
 
 
@@ -102,7 +102,7 @@ def json_of(key: str, value: Any) -> str:
         raise TypeError(f"attribute {key!r}: {error}: {advice}") from error
 
 
-def write_fenced(connection: sa.Connection, target: Target, row: Mapping[str, Any]) -> bool:
+def write_fenced(connection: sa.Connection, target: UpsertTarget, row: Mapping[str, Any]) -> bool:
     """Writes one row unless the row's trial is finished or unknown, in one statement.
 
     The statement also holds the trial's row against a concurrent finish until the transaction
@@ -119,7 +119,7 @@ def write_fenced(connection: sa.Connection, target: Target, row: Mapping[str, An
 
 def write_rows(
     connection: sa.Connection,
-    target: Target,
+    target: UpsertTarget,
     rows: Iterable[Mapping[str, Any]],
 ) -> None:
     """Writes many rows with one statement (SQLite: one prepared statement, many times).
@@ -131,7 +131,7 @@ def write_rows(
 
 
 def write_rows_fenced(
-    connection: sa.Connection, target: Target, rows: Sequence[Mapping[str, Any]]
+    connection: sa.Connection, target: UpsertTarget, rows: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Writes many rows like `write_rows`, but only to trials that are not finished.
 
@@ -152,7 +152,7 @@ def write_rows_fenced(
 
 def _write_rows(
     connection: sa.Connection,
-    target: Target,
+    target: UpsertTarget,
     rows: Iterable[Mapping[str, Any]],
     *,
     fenced: bool = False,

@@ -20,7 +20,7 @@ OPEN_STATES = (TrialState.RUNNING, TrialState.WAITING)
 
 
 @dataclass(frozen=True)
-class Target:
+class UpsertTarget:
     """A table that hangs on `trials`, and what to do when a row is there already.
 
     Attributes:
@@ -64,7 +64,7 @@ def state_update(state: TrialState, only_from: tuple[TrialState, ...], single: b
 
 
 @lru_cache(maxsize=64)
-def one_fenced(target: Target, dialect: str) -> sa.Insert:
+def one_fenced(target: UpsertTarget, dialect: str) -> sa.Insert:
     """Returns the INSERT of one row, given as `new_<column>`, unless its trial is finished."""
     t = schema.trials.c
     columns = [target.table.c[name] for name in target.columns]
@@ -79,7 +79,7 @@ def one_fenced(target: Target, dialect: str) -> sa.Insert:
 
 
 @lru_cache(maxsize=64)
-def many(target: Target, dialect: str, *, fenced: bool = False) -> sa.Insert:
+def many(target: UpsertTarget, dialect: str, *, fenced: bool = False) -> sa.Insert:
     """Returns the INSERT of many rows.
 
     On PostgreSQL each column is given as the text of an array (`array_text`), which makes the
@@ -95,7 +95,7 @@ def many(target: Target, dialect: str, *, fenced: bool = False) -> sa.Insert:
     return insert_or_update(target, dialect, source)
 
 
-def _given_rows(target: Target, *, fenced: bool) -> sa.Select[Any]:
+def _given_rows(target: UpsertTarget, *, fenced: bool) -> sa.Select[Any]:
     columns = [sa.column(name, target.table.c[name].type) for name in target.columns]
     arrays = (
         sa.cast(sa.bindparam(column.name, type_=sa.Text), sa.ARRAY(column.type))
@@ -153,7 +153,9 @@ def insert_of(dialect: str) -> Callable[[sa.Table], Any]:
     return make
 
 
-def insert_or_update(target: Target, dialect: str, source: sa.Select[Any] | None) -> sa.Insert:
+def insert_or_update(
+    target: UpsertTarget, dialect: str, source: sa.Select[Any] | None
+) -> sa.Insert:
     """Returns an INSERT of `source` (None: of VALUES) that counts the rows it wrote."""
     if dialect in ("mysql", "mariadb"):
         ours = insert_of(dialect)(target.table)

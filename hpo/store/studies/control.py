@@ -19,7 +19,7 @@ from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import fences, spending
 from hpo.store.ledger.leases import StudyState
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows, trial_rows
 from hpo.store.rows.events import Event
 
@@ -60,22 +60,25 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
     transition = _TRANSITIONS[verb]
 
     def work(conn: sa.Connection) -> StudyState:
-        turn = Turn.take(db, conn, study_id)
-        before = cast(StudyState, turn.state)
+        locked = LockedStudy.take(db, conn, study_id)
+        before = cast(StudyState, locked.state)
         if before == transition.to:
             return before
         if before not in transition.from_:
-            name, why = study_rows.name_of(conn, study_id), f" ({turn.reason})" * bool(turn.reason)
-            more = spending.more(turn) or f"hpo update {name}"
-            has_more = before == "done" and turn.reason != "exhausted"
+            name, why = (
+                study_rows.name_of(conn, study_id),
+                f" ({locked.reason})" * bool(locked.reason),
+            )
+            more = spending.more(locked) or f"hpo update {name}"
+            has_more = before == "done" and locked.reason != "exhausted"
             hint = f"`{more}` gives it more to do" if has_more else None
             raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)
-        turn.state, turn.reason = transition.to, None
-        turn.update_study(state=transition.to, reason=None, updated_at=turn.now)
-        turn.record([Event(study_id, transition.to)])
-        if verb == "resume" and not _leases(turn):
+        locked.state, locked.reason = transition.to, None
+        locked.update_study(state=transition.to, reason=None, updated_at=locked.now)
+        locked.record([Event(study_id, transition.to)])
+        if verb == "resume" and not _leases(locked):
             # Whoever goes on with a paused trial tells how it ends.
-            spending.finish_if_spent(turn)
+            spending.finish_if_spent(locked)
         return before
 
     return db.transaction(work)
@@ -101,15 +104,15 @@ def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[i
     """
 
     def work(conn: sa.Connection) -> list[int]:
-        turn = Turn.take(db, conn, study_id)
+        locked = LockedStudy.take(db, conn, study_id)
         if numbers:
-            require(turn, numbers, _OPEN, "has ended")
-        leases = _leases(turn)
-        found = [row for row in _open_trials(turn) if not numbers or row.number in numbers]
+            require(locked, numbers, _OPEN, "has ended")
+        leases = _leases(locked)
+        found = [row for row in _open_trials(locked) if not numbers or row.number in numbers]
         ids = fences.ids(found)
-        _end(turn, ids, [row for row in leases if row.trial_id in set(ids)])
-        spending.excuse(turn, len(found))
-        turn.record(
+        _end(locked, ids, [row for row in leases if row.trial_id in set(ids)])
+        spending.excuse(locked, len(found))
+        locked.record(
             [Event(study_id, spending.CANCELLED, "by `hpo cancel`", trial_id) for trial_id in ids]
         )
         return sorted(row.number for row in found)
@@ -118,7 +121,7 @@ def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[i
 
 
 def require(
-    turn: Turn, numbers: Collection[int], states: Collection[TrialState], otherwise: str
+    locked: LockedStudy, numbers: Collection[int], states: Collection[TrialState], otherwise: str
 ) -> None:
     """Makes sure that trials are there and in one of some states.
 
@@ -129,16 +132,16 @@ def require(
     found: dict[int, TrialState] = {}
     for part in fences.chunks(wanted):
         statement = sa.select(trials.c.number, trials.c.state).where(
-            trials.c.study_id == turn.study_id, trials.c.number.in_(part)
+            trials.c.study_id == locked.study_id, trials.c.number.in_(part)
         )
-        found |= {row.number: row.state for row in turn.conn.execute(statement)}
+        found |= {row.number: row.state for row in locked.conn.execute(statement)}
     problems = [
         Problem(f"trial {number}", _complaint(found.get(number), otherwise))
         for number in wanted
         if found.get(number) not in states
     ]
     if problems:
-        name = study_rows.name_of(turn.conn, turn.study_id)
+        name = study_rows.name_of(locked.conn, locked.study_id)
         raise SpecError(f"nothing was done with the trials of {name}", problems=problems)
 
 
@@ -146,29 +149,29 @@ def _complaint(state: TrialState | None, otherwise: str) -> str:
     return "there is none" if state is None else f"{otherwise}: it is {state.name}"
 
 
-def _open_trials(turn: Turn) -> Sequence[Any]:
+def _open_trials(locked: LockedStudy) -> Sequence[Any]:
     statement = sa.select(trials.c.trial_id, trials.c.number).where(
-        trials.c.study_id == turn.study_id, trials.c.state.in_(_OPEN)
+        trials.c.study_id == locked.study_id, trials.c.state.in_(_OPEN)
     )
-    return turn.conn.execute(statement).all()
+    return locked.conn.execute(statement).all()
 
 
-def _leases(turn: Turn) -> Sequence[Any]:
+def _leases(locked: LockedStudy) -> Sequence[Any]:
     """Locks the leases of the study, as every writer of several does: in the order of their ids."""
     lease = hpo_lease.c
     statement = (
         sa.select(lease.trial_id, lease.token, lease.epoch)
-        .where(lease.study_id == turn.study_id)
+        .where(lease.study_id == locked.study_id)
         .order_by(lease.trial_id)
         .with_for_update()
     )
-    return turn.conn.execute(statement).all()
+    return locked.conn.execute(statement).all()
 
 
-def _end(turn: Turn, ids: Sequence[int], leases: Sequence[Any]) -> None:
+def _end(locked: LockedStudy, ids: Sequence[int], leases: Sequence[Any]) -> None:
     if leases:
-        turn.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL)
+        locked.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL)
     # Waiting ones, and those that another program runs, have no lease.
     rest = sorted(set(ids) - {row.trial_id for row in leases})
     for part in fences.chunks(rest):
-        trial_rows.change_state(turn.conn, part, TrialState.FAIL, turn.now, only_from=_OPEN)
+        trial_rows.change_state(locked.conn, part, TrialState.FAIL, locked.now, only_from=_OPEN)

@@ -18,7 +18,7 @@ from hpo.errors import Problem, SpecError
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import trial_params, trials
 from hpo.store.ledger import spending
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import events, trial_reader, trial_rows
 from hpo.store.rows.events import Event
 from hpo.store.rows.trial_reader import Head
@@ -54,10 +54,10 @@ def enqueue(db: Database, study_id: int, params: Mapping[str, Any], n: int = 1) 
     """
 
     def work(conn: sa.Connection) -> list[int]:
-        turn = Turn.take(db, conn, study_id)
-        added = _add(turn, [({FIXED_PARAMS: dict(params)}, {}) for _ in range(n)])
+        locked = LockedStudy.take(db, conn, study_id)
+        added = _add(locked, [({FIXED_PARAMS: dict(params)}, {}) for _ in range(n)])
         given = ", ".join(f"{name} = {value}" for name, value in params.items())
-        turn.record([Event(study_id, "enqueued", f"{_listed(added)} with {given}")])
+        locked.record([Event(study_id, "enqueued", f"{_listed(added)} with {given}")])
         return added
 
     return db.transaction(work)
@@ -108,19 +108,19 @@ def retry(
     """
 
     def work(conn: sa.Connection) -> dict[int, int]:
-        turn = Turn.take(db, conn, study_id)
-        before = spending.retries(turn)
+        locked = LockedStudy.take(db, conn, study_id)
+        before = spending.retries(locked)
         if numbers:
-            control.require(turn, numbers, _RETRIABLE, "has not failed")
+            control.require(locked, numbers, _RETRIABLE, "has not failed")
         found = [
-            trial for trial in _failed(turn, numbers) if _is_chosen(trial, bool(numbers), reasons)
+            trial for trial in _failed(locked, numbers) if _is_chosen(trial, bool(numbers), reasons)
         ]
         if numbers:
             _require_failed(numbers, found, before, reasons)
         chosen = [trial for trial in found if trial.head.number not in before]
-        pairs = _retry(turn, chosen)
-        spending.excuse(turn, sum(trial.reason != spending.CANCELLED for trial in chosen))
-        _reopen(turn)
+        pairs = _retry(locked, chosen)
+        spending.excuse(locked, sum(trial.reason != spending.CANCELLED for trial in chosen))
+        _reopen(locked)
         return pairs
 
     return db.transaction(work)
@@ -132,17 +132,17 @@ def _is_chosen(trial: _Failed, is_named: bool, reasons: Collection[str]) -> bool
     return is_named or (trial.head.state is TrialState.FAIL and trial.reason != spending.CANCELLED)
 
 
-def _failed(turn: Turn, numbers: Collection[int]) -> list[_Failed]:
+def _failed(locked: LockedStudy, numbers: Collection[int]) -> list[_Failed]:
     """Returns the trials that failed or diverged, those with a number or all, oldest first."""
     t = trials.c
     statement = (
         sa.select(t.trial_id, t.number, t.state, t.datetime_start, t.datetime_complete)
-        .where(t.study_id == turn.study_id, t.state.in_(_RETRIABLE))
+        .where(t.study_id == locked.study_id, t.state.in_(_RETRIABLE))
         .order_by(t.trial_id)
     )
-    heads = [Head(*row) for row in turn.conn.execute(statement)]
+    heads = [Head(*row) for row in locked.conn.execute(statement)]
     heads = [head for head in heads if not numbers or head.number in numbers]
-    last = events.last_of(turn.conn, [head.trial_id for head in heads])
+    last = events.last_of(locked.conn, [head.trial_id for head in heads])
     found = [
         _Failed(head, last[head.trial_id].kind if head.trial_id in last else "failed")
         for head in heads
@@ -170,17 +170,17 @@ def _require_failed(
         raise SpecError("nothing was retried", problems=problems)
 
 
-def _retry(turn: Turn, chosen: Sequence[_Failed]) -> dict[int, int]:
+def _retry(locked: LockedStudy, chosen: Sequence[_Failed]) -> dict[int, int]:
     if not chosen:
         return {}
     old = [trial.head for trial in chosen]
-    read = trial_reader.read_trials(turn.conn, old, intermediate=False)
+    read = trial_reader.read_trials(locked.conn, old, intermediate=False)
     attrs = [
         ({FIXED_PARAMS: _params(trial)}, {spending.RETRIED_FROM: trial.number}) for trial in read
     ]
-    pairs = dict(zip((head.number for head in old), _add(turn, attrs), strict=True))
+    pairs = dict(zip((head.number for head in old), _add(locked, attrs), strict=True))
     told = ", ".join(f"{old} as {new}" for old, new in pairs.items())
-    turn.record([Event(turn.study_id, "retried", f"trial {told}")])
+    locked.record([Event(locked.study_id, "retried", f"trial {told}")])
     return pairs
 
 
@@ -189,23 +189,27 @@ def _params(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
 
 
-def _reopen(turn: Turn) -> None:
-    if turn.state == "done" and turn.reason in ("budget", "exhausted"):
-        turn.state, turn.reason = "active", None
-        turn.update_study(state="active", reason=None, updated_at=turn.now)
-        spending.finish_if_spent(turn)
+def _reopen(locked: LockedStudy) -> None:
+    if locked.state == "done" and locked.reason in ("budget", "exhausted"):
+        locked.state, locked.reason = "active", None
+        locked.update_study(state="active", reason=None, updated_at=locked.now)
+        spending.finish_if_spent(locked)
 
 
-def _add(turn: Turn, attrs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[int]:
+def _add(
+    locked: LockedStudy, attrs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+) -> list[int]:
     """Adds a waiting trial for each pair of system and user attributes; returns the numbers."""
-    added = trial_rows.add_trials(turn.conn, turn.study_id, len(attrs), state=TrialState.WAITING)
+    added = trial_rows.add_trials(
+        locked.conn, locked.study_id, len(attrs), state=TrialState.WAITING
+    )
     for target, which in ((trial_rows.SYSTEM_ATTRS, 0), (trial_rows.USER_ATTRS, 1)):
         rows = [
             trial_rows.attr_row(trial_id, key, value)
             for (trial_id, _), pair in zip(added, attrs, strict=True)
             for key, value in pair[which].items()
         ]
-        trial_rows.write_rows(turn.conn, target, rows)
+        trial_rows.write_rows(locked.conn, target, rows)
     return [number for _, number in added]
 
 

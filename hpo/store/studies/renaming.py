@@ -17,7 +17,7 @@ from hpo.spec.values.kinds import WRONG, StudyName
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import stored_specs, study_rows, trial_rows
 from hpo.store.rows.events import Event
 
@@ -46,8 +46,8 @@ def rename(db: Database, study_id: int, name: str) -> str:
 
     def work(conn: sa.Connection) -> str:
         is_ours = conn.scalar(_is_ours(study_id)) is not None
-        turn = Turn.take(db, conn, study_id) if is_ours else None
-        if turn is None and not trial_rows.lock_study(conn, study_id):
+        locked = LockedStudy.take(db, conn, study_id) if is_ours else None
+        if locked is None and not trial_rows.lock_study(conn, study_id):
             raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
         old = study_rows.name_of(conn, study_id) or ""
         if old == name:
@@ -59,8 +59,8 @@ def rename(db: Database, study_id: int, name: str) -> str:
         conn.execute(
             sa.update(_STUDIES).where(_STUDIES.c.study_id == study_id).values(study_name=name)
         )
-        if turn is not None:
-            _rename_ours(turn, old, name)
+        if locked is not None:
+            _rename_ours(locked, old, name)
         return old
 
     try:
@@ -86,15 +86,15 @@ def reserve_files(conn: sa.Connection, study_id: int, name: str) -> None:
         study_rows.put_attr(conn, _TABLE, study_id, _FILES, f"{name}-{study_id}")
 
 
-def _rename_ours(turn: Turn, old: str, name: str) -> None:
-    files = files_of(turn.conn, turn.study_id, old)
-    study_rows.put_attr(turn.conn, _TABLE, turn.study_id, _FILES, files)
-    text = turn.conn.scalar(
-        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == turn.study_id)
+def _rename_ours(locked: LockedStudy, old: str, name: str) -> None:
+    files = files_of(locked.conn, locked.study_id, old)
+    study_rows.put_attr(locked.conn, _TABLE, locked.study_id, _FILES, files)
+    text = locked.conn.scalar(
+        sa.select(hpo_study.c.spec).where(hpo_study.c.study_id == locked.study_id)
     )
     spec = stored_specs.read(text, old).model_copy(update={"name": name})
-    turn.update_study(spec=toml.dumps(spec), digest=spec.digest, updated_at=turn.now)
-    turn.record([Event(turn.study_id, "renamed", f"{old} -> {name}")])
+    locked.update_study(spec=toml.dumps(spec), digest=spec.digest, updated_at=locked.now)
+    locked.record([Event(locked.study_id, "renamed", f"{old} -> {name}")])
 
 
 def _require_name(name: str, *, is_ours: bool) -> None:

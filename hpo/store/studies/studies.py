@@ -18,7 +18,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.ledger import budget_target, budgets, spending
 from hpo.store.ledger.leases import StudyState
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows
 from hpo.store.rows.events import Event
 from hpo.store.studies import given_budget, renaming, study_endings
@@ -78,10 +78,12 @@ def create_or_join(
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
         # First, for it locks the study, which the note then does not have to.
-        turn = None if record.budget == spec.budget else Turn.take(db, conn, record.study_id)
+        locked = (
+            None if record.budget == spec.budget else LockedStudy.take(db, conn, record.study_id)
+        )
         is_new = by_name or given_budget.note(conn, record.study_id, spec.budget)
-        if turn is not None and is_new:
-            _update_budget(turn, read(conn, spec.name, db), spec.budget)
+        if locked is not None and is_new:
+            _update_budget(locked, read(conn, spec.name, db), spec.budget)
             record = read(conn, spec.name, db)
         return record, False
 
@@ -105,14 +107,14 @@ def set_state(db: Database, study_id: int, state: StudyState, reason: str | None
     """
 
     def work(conn: sa.Connection) -> None:
-        turn = Turn.take(db, conn, study_id)
-        if (turn.state, turn.reason) == (state, reason):
+        locked = LockedStudy.take(db, conn, study_id)
+        if (locked.state, locked.reason) == (state, reason):
             return
-        turn.state, turn.reason = state, reason
-        turn.update_study(state=state, reason=reason, updated_at=turn.now)
-        turn.record([Event(study_id, state, reason or "")])
+        locked.state, locked.reason = state, reason
+        locked.update_study(state=state, reason=reason, updated_at=locked.now)
+        locked.record([Event(study_id, state, reason or "")])
         if state == "done":
-            turn.end_free_trials()
+            locked.end_free_trials()
 
     db.transaction(work)
 
@@ -149,13 +151,13 @@ def change_budget(
     """
 
     def work(conn: sa.Connection) -> tuple[StudyRecord, StudyRecord]:
-        turn = Turn.take(db, conn, study_id)
+        locked = LockedStudy.take(db, conn, study_id)
         name = study_rows.name_of(conn, study_id) or ""
         before = read(conn, name, db)
         budget = change(before)
         if budget == before.budget:
             return before, before
-        _update_budget(turn, before, budget)
+        _update_budget(locked, before, budget)
         return before, read(conn, name, db)
 
     return db.transaction(work)
@@ -209,22 +211,24 @@ def _insert_ours(
     )
 
 
-def _update_budget(turn: Turn, record: StudyRecord, budget: Budget) -> None:
+def _update_budget(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
     spec = record.spec.model_copy(update={"budget": budget})
-    turn.limits = budgets.limits(spec, record.created_at).with_more_trials(spending.n_excused(turn))
-    values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(turn.limits)}
-    if turn.state == "done" and budgets.grew(record.budget, budget):
+    locked.limits = budgets.limits(spec, record.created_at).with_more_trials(
+        spending.n_excused(locked)
+    )
+    values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(locked.limits)}
+    if locked.state == "done" and budgets.grew(record.budget, budget):
         values |= {"state": "active", "reason": None}
-        turn.state, turn.reason = "active", None
-    turn.update_study(updated_at=turn.now, **values)
-    turn.record([Event(turn.study_id, "budget", _changes(record.budget, budget))])
-    budget_target.finish_if_reached(turn, reported=True)
-    spending.finish_if_spent(turn)
+        locked.state, locked.reason = "active", None
+    locked.update_study(updated_at=locked.now, **values)
+    locked.record([Event(locked.study_id, "budget", _changes(record.budget, budget))])
+    budget_target.finish_if_reached(locked, reported=True)
+    spending.finish_if_spent(locked)
     if spec.task is not None:
         # The steps of an objective are its own: no budget of epochs says when it is through.
-        spending.recall(turn)
-    if turn.state == "done":
-        turn.end_free_trials()
+        spending.recall(locked)
+    if locked.state == "done":
+        locked.end_free_trials()
 
 
 def _changes(old: Budget, new: Budget) -> str:

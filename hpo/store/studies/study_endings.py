@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.db.optuna_tables import trials
-from hpo.store.ledger.locked_study import Turn
+from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows.events import Event
 
 BY_OBJECTIVE: Final = "study.stop"
@@ -30,10 +30,10 @@ def finish(db: Database, study_id: int, reason: str) -> None:
     """
 
     def work(conn: sa.Connection) -> None:
-        turn = Turn.take(db, conn, study_id)
-        if turn.state in ("active", "paused"):
-            turn.finish_study(reason)
-            turn.end_free_trials()
+        locked = LockedStudy.take(db, conn, study_id)
+        if locked.state in ("active", "paused"):
+            locked.finish_study(reason)
+            locked.end_free_trials()
 
     db.transaction(work)
 
@@ -55,12 +55,12 @@ def stop(
     """
 
     def work(conn: sa.Connection) -> None:
-        turn = Turn.take(db, conn, study_id)
-        if turn.state not in ("active", "paused") or (young and has_results(conn, study_id)):
+        locked = LockedStudy.take(db, conn, study_id)
+        if locked.state not in ("active", "paused") or (young and has_results(conn, study_id)):
             return
-        turn.state, turn.reason = "stopped", reason
-        turn.update_study(state=turn.state, reason=reason, updated_at=turn.now)
-        turn.record([*also, Event(study_id, "stopped", reason)])
+        locked.state, locked.reason = "stopped", reason
+        locked.update_study(state=locked.state, reason=reason, updated_at=locked.now)
+        locked.record([*also, Event(study_id, "stopped", reason)])
 
     db.transaction(work)
 

@@ -45,7 +45,7 @@ class Called:
 
 
 @dataclass(frozen=True)
-class Call:
+class ScriptCall:
     """One call that concerns the study.
 
     Attributes:
@@ -63,7 +63,7 @@ class Call:
     target: frozenset[str] = frozenset()
 
 
-def relevant_calls(source: str, function: str) -> list[Call]:
+def relevant_calls(source: str, function: str) -> list[ScriptCall]:
     """Returns the calls that concern the study of one objective, by line.
 
     Where a script says which study optimises it, calls about other studies are left out. Where it
@@ -93,7 +93,7 @@ def relevant_calls(source: str, function: str) -> list[Call]:
     return left if len(unclear) <= 1 else [c for c in left if c.verb != "optimize"]
 
 
-def _of_studies(calls: list[Call], own: list[Call]) -> list[Call]:
+def _of_studies(calls: list[ScriptCall], own: list[ScriptCall]) -> list[ScriptCall]:
     """Returns the calls about the studies that optimise the objective in these calls."""
     studies = {call.variable for call in own}
     kept = list(own)
@@ -109,7 +109,7 @@ def _of_studies(calls: list[Call], own: list[Call]) -> list[Call]:
     return sorted(kept, key=lambda call: call.line)
 
 
-def _creates(call: Call) -> bool:
+def _creates(call: ScriptCall) -> bool:
     return call.verb in ("create_study", "load_study")
 
 
@@ -137,7 +137,7 @@ class _Reader:
                 for inner in ast.walk(node):
                     self._parameters.setdefault(id(inner), set()).update(names)
 
-    def calls(self) -> Iterator[Call]:
+    def calls(self) -> Iterator[ScriptCall]:
         made = {id(v): name for name, values in self.values.items() for v in values}
         for node in ast.walk(self._tree):
             if not isinstance(node, ast.Call):
@@ -151,14 +151,14 @@ class _Reader:
     def _study(self, node: ast.expr) -> str:
         return node.id if isinstance(node, ast.Name) else f"line {node.lineno}"
 
-    def _call(self, verb: str, node: ast.Call, variable: str) -> Call:
+    def _call(self, verb: str, node: ast.Call, variable: str) -> ScriptCall:
         given = dict(self._arguments(node, _POSITIONS.get(verb, ())))
         function = given.pop("func", None)
         # What a parameter of the function around it stands for is not told here.
         names = named(function, self.values) if function else set()
         names -= self._parameters.get(id(node), set())
         read = {name: self._read(value) for name, value in given.items()}
-        return Call(verb, node.lineno, read, variable, frozenset(names))
+        return ScriptCall(verb, node.lineno, read, variable, frozenset(names))
 
     def _arguments(
         self, node: ast.Call, positions: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hpo.tasks.code.script_reading import Call, Called, Unreadable, relevant_calls
+from hpo.tasks.code.script_reading import Called, ScriptCall, Unreadable, relevant_calls
 
 _SAMPLERS: Final = {
     "TPESampler": "tpe",
@@ -68,7 +68,7 @@ def take_over(
 
 
 def _directions(
-    calls: Sequence[Call], file: str, given: Mapping[str, Any], usual: tuple[str, ...]
+    calls: Sequence[ScriptCall], file: str, given: Mapping[str, Any], usual: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[str]]:
     created = [call for call in calls if call.verb == "create_study"]
     if "direction" in given or not created:
@@ -94,7 +94,7 @@ def _directions(
     ]
 
 
-def _direction(call: Call) -> tuple[str, ...] | Unreadable:
+def _direction(call: ScriptCall) -> tuple[str, ...] | Unreadable:
     if "**" in call.given:
         return call.given["**"] if isinstance(call.given["**"], Unreadable) else Unreadable("**")
     several, one = call.given.get("directions"), call.given.get("direction")
@@ -109,7 +109,7 @@ def _direction(call: Call) -> tuple[str, ...] | Unreadable:
     return tuple(values)
 
 
-def _rest(calls: Iterable[Call], given: Mapping[str, Any]) -> Iterator[str]:
+def _rest(calls: Iterable[ScriptCall], given: Mapping[str, Any]) -> Iterator[str]:
     name = given.get("name", "STUDY")
     for call in calls:
         at = f" in line {call.line}"

@@ -36,7 +36,7 @@ class Family:
     defaults: Mapping[str, Any]
 
 
-class Rows(nn.Module):
+class ModelRows(nn.Module):
     """Images as sequences of their rows, from top to bottom: [B, C, H, W] to [B, H, C * W]."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def _over_rows(
         return make(*in_shape, n_out, params)
     if len(in_shape) == 3:
         n_channels, height, width = in_shape
-        return nn.Sequential(Rows(), make(height, n_channels * width, n_out, params))
+        return nn.Sequential(ModelRows(), make(height, n_channels * width, n_out, params))
     raise TaskError(
         f"a model of sequences takes [T, F], or images [C, H, W]; the samples are {list(in_shape)}"
     )

@@ -29,7 +29,7 @@ _MAX_LISTED: Final = 12
 
 
 @dataclass
-class Columns:
+class TableColumns:
     """The usable columns of a table.
 
     Attributes:
@@ -55,7 +55,7 @@ def find_columns(
     missing: Sequence[str] | None = None,
     n_left_out: int = 0,
     decimal_comma: bool = False,
-) -> Columns:
+) -> TableColumns:
     """Decides what each column is, by its type and values.
 
     Nothing is learnt here that a model could profit from: no target is looked at, and every row is
@@ -92,7 +92,7 @@ class _Maker:
         self._decimal_comma = decimal_comma
         self._found: dict[str, NDArray[Any]] = {}
         self._counters: dict[str, tuple[Reading, dict[str, NDArray[Any]]]] = {}
-        self._made = Columns(DataFrame())
+        self._made = TableColumns(DataFrame())
 
     def add(self, column: Series, name: str, kind: Sorted) -> None:
         """Takes one column."""
@@ -119,7 +119,7 @@ class _Maker:
         self._keep(name, reading, values)
         self._made.notices += _notices(name, reading, kind, values)
 
-    def columns(self, frame: DataFrame) -> Columns:
+    def columns(self, frame: DataFrame) -> TableColumns:
         """Returns all that are of use."""
         made = self._made
         if not self._found:
@@ -187,7 +187,7 @@ def _notices(
     return [crowded] if crowded else []
 
 
-def left_out(columns: Columns, n_columns: int) -> str:
+def left_out(columns: TableColumns, n_columns: int) -> str:
     """Returns a line about the columns of no use, or nothing."""
     entries = [f"{shortened(name)} ({why})" for name, why in columns.dropped.items()]
     if not entries:
@@ -247,7 +247,7 @@ def _varies(values: NDArray[Any]) -> bool:
     return len(np.unique(values[~np.isnan(values)])) + (n_missing > 0) > 1
 
 
-def describe(columns: Columns) -> dict[str, Any]:
+def describe(columns: TableColumns) -> dict[str, Any]:
     """Returns the columns as plain data, for people."""
     read = {name: how for name, r in columns.readings.items() if (how := _in_words(r))}
     found = {

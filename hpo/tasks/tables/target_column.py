@@ -21,7 +21,7 @@ _KINDS: Final = ("auto", "classification", "regression")
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class TargetColumn:
     """A target column without missing values.
 
     Attributes:
@@ -33,7 +33,7 @@ class Target:
     kind: Kind
 
 
-def read_target(column: Series, kind: str) -> Target:
+def read_target(column: Series, kind: str) -> TargetColumn:
     """Reads the target of a table.
 
     With ``auto``, text and booleans are classes. Numbers are classes if they are whole and there
@@ -61,10 +61,10 @@ def read_target(column: Series, kind: str) -> Target:
     if kind == "regression":
         if numbers is None or numbers.isna().any():
             raise wrong("target", _no_number(column, numbers))
-        return Target(numbers.to_numpy(dtype=np.float64), "regression")
+        return TargetColumn(numbers.to_numpy(dtype=np.float64), "regression")
     _require_few(name, n_distinct, len(column), is_numeric=numbers is not None)
     values = column.map(lambda v: str(v).strip()) if numbers is None else numbers
-    return Target(values.to_numpy(dtype=str if numbers is None else float), "classification")
+    return TargetColumn(values.to_numpy(dtype=str if numbers is None else float), "classification")
 
 
 def require_kind(kind: Any) -> None:

@@ -20,9 +20,9 @@ from hpo.train.data.arrays import Kind, Targets, as_features, as_targets, n_rows
 from hpo.train.data.split_strategies import (
     Cut,
     Cutting,
-    Plan,
     Preprocess,
     Ready,
+    SplitStrategy,
     require_same_length,
 )
 from hpo.train.data.splits import Part, Splits
@@ -46,7 +46,7 @@ class Data:
     kind: Kind
     classes: tuple[str, ...]
     n_rows: int
-    plan: Plan
+    plan: SplitStrategy
 
     @property
     def n_classes(self) -> int | None:

@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.train.data.dataset import Data, Preprocess
-from hpo.train.data.downloads import Remote, fetch
+from hpo.train.data.downloads import RemoteFile, fetch
 
 _FILES: Final = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-_HOUSES: Final = Remote(
+_HOUSES: Final = RemoteFile(
     "cal_housing.tgz",
     "aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681",
     ("https://ndownloader.figshare.com/files/5976036",),
 )
-_CIFAR10: Final = Remote(
+_CIFAR10: Final = RemoteFile(
     "cifar-10-binary.tar.gz",
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
@@ -50,10 +50,10 @@ class _Idx:
     urls: tuple[str, ...]
     sha256: Mapping[str, str]
 
-    def remote(self, name: str) -> Remote:
+    def remote(self, name: str) -> RemoteFile:
         """Returns one of the files."""
         urls = tuple(f"{url}/{name}" for url in self.urls)
-        return Remote(f"{self.folder}/{name}", self.sha256[name], urls)
+        return RemoteFile(f"{self.folder}/{name}", self.sha256[name], urls)
 
 
 _MNIST: Final = _Idx(

@@ -26,7 +26,7 @@ _CHUNK_BYTES: Final = 2**18
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file somewhere in the network.
 
     Attributes:
@@ -48,7 +48,7 @@ def folder() -> Path:
     return platformdirs.user_cache_path("hpo", appauthor=False) / "data"
 
 
-def fetch(remote: Remote) -> Path:
+def fetch(remote: RemoteFile) -> Path:
     """Returns a file, which is downloaded unless it is there already.
 
     Processes that want the same file wait for the one that fetches it. A bar shows how far it is
@@ -68,7 +68,7 @@ def fetch(remote: Remote) -> Path:
     return path
 
 
-def _download(remote: Remote, path: Path) -> None:
+def _download(remote: RemoteFile, path: Path) -> None:
     failures = []
     partial = path.with_name(f"{path.name}.part")
     for url in remote.urls:

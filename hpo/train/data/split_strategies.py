@@ -22,7 +22,7 @@ from hpo.train.data.split_assignment import (
     assign_groups,
     assign_rows,
 )
-from hpo.train.data.splits import Fitted, Part, Splits, as_wide
+from hpo.train.data.splits import FittedPreprocessing, Part, Splits, as_wide
 from hpo.train.user_code_guard import user_code
 
 
@@ -40,7 +40,7 @@ class Preprocess(Protocol):
         """Returns numbers of shape [N, ...] for rows of features."""
 
 
-class Plan(Protocol):
+class SplitStrategy(Protocol):
     """How data comes into splits."""
 
     def splits(self, validation: ValidationSpec) -> Splits:
@@ -66,11 +66,11 @@ class Ready:
     ready: Splits
 
     def splits(self, validation: ValidationSpec) -> Splits:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         return self.ready
 
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
-        """See ``Plan``.
+        """See ``SplitStrategy``.
 
         Raises:
             TaskError: Always: nobody knows what may be mixed.
@@ -78,15 +78,15 @@ class Ready:
         raise TaskError("the task's data is split already, so that it cannot be cut into folds")
 
     def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         return (as_features(x),)
 
     def in_units(self, y: Tensor) -> Tensor:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         return y
 
     def checksum(self) -> str:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         parts = [part for part in (self.ready.train, self.ready.val, self.ready.test) if part]
         return digest_of(*(values for part in parts for values in (part.x, part.y)))
 
@@ -175,14 +175,14 @@ class Cutting:
     test: tuple[Any, Tensor] | None = None
 
     def splits(self, validation: ValidationSpec) -> Splits:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         rows = self.cut.assign(self.targets, validation)
         self._fit(rows.train)
         fitted = encode(self.preprocess)
-        return replace(self._splits(rows), fitted=Fitted(fitted, fitted))
+        return replace(self._splits(rows), fitted=FittedPreprocessing(fitted, fitted))
 
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
-        """See ``Plan``.
+        """See ``SplitStrategy``.
 
         Features are preprocessed by what each fold's own training rows tell. The targets of a
         regression have one scale in all folds, that of all rows but the test rows: their metrics
@@ -192,21 +192,21 @@ class Cutting:
         for rows in (assigned := self.cut.folds(self.targets, validation, n_folds)):
             self._fit(rows.train)
             splits = self._splits(rows)
-            found.append(replace(splits, fitted=Fitted(encode(self.preprocess))))
+            found.append(replace(splits, fitted=FittedPreprocessing(encode(self.preprocess))))
         if self.preprocess is None:
             return tuple(found)
         # A task may ask what was fitted for the number of features.
         self._fit(np.union1d(assigned[-1].train, assigned[-1].val))
         units = encode(self.preprocess)
         wholes = [
-            replace(self._splits(rows), fitted=Fitted(one.fitted.own, units))
+            replace(self._splits(rows), fitted=FittedPreprocessing(one.fitted.own, units))
             for rows, one in zip(assigned, found, strict=True)
         ]
         pairs = zip(found, wholes, strict=True)
         return tuple(_with_targets_of(one, whole) for one, whole in pairs)
 
     def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
-        """See ``Plan``; each fold's training rows tell how to preprocess."""
+        """See ``SplitStrategy``; each fold's training rows tell how to preprocess."""
         n_folds = validation.folds or 1
         if n_folds == 1:
             return (self._encoded(x, self.cut.assign(self.targets, validation).train),)
@@ -218,12 +218,12 @@ class Cutting:
         return tuple(as_wide(one, tuple(whole.shape[1:])) for one in each)
 
     def in_units(self, y: Tensor) -> Tensor:
-        """See ``Plan``; preprocessing that has ``inverse_target`` was fitted by ``features``."""
+        """See ``SplitStrategy``; ``features`` has fitted what has an ``inverse_target``."""
         inverse = getattr(self.preprocess, "inverse_target", None)
         return y if inverse is None else torch.as_tensor(inverse(y.double().numpy()))
 
     def checksum(self) -> str:
-        """See ``Plan``."""
+        """See ``SplitStrategy``."""
         return digest_of(self.x, self.targets.y, *(self.test or ()))
 
     def _encoded(self, x: Any, rows: Rows) -> Tensor:

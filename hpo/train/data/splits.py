@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedPreprocessing:
     """Fitted preprocessing, kept in a model's file by ``hpo.train.data.fitted_preprocessing``.
 
     Attributes:
@@ -66,7 +66,7 @@ class Splits:
     test: Part | None
     kind: Kind
     classes: tuple[str, ...] = ()
-    fitted: Fitted = Fitted()
+    fitted: FittedPreprocessing = FittedPreprocessing()
 
     @property
     def n_classes(self) -> int | None:

@@ -16,13 +16,13 @@ from hpo.train.checks.signature import Signature
 from hpo.train.data.splits import Folds, Splits
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.admission.autotune import Sizes
-from hpo.train.fused.admission.prepared_model import Draft
-from hpo.train.fused.admission.prepared_trials import Drafts
-from hpo.train.fused.lane_router import Homes
-from hpo.train.fused.stack.lane_state import Member, dropping_of, fresh_state, load_state
+from hpo.train.fused.admission.autotune import StackSizes
+from hpo.train.fused.admission.prepared_model import PreparedModel
+from hpo.train.fused.admission.prepared_trials import PreparedTrials
+from hpo.train.fused.lane_router import LaneRouter
+from hpo.train.fused.stack.lane_state import LaneState, dropping_of, fresh_state, load_state
 from hpo.train.fused.stack.stack import Stack
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.loop.checkpoint import Checkpoint
 from hpo.train.loop.resuming import resume
 from hpo.train.loop.solo import SoloEngine
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class FusedEngine(Homes):
+class FusedEngine(LaneRouter):
     """Trains lanes in stacks, and alone those that cannot be stacked; see ``Engine``.
 
     Args:
@@ -64,7 +64,7 @@ class FusedEngine(Homes):
         metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
-        sizes: Sizes | None = None,
+        sizes: StackSizes | None = None,
         tell: Callable[[str], None] = lambda reason: None,
     ) -> None:
         super().__init__()
@@ -72,9 +72,9 @@ class FusedEngine(Homes):
         self._device = torch.device(device)
         self._folds = Folds(splits, self._device)
         self._score = Score.of(metric, direction)
-        self._sizes = sizes or Sizes(self._device)
+        self._sizes = sizes or StackSizes(self._device)
         sharing = self._sizes.sharing
-        self._drafts = Drafts(task, self._folds, self._score, self._device, sharing, tell)
+        self._drafts = PreparedTrials(task, self._folds, self._score, self._device, sharing, tell)
         self._stacks: dict[Signature, list[Stack]] = {}
         self._turns: list[Stack | SoloEngine] = []
         self.alone = self._drafts.alone
@@ -169,7 +169,7 @@ class FusedEngine(Homes):
             if not home.members:
                 self._drop(home)
 
-    def _shared(self, lane: Lane, draft: Draft) -> Draft | None:
+    def _shared(self, lane: Lane, draft: PreparedModel) -> PreparedModel | None:
         """Returns a draft for a stack of several batch sizes; None where each has its own."""
         shared = self._drafts.shared(draft)
         if shared is None:
@@ -185,7 +185,7 @@ class FusedEngine(Homes):
         self._drafts.separate(signature)
         return None
 
-    def _is_stack_of_one(self, signature: Signature, blueprint: Blueprint) -> bool:
+    def _is_stack_of_one(self, signature: Signature, blueprint: StackTemplate) -> bool:
         """Tells whether trials that gain nothing from each other train in stacks nevertheless.
 
         A stack of one does without ``torch.optim``, whose first optimizer loads for seconds.
@@ -197,14 +197,14 @@ class FusedEngine(Homes):
         return is_quick
 
     def _member(
-        self, lane: Lane, draft: Draft, blueprint: Blueprint
-    ) -> tuple[Member, dict[str, Tensor]]:
+        self, lane: Lane, draft: PreparedModel, blueprint: StackTemplate
+    ) -> tuple[LaneState, dict[str, Tensor]]:
         """Returns a lane as a member, and its state: its checkpoint's, or its initial weights."""
         params, model = draft.params, draft.model
-        fresh = Member(lane, params, lane.horizon or lane.epoch_stop, dropping_of(model))
+        fresh = LaneState(lane, params, lane.horizon or lane.epoch_stop, dropping_of(model))
         state = fresh_state(model, blueprint.layout)
 
-        def load(saved: Checkpoint) -> tuple[Member, dict[str, Tensor]]:
+        def load(saved: Checkpoint) -> tuple[LaneState, dict[str, Tensor]]:
             found = load_state(blueprint.layout, saved, params)
             best = saved.best
             member = replace(
@@ -219,7 +219,7 @@ class FusedEngine(Homes):
 
         return resume(lane, load) or (fresh, state)
 
-    def _stack(self, signature: Signature, blueprint: Blueprint, n_lanes: int) -> Stack:
+    def _stack(self, signature: Signature, blueprint: StackTemplate, n_lanes: int) -> Stack:
         """Returns a stack with a free place."""
         stacks = self._stacks.setdefault(signature, [])
         for stack in stacks:

@@ -12,7 +12,7 @@ from hpo.train.fused.stack.stack import Stack
 from hpo.train.loop.solo import SoloEngine
 
 
-class Homes:
+class LaneRouter:
     """Passes on what concerns one lane to the stack or the engine that has it; see ``Engine``."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ class CheckpointError(TaskError):
 
 
 @dataclass(frozen=True)
-class Best:
+class BestWeights:
     """The best epoch of a trial.
 
     Attributes:
@@ -76,7 +76,7 @@ class Checkpoint:
     horizon: int
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    best: Best
+    best: BestWeights
     last: Last | None
     average: dict[str, Any] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Checkpoint:
             raise CheckpointError(f"{named(source)} is no checkpoint of this version of hpo")
         try:
             best, last = values.pop("best"), values.pop("last")
-            return cls(**values, best=Best(**best), last=Last(**last) if last else None)
+            return cls(**values, best=BestWeights(**best), last=Last(**last) if last else None)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{named(source)} is no checkpoint of a trial: {error}"
@@ -153,7 +153,7 @@ def write(values: Mapping[str, Any], path: Path) -> None:
 
 
 def export(
-    best: Best, params: Mapping[str, Any], path: Path, about: Mapping[str, Any] | None = None
+    best: BestWeights, params: Mapping[str, Any], path: Path, about: Mapping[str, Any] | None = None
 ) -> None:
     """Writes a trial's best weights for use outside a study; see ``Engine.export``."""
     values = {

@@ -34,7 +34,7 @@ def spread_of(metrics: Mapping[str, float], metric: str) -> dict[str, float]:
 
 
 @dataclass
-class _Trial:
+class _FoldedTrial:
     """A trial and how far its parts have come together."""
 
     lane: Lane
@@ -68,10 +68,10 @@ def with_parts(
     """
     if spec.n_parts == 1:
         return engine
-    return FoldsEngine(engine, metrics, direction, spec.folds or 1, spec.seeds)
+    return FoldEngine(engine, metrics, direction, spec.folds or 1, spec.seeds)
 
 
-class FoldsEngine:
+class FoldEngine:
     """Trains each trial on every fold, from every seed; see ``Engine``.
 
     Args:
@@ -94,7 +94,7 @@ class FoldsEngine:
         self._inner = inner
         self._score = Score.of(metrics, direction)
         self._parts = [(fold, seed) for seed in range(n_seeds) for fold in range(n_folds)]
-        self._trials: dict[int, _Trial] = {}
+        self._trials: dict[int, _FoldedTrial] = {}
         self._next_key = 0
         inner.serve(len(self._parts))
 
@@ -202,12 +202,12 @@ class FoldsEngine:
         for key in keys:
             self._inner.remove(key)
 
-    def _fresh(self, lane: Lane) -> _Trial:
+    def _fresh(self, lane: Lane) -> _FoldedTrial:
         first = self._next_key
         self._next_key += len(self._parts)
-        return _Trial(lane, tuple(range(first, self._next_key)))
+        return _FoldedTrial(lane, tuple(range(first, self._next_key)))
 
-    def _lanes(self, trial: _Trial, kept: Sequence[bytes]) -> list[Lane]:
+    def _lanes(self, trial: _FoldedTrial, kept: Sequence[bytes]) -> list[Lane]:
         """Returns the parts of a trial, each with what is kept of it, if anything is."""
         lane = trial.lane
         # Whether patience is over is told by all parts together.
@@ -225,7 +225,7 @@ class FoldsEngine:
             for i, (key, (fold, seed)) in enumerate(zip(trial.keys, self._parts, strict=True))
         ]
 
-    def _resumed(self, lane: Lane) -> tuple[_Trial, Sequence[bytes]] | None:
+    def _resumed(self, lane: Lane) -> tuple[_FoldedTrial, Sequence[bytes]] | None:
         """Returns a trial as its checkpoint has it, and those of its parts."""
         if lane.checkpoint is None:
             if lane.epoch:
@@ -245,11 +245,11 @@ class FoldsEngine:
         trial.best_epoch, trial.best_metrics = saved["best_epoch"], saved["best_metrics"]
         return trial, [files.dump(part) for part in saved["parts"]]
 
-    def _again(self, trial: _Trial) -> EpochReport:
+    def _again(self, trial: _FoldedTrial) -> EpochReport:
         assert trial.last is not None
         return EpochReport(trial.lane.key, trial.epoch, **trial.last, is_spent=trial.is_spent)
 
-    def _close(self, trial: _Trial, reports: Sequence[EpochReport]) -> EpochReport:
+    def _close(self, trial: _FoldedTrial, reports: Sequence[EpochReport]) -> EpochReport:
         """Returns what an epoch of all parts came to."""
         failure = next((report.failure for report in reports if report.failure), None)
         key, epoch = trial.lane.key, trial.epoch + 1
@@ -277,7 +277,7 @@ class FoldsEngine:
         return {**shared, self._score.metric + SPREAD: spread}
 
 
-def _is_through(trial: _Trial, found: Mapping[int, EpochReport]) -> bool:
+def _is_through(trial: _FoldedTrial, found: Mapping[int, EpochReport]) -> bool:
     """Tells whether all parts have reported, or one that it cannot go on."""
     reports = [found[key] for key in trial.keys if key in found]
     return len(reports) == len(trial.keys) or any(report.failure for report in reports)

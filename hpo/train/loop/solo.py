@@ -19,7 +19,7 @@ from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.epoch_scores import Score, is_spent
 from hpo.train.evaluation import evaluate, measure, outputs_of
 from hpo.train.loop import checkpoint as files
-from hpo.train.loop.checkpoint import Best, Checkpoint, Last
+from hpo.train.loop.checkpoint import BestWeights, Checkpoint, Last
 from hpo.train.loop.resuming import resume
 from hpo.train.loop.training import Training, begin
 from hpo.train.recipe.precision import products
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 class _Solo:
     """A lane and how far it has come."""
 
-    def __init__(self, lane: Lane, training: Training, best: Best, last: Last | None) -> None:
+    def __init__(
+        self, lane: Lane, training: Training, best: BestWeights, last: Last | None
+    ) -> None:
         self.lane = lane
         self.training = training
         self.best = best
@@ -174,7 +176,7 @@ class SoloEngine:
         """See ``PartEngine``."""
         training = self._lanes[key].training
         weights = files.to_cpu({**training.model.state_dict(), **training.average})
-        self._lanes[key].best = Best(training.epoch, metrics, weights)
+        self._lanes[key].best = BestWeights(training.epoch, metrics, weights)
 
     def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """See ``Engine``."""
@@ -188,7 +190,7 @@ class SoloEngine:
 
     def _begin(self, lane: Lane) -> _Solo:
         training = self._build(lane, lane.horizon or lane.epoch_stop)
-        return _Solo(lane, training, Best(0, {}, {}), None)
+        return _Solo(lane, training, BestWeights(0, {}, {}), None)
 
     def _resume(self, lane: Lane) -> _Solo | None:
         """Goes on from a checkpoint; returns None where there is none to be used."""

@@ -30,7 +30,7 @@ class By:
 
 
 @dataclass(frozen=True)
-class Hyper:
+class StandardHyperparameter:
     """A standard hyperparameter.
 
     Attributes:
@@ -80,111 +80,123 @@ _EPS: Final = By("optimizer", {"adagrad": 1e-10}, 1e-8)
 _LOSS: Final = By("kind", {str(kind): name for kind, name in DEFAULT_LOSSES.items()}, None)
 _GAMMA: Final = By("schedule", {"step": 0.1}, 0.95)
 
-HYPERPARAMETERS: Final[Mapping[str, Hyper]] = {
-    "optimizer": Hyper("sgd", _one_of(OPTIMIZERS), ", ".join(OPTIMIZERS), "The update rule."),
-    "learning_rate": Hyper(
+HYPERPARAMETERS: Final[Mapping[str, StandardHyperparameter]] = {
+    "optimizer": StandardHyperparameter(
+        "sgd", _one_of(OPTIMIZERS), ", ".join(OPTIMIZERS), "The update rule."
+    ),
+    "learning_rate": StandardHyperparameter(
         _LEARNING_RATE, _POSITIVE, "above 0", "Size of a step, before the schedule's factor."
     ),
-    "batch_size": Hyper(
+    "batch_size": StandardHyperparameter(
         32,
         _is_batch_size,
         'a whole number from 1 or "full"',
         "Samples a step; no more than there are; all of them with full.",
     ),
-    "precision": Hyper(
+    "precision": StandardHyperparameter(
         "float32",
         _one_of(PRECISIONS),
         ", ".join(PRECISIONS),
         "How exactly the model computes; weights and optimizer are float32.",
     ),
-    "momentum": Hyper(
+    "momentum": StandardHyperparameter(
         _MOMENTUM,
         _BELOW_ONE,
         "from 0 to below 1",
         "Share of the last step that is kept; sgd without it is plain SGD.",
     ),
-    "nesterov": Hyper(
+    "nesterov": StandardHyperparameter(
         False,
         lambda v: isinstance(v, bool),
         "true or false",
         "Whether sgd's momentum looks ahead; without momentum it changes nothing.",
     ),
-    "weight_decay": Hyper(
+    "weight_decay": StandardHyperparameter(
         _WEIGHT_DECAY, _NOT_NEGATIVE, "at least 0", "L2 penalty; decoupled for adamw."
     ),
-    "beta1": Hyper(0.9, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean gradient."),
-    "beta2": Hyper(0.999, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean square."),
-    "alpha": Hyper(0.99, _BELOW_ONE, "from 0 to below 1", "Decay of RMSprop's mean square."),
-    "eps": Hyper(_EPS, _POSITIVE, "above 0", "Added to the divisor of adaptive optimizers."),
-    "schedule": Hyper(
+    "beta1": StandardHyperparameter(
+        0.9, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean gradient."
+    ),
+    "beta2": StandardHyperparameter(
+        0.999, _BELOW_ONE, "from 0 to below 1", "Decay of Adam's mean square."
+    ),
+    "alpha": StandardHyperparameter(
+        0.99, _BELOW_ONE, "from 0 to below 1", "Decay of RMSprop's mean square."
+    ),
+    "eps": StandardHyperparameter(
+        _EPS, _POSITIVE, "above 0", "Added to the divisor of adaptive optimizers."
+    ),
+    "schedule": StandardHyperparameter(
         "constant",
         _one_of(SCHEDULES),
         ", ".join(SCHEDULES),
         "Course of the learning rate over the epochs.",
     ),
-    "warmup_epochs": Hyper(
+    "warmup_epochs": StandardHyperparameter(
         0, _whole(0), "a whole number from 0", "Epochs over which the learning rate rises."
     ),
-    "step_size": Hyper(
+    "step_size": StandardHyperparameter(
         10, _whole(1), "a whole number from 1", "Epochs between the drops of a step schedule."
     ),
-    "gamma": Hyper(
+    "gamma": StandardHyperparameter(
         _GAMMA, _POSITIVE, "above 0", "Factor of a step schedule's drop, or of each epoch."
     ),
-    "grad_clip": Hyper(
+    "grad_clip": StandardHyperparameter(
         0.0, _NOT_NEGATIVE, "at least 0", "Largest norm of the gradient; 0 leaves it alone."
     ),
-    "loss": Hyper(_LOSS, _one_of(LOSSES), ", ".join(LOSSES), "What is minimised."),
-    "class_weights": Hyper(
+    "loss": StandardHyperparameter(_LOSS, _one_of(LOSSES), ", ".join(LOSSES), "What is minimised."),
+    "class_weights": StandardHyperparameter(
         "none",
         _one_of(CLASS_WEIGHTS),
         ", ".join(CLASS_WEIGHTS),
         "Whether rare classes count more, in what is minimised.",
     ),
-    "focal_gamma": Hyper(
+    "focal_gamma": StandardHyperparameter(
         2.0, _NOT_NEGATIVE, "at least 0", "How much less the focal loss heeds what is likely."
     ),
-    "huber_delta": Hyper(
+    "huber_delta": StandardHyperparameter(
         1.0, _POSITIVE, "above 0", "Error from which on the Huber loss grows linearly."
     ),
-    "patience": Hyper(
+    "patience": StandardHyperparameter(
         0,
         _whole(0),
         "a whole number from 0",
         "Epochs without a better one after which a trial is complete; 0 for all epochs.",
     ),
-    "averaging": Hyper(
+    "averaging": StandardHyperparameter(
         "none",
         _one_of(AVERAGES),
         ", ".join(AVERAGES),
         "Average of the weights that is evaluated in their place.",
     ),
-    "ema_decay": Hyper(
+    "ema_decay": StandardHyperparameter(
         0.99, _BELOW_ONE, "from 0 to below 1", "Share of the old average that each step keeps."
     ),
-    "swa_start": Hyper(
+    "swa_start": StandardHyperparameter(
         10, _whole(1), "a whole number from 1", "Epoch from whose end on weights are averaged."
     ),
-    "augment_shift": Hyper(
+    "augment_shift": StandardHyperparameter(
         0.0, _BELOW_ONE, "from 0 to below 1", "Largest shift of a sample, as a share of its size."
     ),
-    "augment_flip": Hyper(
+    "augment_flip": StandardHyperparameter(
         0.0, _number(lambda v: 0 <= v <= 1), "from 0 to 1", "Probability that an image is mirrored."
     ),
-    "augment_cutout": Hyper(
+    "augment_cutout": StandardHyperparameter(
         0.0, _BELOW_ONE, "from 0 to below 1", "Side of a square set to 0, as a share of the size."
     ),
-    "augment_noise": Hyper(
+    "augment_noise": StandardHyperparameter(
         0.0, _NOT_NEGATIVE, "at least 0", "Standard deviation of noise that is added to samples."
     ),
-    "mixup": Hyper(
+    "mixup": StandardHyperparameter(
         0.0, _NOT_NEGATIVE, "at least 0", "Alpha of the mixture of two samples; 0 mixes none."
     ),
-    "label_smoothing": Hyper(
+    "label_smoothing": StandardHyperparameter(
         0.0, _BELOW_ONE, "from 0 to below 1", "Share of a target spread over all classes."
     ),
-    "l1": Hyper(0.0, _NOT_NEGATIVE, "at least 0", "L1 penalty on every parameter."),
-    "dropout": Hyper(
+    "l1": StandardHyperparameter(
+        0.0, _NOT_NEGATIVE, "at least 0", "L1 penalty on every parameter."
+    ),
+    "dropout": StandardHyperparameter(
         0.0, _BELOW_ONE, "from 0 to below 1", "For the task's model, which may read it or not."
     ),
 }

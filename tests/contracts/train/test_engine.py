@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
 from hpo.train.engine import Engine, EpochReport, Lane
-from hpo.train.fused.admission.autotune import Sizes
+from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
@@ -25,7 +25,7 @@ Make: TypeAlias = Callable[..., Engine]
 
 def fused(*arguments: Any, **named: Any) -> Engine:
     """The fused engine with stacks of up to five lanes, whatever is faster here."""
-    return FusedEngine(*arguments, **named, sizes=Sizes(torch.device("cpu"), fixed=5))
+    return FusedEngine(*arguments, **named, sizes=StackSizes(torch.device("cpu"), fixed=5))
 
 
 ENGINES: dict[str, Make] = {"solo": SoloEngine, "fused": fused}

@@ -24,17 +24,17 @@ from hpo.report.trial_states import Counts
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.leases import Lease, Wish, Wishes
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, queueing
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
-NEW = Wish(None, 0, 2)
+NEW = AssignmentRequest(None, 0, 2)
 
 
-def _claim(db: Database, study_id: int, worker_id: int, wish: Wish = NEW) -> Lease:
-    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), Wishes((wish,))).leases
+def _claim(db: Database, study_id: int, worker_id: int, wish: AssignmentRequest = NEW) -> Lease:
+    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), AssignmentRequests((wish,))).leases
     return lease
 
 
@@ -128,11 +128,11 @@ def test_the_count_never_goes_down(sqlite_database: Database) -> None:
     _train(db, lease, 0.1, 0.2)
     _settle(db, lease, "paused", 2)
     seen.append(_shown(db)[1])
-    lease = _claim(db, study_id, worker_id, Wish(lease.trial_id, 2, 3))
+    lease = _claim(db, study_id, worker_id, AssignmentRequest(lease.trial_id, 2, 3))
     seen.append(_shown(db)[1])
     _settle(db, lease, "released", 2)
     seen.append(_shown(db)[1])
-    lease = _claim(db, study_id, worker_id, Wish(lease.trial_id, 2, 3))
+    lease = _claim(db, study_id, worker_id, AssignmentRequest(lease.trial_id, 2, 3))
     _train(db, lease, 0.3)
     _settle(db, lease, "complete", 3)
     seen.append(_shown(db)[1])

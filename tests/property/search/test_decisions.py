@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpo.search.base.curves import Curves, State
 from hpo.search.base.decisions import Ask, Plan
 from hpo.search.base.distributions import complete
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.schedulers.registry import make_scheduler
 from hpo.spec.space.search_space import Categorical, Fixed, Float, SearchSpace
@@ -65,7 +65,7 @@ def _spec(space: SearchSpace, method: str, seed: int) -> StudySpec:
     )
 
 
-def _rows(spec: StudySpec, n: int) -> list[TrialRow]:
+def _rows(spec: StudySpec, n: int) -> list[ObservedTrial]:
     """Returns a history of trials in all states, with points that the search itself proposed."""
     scheduler, rng = make_scheduler(spec), random.Random(n)
     history = History(Encoder.of_space(spec.space), EPOCHS, maximize=True)
@@ -76,11 +76,11 @@ def _rows(spec: StudySpec, n: int) -> list[TrialRow]:
         n_epochs = EPOCHS if state == State.COMPLETE else rng.randint(1, EPOCHS - 1)
         values = {epoch: rng.random() + epoch / EPOCHS for epoch in range(1, n_epochs + 1)}
         final = values[EPOCHS] if state == State.COMPLETE else None
-        rows.append(TrialRow(number, state, point or {}, values, n_epochs, final))
+        rows.append(ObservedTrial(number, state, point or {}, values, n_epochs, final))
     return rows
 
 
-def _curves(spec: StudySpec, rows: Sequence[TrialRow]) -> Curves:
+def _curves(spec: StudySpec, rows: Sequence[ObservedTrial]) -> Curves:
     maximize = spec.directions[0] == "maximize"
     history = History(Encoder.of_space(spec.space), EPOCHS, maximize)
     for row in rows:
@@ -162,7 +162,7 @@ def test_neither_the_order_of_reports_nor_repeating_them_matters(
     reports = [(row, epoch) for row in rows for epoch in row.values] * 2
     rng.shuffle(reports)
     for row in rng.sample(rows, len(rows)):
-        history.put(TrialRow(row.number, row.state, row.params, {}, row.epoch_stop, row.final))
+        history.put(ObservedTrial(row.number, row.state, row.params, {}, row.epoch_stop, row.final))
     for row, epoch in reports:
         history.report(row.number, epoch, row.values[epoch])
     second = history.curves()

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from hpo.cli.progress_view import View, all_failed, failure, lines, plain
 from hpo.cli.run_display import outcome
-from hpo.report.progress import Failure, Snapshot
+from hpo.report.progress import LastFailure, Snapshot
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import TrialRow
 from hpo.report.trial_states import Counts
@@ -81,7 +81,7 @@ def test_before_the_first_trial() -> None:
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    found = Failure(3, "user_code", "Traceback\nValueError: " + "long " * 40)
+    found = LastFailure(3, "user_code", "Traceback\nValueError: " + "long " * 40)
     view = View(
         SUBJECT,
         Snapshot(Counts(10, 40, 3, 2, 0), 512, BEST, found),
@@ -129,10 +129,10 @@ def test_one_line_for_a_log() -> None:
 
 
 def test_a_failure_names_its_reason_and_where_to_look() -> None:
-    found = Failure(3, "user_code", "Traceback ...\nValueError: broken\n")
+    found = LastFailure(3, "user_code", "Traceback ...\nValueError: broken\n")
     view = View(SUBJECT, Snapshot(Counts(failed=1), 0, None, found))
     assert failure(view) == "trial 3 failed: ValueError: broken (hpo show digits-mlp)"
-    silent = View(SUBJECT, Snapshot(Counts(failed=1), 0, None, Failure(3, "oom", "")))
+    silent = View(SUBJECT, Snapshot(Counts(failed=1), 0, None, LastFailure(3, "oom", "")))
     assert failure(silent) == "trial 3 failed: oom (hpo show digits-mlp)"
 
 

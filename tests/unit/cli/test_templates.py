@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpo.cli import templates
-from hpo.cli.study_subjects import Subject, look_at
+from hpo.cli.study_subjects import StudySubject, look_at
 from hpo.run.host import study_preflight
 from hpo.spec import toml
 from hpo.tasks import TASKS
@@ -17,7 +17,7 @@ _WITH_DATA = ("images", "tabular")
 
 @pytest.mark.parametrize("task", ["mine.py:Net", "package.module:Net"])
 def test_a_task_of_ones_own(task: str) -> None:
-    text = templates.study("a.toml", "a", Subject(task, is_built_in=False), {})
+    text = templates.study("a.toml", "a", StudySubject(task, is_built_in=False), {})
     spec = toml.loads(text, "a.toml")
     assert (spec.name, spec.task, spec.metric) == ("a", task, ())
     assert spec.budget.trials == 60
@@ -35,7 +35,7 @@ def test_a_built_in_task(task: str) -> None:
 
 def test_a_table_with_names_that_need_quoting() -> None:
     options = {"data": "d\\x.csv", "target": 't"é'}
-    text = templates.study("t.toml", 'a "b"', Subject("tabular"), options)
+    text = templates.study("t.toml", 'a "b"', StudySubject("tabular"), options)
     spec = toml.loads(text, "t.toml")
     assert spec.name == 'a "b"'
     assert spec.task_options == options
@@ -51,7 +51,9 @@ def test_an_objective() -> None:
 def test_nothing_in_a_file_is_wider_than_a_screen() -> None:
     texts = [
         templates.study("study.toml", "study", look_at("digits-mlp", {}, _HERE), {}),
-        templates.study("t.toml", "t", Subject("tabular"), {"data": "my.csv", "target": "label"}),
+        templates.study(
+            "t.toml", "t", StudySubject("tabular"), {"data": "my.csv", "target": "label"}
+        ),
         templates.objective("o.toml", "o", "train.py:objective"),
     ]
     assert max(len(line) for text in texts for line in text.splitlines()) <= 100

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from hpo.spec.space.params import Params
 from hpo.train.checks.signature import Signature
-from hpo.train.fused.admission.batch_sharing import Sharing
+from hpo.train.fused.admission.batch_sharing import BatchSharing
 from hpo.train.fused.admission.step_timing import StepClock, Timing
-from hpo.train.fused.stack.lane_state import Member
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.lane_state import LaneState
+from hpo.train.fused.stack.stack_template import StackTemplate
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _SHARE: Final = 0.7
 
 
 @dataclass(frozen=True)
-class Size:
+class StackSize:
     """How many lanes a stack takes, as far as is known.
 
     Attributes:
@@ -63,7 +63,7 @@ class Size:
         return self.lanes == 1 or (self.slowdown or math.inf) > _BUSY or self.age_s > _OLD_S
 
 
-class Sizes:
+class StackSizes:
     """Lanes a stack, by signature.
 
     Args:
@@ -79,14 +79,14 @@ class Sizes:
     def __init__(
         self,
         device: torch.device,
-        known: Mapping[str, Size] | None = None,
-        tell: Callable[[str, Size], None] = lambda digest, size: None,
+        known: Mapping[str, StackSize] | None = None,
+        tell: Callable[[str, StackSize], None] = lambda digest, size: None,
         fixed: int | None = None,
         least: int = 1,
         most: int = MAX_LANES,
-        sharing: Sharing | None = None,
+        sharing: BatchSharing | None = None,
     ) -> None:
-        self.sharing = sharing or Sharing()
+        self.sharing = sharing or BatchSharing()
         self._device = device
         self._clock = StepClock(device)
         self._known = dict(known or {})
@@ -98,7 +98,11 @@ class Sizes:
         self._least, self._most_wanted = least, most
 
     def of(
-        self, signature: Signature, blueprint: Blueprint, member: Member, state: dict[str, Tensor]
+        self,
+        signature: Signature,
+        blueprint: StackTemplate,
+        member: LaneState,
+        state: dict[str, Tensor],
     ) -> int:
         """Returns how many lanes a stack of a signature takes.
 
@@ -110,7 +114,7 @@ class Sizes:
         """
         digest = signature.digest()
         if digest not in self._known and self._fixed:
-            self._known[digest] = Size(self._fixed)
+            self._known[digest] = StackSize(self._fixed)
         if self._is_due(digest):
             began_at = time.perf_counter()
             size = self._measure(blueprint, member, state)
@@ -124,8 +128,8 @@ class Sizes:
     def shared(
         self,
         signature: Signature,
-        blueprint: Blueprint,
-        member: Member,
+        blueprint: StackTemplate,
+        member: LaneState,
         state: dict[str, Tensor],
     ) -> bool:
         """Tells whether one stack of several batch sizes is faster than one of each.
@@ -165,7 +169,7 @@ class Sizes:
         at_s, n = self._measured.get(digest, (-math.inf, 0))
         return bool(time.perf_counter() - at_s > _AGAIN_S * 2**n)
 
-    def _note(self, digest: str, size: Size) -> None:
+    def _note(self, digest: str, size: StackSize) -> None:
         _, n = self._measured.get(digest, (0.0, -1))
         self._measured[digest] = (time.perf_counter(), n + 1)
         self._known[digest] = size
@@ -173,8 +177,8 @@ class Sizes:
 
     def _pays(
         self,
-        blueprint: Blueprint,
-        member: Member,
+        blueprint: StackTemplate,
+        member: LaneState,
         state: dict[str, Tensor],
         n_lanes: int,
     ) -> bool:
@@ -196,10 +200,12 @@ class Sizes:
         """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
         digest = signature.digest()
         self._limits[digest] = max(1, n_lanes)
-        self._known[digest] = Size(self._limits[digest], slowdown=1.0)
+        self._known[digest] = StackSize(self._limits[digest], slowdown=1.0)
         self._tell(digest, self._known[digest])
 
-    def _measure(self, blueprint: Blueprint, member: Member, state: dict[str, Tensor]) -> Size:
+    def _measure(
+        self, blueprint: StackTemplate, member: LaneState, state: dict[str, Tensor]
+    ) -> StackSize:
         """Doubles the lanes until two doublings gained less than a tenth.
 
         One may show little because something else ran at that moment.
@@ -222,15 +228,15 @@ class Sizes:
         # The fewest that come close to the best: more in flight would only learn less.
         best = min(n for n, rate in rates.items() if _GAIN * rate >= max(rates.values()))
         timed = [timing.slowdown for timing in timings.values() if timing.walls]
-        return Size(best, max(timed, default=1.0))
+        return StackSize(best, max(timed, default=1.0))
 
-    def _rate(self, blueprint: Blueprint, n_lanes: int, timings: Mapping[int, Timing]) -> float:
+    def _rate(self, blueprint: StackTemplate, n_lanes: int, timings: Mapping[int, Timing]) -> float:
         """Returns epochs of lanes per second; 0 when there is no memory for so many."""
         n_steps = -(-blueprint.n_train // blueprint.batch_size)
         step_s = timings[n_lanes].step_s
         return n_lanes / (n_steps * step_s + _EPOCH_S)
 
-    def _most(self, blueprint: Blueprint) -> Callable[[int], float]:
+    def _most(self, blueprint: StackTemplate) -> Callable[[int], float]:
         """Returns a function that tells how many lanes fit, from what one measured size took."""
         if self._device.type != "cuda":
             return lambda n_lanes: math.inf
@@ -245,6 +251,6 @@ class Sizes:
         return most
 
 
-def _with_batches(member: Member, batch_sizes: Sequence[int]) -> list[Member]:
+def _with_batches(member: LaneState, batch_sizes: Sequence[int]) -> list[LaneState]:
     params = member.params.asdict()
     return [replace(member, params=Params({**params, "batch_size": size})) for size in batch_sizes]

@@ -19,7 +19,7 @@ _MEASURED_ON: Final = ("cuda",)
 
 
 @dataclass(frozen=True)
-class Sharing:
+class BatchSharing:
     """Batch sizes of a study that stacks may share, if a measurement says that it pays.
 
     Attributes:
@@ -42,7 +42,7 @@ class Sharing:
         return bool(self) and batch_size in self.batch_sizes
 
 
-def sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> Sharing:
+def sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> BatchSharing:
     """Returns which of some batch sizes go together: the smallest and its multiples.
 
     Args:
@@ -50,7 +50,7 @@ def sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> Sharing:
         n_train: Number of training samples.
     """
     sizes = sorted({n_per_batch(size, n_train) for size in batch_sizes})
-    return Sharing(tuple(n for n in sizes if n % sizes[0] == 0 or n == n_train))
+    return BatchSharing(tuple(n for n in sizes if n % sizes[0] == 0 or n == n_train))
 
 
 def adds_up_in(params: Mapping[str, Any]) -> bool:
@@ -64,7 +64,7 @@ def adds_up_in(params: Mapping[str, Any]) -> bool:
     return not (weighted or augmented or averages(params))
 
 
-def sharing_for(space: SearchSpace, n_train: int, device: str) -> Sharing:
+def sharing_for(space: SearchSpace, n_train: int, device: str) -> BatchSharing:
     """Returns what stacks of a study may share on a device: the one place that decides it.
 
     Args:
@@ -73,9 +73,9 @@ def sharing_for(space: SearchSpace, n_train: int, device: str) -> Sharing:
         device: As PyTorch names it.
     """
     if device.partition(":")[0] not in _MEASURED_ON or "batch_size" not in space.names:
-        return Sharing()
+        return BatchSharing()
     parameter = space["batch_size"]
     if not isinstance(parameter, Categorical):
-        return Sharing()
+        return BatchSharing()
     sizes = [size for size in parameter.choices if isinstance(size, int | str)]
     return sharing_of(sizes, n_train)

@@ -12,7 +12,7 @@ from hpo.train.recipe.counter_based_dropout import Noise
 
 
 @dataclass(frozen=True)
-class Draft:
+class PreparedModel:
     """A trial's model before it has a place.
 
     Attributes:

@@ -14,11 +14,11 @@ from hpo.train.checks.signature import Signature, signature_of
 from hpo.train.data.splits import Folds
 from hpo.train.engine import Failure, Lane
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.admission.batch_sharing import Sharing, adds_up_in
-from hpo.train.fused.admission.prepared_model import Draft
+from hpo.train.fused.admission.batch_sharing import BatchSharing, adds_up_in
+from hpo.train.fused.admission.prepared_model import PreparedModel
 from hpo.train.fused.admission.stackability import plan
 from hpo.train.fused.stack.microbatches import adds_up
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
 from hpo.train.loop.training import draw
 from hpo.train.recipe.hyperparameters import n_per_batch
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _N_KEPT: Final = 16
 
 
-class Drafts:
+class PreparedTrials:
     """Draws models, and keeps what stacks of a signature consist of.
 
     Args:
@@ -53,17 +53,17 @@ class Drafts:
         folds: Folds,
         score: Score,
         device: torch.device,
-        sharing: Sharing,
+        sharing: BatchSharing,
         tell: Callable[[str], None],
     ) -> None:
         self._task, self._folds, self.score, self._device = task, folds, score, device
         self._sharing, self._tell = sharing, tell
-        self._blueprints: dict[Signature, Blueprint] = {}
+        self._blueprints: dict[Signature, StackTemplate] = {}
         self._apart: set[Signature] = set()
         self._refused: set[Signature] = set()
         self.alone: dict[Signature, str] = {}
 
-    def draw(self, lane: Lane) -> Draft:
+    def draw(self, lane: Lane) -> PreparedModel:
         """Builds a trial's model.
 
         Raises:
@@ -77,9 +77,9 @@ class Drafts:
         if len(self._folds) > 1:
             # Folds by groups or by order are of several sizes.
             signature = replace(signature, settings=(signature.settings, n_train))
-        return Draft(lane.fold, params, model, noise, signature, size)
+        return PreparedModel(lane.fold, params, model, noise, signature, size)
 
-    def shared(self, draft: Draft) -> Draft | None:
+    def shared(self, draft: PreparedModel) -> PreparedModel | None:
         """Returns a draft for stacks of several batch sizes; None where they are not possible."""
         sharing = self._sharing
         is_possible = len(self._folds) == 1 and adds_up_in(draft.params)
@@ -96,8 +96,8 @@ class Drafts:
         self._blueprints.pop(signature, None)
 
     def blueprint(
-        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
-    ) -> Blueprint | None:
+        self, draft: PreparedModel, stacks: Mapping[Signature, Collection[object]]
+    ) -> StackTemplate | None:
         """Returns what a stack consists of; None for lanes that train alone.
 
         Args:
@@ -109,21 +109,21 @@ class Drafts:
             return None
         if signature not in self._blueprints:
             planned = self._plan(draft)
-            if not isinstance(planned, Blueprint):
+            if not isinstance(planned, StackTemplate):
                 self.refuse(signature, planned)
                 return None
             self._keep(signature, planned, stacks)
         return self._blueprints[signature]
 
     def shared_blueprint(
-        self, draft: Draft, stacks: Mapping[Signature, Collection[object]]
-    ) -> Blueprint | None:
+        self, draft: PreparedModel, stacks: Mapping[Signature, Collection[object]]
+    ) -> StackTemplate | None:
         """Returns the same for several batch sizes; None where micro-batches do not add up."""
         signature = draft.signature
         if signature not in self._blueprints:
             planned = self._plan(draft)
-            adds = isinstance(planned, Blueprint) and attempt(lambda: adds_up(planned))
-            if not isinstance(planned, Blueprint) or adds is not True:
+            adds = isinstance(planned, StackTemplate) and attempt(lambda: adds_up(planned))
+            if not isinstance(planned, StackTemplate) or adds is not True:
                 logger.info("%s: stacks of one batch size each", signature.digest())
                 self.separate(signature)
                 return None
@@ -142,14 +142,14 @@ class Drafts:
         self.alone[signature] = text
         self._tell(text)
 
-    def _plan(self, draft: Draft) -> Blueprint | Failure | str:
+    def _plan(self, draft: PreparedModel) -> StackTemplate | Failure | str:
         with products("float32", self._device):
             return attempt(lambda: plan(self._task, self._folds, self.score, draft))
 
     def _keep(
         self,
         signature: Signature,
-        blueprint: Blueprint,
+        blueprint: StackTemplate,
         stacks: Mapping[Signature, Collection[object]],
     ) -> None:
         self._blueprints[signature] = replace(blueprint, stepper=stepper_for(self._device))

@@ -15,14 +15,14 @@ from hpo.train.checks.signature import changed, describe, kept_params
 from hpo.train.criteria import Criterion
 from hpo.train.data.splits import Folds
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.admission.prepared_model import Draft
-from hpo.train.fused.kernels.flat_params import Layout, fixed_tensors, own_names
-from hpo.train.fused.kernels.functional_call import Call
+from hpo.train.fused.admission.prepared_model import PreparedModel
+from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors, own_names
+from hpo.train.fused.kernels.functional_call import FunctionalCall
 from hpo.train.fused.kernels.networks import Network, networks_of, set_active
 from hpo.train.fused.kernels.numerics import are_close, repeated
-from hpo.train.fused.kernels.rng_guard import Draws
+from hpo.train.fused.kernels.rng_guard import RngGuard
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, minimised, reported
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.loop.training import trainable
 from hpo.train.recipe.counter_based_dropout import Noise, step_keys
 from hpo.train.recipe.random_streams import seeded
@@ -35,7 +35,7 @@ _KEY: Final = int(step_keys(1, 1)[0])
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _ProbeTrial:
     """A step on a few samples, to be taken alone and stacked.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Trial:
 
     model: nn.Module
     noise: Noise
-    layout: Layout
+    layout: ParamLayout
     x: Tensor
     y: Tensor
 
@@ -66,7 +66,7 @@ class _Step:
     buffers: Mapping[str, Tensor]
 
 
-def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | str:
+def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackTemplate | str:
     """Finds out by one step on a few samples how a model can be stacked.
 
     Args:
@@ -87,7 +87,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
         return reason
     splits = folds[fold]
     x, y = splits.train.x[: draft.batch_size], splits.train.y[: draft.batch_size]
-    trial = _Trial(model, draft.noise, Layout(model), x, y)
+    trial = _ProbeTrial(model, draft.noise, ParamLayout(model), x, y)
     criterion = Criterion.of(task, splits, score.metrics)
     expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
@@ -97,7 +97,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
     network = _network(trial, loss, expected, params["precision"])
     if isinstance(network, str):
         return network
-    return Blueprint(
+    return StackTemplate(
         criterion=criterion,
         folds=folds,
         n_train=len(splits.train),
@@ -115,7 +115,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: Draft) -> Blueprint | st
     )
 
 
-def _network(trial: _Trial, loss: LaneLoss, expected: _Step, precision: str) -> Network | str:
+def _network(trial: _ProbeTrial, loss: LaneLoss, expected: _Step, precision: str) -> Network | str:
     """Returns the fastest network that comes to the same as one model, or why there is none."""
     kept, reason = _renew_params(trial.model), ""
     for network in networks_of(trial.model, trial.noise):
@@ -159,7 +159,7 @@ def _renew_params(model: nn.Module) -> list[Params]:
     return found
 
 
-def _alone(trial: _Trial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Step | str:
+def _alone(trial: _ProbeTrial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Step | str:
     """Returns a step of one model, or an obstacle."""
     model, device = trial.model.train(), trial.y.device
     leaves = {
@@ -170,9 +170,9 @@ def _alone(trial: _Trial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Step | s
     trained = [leaves[slot.name] for slot in trial.layout.slots]
     before = describe(model)
     with seeded(0, device):
-        draws = Draws(device)
+        draws = RngGuard(device)
         trial.noise.begin(_KEY)
-        value = loss(Call(model)({**leaves, **buffers}, trial.x.clone()), trial.y)
+        value = loss(FunctionalCall(model)({**leaves, **buffers}, trial.x.clone()), trial.y)
         found = torch.autograd.grad(value, trained, allow_unused=True)
         if draws.any:
             return f"it draws random numbers beside those of nn.Dropout{_who_draws(model)}"
@@ -197,7 +197,7 @@ def _who_draws(model: nn.Module) -> str:
     return ""
 
 
-def _stacked(trial: _Trial, network: Network, loss: LaneLoss) -> _Step | str:
+def _stacked(trial: _ProbeTrial, network: Network, loss: LaneLoss) -> _Step | str:
     """Returns a step of some lanes at once, gradients [K, 1 + P]; or why there is none."""
     layout, model = trial.layout, trial.model
     grads = torch.zeros(_N_LANES, layout.size, device=trial.y.device)
@@ -241,7 +241,7 @@ def _loss_maker(
     return make
 
 
-def _both(trial: _Trial) -> tuple[Tensor, Tensor]:
+def _both(trial: _ProbeTrial) -> tuple[Tensor, Tensor]:
     """Returns inputs and targets for all lanes."""
     shared = repeated({"x": trial.x, "y": trial.y}, _N_LANES)
     return shared["x"], shared["y"]

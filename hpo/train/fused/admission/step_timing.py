@@ -12,9 +12,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from hpo.train.fused.stack.lane_state import Member
+from hpo.train.fused.stack.lane_state import LaneState
 from hpo.train.fused.stack.stack import Stack
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.recipe.precision import products
 from hpo.train.user_code_guard import is_out_of_memory
 
@@ -88,8 +88,8 @@ class StepClock:
 
     def time(
         self,
-        blueprint: Blueprint,
-        members: Sequence[Member],
+        blueprint: StackTemplate,
+        members: Sequence[LaneState],
         state: dict[str, Tensor],
         n_steps: int = 1,
         rivals: Sequence[Timing] = (),
@@ -118,7 +118,7 @@ class StepClock:
 
 
 def _preparing(
-    blueprint: Blueprint, members: Sequence[Member], state: dict[str, Tensor], n_steps: int
+    blueprint: StackTemplate, members: Sequence[LaneState], state: dict[str, Tensor], n_steps: int
 ) -> Callable[[], Callable[[], Tensor]]:
     stack = Stack(blueprint)
     for key, member in enumerate(members):

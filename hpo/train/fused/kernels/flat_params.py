@@ -33,7 +33,7 @@ class Slot:
         return self.begin + self.shape.numel()
 
 
-class Layout:
+class ParamLayout:
     """The trainable parameters of a model as one row of float32; the rest by name.
 
     Args:

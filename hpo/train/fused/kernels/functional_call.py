@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hpo.train.fused.kernels.flat_params import own_names
 
 
-class Call:
+class FunctionalCall:
     """A model as a function of its parameters and buffers, by their first names.
 
     Args:

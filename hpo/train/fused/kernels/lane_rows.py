@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Rows:
+class LaneRows:
     """Named tensors of shape [capacity, ...], of which the first ``n`` rows are in use.
 
     A row that is freed is taken by the last one, so that the rows in use are always together and

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from hpo.train.fused.kernels.functional_call import Call, batchable
+from hpo.train.fused.kernels.functional_call import FunctionalCall, batchable
 from hpo.train.fused.kernels.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
 from hpo.train.recipe.counter_based_dropout import LaneDropout, Noise
@@ -138,14 +138,14 @@ class Mapped:
     Args:
         model: One of the lanes', on the device; its tensors are not used.
         noise: What its dropout draws from.
-        decomposes: See ``Call``.
+        decomposes: See ``FunctionalCall``.
     """
 
     is_quick_alone = False
 
     def __init__(self, model: nn.Module, noise: Noise, *, decomposes: bool = False) -> None:
         self._model, self._noise = model, noise
-        self._call = Call(model, decomposes=decomposes)
+        self._call = FunctionalCall(model, decomposes=decomposes)
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
         self._precision = "float32"

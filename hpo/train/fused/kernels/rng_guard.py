@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-class Draws:
+class RngGuard:
     """Notes where the global generators stand.
 
     Args:

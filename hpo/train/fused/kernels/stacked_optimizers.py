@@ -21,7 +21,7 @@ _PENALTIES: Final = ("l1", "grad_clip")
 _COMMON: Final = ("learning_rate", "weight_decay")
 
 
-class Columns:
+class HyperparameterColumns:
     """Hyperparameters of K lanes as tensors of shape [K, 1].
 
     Args:
@@ -82,7 +82,7 @@ class Rule:
         state: Names of the tensors [K, P] that it keeps.
     """
 
-    update: Callable[[Tensor, Tensor, State, Columns], None]
+    update: Callable[[Tensor, Tensor, State, HyperparameterColumns], None]
     state: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ def names_of(optimizer: str) -> tuple[str, ...]:
     return (*_COMMON, *OPTIMIZERS[optimizer].reads, *_PENALTIES)
 
 
-def add_penalties(weights: Tensor, grads: Tensor, columns: Columns) -> None:
+def add_penalties(weights: Tensor, grads: Tensor, columns: HyperparameterColumns) -> None:
     """Adds L1's gradient and clips each lane's norm, as the solo engine does.
 
     Args:
@@ -108,15 +108,15 @@ def add_penalties(weights: Tensor, grads: Tensor, columns: Columns) -> None:
         grads.mul_(torch.where((limit == 0) | (scale > 1), 1.0, scale))
 
 
-def _sgd(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _sgd(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _sgd_with(weights, grads, state, columns, "nesterov")
 
 
-def _momentum(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _momentum(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _sgd_with(weights, grads, state, columns, None)
 
 
-def _nesterov(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _nesterov(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _decay(weights, grads, columns)
     buffer = _heavy_ball(state, grads, columns)
     grads.addcmul_(buffer, columns["momentum"])
@@ -124,7 +124,7 @@ def _nesterov(weights: Tensor, grads: Tensor, state: State, columns: Columns) ->
 
 
 def _sgd_with(
-    weights: Tensor, grads: Tensor, state: State, columns: Columns, ahead: str | None
+    weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns, ahead: str | None
 ) -> None:
     _decay(weights, grads, columns)
     step = grads
@@ -136,14 +136,14 @@ def _sgd_with(
     weights.addcmul_(step, columns["learning_rate"], value=-1)
 
 
-def _adagrad(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _adagrad(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _decay(weights, grads, columns)
     total = state["sum"].addcmul_(grads, grads)
     grads.div_(total.sqrt().add_(columns["eps"]))
     weights.addcmul_(grads, columns["learning_rate"], value=-1)
 
 
-def _rmsprop(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _rmsprop(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _decay(weights, grads, columns)
     rest = (1 - columns.double("alpha")).float()
     mean = state["square_avg"].mul_(columns["alpha"]).addcmul_(grads * rest, grads)
@@ -153,19 +153,21 @@ def _rmsprop(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> 
     weights.addcmul_(step, columns["learning_rate"], value=-1)
 
 
-def _adam(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _adam(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     _decay(weights, grads, columns)
     _adam_step(weights, grads, state, columns)
 
 
-def _adamw(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _adamw(weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns) -> None:
     if columns.any("weight_decay"):
         shrink = 1 - columns.double("learning_rate") * columns.double("weight_decay")
         weights.mul_(shrink.float())
     _adam_step(weights, grads, state, columns)
 
 
-def _adam_step(weights: Tensor, grads: Tensor, state: State, columns: Columns) -> None:
+def _adam_step(
+    weights: Tensor, grads: Tensor, state: State, columns: HyperparameterColumns
+) -> None:
     step = state["step"].double().unsqueeze(1)
     beta1, beta2 = columns.double("beta1"), columns.double("beta2")
     first = state["exp_avg"].lerp_(grads, (1 - beta1).float())
@@ -178,13 +180,13 @@ def _adam_step(weights: Tensor, grads: Tensor, state: State, columns: Columns) -
     weights.addcmul_(torch.div(first, divisor, out=divisor), size.float(), value=-1)
 
 
-def _heavy_ball(state: State, step: Tensor, columns: Columns) -> Tensor:
+def _heavy_ball(state: State, step: Tensor, columns: HyperparameterColumns) -> Tensor:
     """Adds a step to the lanes' momentum, in one pass over their memory, and returns that."""
     buffer = state["momentum_buffer"]
     return torch.addcmul(step, buffer, columns["momentum"], out=buffer)
 
 
-def _decay(weights: Tensor, grads: Tensor, columns: Columns) -> None:
+def _decay(weights: Tensor, grads: Tensor, columns: HyperparameterColumns) -> None:
     if columns.any("weight_decay"):
         grads.addcmul_(weights, columns["weight_decay"])
 

@@ -3,8 +3,8 @@
 A small stack's step is some dozens of kernels of a few microseconds each, and starting them from
 Python takes longer than running them. Replaying a graph starts them all at once. What is new in a
 step (``Feed``) and in an epoch (hyperparameters) is copied into the tensors that were recorded;
-what decides which kernels run is compared (``Course.fingerprint``), and recorded anew where it has
-changed, as when the number of lanes has. Only imported where there is a GPU.
+what decides which kernels run is compared (``StackedEpoch.fingerprint``), and recorded anew where
+it has changed, as when the number of lanes has. Only imported where there is a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hpo.train.fused.stack.stacked_epoch import Course, Feed
+from hpo.train.fused.stack.stacked_epoch import Feed, StackedEpoch
 from hpo.train.user_code_guard import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -132,12 +132,12 @@ class Replayer:
 
     def __init__(self, make: Callable[[], Recording]) -> None:
         self._make = make
-        self._course: Course | None = None
+        self._course: StackedEpoch | None = None
         self._fingerprint: Hashable = None
         self._kinds: dict[Hashable, _Kind] = {}
         self.obstacle = ""
 
-    def losses(self, course: Course) -> Tensor:
+    def losses(self, course: StackedEpoch) -> Tensor:
         """See ``Stepper``."""
         held = self._hold(course)
         n_steps, n_lanes = len(course.bounds), len(course.orders)
@@ -152,7 +152,7 @@ class Replayer:
         self._course, self._fingerprint = None, None
         self._kinds.clear()
 
-    def _hold(self, course: Course) -> Course:
+    def _hold(self, course: StackedEpoch) -> StackedEpoch:
         """Returns the course whose tensors were recorded, with the values of a new one."""
         fingerprint = course.fingerprint()
         if self._course is None or fingerprint != self._fingerprint:
@@ -163,7 +163,7 @@ class Replayer:
             torch._foreach_copy_(self._course.values(), course.values())
         return self._course
 
-    def _step(self, course: Course, feed: Feed, *, updates: bool) -> Tensor:
+    def _step(self, course: StackedEpoch, feed: Feed, *, updates: bool) -> Tensor:
         if self.obstacle:
             return course.take(feed, updates=updates)
         key = (feed.rows.shape, updates)
@@ -178,7 +178,7 @@ class Replayer:
         kind.recording.replay()
         return kind.losses
 
-    def _record(self, course: Course, kind: _Kind, *, updates: bool) -> bool:
+    def _record(self, course: StackedEpoch, kind: _Kind, *, updates: bool) -> bool:
         try:
             kind.losses = kind.recording.record(lambda: course.take(kind.feed, updates=updates))
         except RuntimeError as error:

@@ -7,33 +7,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hpo.train.fused.kernels.flat_params import Layout
-from hpo.train.fused.kernels.lane_rows import Rows
+from hpo.train.fused.kernels.flat_params import ParamLayout
+from hpo.train.fused.kernels.lane_rows import LaneRows
 from hpo.train.fused.kernels.networks import set_active
-from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, names_of
-from hpo.train.fused.stack.lane_state import FIXED, WEIGHTS, Member, best_names
+from hpo.train.fused.kernels.stacked_optimizers import RULES, HyperparameterColumns, names_of
+from hpo.train.fused.stack.lane_state import FIXED, WEIGHTS, LaneState, best_names
 from hpo.train.fused.stack.microbatches import accumulation_of
-from hpo.train.fused.stack.stack_template import Blueprint
-from hpo.train.fused.stack.stacked_averages import Averages
-from hpo.train.fused.stack.stacked_epoch import Course, keys_of
+from hpo.train.fused.stack.stack_template import StackTemplate
+from hpo.train.fused.stack.stacked_averages import StackedAverages
+from hpo.train.fused.stack.stacked_epoch import StackedEpoch, keys_of
 from hpo.train.recipe.augmentation import Augmentation
 from hpo.train.recipe.hyperparameters import n_per_batch
 from hpo.train.recipe.random_streams import batch_bounds, sample_order
 
 
-class Composer:
+class EpochBuilder:
     """Makes the courses of a stack, which share the memory for gradients.
 
     Args:
         blueprint: What the members have in common.
     """
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, blueprint: StackTemplate) -> None:
         self._blueprint = blueprint
         self._buffers: dict[str, Tensor] = {}
         self._orders: dict[tuple[int, int], Tensor] = {}
 
-    def course(self, rows: Rows, training: Sequence[Member], n_steps: int | None = None) -> Course:
+    def course(
+        self, rows: LaneRows, training: Sequence[LaneState], n_steps: int | None = None
+    ) -> StackedEpoch:
         """Returns the members' next epoch, ready to run.
 
         Args:
@@ -56,7 +58,7 @@ class Composer:
         else:
             parts = accumulation_of(n, blueprint.batch_size, sizes, seeds, epochs, device)
             keys, bounds = parts.keys, parts.bounds
-        return Course(
+        return StackedEpoch(
             part=part,
             orders=self._orders_of(training).to(device),
             keys=keys,
@@ -77,7 +79,7 @@ class Composer:
             total=None if parts is None else self._scratch("total", n_lanes),
         )
 
-    def prepare(self, training: Sequence[Member]) -> None:
+    def prepare(self, training: Sequence[LaneState]) -> None:
         """Draws the orders of samples of the epoch after this one, which takes a while."""
         n = self._blueprint.n_train
         pairs = [(member.lane.seed, member.epoch + 1) for member in training]
@@ -88,26 +90,28 @@ class Composer:
         self._buffers.clear()
         self._orders.clear()
 
-    def _averages(self, rows: Rows, training: Sequence[Member], n_steps: int) -> Averages | None:
+    def _averages(
+        self, rows: LaneRows, training: Sequence[LaneState], n_steps: int
+    ) -> StackedAverages | None:
         blueprint = self._blueprint
         if not blueprint.averages:
             return None
-        return Averages.of(rows, best_names(blueprint.layout), training, n_steps)
+        return StackedAverages.of(rows, best_names(blueprint.layout), training, n_steps)
 
-    def _orders_of(self, training: Sequence[Member]) -> Tensor:
+    def _orders_of(self, training: Sequence[LaneState]) -> Tensor:
         """Returns each lane's samples among those of all folds, of shape [K, N]."""
         blueprint = self._blueprint
         orders = torch.stack([self._order(member, blueprint.n_train) for member in training])
         begins = [[blueprint.folds.begins[member.lane.fold]] for member in training]
         return orders + torch.tensor(begins)
 
-    def _order(self, member: Member, n: int) -> Tensor:
+    def _order(self, member: LaneState, n: int) -> Tensor:
         found = self._orders.get((member.lane.seed, member.epoch))
         return sample_order(n, member.lane.seed, member.epoch) if found is None else found
 
-    def _columns(self, training: Sequence[Member]) -> Columns:
+    def _columns(self, training: Sequence[LaneState]) -> HyperparameterColumns:
         names = names_of(self._blueprint.optimizer)
-        columns = Columns([m.params for m in training], names, self._blueprint.device)
+        columns = HyperparameterColumns([m.params for m in training], names, self._blueprint.device)
         columns.set("learning_rate", [member.learning_rate for member in training])
         return columns
 
@@ -120,7 +124,7 @@ class Composer:
         return self._buffers[name].zero_()
 
 
-def weights_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+def weights_of(rows: LaneRows, layout: ParamLayout, prefix: str = "") -> dict[str, Tensor]:
     """Returns the parameters of all rows by name, [K, ...]: views.
 
     Args:
@@ -131,6 +135,6 @@ def weights_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor
     return layout.views(rows[prefix + WEIGHTS])
 
 
-def fixed_of(rows: Rows, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
+def fixed_of(rows: LaneRows, layout: ParamLayout, prefix: str = "") -> dict[str, Tensor]:
     """Returns buffers and frozen parameters of all rows by name, [K, ...]; see ``weights_of``."""
     return {name: rows[prefix + FIXED + name] for name in layout.fixed}

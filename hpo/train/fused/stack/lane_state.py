@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.epoch_scores import Score, is_spent
-from hpo.train.fused.kernels.flat_params import Layout, fixed_tensors
+from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors
 from hpo.train.fused.kernels.stacked_optimizers import RULES
-from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError, Last, plain, to_cpu
+from hpo.train.loop.checkpoint import BestWeights, Checkpoint, CheckpointError, Last, plain, to_cpu
 from hpo.train.recipe.counter_based_dropout import LaneDropout
 from hpo.train.recipe.schedules import factor
 
@@ -26,7 +26,7 @@ AVERAGE: Final = "average:"
 
 
 @dataclass
-class Member:
+class LaneState:
     """One trial in a stack.
 
     Attributes:
@@ -111,7 +111,7 @@ def dropping_of(model: nn.Module) -> frozenset[str]:
 
 
 def row_shapes(
-    layout: Layout, optimizer: str, *, averages: bool
+    layout: ParamLayout, optimizer: str, *, averages: bool
 ) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Returns shape and type of everything that a member's row holds."""
     flat = (torch.Size([layout.size]), torch.float32)
@@ -122,19 +122,19 @@ def row_shapes(
     return shapes | {copy + name: shapes[name] for copy in copies for name in best_names(layout)}
 
 
-def best_names(layout: Layout) -> list[str]:
+def best_names(layout: ParamLayout) -> list[str]:
     """Returns the names of what is kept of the best epoch: a model's tensors."""
     return [WEIGHTS, *(FIXED + name for name in layout.fixed)]
 
 
-def fresh_state(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
+def fresh_state(model: nn.Module, layout: ParamLayout) -> dict[str, Tensor]:
     """Returns the row of a member that begins with a model's values."""
     fixed = {FIXED + name: tensor for name, tensor in fixed_tensors(model).items()}
     return {WEIGHTS: layout.flatten(dict(model.named_parameters())), **fixed}
 
 
 def model_state(
-    row: Mapping[str, Tensor], layout: Layout, names: list[str], prefix: str = ""
+    row: Mapping[str, Tensor], layout: ParamLayout, names: list[str], prefix: str = ""
 ) -> dict[str, Tensor]:
     """Returns the state dict of a member's model, on the CPU.
 
@@ -152,7 +152,7 @@ def model_state(
 
 
 def checkpoint_of(
-    member: Member, state: Mapping[str, Tensor], layout: Layout, names: list[str]
+    member: LaneState, state: Mapping[str, Tensor], layout: ParamLayout, names: list[str]
 ) -> Checkpoint:
     """Returns all that a member needs to go on, in any engine.
 
@@ -173,14 +173,14 @@ def checkpoint_of(
         horizon=member.horizon,
         model=model_state(state, layout, names),
         optimizer=optimizer_state(state, layout, member, rate),
-        best=Best(member.best_epoch, member.best_metrics, weights),
+        best=BestWeights(member.best_epoch, member.best_metrics, weights),
         last=last,
         average=model_state(state, layout, names, AVERAGE) if has_average else {},
     )
 
 
 def optimizer_state(
-    row: Mapping[str, Tensor], layout: Layout, member: Member, learning_rate: float
+    row: Mapping[str, Tensor], layout: ParamLayout, member: LaneState, learning_rate: float
 ) -> dict[str, Any]:
     """Returns torch.optim's ``state_dict`` of a member, without the settings that never change.
 
@@ -207,7 +207,7 @@ def optimizer_state(
     return state
 
 
-def load_state(layout: Layout, saved: Checkpoint, params: Params) -> dict[str, Tensor]:
+def load_state(layout: ParamLayout, saved: Checkpoint, params: Params) -> dict[str, Tensor]:
     """Returns the row of a checkpoint.
 
     Raises:
@@ -231,7 +231,7 @@ def load_state(layout: Layout, saved: Checkpoint, params: Params) -> dict[str, T
     return row
 
 
-def _model_row(layout: Layout, state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+def _model_row(layout: ParamLayout, state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     row = {prefix + WEIGHTS: layout.flatten(_shaped(layout, state))}
     for name, (shape, _) in layout.fixed.items():
         # Not every buffer is part of a state dict.
@@ -245,7 +245,7 @@ def _model_row(layout: Layout, state: Mapping[str, Any], prefix: str) -> dict[st
     return row
 
 
-def _shaped(layout: Layout, values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _shaped(layout: ParamLayout, values: Mapping[str, Any]) -> Mapping[str, Any]:
     for slot in layout.slots:
         if values[slot.name].shape != slot.shape:
             raise ValueError(f"{slot.name} is of another shape")

@@ -19,7 +19,7 @@ from torch import Tensor
 from hpo.train.fused.kernels.flat_params import fixed_tensors
 from hpo.train.fused.kernels.networks import set_active
 from hpo.train.fused.kernels.numerics import are_close, repeated
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.fused.stack.stacked_epoch import Accumulation, epoch_keys
 from hpo.train.recipe.counter_based_dropout import LaneDropout, lane_keys, step_keys, threshold_of
 from hpo.train.recipe.precision import products
@@ -78,7 +78,7 @@ def accumulation_of(
     )
 
 
-def adds_up(blueprint: Blueprint) -> bool:
+def adds_up(blueprint: StackTemplate) -> bool:
     """Tells whether micro-batches give a model the gradient of their batch.
 
     They do not with batch normalization, nor with losses that are no mean over samples. Found by a
@@ -98,7 +98,7 @@ def adds_up(blueprint: Blueprint) -> bool:
     return whole is not None and pieces is not None and are_close(pieces, whole[0])
 
 
-def _gradients(blueprint: Blueprint, bounds: list[tuple[int, int]]) -> Tensor | None:
+def _gradients(blueprint: StackTemplate, bounds: list[tuple[int, int]]) -> Tensor | None:
     """Returns losses and gradients of the samples up to the last bound, [K, 1 + P].
 
     None where a forward pass changes a buffer: it would be another value for each cut.
@@ -124,7 +124,7 @@ def _gradients(blueprint: Blueprint, bounds: list[tuple[int, int]]) -> Tensor | 
     return total if same else None
 
 
-def _dropping(blueprint: Blueprint) -> dict[str, Tensor]:
+def _dropping(blueprint: StackTemplate) -> dict[str, Tensor]:
     """Returns the buffers of dropout layers as if they all had a rate."""
     found = {}
     for name, module in blueprint.model.named_modules():

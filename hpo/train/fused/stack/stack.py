@@ -16,22 +16,22 @@ from torch import Tensor, nn
 from hpo.train.data.splits import Part
 from hpo.train.engine import EpochReport
 from hpo.train.evaluation import measure, outputs_of
-from hpo.train.fused.kernels.lane_rows import Rows
+from hpo.train.fused.kernels.lane_rows import LaneRows
 from hpo.train.fused.kernels.stacked_optimizers import RULES
-from hpo.train.fused.stack.epoch_builder import Composer, fixed_of, weights_of
+from hpo.train.fused.stack.epoch_builder import EpochBuilder, fixed_of, weights_of
 from hpo.train.fused.stack.lane_state import (
     AVERAGE,
     BEST,
     FIXED,
     WEIGHTS,
-    Member,
+    LaneState,
     best_names,
     checkpoint_of,
     row_shapes,
 )
-from hpo.train.fused.stack.stack_template import Blueprint
-from hpo.train.fused.stack.stacked_epoch import Course
-from hpo.train.fused.stack.stacked_evaluation import Assessment
+from hpo.train.fused.stack.stack_template import StackTemplate
+from hpo.train.fused.stack.stacked_epoch import StackedEpoch
+from hpo.train.fused.stack.stacked_evaluation import StackedEvaluation
 from hpo.train.loop.checkpoint import Checkpoint, export
 from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import derive, seeded
@@ -45,17 +45,17 @@ class Stack:
         blueprint: What they have in common.
     """
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, blueprint: StackTemplate) -> None:
         self._blueprint = blueprint
-        self._assessment = Assessment(blueprint.criterion)
+        self._assessment = StackedEvaluation(blueprint.criterion)
         shapes = row_shapes(blueprint.layout, blueprint.optimizer, averages=blueprint.averages)
-        self._rows = Rows(shapes, blueprint.device)
-        self._composer = Composer(blueprint)
+        self._rows = LaneRows(shapes, blueprint.device)
+        self._composer = EpochBuilder(blueprint)
         self._stepper = blueprint.stepper()
-        self.members: dict[int, Member] = {}
+        self.members: dict[int, LaneState] = {}
 
     @property
-    def blueprint(self) -> Blueprint:
+    def blueprint(self) -> StackTemplate:
         """What the members have in common."""
         return self._blueprint
 
@@ -64,7 +64,7 @@ class Stack:
         """Number of members that have a row."""
         return len(self._rows)
 
-    def join(self, member: Member, state: dict[str, Tensor]) -> None:
+    def join(self, member: LaneState, state: dict[str, Tensor]) -> None:
         """Takes a member in; one that has nothing to train is only kept."""
         if member.is_through or member.is_failed:
             member.parked = {name: tensor.clone() for name, tensor in state.items()}
@@ -146,7 +146,7 @@ class Stack:
         return self._blueprint.folds[self.members[key].lane.fold].test
 
     @contextmanager
-    def _prepared(self, member: Member) -> Iterator[None]:
+    def _prepared(self, member: LaneState) -> Iterator[None]:
         seed = derive(member.lane.seed, "noise", member.epoch)
         precision, device = self._blueprint.precision, self._blueprint.device
         with user_code("the task"), seeded(seed, device), products(precision, device):
@@ -192,7 +192,7 @@ class Stack:
             self._rows.restore(before)
             raise
 
-    def _epoch(self, training: list[Member]) -> list[EpochReport]:
+    def _epoch(self, training: list[LaneState]) -> list[EpochReport]:
         began_at = time.perf_counter()
         course = self.course()
         taken = self.losses(course)
@@ -223,11 +223,11 @@ class Stack:
         self.park([member for member in training if member.is_failed or member.is_through])
         return found
 
-    def losses(self, course: Course) -> Tensor:
+    def losses(self, course: StackedEpoch) -> Tensor:
         """Takes all steps of a course; returns the losses before each, [S, K]."""
         return self._stepper.losses(course)
 
-    def course(self, n_steps: int | None = None) -> Course:
+    def course(self, n_steps: int | None = None) -> StackedEpoch:
         """Returns the members' next epoch, ready to run.
 
         Args:
@@ -235,7 +235,7 @@ class Stack:
         """
         return self._composer.course(self._rows, self._training(), n_steps)
 
-    def _keep_best(self, members: list[Member]) -> None:
+    def _keep_best(self, members: list[LaneState]) -> None:
         if not members:
             return
         index = torch.tensor([member.row for member in members], device=self._blueprint.device)
@@ -251,7 +251,7 @@ class Stack:
             state[BEST + name].copy_(state[self._source + name])
         member.best_epoch, member.best_metrics = member.epoch, metrics
 
-    def park(self, members: Iterable[Member]) -> None:
+    def park(self, members: Iterable[LaneState]) -> None:
         """Frees the rows of members that train no more, and keeps what they hold."""
         for member in members:
             assert member.row is not None
@@ -259,7 +259,7 @@ class Stack:
             member.parked = {name: tensor.clone() for name, tensor in state.items()}
             self._free(member)
 
-    def _free(self, member: Member) -> None:
+    def _free(self, member: LaneState) -> None:
         assert member.row is not None
         self._rows.free(member.row)
         for other in self.members.values():
@@ -267,7 +267,7 @@ class Stack:
                 other.row = member.row
         member.row = None
 
-    def _training(self) -> list[Member]:
+    def _training(self) -> list[LaneState]:
         """Returns the members that have rows, in the order of the rows."""
         found = [member for member in self.members.values() if member.row is not None]
         return sorted(found, key=lambda member: member.row or 0)

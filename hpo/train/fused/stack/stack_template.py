@@ -12,14 +12,14 @@ from hpo.spec.space.params import Params
 from hpo.train.criteria import Criterion
 from hpo.train.data.splits import Folds
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.kernels.flat_params import Layout
+from hpo.train.fused.kernels.flat_params import ParamLayout
 from hpo.train.fused.kernels.networks import Network
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
 from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class StackTemplate:
     """What all members of a stack have in common.
 
     Attributes:
@@ -46,7 +46,7 @@ class Blueprint:
     score: Score
     model: nn.Module
     network: Network
-    layout: Layout
+    layout: ParamLayout
     loss: Callable[[Sequence[Params], Sequence[int]], LaneLoss]
     reported: Callable[[Sequence[Params]], LaneLoss]
     params: Params

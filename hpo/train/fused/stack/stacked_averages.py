@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpo.train.fused.kernels.lane_rows import Rows
-from hpo.train.fused.stack.lane_state import AVERAGE, Member
+from hpo.train.fused.kernels.lane_rows import LaneRows
+from hpo.train.fused.stack.lane_state import AVERAGE, LaneState
 from hpo.train.recipe.weight_averaging import mix_in, shares
 
 
 @dataclass(frozen=True)
-class Averages:
+class StackedAverages:
     """What an epoch's steps add to the averages of the lanes.
 
     Attributes:
@@ -29,8 +29,8 @@ class Averages:
 
     @classmethod
     def of(
-        cls, rows: Rows, names: Sequence[str], training: Sequence[Member], n_steps: int
-    ) -> Averages:
+        cls, rows: LaneRows, names: Sequence[str], training: Sequence[LaneState], n_steps: int
+    ) -> StackedAverages:
         """Returns the averages of the lanes' next epoch.
 
         Args:

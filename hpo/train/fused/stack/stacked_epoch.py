@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hpo.train.fused.kernels.networks import Network
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, MixedLoss
-from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, add_penalties
-from hpo.train.fused.stack.stacked_averages import Averages
+from hpo.train.fused.kernels.stacked_optimizers import RULES, HyperparameterColumns, add_penalties
+from hpo.train.fused.stack.stacked_averages import StackedAverages
 from hpo.train.recipe.augmentation import Augmentation
 from hpo.train.recipe.counter_based_dropout import lane_keys
 from hpo.train.recipe.random_streams import batch_bounds, derive
@@ -77,7 +77,7 @@ class Accumulation:
 
 
 @dataclass(frozen=True)
-class Course:
+class StackedEpoch:
     """The tensors that the steps of an epoch read and write; all are those of the stack.
 
     Attributes:
@@ -110,12 +110,12 @@ class Course:
     grads: Tensor
     fixed: Mapping[str, Tensor]
     state: Mapping[str, Tensor]
-    columns: Columns
+    columns: HyperparameterColumns
     network: Network
     loss: LaneLoss
     optimizer: str
     augmentation: Augmentation | None = None
-    averages: Averages | None = None
+    averages: StackedAverages | None = None
     accumulation: Accumulation | None = None
     total: Tensor | None = None
     dropping: frozenset[str] = frozenset()
@@ -242,7 +242,7 @@ class Stepper(Protocol):
 
     is_ahead: bool
 
-    def losses(self, course: Course) -> Tensor:
+    def losses(self, course: StackedEpoch) -> Tensor:
         """Takes all steps; returns the losses before each, [S, K].
 
         The device is not waited for.
@@ -257,7 +257,7 @@ class Eager:
 
     is_ahead = False
 
-    def losses(self, course: Course) -> Tensor:
+    def losses(self, course: StackedEpoch) -> Tensor:
         """See ``Stepper``."""
         return torch.stack([course.step(i) for i in range(len(course.bounds))])
 

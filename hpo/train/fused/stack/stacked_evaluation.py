@@ -14,17 +14,17 @@ from torch.func import vmap
 from hpo.train.criteria import Criterion
 from hpo.train.evaluation import as_float, floats, rows_per_chunk
 from hpo.train.fused.kernels.networks import Values
-from hpo.train.fused.kernels.rng_guard import Draws
+from hpo.train.fused.kernels.rng_guard import RngGuard
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
-from hpo.train.fused.stack.lane_state import Member
-from hpo.train.fused.stack.stack_template import Blueprint
+from hpo.train.fused.stack.lane_state import LaneState
+from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.recipe.random_streams import derive, seeded
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Part
 
 
-class Assessment:
+class StackedEvaluation:
     """Loss and metrics of a task, for all lanes at once where ``vmap`` can take them.
 
     Args:
@@ -36,7 +36,7 @@ class Assessment:
         self._is_mapped: bool | None = None
 
     def validate(
-        self, blueprint: Blueprint, members: Sequence[Member], weights: Values, fixed: Values
+        self, blueprint: StackTemplate, members: Sequence[LaneState], weights: Values, fixed: Values
     ) -> list[dict[str, float]]:
         """Measures lanes on the validation samples of their folds.
 
@@ -65,7 +65,7 @@ class Assessment:
         predict: Callable[[Tensor], Tensor],
         part: Part,
         prefix: str,
-        members: Sequence[Member],
+        members: Sequence[LaneState],
         loss: LaneLoss,
     ) -> list[dict[str, float]]:
         """Measures K models; see ``hpo.train.evaluation.evaluate`` for one.
@@ -90,7 +90,7 @@ class Assessment:
             ]
 
     def _measure(
-        self, outputs: Tensor, y: Tensor, prefix: str, members: Sequence[Member], loss: LaneLoss
+        self, outputs: Tensor, y: Tensor, prefix: str, members: Sequence[LaneState], loss: LaneLoss
     ) -> list[dict[str, float]]:
         if self._is_mapped is None:
             self._is_mapped = self._can_map(outputs, y, loss)
@@ -105,7 +105,7 @@ class Assessment:
 
     def _can_map(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> bool:
         with seeded(0, y.device):
-            draws = Draws(y.device)
+            draws = RngGuard(y.device)
             try:
                 self._together(outputs, y, loss)
             except KeyboardInterrupt:
@@ -119,7 +119,7 @@ class Assessment:
         metrics: Mapping[str, Any] = vmap(self._criterion.metrics, in_dims=(0, None))(outputs, y)
         return {name: t.view(len(outputs)) for name, t in {**metrics, "loss": losses}.items()}
 
-    def _one(self, outputs: Tensor, y: Tensor, prefix: str, member: Member) -> dict[str, float]:
+    def _one(self, outputs: Tensor, y: Tensor, prefix: str, member: LaneState) -> dict[str, float]:
         loss = as_float("loss", self._criterion.reported(member.params)(outputs, y))
         measured = {f"{prefix}_loss": loss}
         if math.isfinite(loss):

@@ -15,8 +15,8 @@ from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Int, SearchSpace
 from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.admission.autotune import Size, Sizes
-from hpo.train.fused.admission.batch_sharing import Sharing, sharing_for, sharing_of
+from hpo.train.fused.admission.autotune import StackSize, StackSizes
+from hpo.train.fused.admission.batch_sharing import BatchSharing, sharing_for, sharing_of
 from hpo.train.fused.admission.step_timing import StepClock, Timing
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.recipe.optimizers import OPTIMIZERS
@@ -65,7 +65,7 @@ def shared(
 ) -> FusedEngine:
     data = splits or blobs()
     sharing = sharing_of(batches or BATCHES, len(data.train))
-    return fused(task, data, sizes=Sizes(CPU, fixed=64, sharing=sharing))
+    return fused(task, data, sizes=StackSizes(CPU, fixed=64, sharing=sharing))
 
 
 def lanes_of(
@@ -254,12 +254,12 @@ def test_a_measurement_decides_and_is_remembered(
         return Timing(lambda: lambda: torch.zeros(()), costs=[step_s])
 
     monkeypatch.setattr(StepClock, "time", timed)
-    monkeypatch.setattr(Sizes, "_measure", lambda *told: Size(4, slowdown=1.0))
-    known: dict[str, Size] = {}
-    sharing, lanes = Sharing((8, 16)), lanes_of("sgd", [8, 16, 8, 16])
+    monkeypatch.setattr(StackSizes, "_measure", lambda *told: StackSize(4, slowdown=1.0))
+    known: dict[str, StackSize] = {}
+    sharing, lanes = BatchSharing((8, 16)), lanes_of("sgd", [8, 16, 8, 16])
     for measured in (1, 0):
         before = dict(known)
-        sizes = Sizes(CPU, known, known.__setitem__, sharing=sharing)
+        sizes = StackSizes(CPU, known, known.__setitem__, sharing=sharing)
         engine = fused(Plain(), sizes=sizes)
         assert engine.shares_batch_sizes(lanes[0].params) is (is_shared and not measured)
         for one in lanes:
@@ -271,9 +271,9 @@ def test_a_measurement_decides_and_is_remembered(
 
 def test_only_choices_on_a_gpu_are_candidates() -> None:
     space = SearchSpace({"batch_size": Categorical([128, "full", 32, 48])})
-    assert sharing_for(space, 1000, "cuda:0") == Sharing((32, 128, 1000))
-    assert sharing_for(space, 1000, "cpu") == Sharing()
-    assert sharing_for(SearchSpace({"batch_size": Int(1, 64)}), 1000, "cuda") == Sharing()
-    assert sharing_for(SearchSpace({"depth": Int(1, 4)}), 1000, "cuda") == Sharing()
+    assert sharing_for(space, 1000, "cuda:0") == BatchSharing((32, 128, 1000))
+    assert sharing_for(space, 1000, "cpu") == BatchSharing()
+    assert sharing_for(SearchSpace({"batch_size": Int(1, 64)}), 1000, "cuda") == BatchSharing()
+    assert sharing_for(SearchSpace({"depth": Int(1, 4)}), 1000, "cuda") == BatchSharing()
     one = sharing_for(SearchSpace({"batch_size": Categorical([2000, 1000])}), 900, "cuda")
     assert not one.takes(900)

@@ -17,7 +17,7 @@ from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.fused.stack.stack import Stack
-from hpo.train.fused.stack.stacked_epoch import Course
+from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.task import Task
 from tests.contracts.train.fused.test_fused_batches import ByVmap, Plain, lanes_of, shared
@@ -190,14 +190,14 @@ def test_steps_that_complete_no_batch_are_of_another_kind(
 def test_a_step_that_cannot_be_recorded_is_taken_as_usual(
     tapes: list[Tape], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    original = Course.take
+    original = StackedEpoch.take
 
-    def take(self: Course, feed: Any, *, updates: bool = True) -> Tensor:
+    def take(self: StackedEpoch, feed: Any, *, updates: bool = True) -> Tensor:
         found = original(self, feed, updates=updates)
         float(found.sum())
         return found
 
-    monkeypatch.setattr(Course, "take", take)
+    monkeypatch.setattr(StackedEpoch, "take", take)
     lanes, engine = plain(3), fused(Rich())
     add(engine, lanes)
     reports = advance(engine, 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.fused.fused_engine import FusedEngine
-from hpo.train.fused.stack.stacked_epoch import Course
+from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from tests.contracts.train.fused.test_fused_hyperparameters import Rich
 from tests.kits.stacks import (
     add,
@@ -160,19 +160,19 @@ def test_a_lane_in_the_place_of_one_that_diverged(tmp_path: Path) -> None:
 
 
 def when(
-    patch: Patch, error: Exception, is_time: Callable[[Course, int], bool]
+    patch: Patch, error: Exception, is_time: Callable[[StackedEpoch, int], bool]
 ) -> Callable[[], int]:
     """Lets a step raise; returns how often it did."""
-    original, n = Course.step, 0
+    original, n = StackedEpoch.step, 0
 
-    def step(self: Course, i: int) -> Tensor:
+    def step(self: StackedEpoch, i: int) -> Tensor:
         nonlocal n
         if is_time(self, i):
             n += 1
             raise error
         return original(self, i)
 
-    patch.setattr(Course, "step", step)
+    patch.setattr(StackedEpoch, "step", step)
     return lambda: n
 
 

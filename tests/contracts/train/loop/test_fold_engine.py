@@ -23,7 +23,7 @@ from hpo.store.studies.study_records import StudyRecord
 from hpo.train.data.dataset import Data, Splits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.loop.ensemble import measured
-from hpo.train.loop.fold_engine import FoldsEngine, with_parts
+from hpo.train.loop.fold_engine import FoldEngine, with_parts
 from hpo.train.recipe.random_streams import derive
 from tests.contracts.train.fused.test_fused_hyperparameters import Rich
 from tests.kits.stacks import assert_same_metrics, fused, solo
@@ -269,12 +269,12 @@ def test_seeds_alone() -> None:
     (report,) = train(engine, 1)[1]
     assert report.metrics[f"{METRIC}_std"] >= 0
     assert engine.lane_epochs == 3
-    assert not isinstance(whole(fused, ValidationSpec()), FoldsEngine)
+    assert not isinstance(whole(fused, ValidationSpec()), FoldEngine)
 
 
 def test_one_fold_is_a_single_split() -> None:
     one = ValidationSpec(folds=1)
-    assert not isinstance(whole(fused, one), FoldsEngine)
+    assert not isinstance(whole(fused, one), FoldEngine)
     (found,) = data().folds(one)
     assert torch.equal(found.val.x, data().splits().val.x)
 

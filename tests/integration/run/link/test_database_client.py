@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from hpo.errors import StoreError
 from hpo.run.link import database_client as line_module
 from hpo.run.link import retry as outage_module
-from hpo.run.link.database_client import Line
+from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import Stopped
-from hpo.run.link.watchdog import Watch
+from hpo.run.link.watchdog import Watchdog
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
@@ -80,13 +80,13 @@ class Post:
         self.ledger = Ledger(db)
         self.worker_id = kit.new_worker(db, self.study_id)
         self.stop = threading.Event()
-        self.line = Line(db, self.ledger, self.study_id, self.worker_id, self.stop)
+        self.line = DatabaseClient(db, self.ledger, self.study_id, self.worker_id, self.stop)
         self.leases = self.ledger.claim(self.study_id, self.worker_id, n_trials).leases
         self.held = frozenset(lease.trial_id for lease in self.leases)
         self.lost = self.line.lost
         self.ending = ""
         self.trial_s: float | None = None
-        self.watch = Watch()
+        self.watch = Watchdog()
         self.usage = None
 
     def report(self, lease: Lease, *epochs: int) -> set[int]:
@@ -113,33 +113,33 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="hpo.run")
-    post = Post(outage.db)
-    one, two = post.leases
-    assert post.report(one, 1) == set()
+    context = Post(outage.db)
+    one, two = context.leases
+    assert context.report(one, 1) == set()
     outage.begin()
     began_s = time.monotonic()
     for epoch in (2, 3):
-        assert post.report(one, epoch) == set()
-    assert post.line.settle([kit.outcome(one)]) == set()
-    assert post.report(two, 1) == set()
-    assert post.line.ask(lambda: True, otherwise=False) is False
+        assert context.report(one, epoch) == set()
+    assert context.line.settle([kit.outcome(one)]) == set()
+    assert context.report(two, 1) == set()
+    assert context.line.ask(lambda: True, otherwise=False) is False
     assert time.monotonic() - began_s < 5.0
-    (kept,) = post.spools
+    (kept,) = context.spools
     assert len(outbox.read(kept)) == 4
     time.sleep(1.0)
     outage.end()
 
-    assert post.line.patiently(lambda: "there") == "there"
-    assert post.spools == []
-    assert kit.epochs_of(post.db, one.trial_id) == [1, 2, 3]
-    assert sorted(kit.steps_of(post.db, one.trial_id)) == [1, 2, 3]
-    assert kit.values_of(post.db, one.trial_id) == [0.5]
-    assert kit.epochs_of(post.db, two.trial_id) == [1]
-    assert kit.states(post.db, post.study_id) == ["COMPLETE", "RUNNING"]
-    assert post.lost == set()
-    assert post.report(two, 2) == set()
-    assert kit.epochs_of(post.db, two.trial_id) == [1, 2]
-    (message,) = post.events()
+    assert context.line.patiently(lambda: "there") == "there"
+    assert context.spools == []
+    assert kit.epochs_of(context.db, one.trial_id) == [1, 2, 3]
+    assert sorted(kit.steps_of(context.db, one.trial_id)) == [1, 2, 3]
+    assert kit.values_of(context.db, one.trial_id) == [0.5]
+    assert kit.epochs_of(context.db, two.trial_id) == [1]
+    assert kit.states(context.db, context.study_id) == ["COMPLETE", "RUNNING"]
+    assert context.lost == set()
+    assert context.report(two, 2) == set()
+    assert kit.epochs_of(context.db, two.trial_id) == [1, 2]
+    (message,) = context.events()
     assert message.endswith("wrote 4 records that were kept")
     told = [(record.levelname, record.message) for record in caplog.records]
     assert [level for level, _ in told] == ["WARNING", "INFO"]
@@ -148,35 +148,37 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
 
 
 def test_the_heart_goes_on_beating_after_an_outage(outage: Outage) -> None:
-    post = Post(outage.db)
-    heartbeat = Heartbeat(post, post, 0.1, pytest.fail)  # type: ignore[arg-type]
+    context = Post(outage.db)
+    heartbeat = Heartbeat(context, context, 0.1, pytest.fail)  # type: ignore[arg-type]
     heartbeat.start()
     outage.begin()
-    post.report(post.leases[0], 1)
-    _until(lambda: post.line.is_down)
+    context.report(context.leases[0], 1)
+    _until(lambda: context.line.is_down)
     outage.end()
-    _until(lambda: not post.line.is_down)
-    before = workers.live(post.db)[0].heartbeat_at
-    _until(lambda: workers.live(post.db)[0].heartbeat_at > before)
+    _until(lambda: not context.line.is_down)
+    before = workers.live(context.db)[0].heartbeat_at
+    _until(lambda: workers.live(context.db)[0].heartbeat_at > before)
     heartbeat.end()
     assert not heartbeat.is_alive()
-    assert post.lost == set()
+    assert context.lost == set()
 
 
 def test_a_worker_that_is_told_to_leave_in_an_outage_leaves_at_once(outage: Outage) -> None:
-    post = Post(outage.db)
+    context = Post(outage.db)
     outage.begin()
-    post.report(post.leases[0], 1)
-    threading.Timer(0.5, post.stop.set).start()
+    context.report(context.leases[0], 1)
+    threading.Timer(0.5, context.stop.set).start()
     began_s = time.monotonic()
     with pytest.raises(Stopped):
-        post.line.patiently(lambda: post.ledger.claim(post.study_id, post.worker_id, 1, post.held))
-    post.line.settle([kit.outcome(lease, "released") for lease in post.leases])
+        context.line.patiently(
+            lambda: context.ledger.claim(context.study_id, context.worker_id, 1, context.held)
+        )
+    context.line.settle([kit.outcome(lease, "released") for lease in context.leases])
     assert time.monotonic() - began_s < 5.0
-    assert [len(outbox.read(path)) for path in post.spools] == [3]
+    assert [len(outbox.read(path)) for path in context.spools] == [3]
     outage.end()
-    _until(lambda: not post.line.is_down)
-    assert {row.worker_id for row in kit.lease_rows(post.db, post.study_id)} == {None}
+    _until(lambda: not context.line.is_down)
+    assert {row.worker_id for row in kit.lease_rows(context.db, context.study_id)} == {None}
 
 
 @pytest.fixture
@@ -186,33 +188,33 @@ def stoppable(own_server_of: GetServer, tmp_path: Path) -> Iterator[Outage]:
 
 
 def test_what_was_given_to_others_meanwhile_is_dropped(stoppable: Outage) -> None:
-    post = Post(stoppable.db)
-    one, two = post.leases
-    with post.db.write() as conn:
+    context = Post(stoppable.db)
+    one, two = context.leases
+    with context.db.write() as conn:
         # Somebody who takes this worker for dead is faster than its mender.
         conn.execute(sa.text(f"UPDATE hpo_lease SET token = 5 WHERE trial_id = {one.trial_id}"))
     stoppable.begin()
-    post.report(one, 1)
-    post.report(two, 1)
+    context.report(one, 1)
+    context.report(two, 1)
     stoppable.end()
-    _until(lambda: not post.line.is_down)
-    assert kit.epochs_of(post.db, one.trial_id) == []
-    assert kit.epochs_of(post.db, two.trial_id) == [1]
-    assert post.lost == {one.trial_id}
+    _until(lambda: not context.line.is_down)
+    assert kit.epochs_of(context.db, one.trial_id) == []
+    assert kit.epochs_of(context.db, two.trial_id) == [1]
+    assert context.lost == {one.trial_id}
 
 
 def test_a_password_that_was_changed_is_no_outage(
     stoppable: Outage, own_server_of: GetServer
 ) -> None:
-    server, post = own_server_of("postgresql"), Post(stoppable.db)
+    server, context = own_server_of("postgresql"), Post(stoppable.db)
     server.execute("CREATE USER tmp SUPERUSER PASSWORD 'x'", "ALTER USER hpo PASSWORD 'other'")
     try:
-        _end_sessions(post.db)
+        _end_sessions(context.db)
         with pytest.raises(StoreError, match="refused user and password"):
-            post.report(post.leases[0], 1)
+            context.report(context.leases[0], 1)
         with pytest.raises(StoreError, match="refused user and password"):
-            post.line.patiently(lambda: True)
-        assert [len(outbox.read(path)) for path in post.spools] == [1]
+            context.line.patiently(lambda: True)
+        assert [len(outbox.read(path)) for path in context.spools] == [1]
     finally:
         _restore_password(server)
 
@@ -236,12 +238,12 @@ def _restore_password(server: Server) -> None:
 def test_a_missing_table_is_no_outage_and_what_was_not_written_is_kept(
     sqlite_database: Database,
 ) -> None:
-    post = Post(sqlite_database)
-    with post.db.write() as conn:
+    context = Post(sqlite_database)
+    with context.db.write() as conn:
         conn.execute(sa.text("ALTER TABLE hpo_epoch RENAME TO gone"))
     with pytest.raises(StoreError, match="table is missing"):
-        post.report(post.leases[0], 1)
-    assert [len(outbox.read(path)) for path in post.spools] == [1]
+        context.report(context.leases[0], 1)
+    assert [len(outbox.read(path)) for path in context.spools] == [1]
 
 
 def test_without_a_disk_for_the_spool_memory_serves(
@@ -249,23 +251,23 @@ def test_without_a_disk_for_the_spool_memory_serves(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HPO_SPOOL", str(tmp_path / "file"))
-    post = Post(stoppable.db)
+    context = Post(stoppable.db)
     stoppable.begin()
-    post.report(post.leases[0], 1)
-    post.report(post.leases[0], 2)
+    context.report(context.leases[0], 1)
+    context.report(context.leases[0], 2)
     stoppable.end()
-    _until(lambda: not post.line.is_down)
-    assert kit.epochs_of(post.db, post.leases[0].trial_id) == [1, 2]
+    _until(lambda: not context.line.is_down)
+    assert kit.epochs_of(context.db, context.leases[0].trial_id) == [1, 2]
 
 
 def _spool_and_die(url: str, study_id: int, ready: str) -> None:
     outage_module.LONGEST_PAUSE_S = 60.0
-    post = Post(open_database(url), 2, study_id)
-    (lease, other) = post.leases
-    post.line.fail(ConnectionError("away"))
-    post.report(lease, 1, 2, 3)
-    post.line.settle([kit.outcome(lease)])
-    post.report(other, 1)
+    context = Post(open_database(url), 2, study_id)
+    (lease, other) = context.leases
+    context.line.fail(ConnectionError("away"))
+    context.report(lease, 1, 2, 3)
+    context.line.settle([kit.outcome(lease)])
+    context.report(other, 1)
     Path(ready).touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -307,12 +309,12 @@ def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
 
 
 def test_a_living_workers_spool_is_left_alone(sqlite_database: Database) -> None:
-    post = Post(sqlite_database)
-    post.line.fail(ConnectionError("away"))
-    with post.db.write():
+    context = Post(sqlite_database)
+    context.line.fail(ConnectionError("away"))
+    with context.db.write():
         # The line cannot be mended meanwhile.
-        post.report(post.leases[0], 1)
-        assert outbox.adopt(post.db, post.study_id) == 0
-        assert len(post.spools) == 1
-    _until(lambda: not post.line.is_down)
-    assert kit.epochs_of(post.db, post.leases[0].trial_id) == [1]
+        context.report(context.leases[0], 1)
+        assert outbox.adopt(context.db, context.study_id) == 0
+        assert len(context.spools) == 1
+    _until(lambda: not context.line.is_down)
+    assert kit.epochs_of(context.db, context.leases[0].trial_id) == [1]

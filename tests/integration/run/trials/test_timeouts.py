@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.run.link.watchdog import Watch
+from hpo.run.link.watchdog import Watchdog
 from hpo.run.worker.loop import Heartbeat
 from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
@@ -17,7 +17,7 @@ from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
 from hpo.store.studies import queueing, studies
 from tests.kits import ledger_kit as kit
-from tests.kits.posts import post_at
+from tests.kits.contexts import context_at
 
 pytestmark = pytest.mark.integration
 
@@ -67,12 +67,12 @@ def test_a_heartbeat_brings_the_limit_as_it_is_now(database: Database) -> None:
 
 def test_the_heart_ends_a_trial_that_hangs(database: Database, tmp_path: Path) -> None:
     study_id = kit.new_study(database, trials=2, trial_hours=0.5)
-    post = post_at(database, "s", tmp_path / "artifacts")
-    (lease,) = post.ledger.claim(study_id, post.worker_id, 1).leases
+    context = context_at(database, "s", tmp_path / "artifacts")
+    (lease,) = context.ledger.claim(study_id, context.worker_id, 1).leases
     now_s, said = [0.0], list[str]()
-    post.watch = Watch(lambda: now_s[0])
-    heartbeat = Heartbeat(post, Held(lease), 3600.0, said.append)
-    with post.watch.over([lease]):
+    context.watch = Watchdog(lambda: now_s[0])
+    heartbeat = Heartbeat(context, Held(lease), 3600.0, said.append)
+    with context.watch.over([lease]):
         now_s[0] = 1799.0
         heartbeat.beat()
         assert said == []
@@ -92,18 +92,18 @@ def test_a_trial_that_comes_back_in_the_last_moment_keeps_its_worker(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     study_id = kit.new_study(database, trials=2, trial_hours=0.5)
-    post = post_at(database, "s", tmp_path / "artifacts")
-    (lease,) = post.ledger.claim(study_id, post.worker_id, 1).leases
+    context = context_at(database, "s", tmp_path / "artifacts")
+    (lease,) = context.ledger.claim(study_id, context.worker_id, 1).leases
     now_s = [0.0]
-    post.watch = Watch(lambda: now_s[0])
-    settle: Callable[[list[Outcome]], set[int]] = post.line.settle
+    context.watch = Watchdog(lambda: now_s[0])
+    settle: Callable[[list[Outcome]], set[int]] = context.line.settle
 
     def too_late(outcomes: list[Outcome]) -> set[int]:
-        post.ledger.settle([kit.outcome(lease, end)])  # type: ignore[arg-type]
+        context.ledger.settle([kit.outcome(lease, end)])  # type: ignore[arg-type]
         return settle(outcomes)
 
-    monkeypatch.setattr(post.line, "settle", too_late)
-    with post.watch.over([lease]):
+    monkeypatch.setattr(context.line, "settle", too_late)
+    with context.watch.over([lease]):
         now_s[0] = 1801.0
-        Heartbeat(post, Held(lease), 3600.0, pytest.fail).beat()
+        Heartbeat(context, Held(lease), 3600.0, pytest.fail).beat()
     assert kit.states(database, study_id) == [{"complete": "COMPLETE"}.get(end, "RUNNING")]

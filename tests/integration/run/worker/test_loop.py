@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from torch import nn
 
 import hpo
-from hpo.run.link.context import Post
-from hpo.run.link.retrying_storage import patient
+from hpo.run.link.context import WorkerContext
+from hpo.run.link.retrying_storage import retrying
 from hpo.run.trials.assignment import Asking, Plainly
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.trials.scheduling import planning
@@ -31,7 +31,7 @@ from hpo.store.rows import events
 from hpo.store.studies import control, studies
 from hpo.train.loop.solo import SoloEngine
 from tests.kits import ledger_kit as kit
-from tests.kits.posts import post_at
+from tests.kits.contexts import context_at
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ class Points(hpo.Task):
         return nn.Sequential(nn.Linear(1, 1), nn.Flatten(0))
 
 
-def task_post(db: Database, folder: Path, sampler: str = "random", **more: Any) -> Post:
+def task_post(db: Database, folder: Path, sampler: str = "random", **more: Any) -> WorkerContext:
     spec = StudySpec(
         name="s",
         task="points.py:Points",
@@ -61,13 +61,15 @@ def task_post(db: Database, folder: Path, sampler: str = "random", **more: Any) 
         **{"pruner": {"name": "none"}, **more},
     )
     studies.create_or_join(db, spec, None)
-    return post_at(db, "s", folder)
+    return context_at(db, "s", folder)
 
 
-def task_executor(post: Post, asking: Asking | None = None, task: hpo.Task | None = None) -> Any:
+def task_executor(
+    context: WorkerContext, asking: Asking | None = None, task: hpo.Task | None = None
+) -> Any:
     task = task or Points()
     engine = SoloEngine(task, task.data().splits(), "val_loss", "minimize")
-    return TaskExecutor(post, engine, asking or planning(post))
+    return TaskExecutor(context, engine, asking or planning(context))
 
 
 _OBJECTIVE: dict[str, Any] = {
@@ -79,22 +81,22 @@ _OBJECTIVE: dict[str, Any] = {
 }
 
 
-def objective_post(db: Database, folder: Path, **more: Any) -> Post:
+def objective_post(db: Database, folder: Path, **more: Any) -> WorkerContext:
     spec = StudySpec(**{**_OBJECTIVE, **more})
     studies.create_or_join(db, spec, None)
-    post = post_at(db, "s", folder)
-    post.search = Search(spec, patient(Storage(db), post.line, post.watch))
-    return post
+    context = context_at(db, "s", folder)
+    context.search = Search(spec, retrying(Storage(db), context.line, context.watch))
+    return context
 
 
-def states(post: Post) -> list[str]:
+def states(context: WorkerContext) -> list[str]:
     query = sa.select(trials.c.state).order_by(trials.c.number)
-    with post.db.read() as conn:
+    with context.db.read() as conn:
         return [state.name for state in conn.scalars(query)]
 
 
-def kinds(post: Post) -> list[str]:
-    return [event.kind for event in reversed(events.recent(post.db, post.study.study_id))]
+def kinds(context: WorkerContext) -> list[str]:
+    return [event.kind for event in reversed(events.recent(context.db, context.study.study_id))]
 
 
 class Meanwhile:
@@ -112,32 +114,32 @@ class Meanwhile:
         return self._asking.params(leases)
 
 
-def cancelled(post: Post) -> None:
-    assert control.cancel(post.db, post.study.study_id) == [0]
+def cancelled(context: WorkerContext) -> None:
+    assert control.cancel(context.db, context.study.study_id) == [0]
 
 
-def taken_over_and_ended(post: Post) -> None:
+def taken_over_and_ended(context: WorkerContext) -> None:
     """As a worker finds it that was frozen for an hour."""
-    study_id = post.study.study_id
-    (trial_id,) = post.ledger.renew(post.worker_id).held
-    with post.db.write() as conn:
+    study_id = context.study.study_id
+    (trial_id,) = context.ledger.renew(context.worker_id).held
+    with context.db.write() as conn:
         conn.execute(sa.update(kit.hpo_lease).values(worker_id=None, token=0))
-    other = kit.new_worker(post.db, study_id)
-    (lease,) = post.ledger.claim(study_id, other, 1).leases
+    other = kit.new_worker(context.db, study_id)
+    (lease,) = context.ledger.claim(study_id, other, 1).leases
     assert lease.trial_id == trial_id
-    post.ledger.settle([kit.outcome(lease)])
+    context.ledger.settle([kit.outcome(lease)])
 
 
 @pytest.mark.parametrize("happens", [cancelled, taken_over_and_ended])
 @pytest.mark.parametrize("sampler", ["random", "auto", "tpe"])
 def test_a_trial_that_is_lost_between_its_claim_and_its_params_costs_nothing_else(
-    database: Database, tmp_path: Path, sampler: str, happens: Callable[[Post], None]
+    database: Database, tmp_path: Path, sampler: str, happens: Callable[[WorkerContext], None]
 ) -> None:
-    post = task_post(database, tmp_path, sampler)
-    asking = planning(post) or Plainly(post)
-    executor = task_executor(post, Meanwhile(asking, lambda: happens(post)))  # type: ignore[arg-type]
-    assert Worker(post, executor).run() == "exhausted"
-    found = states(post)
+    context = task_post(database, tmp_path, sampler)
+    asking = planning(context) or Plainly(context)
+    executor = task_executor(context, Meanwhile(asking, lambda: happens(context)))  # type: ignore[arg-type]
+    assert Worker(context, executor).run() == "exhausted"
+    found = states(context)
     first = "FAIL" if happens is cancelled else "COMPLETE"
     assert found[0] == first
     assert found.count("COMPLETE") == 4
@@ -147,60 +149,60 @@ def test_a_trial_that_is_lost_between_its_claim_and_its_params_costs_nothing_els
 def test_a_lane_that_is_cancelled_while_it_trains_is_dropped(
     database: Database, tmp_path: Path
 ) -> None:
-    post = task_post(database, tmp_path)
-    executor = task_executor(post)
+    context = task_post(database, tmp_path)
+    executor = task_executor(context)
     executor.begin(executor.claim().leases)
     executor.work()
-    cancelled(post)
+    cancelled(context)
     for _ in range(3):
         if executor.held:
             executor.work()
     assert executor.held == frozenset()
-    assert states(post) == ["FAIL"]
+    assert states(context) == ["FAIL"]
 
 
 @pytest.mark.parametrize("verb", ["cancel", "delete"])
 def test_an_objective_whose_trial_is_cancelled_or_deleted_ends_unheard(
     database: Database, tmp_path: Path, verb: str
 ) -> None:
-    post = objective_post(database, tmp_path)
+    context = objective_post(database, tmp_path)
     numbers = []
 
     def objective(trial: optuna.Trial) -> float:
         numbers.append(trial.number)
         if len(numbers) == 1:
             if verb == "cancel":
-                cancelled(post)
+                cancelled(context)
             else:
-                with post.db.write() as conn:
+                with context.db.write() as conn:
                     conn.execute(sa.delete(trials).where(trials.c.trial_id == trial._trial_id))
         return trial.suggest_float("x", 0, 1)
 
-    assert Worker(post, ObjectiveExecutor(post, objective)).run() == "exhausted"
-    assert states(post).count("COMPLETE") == 6
-    assert "user_code" not in kinds(post)
+    assert Worker(context, ObjectiveExecutor(context, objective)).run() == "exhausted"
+    assert states(context).count("COMPLETE") == 6
+    assert "user_code" not in kinds(context)
 
 
 def test_an_objective_may_swallow_what_it_is_told(database: Database, tmp_path: Path) -> None:
-    post = objective_post(database, tmp_path)
+    context = objective_post(database, tmp_path)
 
     def objective(trial: optuna.Trial) -> float:
         if trial.number == 0:
-            cancelled(post)
+            cancelled(context)
         try:
             return trial.suggest_float("x", 0, 1)
         except Exception:  # noqa: BLE001 - so do users
             return 1.0
 
-    Worker(post, ObjectiveExecutor(post, objective)).run()
-    assert states(post) == ["FAIL", *["COMPLETE"] * 6]
-    assert kinds(post)[0] == "cancelled"
+    Worker(context, ObjectiveExecutor(context, objective)).run()
+    assert states(context) == ["FAIL", *["COMPLETE"] * 6]
+    assert kinds(context)[0] == "cancelled"
 
 
 def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post = objective_post(sqlite_database, tmp_path, sampler={"name": "cmaes"})
+    context = objective_post(sqlite_database, tmp_path, sampler={"name": "cmaes"})
     # Its own line fails now, as soon as it has what it learns from.
     monkeypatch.setattr("hpo.search.optuna.cma_sampler.np", None)
 
@@ -211,27 +213,27 @@ def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
             return 1.0
 
     with pytest.raises(SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/cma\.py:"):
-        Worker(post, ObjectiveExecutor(post, objective)).run()
-    record = studies.load(post.db, "s")
+        Worker(context, ObjectiveExecutor(context, objective)).run()
+    record = studies.load(context.db, "s")
     assert record.state == "stopped"
     assert "please report it" in (record.reason or "")
-    assert "user_code" not in kinds(post)
-    assert "internal" in kinds(post)
-    assert "FAIL" not in states(post)
-    assert post.ledger.renew(post.worker_id).held == frozenset()
+    assert "user_code" not in kinds(context)
+    assert "internal" in kinds(context)
+    assert "FAIL" not in states(context)
+    assert context.ledger.renew(context.worker_id).held == frozenset()
 
 
 def test_a_sampler_of_a_task_that_raises_stops_the_study(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post = task_post(sqlite_database, tmp_path, "tpe")
-    executor = task_executor(post)
+    context = task_post(sqlite_database, tmp_path, "tpe")
+    executor = task_executor(context)
     monkeypatch.setattr("hpo.search.optuna.study_search.draw", None)
     with pytest.raises(SearchFailed, match="the sampler tpe failed: TypeError"):
-        Worker(post, executor).run()
-    assert studies.load(post.db, "s").state == "stopped"
-    assert states(post) == ["RUNNING"]
-    assert kinds(post)[-2:] == ["internal", "stopped"] or "internal" in kinds(post)
+        Worker(context, executor).run()
+    assert studies.load(context.db, "s").state == "stopped"
+    assert states(context) == ["RUNNING"]
+    assert kinds(context)[-2:] == ["internal", "stopped"] or "internal" in kinds(context)
     assert executor.held == frozenset()
 
 
@@ -244,10 +246,10 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
     said: list[str] = []
     if kind == "task":
-        post = task_post(sqlite_database, tmp_path, pruner=pruner)
-        executor: Any = task_executor(post, Plainly(post))
+        context = task_post(sqlite_database, tmp_path, pruner=pruner)
+        executor: Any = task_executor(context, Plainly(context))
     else:
-        post = objective_post(sqlite_database, tmp_path, pruner=pruner)
+        context = objective_post(sqlite_database, tmp_path, pruner=pruner)
 
         def objective(trial: optuna.Trial) -> float:
             x = trial.suggest_float("x", 0, 1)
@@ -256,25 +258,25 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
                 assert trial.should_prune() is False
             return x
 
-        executor = ObjectiveExecutor(post, objective)
-    post.tell = said.append
-    assert Worker(post, executor).run() == "exhausted"
-    assert set(states(post)) == {"COMPLETE"}
+        executor = ObjectiveExecutor(context, objective)
+    context.tell = said.append
+    assert Worker(context, executor).run() == "exhausted"
+    assert set(states(context)) == {"COMPLETE"}
     (text,) = said
     assert text.startswith("the pruner asha failed, so trials go on without it: ")
     assert "at hpo/search/optuna/halving_pruner.py:" in text
-    assert kinds(post).count("internal") == 1
+    assert kinds(context).count("internal") == 1
 
 
 def test_faults_of_hpo_never_stop_a_study(database: Database, tmp_path: Path) -> None:
     study_id = kit.new_study(database, trials=20)
     worker_id = kit.new_worker(database, study_id)
-    post = post_at(database, "s", tmp_path)
+    context = context_at(database, "s", tmp_path)
     for reason, state in (("internal", "active"), ("user_code", "stopped")):
         for _ in range(6):
-            (lease,) = post.ledger.claim(study_id, worker_id, 1).leases or [None]
+            (lease,) = context.ledger.claim(study_id, worker_id, 1).leases or [None]
             if lease is not None:
-                post.ledger.settle([kit.outcome(lease, "failed", reason=reason)])
+                context.ledger.settle([kit.outcome(lease, "failed", reason=reason)])
         assert studies.load(database, "s").state == state
 
 
@@ -307,63 +309,63 @@ def test_whatever_a_task_raises_ends_its_trial_only(
                 raise error
             return {"mae": (outputs - targets).abs().mean()}
 
-    post = task_post(sqlite_database, tmp_path)
+    context = task_post(sqlite_database, tmp_path)
     task = Raises()
     if engine == "solo":
-        executor = task_executor(post, Plainly(post), task)
+        executor = task_executor(context, Plainly(context), task)
     else:
         from hpo.train.fused.fused_engine import FusedEngine
 
         fused = FusedEngine(task, task.data().splits(), "val_loss", "minimize")
-        executor = TaskExecutor(post, fused, Plainly(post))
-    assert Worker(post, executor).run() == "exhausted"
-    failed = {e.kind for e in events.recent(post.db, post.study.study_id) if e.trial_id}
+        executor = TaskExecutor(context, fused, Plainly(context))
+    assert Worker(context, executor).run() == "exhausted"
+    failed = {e.kind for e in events.recent(context.db, context.study.study_id) if e.trial_id}
     assert failed == {"oom" if isinstance(error, MemoryError) else "user_code"}
-    assert "FAIL" in states(post)
-    assert (place == "model") == ("COMPLETE" in states(post))
+    assert "FAIL" in states(context)
+    assert (place == "model") == ("COMPLETE" in states(context))
 
 
 def test_an_objective_that_stops_its_study_is_the_last_to_begin(
     database: Database, tmp_path: Path
 ) -> None:
-    post = objective_post(database, tmp_path)
+    context = objective_post(database, tmp_path)
 
     def objective(trial: optuna.Trial) -> float:
         if trial.number == 2:
             trial.study.stop()
         return trial.suggest_float("x", 0, 1)
 
-    assert Worker(post, ObjectiveExecutor(post, objective)).run() == "exhausted"
-    assert states(post) == ["COMPLETE"] * 3
+    assert Worker(context, ObjectiveExecutor(context, objective)).run() == "exhausted"
+    assert states(context) == ["COMPLETE"] * 3
     record = studies.load(database, "s")
     assert (record.state, record.reason) == ("done", "study.stop")
     # Others that are at work come to their end, as under Optuna.
-    assert post.ending == ""
+    assert context.ending == ""
 
 
 def test_the_number_of_values_is_told_at_the_first_trial_and_can_be_mended(
     database: Database, tmp_path: Path
 ) -> None:
-    post = objective_post(database, tmp_path)
-    Worker(post, ObjectiveExecutor(post, lambda trial: (1.0, 2.0))).run()
+    context = objective_post(database, tmp_path)
+    Worker(context, ObjectiveExecutor(context, lambda trial: (1.0, 2.0))).run()
     record = studies.load(database, "s")
-    assert (record.state, states(post)) == ("stopped", ["FAIL"])
+    assert (record.state, states(context)) == ("stopped", ["FAIL"])
     assert "--direction minimize --direction maximize" in (record.reason or "")
     spec = StudySpec(**{**_OBJECTIVE, "direction": ["minimize", "maximize"]})
     again, created = studies.create_or_join(database, spec, None)
     assert created
     assert (again.state, again.spec.directions) == ("active", ("minimize", "maximize"))
-    assert states(post) == []
+    assert states(context) == []
     # One that has results is not thrown away.
-    post = post_at(database, "s", tmp_path)
-    Worker(post, ObjectiveExecutor(post, lambda trial: (1.0, 2.0))).run()
-    assert set(states(post)) == {"COMPLETE"}
+    context = context_at(database, "s", tmp_path)
+    Worker(context, ObjectiveExecutor(context, lambda trial: (1.0, 2.0))).run()
+    assert set(states(context)) == {"COMPLETE"}
     with pytest.raises(hpo.errors.SpecError, match="another study called s"):
         studies.create_or_join(database, record.spec, None)
 
 
 def test_values_that_no_database_takes_fail_their_trial(database: Database, tmp_path: Path) -> None:
-    post = objective_post(database, tmp_path)
+    context = objective_post(database, tmp_path)
     bad: list[Callable[[optuna.Trial], Any]] = [
         lambda trial: trial.set_user_attr("a\ud800", 1),
         lambda trial: trial.set_user_attr("a" * 600, 1),
@@ -377,17 +379,17 @@ def test_values_that_no_database_takes_fail_their_trial(database: Database, tmp_
             bad[trial.number](trial)
         return 1.0
 
-    executor = ObjectiveExecutor(post, objective)
+    executor = ObjectiveExecutor(context, objective)
     for _ in range(6):
         executor.begin(executor.claim().leases)
         if executor.held:
             executor.work()
-    found = states(post)
+    found = states(context)
     # SQLite has no longest text.
     may_take = {1} if database.dialect == "sqlite" else set()
     assert [s for i, s in enumerate(found[:5]) if i not in may_take] == ["FAIL"] * (
         5 - len(may_take)
     )
-    assert set(kinds(post)) <= {"user_code", "stopped"}
-    assert not post.line.is_down
+    assert set(kinds(context)) <= {"user_code", "stopped"}
+    assert not context.line.is_down
     assert TrialState.FAIL.name in found

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpo.run.link.context import Post
-from hpo.run.link.database_client import Line
+from hpo.run.link.context import WorkerContext
+from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import through_outage
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
@@ -87,12 +87,12 @@ class Crowd:
         stop, tell = threading.Event(), self.told.append
         db, worker_id = through_outage(Database(self.url), self._enter, stop, tell)
         ledger = Ledger(db)
-        line = Line(db, ledger, self.study_id, worker_id, stop, tell)
+        line = DatabaseClient(db, ledger, self.study_id, worker_id, stop, tell)
         executor = SimpleNamespace(held=frozenset(), usage=None)
         study = studies.load(db, "s")
         unused: Any = None
-        post = Post(db, study, ledger, unused, worker_id, unused, line, stop)
-        heartbeat = Heartbeat(post, executor, BEAT_S, self.told.append)  # type: ignore[arg-type]
+        context = WorkerContext(db, study, ledger, unused, worker_id, unused, line, stop)
+        heartbeat = Heartbeat(context, executor, BEAT_S, self.told.append)  # type: ignore[arg-type]
         heartbeat.start()
         is_first = True
         while True:
@@ -170,7 +170,7 @@ def test_a_worker_that_loses_its_connection_to_others_waits(postgresql: PostgreS
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
     own = open_database(sa.make_url(url).set(username="lab", password="x").render_as_string(False))
     ledger, worker_id = Ledger(own), workers.register(own, study_id, "cpu")
-    line = Line(own, ledger, study_id, worker_id, threading.Event(), told.append)
+    line = DatabaseClient(own, ledger, study_id, worker_id, threading.Event(), told.append)
     (lease,) = ledger.claim(study_id, worker_id, 1).leases
     postgresql.execute("ALTER ROLE lab NOSUPERUSER", "ALTER ROLE lab CONNECTION LIMIT 0")
     own.drop_sessions()
@@ -195,7 +195,7 @@ def test_a_session_that_began_read_only_is_not_kept(postgresql: PostgreSQL) -> N
     db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
-    line = Line(db, ledger, study_id, worker_id, threading.Event(), told.append)
+    line = DatabaseClient(db, ledger, study_id, worker_id, threading.Event(), told.append)
     (lease,) = ledger.claim(study_id, worker_id, 1).leases
     postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
     db.drop_sessions()
@@ -219,7 +219,7 @@ def test_what_is_told_of_an_outage_is_what_it_is_now(postgresql: PostgreSQL) -> 
     db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1)
     worker_id = workers.register(db, study_id, "cpu")
-    line = Line(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)
+    line = DatabaseClient(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)
     postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
     line.fail(ConnectionError("gone"))
     while not any("its server is read-only" in why for why in told):

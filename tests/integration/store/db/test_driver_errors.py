@@ -10,7 +10,7 @@ import pytest
 
 from hpo.errors import StoreError
 from hpo.store.db import driver_errors
-from hpo.store.db.driver_errors import Kind
+from hpo.store.db.driver_error_tables import ErrorKind
 from tests.conftest import GetServer, servers
 from tests.kits.fault_labs import (
     READ,
@@ -24,142 +24,174 @@ from tests.kits.fault_labs import (
 pytestmark = pytest.mark.integration
 
 Provoke = Callable[[Any], StoreError]
-POSTGRESQL: dict[str, tuple[Provoke, Kind, str]] = {
+POSTGRESQL: dict[str, tuple[Provoke, ErrorKind, str]] = {
     "read-only": (
         lambda lab: lab.as_role("default_transaction_read_only = on"),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cannot be written; its server is read-only",
     ),
     "statement timeout": (
         lambda lab: lab.as_role("statement_timeout = '100ms'", "SELECT pg_sleep(9)"),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cancelled a statement",
     ),
     "lock timeout": (
         lambda lab: _locked(lab, "SET LOCAL lock_timeout = '100ms'"),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "locked for too long",
     ),
     "killed query": (
         lambda lab: lab.interrupted(session=False),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cancelled a statement",
     ),
     "killed connection": (
         lambda lab: lab.interrupted(session=True),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "ended the connection",
     ),
     "role's connections": (
         lambda lab: lab.limited("ROLE lab"),
-        Kind.CROWDED,
+        ErrorKind.CROWDED,
         "too many connections for this user",
     ),
     "database's connections": (
         lambda lab: lab.limited("DATABASE lab"),
-        Kind.CROWDED,
+        ErrorKind.CROWDED,
         "raise its connection limit",
     ),
-    "max_connections": (lambda lab: _crowded(lab), Kind.CROWDED, "raise its max_connections"),
-    "idle in a transaction": (lambda lab: _idle(lab), Kind.OUTAGE, "ended the connection"),
-    "deadlock": (lambda lab: lab.deadlocked(), Kind.CONFLICT, "other sessions were faster"),
-    "full disk": (lambda lab: lab.full(), Kind.OUTAGE, "make room on the disk of its server"),
-    "restart": (lambda lab: lab.restarted(), Kind.OUTAGE, "cannot be reached"),
-    "stopped": (lambda lab: lab.stopped(), Kind.OUTAGE, "see that its server runs"),
+    "max_connections": (lambda lab: _crowded(lab), ErrorKind.CROWDED, "raise its max_connections"),
+    "idle in a transaction": (lambda lab: _idle(lab), ErrorKind.OUTAGE, "ended the connection"),
+    "deadlock": (lambda lab: lab.deadlocked(), ErrorKind.CONFLICT, "other sessions were faster"),
+    "full disk": (lambda lab: lab.full(), ErrorKind.OUTAGE, "make room on the disk of its server"),
+    "restart": (lambda lab: lab.restarted(), ErrorKind.OUTAGE, "cannot be reached"),
+    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "see that its server runs"),
     "wrong password": (
         lambda lab: lab.opening(lab.url(password="y")),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "refused user and password",
     ),
     "no database": (
         lambda lab: lab.opening(lab.url(database="nope")),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "no such database",
     ),
-    "no login": (lambda lab: _without_login(lab), Kind.REFUSED, "does not let this user in"),
+    "no login": (lambda lab: _without_login(lab), ErrorKind.REFUSED, "does not let this user in"),
     "no right": (
         lambda lab: lab.failing("CREATE TABLE more (a INT)"),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "may not do that",
     ),
-    "no table": (lambda lab: lab.failing("SELECT 1 FROM nope"), Kind.REFUSED, "table is missing"),
-    "no column": (lambda lab: lab.failing("SELECT nope FROM t"), Kind.FAULT, "run `hpo db check`"),
-    "no statement": (lambda lab: lab.failing("SELEC 1"), Kind.FAULT, "run `hpo db check`"),
+    "no table": (
+        lambda lab: lab.failing("SELECT 1 FROM nope"),
+        ErrorKind.REFUSED,
+        "table is missing",
+    ),
+    "no column": (
+        lambda lab: lab.failing("SELECT nope FROM t"),
+        ErrorKind.FAULT,
+        "run `hpo db check`",
+    ),
+    "no statement": (lambda lab: lab.failing("SELEC 1"), ErrorKind.FAULT, "run `hpo db check`"),
 }
-MARIADB: dict[str, tuple[Provoke, Kind, str]] = {
+MARIADB: dict[str, tuple[Provoke, ErrorKind, str]] = {
     "read-only": (
         lambda lab: lab.with_global("read_only", 1),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cannot be written; its server is read-only",
     ),
     "read-only transaction": (
         lambda lab: lab.with_global("tx_read_only", 1),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cannot be written; its server is read-only",
     ),
     "statement time": (
         lambda lab: lab.with_global("max_statement_time", 0.1, "SELECT SLEEP(9)"),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cancelled a statement",
     ),
     "lock timeout": (
         lambda lab: _locked(lab, "SET SESSION innodb_lock_wait_timeout = 1"),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "locked for too long",
     ),
-    "locked tables": (lambda lab: _tables_locked(lab), Kind.OUTAGE, "locked for too long"),
+    "locked tables": (lambda lab: _tables_locked(lab), ErrorKind.OUTAGE, "locked for too long"),
     "killed query": (
         lambda lab: lab.interrupted(session=False),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "cancelled a statement",
     ),
     "killed connection": (
         lambda lab: lab.interrupted(session=True),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "ended the connection",
     ),
     "user's connections": (
         lambda lab: lab.limited("MAX_USER_CONNECTIONS", 1),
-        Kind.CROWDED,
+        ErrorKind.CROWDED,
         "too many connections for this user",
     ),
     "user's statements": (
         lambda lab: lab.limited("MAX_QUERIES_PER_HOUR", 40, *[READ] * 60),
-        Kind.OUTAGE,
+        ErrorKind.OUTAGE,
         "in an hour",
     ),
-    "max_connections": (lambda lab: _crowded(lab), Kind.CROWDED, "raise its max_connections"),
-    "deadlock": (lambda lab: lab.deadlocked(), Kind.CONFLICT, "other sessions were faster"),
-    "full disk": (lambda lab: lab.full(), Kind.OUTAGE, "make room on the disk of its server"),
-    "restart": (lambda lab: lab.restarted(), Kind.OUTAGE, "cannot be reached"),
-    "stopped": (lambda lab: lab.stopped(), Kind.OUTAGE, "see that its server runs"),
+    "max_connections": (lambda lab: _crowded(lab), ErrorKind.CROWDED, "raise its max_connections"),
+    "deadlock": (lambda lab: lab.deadlocked(), ErrorKind.CONFLICT, "other sessions were faster"),
+    "full disk": (lambda lab: lab.full(), ErrorKind.OUTAGE, "make room on the disk of its server"),
+    "restart": (lambda lab: lab.restarted(), ErrorKind.OUTAGE, "cannot be reached"),
+    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "see that its server runs"),
     "wrong password": (
         lambda lab: lab.opening(lab.url(password="y")),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "refused user and password",
     ),
     "no database": (
         lambda lab: lab.opening(lab.url(database="nope")),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "may not do that",
     ),
-    "locked account": (lambda lab: _without_login(lab), Kind.REFUSED, "does not let this user in"),
+    "locked account": (
+        lambda lab: _without_login(lab),
+        ErrorKind.REFUSED,
+        "does not let this user in",
+    ),
     "no right": (
         lambda lab: lab.failing("CREATE TABLE more (a INT)"),
-        Kind.REFUSED,
+        ErrorKind.REFUSED,
         "may not do that",
     ),
-    "no table": (lambda lab: lab.failing("SELECT 1 FROM nope"), Kind.REFUSED, "table is missing"),
-    "no column": (lambda lab: lab.failing("SELECT nope FROM t"), Kind.FAULT, "run `hpo db check`"),
-    "no statement": (lambda lab: lab.failing("SELEC 1"), Kind.FAULT, "run `hpo db check`"),
+    "no table": (
+        lambda lab: lab.failing("SELECT 1 FROM nope"),
+        ErrorKind.REFUSED,
+        "table is missing",
+    ),
+    "no column": (
+        lambda lab: lab.failing("SELECT nope FROM t"),
+        ErrorKind.FAULT,
+        "run `hpo db check`",
+    ),
+    "no statement": (lambda lab: lab.failing("SELEC 1"), ErrorKind.FAULT, "run `hpo db check`"),
 }
-SQLITE: dict[str, tuple[Provoke, Kind, str]] = {
-    "locked": (lambda lab: lab.locked(), Kind.OUTAGE, "locked by another process"),
-    "full": (lambda lab: lab.full(), Kind.OUTAGE, "make room on that disk"),
-    "read-only": (lambda lab: lab.read_only(), Kind.OUTAGE, "make the file and its folder writ"),
-    "moved": (lambda lab: lab.moved(), Kind.OUTAGE, "was moved away or deleted"),
-    "no table": (lambda lab: lab.failing("SELECT 1 FROM nope"), Kind.REFUSED, "table is missing"),
-    "no column": (lambda lab: lab.failing("SELECT nope FROM t"), Kind.FAULT, "run `hpo db check`"),
+SQLITE: dict[str, tuple[Provoke, ErrorKind, str]] = {
+    "locked": (lambda lab: lab.locked(), ErrorKind.OUTAGE, "locked by another process"),
+    "full": (lambda lab: lab.full(), ErrorKind.OUTAGE, "make room on that disk"),
+    "read-only": (
+        lambda lab: lab.read_only(),
+        ErrorKind.OUTAGE,
+        "make the file and its folder writ",
+    ),
+    "moved": (lambda lab: lab.moved(), ErrorKind.OUTAGE, "was moved away or deleted"),
+    "no table": (
+        lambda lab: lab.failing("SELECT 1 FROM nope"),
+        ErrorKind.REFUSED,
+        "table is missing",
+    ),
+    "no column": (
+        lambda lab: lab.failing("SELECT nope FROM t"),
+        ErrorKind.FAULT,
+        "run `hpo db check`",
+    ),
 }
 
 
@@ -209,7 +241,7 @@ def test_a_file_that_is_replaced_is_an_outage_until_it_is_back(tmp_path: Path) -
     lab = SQLiteLab(tmp_path)
     with lab.replaced():
         error = lab.failing()
-        assert driver_errors.kind_of(error) is Kind.OUTAGE
+        assert driver_errors.kind_of(error) is ErrorKind.OUTAGE
         assert "was replaced by another file" in str(error)
     lab.write()
     with lab.db.read() as conn:
@@ -217,13 +249,15 @@ def test_a_file_that_is_replaced_is_an_outage_until_it_is_back(tmp_path: Path) -
     lab.db.dispose()
 
 
-def _assert_fault(lab: Any, provoke: Provoke, kind: Kind, words: str) -> None:
+def _assert_fault(lab: Any, provoke: Provoke, kind: ErrorKind, words: str) -> None:
     error = provoke(lab)
     assert driver_errors.kind_of(error) is kind
     assert words in str(error)
     assert "\n" not in str(error)
-    assert driver_errors.is_outage(error) is (kind in (Kind.OUTAGE, Kind.CROWDED, Kind.CONFLICT))
-    assert driver_errors.is_crowded(error) is (kind is Kind.CROWDED)
+    assert driver_errors.is_outage(error) is (
+        kind in (ErrorKind.OUTAGE, ErrorKind.CROWDED, ErrorKind.CONFLICT)
+    )
+    assert driver_errors.is_crowded(error) is (kind is ErrorKind.CROWDED)
     # It is over, and the next transaction has a session that knows it.
     lab.write()
 

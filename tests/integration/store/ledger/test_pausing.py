@@ -14,19 +14,23 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.leases import Claim, Lease, Wish, Wishes
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Claim, Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, copying, queueing, studies
 from tests.kits import ledger_kit as kit
-from tests.kits.posts import post_at
+from tests.kits.contexts import context_at
 
-NEW = Wish(None, 0, 1)
+NEW = AssignmentRequest(None, 0, 1)
 
 
 def claim(
-    ledger: Ledger, study_id: int, worker_id: int, *wishes: Wish, held: tuple[int, ...] = ()
+    ledger: Ledger,
+    study_id: int,
+    worker_id: int,
+    *wishes: AssignmentRequest,
+    held: tuple[int, ...] = (),
 ) -> Claim:
-    return ledger.claim(study_id, worker_id, len(wishes), held, Wishes(wishes))
+    return ledger.claim(study_id, worker_id, len(wishes), held, AssignmentRequests(wishes))
 
 
 def train(ledger: Ledger, lease: Lease, value: float = 0.5) -> None:
@@ -66,7 +70,7 @@ def test_an_advance_keeps_number_epochs_and_checkpoint(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 3)).leases
     assert (again.trial_id, again.number) == (lease.trial_id, lease.number)
     assert (again.epoch, again.epoch_stop, again.checkpoint) == (1, 3, "here")
     assert again.token != lease.token
@@ -79,7 +83,7 @@ def test_of_two_that_want_a_paused_trial_one_gets_it(
     ledger, other_id = Ledger(database), kit.new_worker(database, study_id)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    wish = Wish(lease.trial_id, 1, 3)
+    wish = AssignmentRequest(lease.trial_id, 1, 3)
     assert len(claim(ledger, study_id, worker_id, wish).leases) == 1
     late = claim(ledger, study_id, other_id, wish)
     assert (late.leases, late.n_missed, late.exhausted) == ((), 1, False)
@@ -91,9 +95,9 @@ def test_a_trial_that_has_moved_on_is_not_granted(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 2)).leases
+    (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 2)).leases
     pause(ledger, again)
-    assert claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 2)).n_missed == 1
+    assert claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 2)).n_missed == 1
 
 
 def test_own_lanes_go_on_with_the_token_that_they_have(
@@ -102,7 +106,7 @@ def test_own_lanes_go_on_with_the_token_that_they_have(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     train(ledger, lease)
-    wish = Wish(lease.trial_id, 1, 3)
+    wish = AssignmentRequest(lease.trial_id, 1, 3)
     (raised,) = claim(ledger, study_id, worker_id, wish, held=(lease.trial_id,)).leases
     assert (raised.token, raised.epoch, raised.epoch_stop) == (lease.token, 1, 3)
     train(ledger, raised)
@@ -113,7 +117,7 @@ def test_interrupted_trials_come_before_wishes(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
-    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    (lease,) = claim(ledger, study_id, worker_id, AssignmentRequest(None, 0, 2)).leases
     ledger.report([kit.epoch_row(lease, 1)])
     ledger.settle([kit.outcome(lease, "released", epoch=1)])
     (again,) = claim(ledger, study_id, worker_id, NEW).leases
@@ -126,9 +130,9 @@ def test_who_wishes_for_an_interrupted_trial_gets_it_once(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 3)).leases
     ledger.settle([kit.outcome(again, "released", epoch=1, checkpoint="here")])
-    found = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 4), NEW)
+    found = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 4), NEW)
     assert [(x.trial_id, x.epoch_stop) for x in found.leases if not x.is_new] == [
         (lease.trial_id, 3)
     ]
@@ -140,7 +144,7 @@ def test_a_trial_with_all_its_epochs_needs_no_wish(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
-    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 3)).leases
+    (lease,) = claim(ledger, study_id, worker_id, AssignmentRequest(None, 0, 3)).leases
     train(ledger, lease)
     ledger.settle([kit.outcome(lease, "released", epoch=3)])
     (again,) = claim(ledger, study_id, worker_id, NEW).leases
@@ -167,21 +171,23 @@ def test_epochs_are_promised_to_the_stop_only(database: Database) -> None:
     pause(ledger, first)
     pause(ledger, second)
     assert ledger.standing(study_id).epochs_left == 3
-    wish = Wish(first.trial_id, 1, 3)
-    leases = claim(ledger, study_id, worker_id, wish, Wish(second.trial_id, 1, 3)).leases
+    wish = AssignmentRequest(first.trial_id, 1, 3)
+    leases = claim(
+        ledger, study_id, worker_id, wish, AssignmentRequest(second.trial_id, 1, 3)
+    ).leases
     assert [lease.epoch_stop for lease in leases] == [3, 2]
 
 
 def finished(ledger: Ledger, study_id: int, worker_id: int) -> Claim:
     token = ledger.standing(study_id).last_token
-    return ledger.claim(study_id, worker_id, 1, (), Wishes((), 1, token))
+    return ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((), 1, token))
 
 
 def test_what_is_paused_at_the_end_is_pruned_with_its_last_value(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
-    (first,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    (first,) = claim(ledger, study_id, worker_id, AssignmentRequest(None, 0, 2)).leases
     pause(ledger, first, 0.25)
     answer = finished(ledger, study_id, worker_id)
     assert (answer.exhausted, answer.reason) == (True, "budget")
@@ -197,7 +203,7 @@ def test_a_study_does_not_end_on_an_old_look(
     old = ledger.standing(study_id).last_token
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    answer = ledger.claim(study_id, worker_id, 1, (), Wishes((), 1, old))
+    answer = ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((), 1, old))
     assert (answer.exhausted, answer.reason) == (False, "waiting")
 
 
@@ -235,7 +241,7 @@ def test_enqueued_trials_are_trained_to_the_first_stop(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     queueing.enqueue(database, study_id, {"learning_rate": 0.5})
-    wishes = Wishes((NEW,), 2)
+    wishes = AssignmentRequests((NEW,), 2)
     (lease,) = Ledger(database).claim(study_id, worker_id, 1, (), wishes).leases
     assert (lease.epoch_stop, lease.is_new) == (2, False)
 
@@ -245,7 +251,7 @@ def test_a_paused_trial_can_be_cancelled(database: Database, study_id: int, work
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     assert control.cancel(database, study_id, [0]) == [0]
-    assert claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).n_missed == 1
+    assert claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 3)).n_missed == 1
 
 
 def test_paused_studies_keep_their_paused_trials(
@@ -256,7 +262,7 @@ def test_paused_studies_keep_their_paused_trials(
     pause(ledger, lease)
     for verb in ("pause", "resume", "stop", "resume"):
         control.steer(database, study_id, verb)  # type: ignore[arg-type]
-    (again,) = claim(ledger, study_id, worker_id, Wish(lease.trial_id, 1, 3)).leases
+    (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 3)).leases
     assert again.epoch == 1
 
 
@@ -264,7 +270,7 @@ def test_fewer_epochs_complete_what_has_paused_beyond_them(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
-    (lease,) = claim(ledger, study_id, worker_id, Wish(None, 0, 2)).leases
+    (lease,) = claim(ledger, study_id, worker_id, AssignmentRequest(None, 0, 2)).leases
     pause(ledger, lease)
     studies.set_budget(database, study_id, Budget(trials=5, epochs=2))
     (again,) = claim(ledger, study_id, worker_id, NEW).leases
@@ -286,7 +292,7 @@ def test_a_study_tells_why_it_ended(database: Database, study_id: int, worker_id
     ledger = Ledger(database)
     pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
     token = ledger.standing(study_id).last_token
-    last = Wishes((), 1, token, reason="exhausted")
+    last = AssignmentRequests((), 1, token, reason="exhausted")
     assert ledger.claim(study_id, worker_id, 1, (), last).reason == "exhausted"
     assert studies.load(database, "s").reason == "exhausted"
 
@@ -295,22 +301,22 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     database: Database, tmp_path: Path
 ) -> None:
     study_id = kit.new_study(database, trials=9, patience=2)
-    post = post_at(database, "s", tmp_path)
-    post.patience, ledger = studies.load(database, "s").budget.patience, post.ledger
+    context = context_at(database, "s", tmp_path)
+    context.patience, ledger = studies.load(database, "s").budget.patience, context.ledger
     for value in (0.9, 0.5):
-        (lease,) = assignment.claim(post, 1, ()).leases
+        (lease,) = assignment.claim(context, 1, ()).leases
         ledger.settle([kit.outcome(lease, values=(value,))])
-    (left,) = assignment.claim(post, 1, ()).leases
-    (last,) = assignment.claim(post, 1, {left.trial_id}).leases
+    (left,) = assignment.claim(context, 1, ()).leases
+    (last,) = assignment.claim(context, 1, {left.trial_id}).leases
     ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
-    (again,) = assignment.claim(post, 1, ()).leases
+    (again,) = assignment.claim(context, 1, ()).leases
     assert again.trial_id == left.trial_id
-    assert assignment.claim(post, 1, {again.trial_id}).reason == "waiting"
+    assert assignment.claim(context, 1, {again.trial_id}).reason == "waiting"
     ledger.settle([kit.outcome(again, values=(0.7,))])
-    assert assignment.claim(post, 1, ()).reason == "patience"
+    assert assignment.claim(context, 1, ()).reason == "patience"
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
     studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
-    assert ledger.renew(post.worker_id).patience == 5
+    assert ledger.renew(context.worker_id).patience == 5
     assert studies.load(database, "s").state == "active"
 
 
@@ -322,7 +328,7 @@ def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> 
         pause(ledger, lease, value)
     assert best_trials(database, find(database, "s")) == []
     kit.pass_time(database, 3700, [worker_id])
-    answer = claim(ledger, study_id, worker_id, Wish(leases[0].trial_id, 1, 3))
+    answer = claim(ledger, study_id, worker_id, AssignmentRequest(leases[0].trial_id, 1, 3))
     assert (answer.leases, answer.exhausted, answer.reason) == ((), True, "deadline")
     assert kit.states(database, study_id) == ["PRUNED", "PRUNED"]
     assert [kit.values_of(database, lease.trial_id) for lease in leases] == [[0.25], [0.75]]
@@ -354,7 +360,7 @@ def test_a_budget_can_change_while_trials_are_paused(
     pause(ledger, second)
     studies.set_budget(database, study_id, Budget(trials=1, epochs=9))
     assert ledger.standing(study_id).n_new == 0
-    (again,) = claim(ledger, study_id, worker_id, Wish(first.trial_id, 1, 5)).leases
+    (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(first.trial_id, 1, 5)).leases
     assert (again.epoch, again.epoch_stop) == (1, 5)
     pause(ledger, again)
     assert finished(ledger, study_id, worker_id).reason == "budget"
@@ -372,7 +378,7 @@ def test_a_failed_trial_is_retried_beside_paused_ones(
     pause(ledger, paused)
     ledger.settle([kit.outcome(failed, "failed", reason="user_code")])
     assert list(queueing.retry(database, study_id, [1])) == [1]
-    (again,) = ledger.claim(study_id, worker_id, 1, (), Wishes((NEW,), 2)).leases
+    (again,) = ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((NEW,), 2)).leases
     assert (again.number, again.epoch_stop, again.is_new) == (2, 2, False)
     assert ledger.standing(study_id).places[paused.trial_id].is_held is False
 
@@ -388,6 +394,6 @@ def test_paused_trials_go_on_in_a_copy(
     (trial_id, place), *rest = ledger.standing(there).places.items()
     assert (place.is_held, place.epoch, place.epoch_stop, rest) == (False, 1, 1, [])
     here = kit.new_worker(other, there)
-    (again,) = claim(ledger, there, here, Wish(trial_id, 1, 3)).leases
+    (again,) = claim(ledger, there, here, AssignmentRequest(trial_id, 1, 3)).leases
     assert (again.number, again.epoch, again.checkpoint) == (0, 1, "here")
     other.dispose()

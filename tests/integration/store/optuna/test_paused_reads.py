@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.opening import open_database
-from hpo.store.ledger.leases import Lease, Outcome, Wish, Wishes
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease, Outcome
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna import trial_cache
 from hpo.store.optuna.storage import Storage
@@ -43,9 +43,9 @@ class Study:
         self.seen: Changes | None = None
         self.held: dict[int, Lease] = {}
 
-    def claim(self, *wishes: Wish) -> tuple[Lease, ...]:
+    def claim(self, *wishes: AssignmentRequest) -> tuple[Lease, ...]:
         claim = self.ledger.claim(
-            self.study_id, self.worker_id, len(wishes), self.held, Wishes(wishes)
+            self.study_id, self.worker_id, len(wishes), self.held, AssignmentRequests(wishes)
         )
         self.held |= {lease.trial_id: lease for lease in claim.leases}
         new = [lease.trial_id for lease in claim.leases if lease.is_new]
@@ -63,7 +63,7 @@ class Study:
     def pause_many(self, n: int) -> list[int]:
         ids: list[int] = []
         while len(ids) < n:
-            leases = self.claim(*[Wish(None, 0, 1)] * min(64, n - len(ids)))
+            leases = self.claim(*[AssignmentRequest(None, 0, 1)] * min(64, n - len(ids)))
             self.train(*leases)
             ids += [lease.trial_id for lease in leases]
         return ids
@@ -116,7 +116,7 @@ def test_what_one_worker_did_is_what_another_reads(study: Study) -> None:
     ids = study.pause_many(N_PAUSED)
     study.look()
     ended, advanced = ids[5], ids[9]
-    again = study.claim(Wish(ended, 1, 2), Wish(advanced, 1, 2))
+    again = study.claim(AssignmentRequest(ended, 1, 2), AssignmentRequest(advanced, 1, 2))
     study.train(again[0], state="complete")
     study.train(again[1])
     rows = _cursor_rows(study.db)
@@ -134,11 +134,11 @@ def test_whatever_is_done_changes_are_all_there_is_to_know(study: Study) -> None
     for _ in range(40):
         what = dice.choice(["new", "advance", "advance", "end", "look", "attr", "fail"])
         if what == "new":
-            study.train(*study.claim(*[Wish(None, 0, 1)] * 3))
+            study.train(*study.claim(*[AssignmentRequest(None, 0, 1)] * 3))
         elif what in ("advance", "end"):
             place = study.ledger.standing(study.study_id).places
             chosen = [i for i in dice.sample(ids, 4) if i in place and not place[i].is_held]
-            wishes = [Wish(i, place[i].epoch, place[i].epoch + 1) for i in chosen]
+            wishes = [AssignmentRequest(i, place[i].epoch, place[i].epoch + 1) for i in chosen]
             leases = study.claim(*wishes)
             if dice.random() < 0.8:
                 study.train(*leases, state="paused" if what == "advance" else "pruned")
@@ -215,7 +215,7 @@ def test_a_look_with_nothing_new_brings_few_bytes(server_of: GetServer, cable: C
 
 def test_finished_trials_are_told_once(study: Study) -> None:
     study.pause_many(60)
-    leases = study.claim(*[Wish(None, 0, 1)] * 5)
+    leases = study.claim(*[AssignmentRequest(None, 0, 1)] * 5)
     study.train(*leases, state="complete")
     states = {trial.state for trial in study.look().trials}
     assert states == {TrialState.RUNNING, TrialState.COMPLETE}

@@ -15,7 +15,7 @@ from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
 from hpo.store.studies import renaming, studies
 from tests.kits import ledger_kit as kit
-from tests.kits.posts import post_at
+from tests.kits.contexts import context_at
 
 pytestmark = pytest.mark.integration
 LoadStudy = Callable[[str], optuna.Study]
@@ -27,8 +27,8 @@ def test_a_renamed_study_keeps_everything_and_its_workers_go_on(
     study_id = kit.new_study(database, "old")
     before = studies.load(database, "old")
     known = Storage(database, {"old": study_id})
-    post = post_at(database, "old", tmp_path)
-    lease = post.ledger.claim(study_id, post.worker_id, 1).leases[0]
+    context = context_at(database, "old", tmp_path)
+    lease = context.ledger.claim(study_id, context.worker_id, 1).leases[0]
 
     assert renaming.rename(database, study_id, "new") == "old"
 
@@ -38,8 +38,8 @@ def test_a_renamed_study_keeps_everything_and_its_workers_go_on(
     assert after.spec.model_copy(update={"name": "old"}) == before.spec
     assert studies.reload(database, before) == after
     assert known.get_study_id_from_name("old") == study_id
-    assert post.ledger.report([kit.epoch_row(lease, 1)]) == set()
-    assert post.ledger.claim(study_id, post.worker_id, 1, [lease.trial_id]).leases
+    assert context.ledger.report([kit.epoch_row(lease, 1)]) == set()
+    assert context.ledger.claim(study_id, context.worker_id, 1, [lease.trial_id]).leases
     assert [event.message for event in events.recent(database, study_id)] == ["old -> new"]
     with pytest.raises(SpecError, match="no study called old"):
         studies.load(database, "old")

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from hpo import data
 from hpo.errors import TaskError
 from hpo.train.data import downloaded_datasets, downloads
-from hpo.train.data.downloads import Remote, fetch
+from hpo.train.data.downloads import RemoteFile, fetch
 from tests.kits.small_data import idx, tar
 
 
@@ -36,9 +36,9 @@ class Web(ThreadingHTTPServer):
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
-    def remote(self, name: str, content: bytes, *urls: str) -> Remote:
+    def remote(self, name: str, content: bytes, *urls: str) -> RemoteFile:
         self.files[name] = content
-        return Remote(name, hashlib.sha256(content).hexdigest(), (*urls, self.url(name)))
+        return RemoteFile(name, hashlib.sha256(content).hexdigest(), (*urls, self.url(name)))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -24,7 +24,7 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
-from hpo.store.ledger.leases import Lease, Wish, Wishes
+from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
 from tests.kits import ledger_kit as kit
@@ -100,15 +100,15 @@ class LedgerMachine(RuleBasedStateMachine):
         standing = self.ledger.standing(self.study_id)
         idle = not any(place.is_held for place in standing.places.values())
         ordered = [
-            Wish(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
+            AssignmentRequest(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
             for trial_id, place in standing.places.items()
             # One that a worker has, with all its epochs, is settled by it, not trained further.
             # One that was paused a moment ago may have been put down by another since.
             if not place.is_held or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
         ]
-        ordered += [Wish(None, 0, stop)] * n
+        ordered += [AssignmentRequest(None, 0, stop)] * n
         token = standing.last_token if idle and is_over else None
-        wishes = Wishes(() if is_over else tuple(ordered), stop, token)
+        wishes = AssignmentRequests(() if is_over else tuple(ordered), stop, token)
         claim = self.ledger.claim(self.study_id, worker_id, n, held, wishes)
         assert len({lease.trial_id for lease in claim.leases}) == len(claim.leases) <= n
         fresh = []

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
 from hpo.train.engine import EpochReport, Lane
-from hpo.train.fused.stack.stacked_epoch import Course
+from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from hpo.train.loop.checkpoint import Checkpoint
 from hpo.train.task import Task
 from tests.kits.stacks import (
@@ -121,16 +121,16 @@ class Comings(RuleBasedStateMachine):
     @precondition(lambda self: self.training)
     @rule(n_steps=st.integers(0, 2))
     def advance_without_memory(self, n_steps: int) -> None:
-        original, is_over = Course.step, False
+        original, is_over = StackedEpoch.step, False
 
-        def step(course: Course, i: int) -> Tensor:
+        def step(course: StackedEpoch, i: int) -> Tensor:
             nonlocal is_over
             if i == n_steps and len(course.orders) > 3 and not is_over:
                 is_over = True
                 raise torch.OutOfMemoryError("out of memory")
             return original(course, i)
 
-        with patch.object(Course, "step", step):
+        with patch.object(StackedEpoch, "step", step):
             self.advance()
 
     @precondition(lambda self: any(self.training.values()))

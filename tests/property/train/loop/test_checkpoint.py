@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError
+from hpo.train.loop.checkpoint import BestWeights, Checkpoint, CheckpointError
 
 
 @given(st.floats(0, 0.999))
@@ -16,7 +16,7 @@ from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError
 def test_a_truncated_file_is_never_read(share: float) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trial.pt"
-        Checkpoint(1, {}, 1, 2, {"w": torch.ones(500)}, {}, Best(0, {}, {}), None).save(path)
+        Checkpoint(1, {}, 1, 2, {"w": torch.ones(500)}, {}, BestWeights(0, {}, {}), None).save(path)
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(CheckpointError):

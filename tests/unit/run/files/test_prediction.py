@@ -20,7 +20,7 @@ from hpo.run.files.prediction import load_model
 from hpo.spec.space.params import Params
 from hpo.store.studies.studies import StudyRecord
 from hpo.train.loop import checkpoint
-from hpo.train.loop.checkpoint import Best
+from hpo.train.loop.checkpoint import BestWeights
 
 X = np.random.RandomState(0).normal(5, 2, size=(40, 3))
 Y = 1e9 + X.sum(1)
@@ -47,7 +47,7 @@ def exported(task: hpo.Task, path: Path, **changes: Any) -> Path:
     data = task.data()
     about = Exporter(record, task, data, data.folds(spec.validation)).about(3)
     torch.manual_seed(0)
-    best = Best(1, {"val_r2": 0.5}, nn.Linear(3, 1).state_dict())
+    best = BestWeights(1, {"val_r2": 0.5}, nn.Linear(3, 1).state_dict())
     checkpoint.export(best, {"learning_rate": 0.1}, path, {**about, **changes})
     return path
 

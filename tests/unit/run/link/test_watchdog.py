@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.run.link.watchdog import Watch, hung, overtime
+from hpo.run.link.watchdog import Watchdog, hung, overtime
 from hpo.store.ledger.leases import Lease
 
 LEASE = Lease(
@@ -29,7 +29,7 @@ class Clock:
 
 def test_a_call_is_overdue_when_it_alone_takes_longer_than_a_trial_may() -> None:
     clock = Clock()
-    watch = Watch(clock)
+    watch = Watchdog(clock)
     with watch.over([LEASE]):
         clock.now_s += 10.0
         assert watch.seconds == 10.0
@@ -42,7 +42,7 @@ def test_a_call_is_overdue_when_it_alone_takes_longer_than_a_trial_may() -> None
 
 def test_each_call_counts_from_zero() -> None:
     clock = Clock()
-    watch = Watch(clock)
+    watch = Watchdog(clock)
     for _ in range(3):
         with watch.over([LEASE]):
             clock.now_s += 10.0
@@ -51,7 +51,7 @@ def test_each_call_counts_from_zero() -> None:
 
 def test_waiting_for_the_database_does_not_count() -> None:
     clock = Clock()
-    watch = Watch(clock)
+    watch = Watchdog(clock)
     with watch.over([LEASE]):
         clock.now_s += 1.0
         with watch.paused():
@@ -66,7 +66,7 @@ def test_waiting_for_the_database_does_not_count() -> None:
 
 def test_a_call_that_raises_counts_no_longer() -> None:
     clock = Clock()
-    watch = Watch(clock)
+    watch = Watchdog(clock)
     try:
         with watch.over([LEASE]), watch.paused():
             raise ValueError

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hpo.search.base.curves import Curves, State
 from hpo.search.base.decision_replay import Granted, Record, curves_at, explained
 from hpo.search.base.decisions import Ask
-from hpo.search.base.history import TrialRow
+from hpo.search.base.history import ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from tests.kits import search_kit as kit
 
 
-def _rows_now(run: kit.Run) -> list[TrialRow]:
+def _rows_now(run: kit.Run) -> list[ObservedTrial]:
     rows = []
     for number, state in run.states.items():
         values = {
@@ -18,7 +18,7 @@ def _rows_now(run: kit.Run) -> list[TrialRow]:
             for epoch in range(1, run.epochs[number] + 1)
         }
         final = values[run.epochs[number]] if state == State.COMPLETE else None
-        rows.append(TrialRow(number, state, run.params[number], values, 0, final))
+        rows.append(ObservedTrial(number, state, run.params[number], values, 0, final))
     return rows
 
 

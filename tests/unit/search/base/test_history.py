@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpo.search.base.curves import State
-from hpo.search.base.history import History, TrialRow, row_of
+from hpo.search.base.history import History, ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.trial_status import is_ahead, is_free, is_pending
 from hpo.search.optuna.study_curves import epoch_before, finished_curves, reported_curves, searched
@@ -26,10 +26,10 @@ def _history(maximize: bool = True) -> History:
 
 def test_a_snapshot_stays_as_it_is() -> None:
     history = _history()
-    history.put(TrialRow(0, State.RUNNING, PARAMS, {1: 0.5}, 3))
+    history.put(ObservedTrial(0, State.RUNNING, PARAMS, {1: 0.5}, 3))
     before = history.curves()
     history.report(0, 2, 0.6)
-    history.put(TrialRow(0, State.PAUSED, PARAMS, {}, 2))
+    history.put(ObservedTrial(0, State.PAUSED, PARAMS, {}, 2))
     assert before.epochs.tolist() == [1]
     assert before.states.tolist() == [State.RUNNING]
     after = history.curves()
@@ -39,7 +39,7 @@ def test_a_snapshot_stays_as_it_is() -> None:
 
 def test_what_was_reported_first_stays() -> None:
     history = _history()
-    history.put(TrialRow(0, State.RUNNING, PARAMS, {1: 0.5}))
+    history.put(ObservedTrial(0, State.RUNNING, PARAMS, {1: 0.5}))
     history.report(0, 1, 0.9)
     assert history.curves().values[0].tolist() == [0.5]
 
@@ -47,7 +47,7 @@ def test_what_was_reported_first_stays() -> None:
 def test_numbers_that_are_not_known_yet_are_left_out() -> None:
     history = _history()
     for number in (5, 200):
-        history.put(TrialRow(number, State.RUNNING, PARAMS, {}))
+        history.put(ObservedTrial(number, State.RUNNING, PARAMS, {}))
     curves = history.curves()
     assert curves.numbers.tolist() == [5, 200]
     assert curves.next_number == 201
@@ -56,7 +56,7 @@ def test_numbers_that_are_not_known_yet_are_left_out() -> None:
 
 def test_losses_stand_with_the_other_sign() -> None:
     history = _history(maximize=False)
-    history.put(TrialRow(0, State.COMPLETE, PARAMS, {1: 3.0, 2: 1.0, 3: 2.0}, 3, final=1.0))
+    history.put(ObservedTrial(0, State.COMPLETE, PARAMS, {1: 3.0, 2: 1.0, 3: 2.0}, 3, final=1.0))
     curves = history.curves()
     assert curves.best.tolist() == [-1.0]
     assert curves.last.tolist() == [-2.0]
@@ -64,9 +64,9 @@ def test_losses_stand_with_the_other_sign() -> None:
 
 def test_values_that_are_not_finite_tell_that_a_trial_diverged() -> None:
     history = _history()
-    history.put(TrialRow(0, State.RUNNING, PARAMS, {1: 0.5, 2: math.nan}))
-    history.put(TrialRow(1, State.RUNNING, PARAMS, {1: math.inf}))
-    history.put(TrialRow(2, State.RUNNING, PARAMS, {1: 0.5}))
+    history.put(ObservedTrial(0, State.RUNNING, PARAMS, {1: 0.5, 2: math.nan}))
+    history.put(ObservedTrial(1, State.RUNNING, PARAMS, {1: math.inf}))
+    history.put(ObservedTrial(2, State.RUNNING, PARAMS, {1: 0.5}))
     curves = history.curves()
     assert curves.diverged.tolist() == [True, True, False]
     assert curves.best.tolist()[0] == 0.5
@@ -75,20 +75,20 @@ def test_values_that_are_not_finite_tell_that_a_trial_diverged() -> None:
 
 def test_a_trial_without_params_is_told_apart_from_one_with() -> None:
     history = _history()
-    history.put(TrialRow(0, State.RUNNING, {}, {}))
-    history.put(TrialRow(1, State.RUNNING, PARAMS, {}))
+    history.put(ObservedTrial(0, State.RUNNING, {}, {}))
+    history.put(ObservedTrial(1, State.RUNNING, PARAMS, {}))
     assert history.curves().has_point.tolist() == [False, True]
-    history.put(TrialRow(0, State.RUNNING, PARAMS, {}))
+    history.put(ObservedTrial(0, State.RUNNING, PARAMS, {}))
     assert history.curves().has_point.tolist() == [True, True]
 
 
 def test_a_trial_at_its_target_is_free_and_one_before_it_pending() -> None:
     history = _history()
-    history.put(TrialRow(0, State.PAUSED, PARAMS, {1: 0.1, 2: 0.1, 3: 0.1}, 3))
-    history.put(TrialRow(1, State.PAUSED, PARAMS, {1: 0.1}, 3))
-    history.put(TrialRow(2, State.RUNNING, PARAMS, {}, 3))
-    history.put(TrialRow(3, State.WAITING, PARAMS, {}))
-    history.put(TrialRow(4, State.COMPLETE, PARAMS, {1: 0.1}, 9, 0.1))
+    history.put(ObservedTrial(0, State.PAUSED, PARAMS, {1: 0.1, 2: 0.1, 3: 0.1}, 3))
+    history.put(ObservedTrial(1, State.PAUSED, PARAMS, {1: 0.1}, 3))
+    history.put(ObservedTrial(2, State.RUNNING, PARAMS, {}, 3))
+    history.put(ObservedTrial(3, State.WAITING, PARAMS, {}))
+    history.put(ObservedTrial(4, State.COMPLETE, PARAMS, {1: 0.1}, 9, 0.1))
     curves = history.curves()
     assert is_free(curves).tolist() == [True, False, False, False, False]
     assert is_pending(curves).tolist() == [False, True, True, True, False]
@@ -98,7 +98,7 @@ def test_a_trial_at_its_target_is_free_and_one_before_it_pending() -> None:
 def test_the_best_third_at_an_epoch_is_ahead() -> None:
     history = _history()
     for number in range(6):
-        history.put(TrialRow(number, State.RUNNING, PARAMS, {1: 0.1 * number}))
+        history.put(ObservedTrial(number, State.RUNNING, PARAMS, {1: 0.1 * number}))
     ahead = is_ahead(history.curves(), np.arange(6))
     assert ahead.tolist() == [False] * 4 + [True] * 2
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from hpo.search.model.curve_gp import Posterior, learn
-from hpo.search.model.kernel import JITTER, SCALARS, Belief, Kernel, Points
+from hpo.search.model.kernel import JITTER, SCALARS, Hyperprior, Kernel, Points
 
 D = 3
-BELIEF = Belief.about([True, True, False], [1.0, 0.5, 1.0])
+BELIEF = Hyperprior.about([True, True, False], [1.0, 0.5, 1.0])
 
 
 def _points(n: int, seed: int, *, tried: bool = True) -> Points:
@@ -85,7 +85,7 @@ def test_learning_finds_out_the_noise() -> None:
 
 
 def test_warping_brings_an_end_of_the_range_apart() -> None:
-    belief = Belief.about([True], [0.2])
+    belief = Hyperprior.about([True], [0.2])
     x = torch.tensor([[0.001], [0.01], [0.5], [0.51]], dtype=torch.float64)
     warped = Kernel(belief.mean, belief.ordered).warp(x)[:, 0]
     assert float(warped[1] - warped[0]) > 3.0 * float(warped[3] - warped[2])

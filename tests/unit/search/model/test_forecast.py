@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hpo.search.base.curves import State
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.forecast import forecast, is_out_of_patience
-from hpo.search.model.training_set import Scale
+from hpo.search.model.training_set import OutputWarping
 from tests.kits import search_kit as kit
 
 STUDY = kit.spec(space={"x": {"low": 0.0, "high": 1.0}}, budget={"trials": 99, "epochs": 4})
@@ -20,7 +20,7 @@ def _history(xs: list[float], study: kit.StudySpec = STUDY, sign: float = 1.0) -
     for number, x in enumerate(xs):
         height = sign * (1.0 - (x - 0.5) ** 2)
         values = {epoch: height * (0.6 + 0.1 * epoch) for epoch in range(1, 5)}
-        history.put(TrialRow(number, State.COMPLETE, {"x": x}, values, 4, values[4]))
+        history.put(ObservedTrial(number, State.COMPLETE, {"x": x}, values, 4, values[4]))
     return history
 
 
@@ -56,7 +56,7 @@ def test_patience_counts_the_trials_since_the_best() -> None:
 
 def test_a_scale_takes_values_there_and_back() -> None:
     values = np.array([0.1, 0.5, 0.9, 0.95, 0.99, 1.0])
-    scale = Scale.fitting(values, 1.0)
+    scale = OutputWarping.fitting(values, 1.0)
     z = scale.of(values)
     assert np.allclose(scale.back(z), values)
     assert np.allclose([z.mean(), z.std()], [0.0, 1.0])

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hpo.search.base.curves import State
-from hpo.search.base.decisions import Ask, Plan, Start, Verdict
-from hpo.search.base.history import TrialRow
-from hpo.search.model.curve_gp import Guess, Posterior
+from hpo.search.base.decisions import Ask, Decision, Plan, Start
+from hpo.search.base.history import ObservedTrial
+from hpo.search.model.curve_gp import Posterior, Prediction
 from hpo.search.model.kernel import Points
 from hpo.spec.study_spec import StudySpec
 from tests.kits import search_kit as kit
@@ -88,7 +88,7 @@ def test_a_structure_whose_points_are_tried_does_not_end_a_study(n_rates: int) -
         values = {
             epoch: kit.accuracy({**params, "optimizer": "sgd"}, epoch) for epoch in range(1, 10)
         }
-        run.history.put(TrialRow(number, State.COMPLETE, params, values))
+        run.history.put(ObservedTrial(number, State.COMPLETE, params, values))
     ask = Ask(1, structural=("width",), structure={"width": 16})
     plan = run.scheduler.plan(run.history.curves(), ask)
     assert not plan.finished
@@ -208,9 +208,9 @@ def test_a_running_trial_pauses_at_its_target_and_completes_at_the_horizon() -> 
     assert run.states[0] == State.RUNNING
     run.train()
     assert run.states[0] == State.PAUSED
-    row = TrialRow(0, State.RUNNING, run.params[0], {27: 0.9}, 27)
+    row = ObservedTrial(0, State.RUNNING, run.params[0], {27: 0.9}, 27)
     run.history.put(row)
-    assert run.scheduler.judge(run.history.curves(), [0]) == [Verdict.COMPLETE]
+    assert run.scheduler.judge(run.history.curves(), [0]) == [Decision.COMPLETE]
 
 
 def test_one_epoch_is_enough_for_a_study() -> None:
@@ -225,7 +225,7 @@ def test_rounding_changes_no_choice(size: float, monkeypatch: pytest.MonkeyPatch
     """As other processors and other numbers of threads round: a plan can still be made again."""
     guess = Posterior.guess
 
-    def nudged(self: Posterior, points: Points) -> Guess:
+    def nudged(self: Posterior, points: Points) -> Prediction:
         found = guess(self, points)
         rng = torch.Generator().manual_seed(len(found.mean))
         found.mean += size * torch.randn(found.mean.shape, generator=rng, dtype=torch.float64)

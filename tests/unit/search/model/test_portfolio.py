@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.search.base.param_encoding import Encoder
-from hpo.search.model.initial_design import Startup
+from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.portfolio import Portfolio, first_points, read, shipped
 from hpo.search.schedulers.registry import make_scheduler
 from hpo.spec.space.search_space import Fixed, SearchSpace
@@ -139,7 +139,7 @@ def test_many_first_trials_vary_the_first_points_and_few_do_not() -> None:
     space = SearchSpace.model_validate({"parameters": {"x": X, "y": X, "z": X}})
     encoder = Encoder.of_space(space)
     first = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
-    startup, even = Startup(encoder, 0, first, n_usual=8), Startup(encoder, 0)
+    startup, even = InitialDesign(encoder, 0, first, n_usual=8), InitialDesign(encoder, 0)
     rows = [startup.row(number) for number in range(40)]
     assert np.allclose(rows[:2], first)
     is_even = [np.allclose(row, even.row(number)) for number, row in enumerate(rows)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.search.base.curves import State
-from hpo.search.base.history import TrialRow
+from hpo.search.base.history import ObservedTrial
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.model.warm_start import Source, from_json, learn, similarity, to_json
 from hpo.search.schedulers.registry import make_scheduler
@@ -30,7 +30,7 @@ def _source(name: str, peak: float, metric: str = "val_accuracy", **space: Any) 
         off = abs(math.log10(rate / peak))
         value = off if spec.directions[0] == "minimize" else 1.0 - 0.1 * off
         params = {"lr": rate, "width": 16}
-        rows.append(TrialRow(number, State.COMPLETE, params, {27: value}, 27, value))
+        rows.append(ObservedTrial(number, State.COMPLETE, params, {27: value}, 27, value))
     return Source(spec, rows)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hpo import StudySpec
 from hpo.search.base.curves import State
 from hpo.search.base.decisions import Ask
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.schedulers.registry import make_scheduler
 
@@ -36,5 +36,5 @@ def test_the_space_is_not_exhausted_by_failures(seed: int) -> None:
         (start,) = plan.starts
         assert start.params is not None
         seen.add(start.params["learning_rate"])
-        history.put(TrialRow(number, State.FAILED, start.params, {}, epoch_stop=1))
+        history.put(ObservedTrial(number, State.FAILED, start.params, {}, epoch_stop=1))
     assert len(seen) == 40

@@ -11,7 +11,7 @@ import pytest
 from hpo.search.base.curves import Curves, State
 from hpo.search.base.decisions import Ask
 from hpo.search.base.derived_seeds import uniforms
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.rungs import agreement, ladder, lowest_rung, next_rung, usual_rung
 from hpo.search.schedulers.registry import make_scheduler
@@ -26,7 +26,7 @@ def _paused(values: list[float], epoch: int = 3) -> Curves:
     history = History(Encoder.of_space(STUDY.space), 27, maximize=True)
     for number, value in enumerate(values):
         params = {"learning_rate": 0.01, "width": 16, "optimizer": "adam"}
-        history.put(TrialRow(number, State.PAUSED, params, {epoch: value}, epoch))
+        history.put(ObservedTrial(number, State.PAUSED, params, {epoch: value}, epoch))
     return history.curves()
 
 
@@ -45,7 +45,7 @@ def test_a_trial_that_went_on_is_not_sent_again() -> None:
     for number, value in enumerate([0.1, 0.9, 0.2]):
         state = State.RUNNING if number == 1 else State.PAUSED
         stop = 9 if number == 1 else 3
-        history.put(TrialRow(number, state, {"width": 16}, {3: value}, stop))
+        history.put(ObservedTrial(number, state, {"width": 16}, {3: value}, stop))
     assert not scheduler.plan(history.curves(), Ask(1)).advances
 
 
@@ -54,7 +54,7 @@ def test_higher_rungs_are_served_first() -> None:
     for number in range(9):
         values = {3: 0.1 * number, 9: 0.1 * number} if number >= 6 else {3: 0.1 * number}
         stop = max(values)
-        history.put(TrialRow(number, State.PAUSED, {"width": 16}, values, stop))
+        history.put(ObservedTrial(number, State.PAUSED, {"width": 16}, values, stop))
     plan = make_scheduler(STUDY).plan(history.curves(), Ask(1))
     assert [(one.number, one.epoch_stop) for one in plan.advances] == [(8, 27)]
 
@@ -97,7 +97,7 @@ def _ranked(flip_before: int) -> Curves:
         values = {
             epoch: float(-number if epoch < flip_before else number) for epoch in range(1, 28)
         }
-        history.put(TrialRow(number, State.COMPLETE, {"width": 16}, values, 27, 1.0))
+        history.put(ObservedTrial(number, State.COMPLETE, {"width": 16}, values, 27, 1.0))
     return history.curves()
 
 

@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpo.search.base.curves import Curves, State
-from hpo.search.base.decisions import Ask, Verdict
-from hpo.search.base.history import History, TrialRow
+from hpo.search.base.decisions import Ask, Decision
+from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.optuna.pruners import make_pruner
 from hpo.search.schedulers.registry import make_scheduler
@@ -57,7 +57,7 @@ def _curves(spec: StudySpec, trials: list[tuple[State, list[float]]]) -> Curves:
     for number, (state, values) in enumerate(trials):
         final = values[-1] if state == State.COMPLETE else None
         curve = dict(enumerate(values, start=1))
-        history.put(TrialRow(number, state, {"x": 0.5}, curve, EPOCHS, final))
+        history.put(ObservedTrial(number, state, {"x": 0.5}, curve, EPOCHS, final))
     return history.curves()
 
 
@@ -90,7 +90,7 @@ def test_lanes_stop_where_optunas_pruner_would_stop_them(rule: dict[str, Any], m
         trials = _trials(seed)
         running = [i for i, (state, _) in enumerate(trials) if state == State.RUNNING]
         verdicts = scheduler.judge(_curves(spec, trials), running)
-        stopped = [verdict == Verdict.STOP for verdict in verdicts]
+        stopped = [verdict == Decision.STOP for verdict in verdicts]
         assert stopped == _by_optuna(spec, trials)
         n_stopped += sum(stopped)
     assert n_stopped > 0 or rule["name"] == "none"

@@ -14,7 +14,7 @@ import pytest
 
 from hpo.store.ledger import outbox
 from hpo.store.ledger.leases import EpochRow, Outcome
-from hpo.store.ledger.outbox import Spool
+from hpo.store.ledger.outbox import Outbox
 
 
 def _row(epoch: int, loss: float = 0.5) -> EpochRow:
@@ -49,7 +49,7 @@ def _only(folder: Path) -> Path:
 
 def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
     records = [_row(1), _row(2), _outcome("several\nlines\r\n\u2028"), _row(3)]
-    mine = Spool(tmp_path / "new" / "folder", 4)
+    mine = Outbox(tmp_path / "new" / "folder", 4)
     assert outbox.spools_in(tmp_path / "new" / "folder") == []
     mine.append(records[:1])
     mine.append(records[1:])
@@ -72,7 +72,7 @@ def test_a_value_that_is_not_a_number_survives() -> None:
 
 @pytest.mark.parametrize("n_bytes_lost", [1, 2, 40, 300])
 def test_a_torn_last_record_is_left_out(tmp_path: Path, n_bytes_lost: int) -> None:
-    mine = Spool(tmp_path, 4)
+    mine = Outbox(tmp_path, 4)
     mine.append([_row(1), _row(2)])
     whole = mine.path.stat().st_size
     mine.append([_outcome("x" * 400)])
@@ -84,7 +84,7 @@ def test_a_torn_last_record_is_left_out(tmp_path: Path, n_bytes_lost: int) -> No
 def test_nothing_is_written_after_a_damaged_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mine = Spool(tmp_path, 4)
+    mine = Outbox(tmp_path, 4)
     mine.append([_row(1), _row(2), _outcome()])
     lines = mine.path.read_bytes().splitlines(keepends=True)
     damaged = lines[1].replace(b"0.25", b"0.26")
@@ -97,7 +97,7 @@ def test_nothing_is_written_after_a_damaged_record(
 def test_a_disk_that_is_full_leaves_no_half_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = Spool(tmp_path, 4)
+    mine = Outbox(tmp_path, 4)
     mine.append([_row(1)])
 
     def full(descriptor: int) -> None:
@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_leaves_no_half_record(
 
 
 def test_a_spool_is_locked_while_its_owner_lives(tmp_path: Path) -> None:
-    mine = Spool(tmp_path, 4)
+    mine = Outbox(tmp_path, 4)
     mine.append([_row(1)])
     other = filelock.FileLock(_only(tmp_path).with_suffix(".lock"), thread_local=False)
     with pytest.raises(filelock.Timeout):
@@ -122,7 +122,7 @@ def test_a_spool_is_locked_while_its_owner_lives(tmp_path: Path) -> None:
 
 
 def _write_and_die(folder: str) -> None:
-    Spool(Path(folder), 4).append([_row(1)])
+    Outbox(Path(folder), 4).append([_row(1)])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -138,7 +138,7 @@ def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
 
 
 def test_a_worker_never_writes_into_an_older_spool(tmp_path: Path) -> None:
-    first, second = Spool(tmp_path, 4), Spool(tmp_path, 4)
+    first, second = Outbox(tmp_path, 4), Outbox(tmp_path, 4)
     first.append([_row(1)])
     second.append([_row(2)])
     assert len(outbox.spools_in(tmp_path)) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from hpo.tasks.tables.column_readings import Reading, read_rows
 from hpo.tasks.tables.table_columns import (
-    Columns,
+    TableColumns,
     as_numbers,
     as_ordered,
     describe,
@@ -17,7 +17,7 @@ from hpo.tasks.tables.table_columns import (
 )
 
 
-def find(values: Any, name: str = "c", n: int = 30) -> Columns:
+def find(values: Any, name: str = "c", n: int = 30) -> TableColumns:
     """Finds one column beside another that is always of use."""
     other = np.random.RandomState(0).normal(size=n)
     series = pd.Series(values if len(values) == n else (list(values) * n)[:n])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hpo.train.loop import checkpoint
-from hpo.train.loop.checkpoint import Best, Checkpoint, CheckpointError, Last
+from hpo.train.loop.checkpoint import BestWeights, Checkpoint, CheckpointError, Last
 
 
 def example(**changes: Any) -> Checkpoint:
@@ -19,7 +19,7 @@ def example(**changes: Any) -> Checkpoint:
         "horizon": 27,
         "model": {"weight": torch.arange(6.0)},
         "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]},
-        "best": Best(4, {"val_accuracy": 0.5}, {"weight": torch.ones(2)}),
+        "best": BestWeights(4, {"val_accuracy": 0.5}, {"weight": torch.ones(2)}),
         "last": Last({"val_accuracy": 0.25}, 0.1, 2.0, 50.0),
     }
     return Checkpoint(**{**values, **changes})

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
-from hpo.train.fused.kernels.stacked_optimizers import RULES, Columns, add_penalties, names_of
+from hpo.train.fused.kernels.stacked_optimizers import (
+    RULES,
+    HyperparameterColumns,
+    add_penalties,
+    names_of,
+)
 from hpo.train.recipe import optimizers
 from hpo.train.recipe.hyperparameters import complete
 from hpo.train.recipe.optimizers import OPTIMIZERS
@@ -62,7 +67,7 @@ def test_ten_steps_of_each_lane_are_those_of_torch(
     # One gap between parameters, as rows have it.
     gap = torch.zeros(len(values), 1)
     weights = torch.cat([start, gap], 1)
-    columns = Columns(params, names_of(optimizer), torch.device("cpu"))
+    columns = HyperparameterColumns(params, names_of(optimizer), torch.device("cpu"))
     state = {name: torch.zeros_like(weights) for name in RULES[optimizer].state}
     state["step"] = torch.zeros(len(values))
     row = torch.zeros_like(weights)
@@ -85,7 +90,7 @@ def test_ten_steps_of_each_lane_are_those_of_torch(
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=6), st.data())
 def test_columns_are_set_in_place(values: list[float], data: st.DataObject) -> None:
     params = [{"a": value, "b": 0.0} for value in values]
-    columns = Columns(params, ("a", "b"), torch.device("cpu"))
+    columns = HyperparameterColumns(params, ("a", "b"), torch.device("cpu"))
     held = columns["a"], columns.double("a")
     assert columns.any("a") == any(values)
     assert not columns.any("b")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hpo.train.fused.kernels.flat_params import Layout, own_names
-from hpo.train.fused.kernels.lane_rows import Rows
+from hpo.train.fused.kernels.flat_params import ParamLayout, own_names
+from hpo.train.fused.kernels.lane_rows import LaneRows
 
 SHAPES = {
     "w": (torch.Size([3]), torch.float32),
@@ -13,14 +13,14 @@ SHAPES = {
 CPU = torch.device("cpu")
 
 
-def rows(n: int) -> Rows:
-    found = Rows(SHAPES, CPU)
+def rows(n: int) -> LaneRows:
+    found = LaneRows(SHAPES, CPU)
     for i in range(n):
         assert found.push({"w": torch.full((3,), i + 1.0), "n": torch.tensor(i + 1)}) == i
     return found
 
 
-def values(found: Rows) -> list[int]:
+def values(found: LaneRows) -> list[int]:
     assert [row.tolist() for row in found["w"]] == [[n] * 3 for n in found["n"].tolist()]
     return found["n"].tolist()
 
@@ -93,7 +93,7 @@ def test_a_layout_takes_a_model_to_a_row_and_back() -> None:
         torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2)
     )
     model[2].bias.requires_grad_(False)
-    layout = Layout(model)
+    layout = ParamLayout(model)
     row = layout.flatten(dict(model.named_parameters()))
     back = layout.unflatten(row)
     assert list(back) == ["0.weight", "0.bias", "1.weight", "1.bias", "2.weight"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.train.evaluation import predict
-from hpo.train.fused.kernels.flat_params import Layout, fixed_tensors
+from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors
 from hpo.train.fused.kernels.networks import Layered, Mapped, Network, networks_of, set_active
 from hpo.train.fused.kernels.stacked_losses import CrossEntropy, LaneLoss, MappedLoss
 from hpo.train.fused.stack.lane_state import dropping_of
@@ -127,7 +127,7 @@ def run(
     weights, fixed = stacked(lanes.models, parameters_of), stacked(lanes.models, fixed_tensors)
     dropping = frozenset().union(*map(dropping_of, lanes.models))
     set_active(stand_in, dropping.__contains__)
-    network, layout = make(stand_in, noise), Layout(stand_in)
+    network, layout = make(stand_in, noise), ParamLayout(stand_in)
     grads = layout.views(torch.full((K, layout.size), torch.nan))
     network.bind(grads)
     losses = network.train(weights, fixed, lanes.x.clone(), lanes.y, lanes.keys, loss)
@@ -189,7 +189,7 @@ def test_each_lane_is_its_model(chain: str, network: str, loss: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_padding_and_data_stay_as_they_are(network: str) -> None:
     lanes = lanes_of(mixed, (6,))
-    layout, weights = Layout(lanes.models[0]), stacked(lanes.models, parameters_of)
+    layout, weights = ParamLayout(lanes.models[0]), stacked(lanes.models, parameters_of)
     rows, x = torch.full((K, layout.size), 5.0), lanes.x.clone()
     made = NETWORKS[network](lanes.models[0], lanes.noises[0])
     made.bind(layout.views(rows))

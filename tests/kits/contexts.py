@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 from hpo.run.files.artifacts import Artifacts
-from hpo.run.link.context import Post
-from hpo.run.link.database_client import Line
+from hpo.run.link.context import WorkerContext
+from hpo.run.link.database_client import DatabaseClient
 from hpo.search.optuna.study_search import Search
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
@@ -16,13 +16,13 @@ from hpo.store.optuna.storage import Storage
 from hpo.store.studies import studies
 
 
-def post_at(db: Database, name: str, folder: Path) -> Post:
+def context_at(db: Database, name: str, folder: Path) -> WorkerContext:
     """Registers this process as a worker of a study, with its files in a folder."""
     study = studies.load(db, name)
     ledger = Ledger(db)
     worker_id = workers.register(db, study.study_id, "cpu")
-    line = Line(db, ledger, study.study_id, worker_id, (stop := threading.Event()))
-    return Post(
+    line = DatabaseClient(db, ledger, study.study_id, worker_id, (stop := threading.Event()))
+    return WorkerContext(
         db=db,
         study=study,
         ledger=ledger,
