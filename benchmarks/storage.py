@@ -356,7 +356,7 @@ def rows_of(kind: str, measured: Sequence[Contender]) -> str:
 
 
 def summary_of(measured: dict[str, list[Contender]]) -> str:
-    """Returns the short table of README, as Markdown."""
+    """Returns the short table of docs/benchmarks.md, as Markdown."""
     lines = [_row("trials a second", *(NAMES[kind] for kind in measured))]
     lines.append("| --- |" + " ---: |" * len(measured))
     for i, first in enumerate(next(iter(measured.values()))[:4]):

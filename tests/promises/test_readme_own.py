@@ -1,4 +1,4 @@
-"""What README and docs show of models and objectives of one's own."""
+"""What README and docs show of a user's own models, tables and study files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_model_of_ones_own(installed: Installed) -> None:
     assert installed.states().keys() <= {"COMPLETE", "PRUNED"}
 
 
-@pytest.mark.shows("README.md#Your own data, without Python")
+@pytest.mark.shows("docs/tabular.md#Tabular data, without Python")
 def test_a_table_of_ones_own(installed: Installed, block: Block) -> None:
     months = [(7 * n) % 60 for n in range(240)]
     rows = [f"{m},{'yearly' if m % 3 else 'monthly'},{'yes' if m < 24 else 'no'}" for m in months]
@@ -101,6 +101,16 @@ def test_the_pieces_of_study_files(installed: Installed) -> None:
         is_sgd = params["optimizer"] == "sgd"
         assert ("momentum" in params) == ("nesterov" in params) == is_sgd
         assert ("beta1" in params) == (not is_sgd)
+
+
+@pytest.mark.shows("docs/study-files.md#Mistakes in a file")
+def test_mistakes_are_told_at_once(installed: Installed, block: Block) -> None:
+    show, run = block.commands
+    n_file = block.shown.index(next(line for line in block.shown if line.startswith("error:")))
+    installed.write(show.removeprefix("cat "), "\n".join(block.shown[:n_file]))
+    printed = installed.bash(run, expect=2)
+    assert [line.strip() for line in printed.splitlines()] == block.shown[n_file:]
+    assert [path.name for path in installed.folder.iterdir()] == ["broken.toml"]
 
 
 @pytest.mark.shows("docs/study-files.md#From Python")

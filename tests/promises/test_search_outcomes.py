@@ -12,6 +12,9 @@ from tests.promises.conftest import Installed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
+_FIRST = "docs/objectives.md#Optuna objectives"
+_TAKEN_OVER = "docs/objectives.md#What is taken over from the script"
+
 FUNCTIONS = """
 import math
 import optuna
@@ -100,13 +103,11 @@ def test_one_small_real_task_is_solved_better_than_by_chance(installed: Installe
     assert found >= chance
 
 
-@pytest.mark.shows(
-    "README.md#An Optuna objective, unchanged", "README.md#An Optuna objective, unchanged/2"
-)
+@pytest.mark.shows("README.md#Your own script", "README.md#Your own script/2")
 def test_readmes_objective(installed: Installed) -> None:
     blocks = all_blocks()
-    installed.write("train.py", blocks["README.md#An Optuna objective, unchanged"].text)
-    (run,) = blocks["README.md#An Optuna objective, unchanged/2"].commands
+    installed.write("train.py", blocks["README.md#Your own script"].text)
+    (run,) = blocks["README.md#Your own script/2"].commands
     printed = installed.bash(run)
     assert "train.py: not taken over: n_trials 100 (--trials 100)" in printed
     assert "20/20 trials" in printed
@@ -117,7 +118,7 @@ def test_readmes_objective(installed: Installed) -> None:
     assert installed.states().get("PRUNED", 0) >= 1
 
 
-@pytest.mark.shows("docs/tasks.md#Optuna objectives", "docs/tasks.md#Optuna objectives/2")
+@pytest.mark.shows(_FIRST, _TAKEN_OVER)
 def test_the_scripts_direction_as_docs_show_it(installed: Installed) -> None:
     blocks = all_blocks()
     script = (
@@ -127,9 +128,9 @@ def test_the_scripts_direction_as_docs_show_it(installed: Installed) -> None:
         "        sampler=optuna.samplers.CmaEsSampler()).optimize(objective, n_trials=100)\n"
     )
     installed.write("train.py", script)
-    (first,) = blocks["docs/tasks.md#Optuna objectives"].commands
+    (first,) = blocks[_FIRST].commands
     assert "100/100 trials" in installed.bash(first + " --sampler random")
-    (run,) = blocks["docs/tasks.md#Optuna objectives/2"].commands
+    (run,) = blocks[_TAKEN_OVER].commands
     installed.bash("rm hpo.db")
     printed = installed.bash(run)
     assert "train.py:9 creates its study with direction maximize: taken over" in printed

@@ -1,4 +1,4 @@
-"""README's table and docs/models.md, block by block: one file is all that predicting takes."""
+"""docs/tabular.md and docs/models.md, block by block: one file is all that predicting takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.promises.conftest import Installed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-_TABLE: Final = "README.md#Your own data, without Python"
+_TABLE: Final = "docs/tabular.md#An example"
 _ELSEWHERE: Final = "docs/models.md#Predicting elsewhere"
 _PLAIN: Final = "docs/models.md#Without hpo"
 
@@ -26,24 +26,24 @@ def model_of(shell: Installed, name: str) -> Path:
     return shell.folder / path
 
 
-@pytest.mark.shows(f"{_TABLE}/2", f"{_TABLE}/3", f"{_TABLE}/4", f"{_TABLE}/5", _ELSEWHERE)
+@pytest.mark.shows(_TABLE, f"{_TABLE}/2", f"{_TABLE}/3", f"{_TABLE}/4", _ELSEWHERE)
 @pytest.mark.shows(f"{_ELSEWHERE}/2")
 def test_the_wine_table_and_its_model_elsewhere(installed: Installed) -> None:
     blocks = all_blocks()
-    installed.python(blocks[f"{_TABLE}/2"].text)
-    installed.write("wine.toml", blocks[f"{_TABLE}/3"].text)
-    (run,) = blocks[f"{_TABLE}/4"].commands
+    installed.python(blocks[_TABLE].text)
+    installed.write("wine.toml", blocks[f"{_TABLE}/2"].text)
+    (run,) = blocks[f"{_TABLE}/3"].commands
     said = installed.bash(run)
     assert "15/15 trials" in said
     (value,) = installed.query("SELECT max(value) FROM trial_values")[0]
     assert value > 0.9
-    (predict,) = blocks[f"{_TABLE}/5"].commands
+    (predict,) = blocks[f"{_TABLE}/4"].commands
     said = installed.bash(predict)
     header, *rows = [line.split() for line in said.strip().splitlines()]
     assert " ".join(header) == "row prediction p(Barbera) p(Barolo) p(Grignolino)"
     # The first five wines are of one grower; the model has not seen them.
     assert [row[1] for row in rows].count("Barolo") >= 4
-    shown = [line.split() for line in blocks[f"{_TABLE}/5"].shown]
+    shown = [line.split() for line in blocks[f"{_TABLE}/4"].shown]
     assert shown[0] == header
     assert [row[:2] for row in shown[1:]] == [row[:2] for row in rows]
 

@@ -205,10 +205,34 @@ def test_make_commands_on_a_page_exist(page: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_on_a_page_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    for link in re.findall(r"\]\((?!https?:)(.*?)\)", page.read_text(), re.DOTALL):
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_reached_from_readme() -> None:
+    reached, found = set[Path](), [ROOT / "README.md"]
+    while found:
+        page = found.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([\w./-]+\.md)", page.read_text())
+        found += {(page.parent / link).resolve() for link in links} - reached
+    assert set((ROOT / "docs").glob("*.md")) - reached - {ROOT / "docs/README.md"} == set()
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
 @pytest.mark.parametrize("role", ["sampler", "pruner"])
@@ -222,19 +246,28 @@ def test_study_files_page_lists_every_method(role: str) -> None:
     assert listed == set(METHODS[role]) == set(built)
 
 
-def test_readmes_commands_are_those_of_hpo() -> None:
+@pytest.fixture(scope="module")
+def commands() -> set[str]:
+    shown = output_of("from hpo.cli.main import main; main()", "--help").partition("Commands:")[2]
+    return set(re.findall(r"^  ([a-z]+)  +\w", shown, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_on_a_page_are_those_of_hpo(page: Path, commands: set[str]) -> None:
     # Commands stand at the start of a line of a code block, or in code by themselves.
-    text = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"(?:`|\$ )hpo ([a-z]+)", text, re.MULTILINE))
-    shown = output_of("from hpo.cli.main import main; main()", "--help")
-    listed = set(re.findall(r"^\W*([a-z]+)\b", shown, re.MULTILINE))
-    assert named
-    assert named <= listed
+    named = set(re.findall(r"(?:`|\$ )hpo ([a-z]+)", page.read_text(), re.MULTILINE))
+    assert named - commands == set()
+
+
+def test_commands_page_lists_every_command(commands: set[str]) -> None:
+    table = (ROOT / "docs/commands.md").read_text().partition("\n## ")[0]
+    assert len(commands) > 10
+    assert commands - set(re.findall(r"`(?:hpo )?([a-z]+)\b", table)) == set()
 
 
 def test_every_guarantee_is_shown_by_a_test_that_exists() -> None:
-    section = (ROOT / "README.md").read_text().partition("## What is guaranteed")[2]
-    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", section.partition("\n## ")[0])
+    page = (ROOT / "docs/guarantees.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", page)
     assert len(named) > 10
     for file, name in named:
         text = (ROOT / "tests" / file).read_text()
