@@ -26,7 +26,10 @@ from hpo.spec.methods import METHODS
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYPROJECT = PROJECT["project"]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 HEAVY = ("torch", "optuna", "sqlalchemy", "alembic", "pandas", "sklearn", "pyarrow")
 
 # Needed, though no module of ours imports them by name.
@@ -196,7 +199,7 @@ def test_start_loads_nothing_heavy() -> None:
     assert output_of(code).split() == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_make_commands_on_a_page_exist(page: Path) -> None:
     targets = set(re.findall(r"^([.\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert (
@@ -228,7 +231,7 @@ def test_every_page_is_reached_from_readme() -> None:
         reached.add(page)
         links = re.findall(r"\]\(([\w./-]+\.md)", page.read_text())
         found += {(page.parent / link).resolve() for link in links} - reached
-    assert set((ROOT / "docs").glob("*.md")) - reached - {ROOT / "docs/README.md"} == set()
+    assert set(PAGES) - reached == set()
 
 
 def test_readme_is_short() -> None:
