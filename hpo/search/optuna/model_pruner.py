@@ -11,9 +11,10 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from hpo.search.base.curves import Ints
+from hpo.search.base.decisions import Note
 from hpo.search.model.freeze_thaw import FreezeThaw, Settings
 from hpo.search.optuna.inferred_space import found
-from hpo.search.optuna.model_sampler import Recollection, encoder_for, sign_of
+from hpo.search.optuna.model_sampler import encoder_for, sign_of
 from hpo.search.optuna.reported_values import Reports
 from hpo.search.optuna.study_curves import epoch_before, epoch_of, reported_curves
 from hpo.spec.space.search_space import SearchSpace
@@ -23,6 +24,7 @@ _FEWEST_REPORTED = 8
 # are worth a new look.
 _GROWN = 1.4
 _MOST_LOOKS = 1024
+_FRESH = 1.25
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,25 @@ class Look:
             epoch_of(max(trial.intermediate_values), self.steps),
         )
         return any(before < rung <= now for rung in self.rungs)
+
+
+class Recollection:
+    """What the model has learnt before, but for when it should look at everything afresh.
+
+    Going on from hyperparameters that explained few trials it may never leave them, though others
+    explain all trials far better: then it takes what it sees for noise.
+    """
+
+    def __init__(self) -> None:
+        self._fresh_at = 0
+        self.memory: Note = {}
+
+    def at(self, number: int) -> Note:
+        """Returns the memory for the decision about a trial."""
+        if number >= self._fresh_at:
+            self._fresh_at = int(number * _FRESH) + 1
+            self.memory = {}
+        return self.memory
 
 
 class ModelPruner(BasePruner):

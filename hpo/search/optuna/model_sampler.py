@@ -1,9 +1,8 @@
-"""The model of freeze-thaw as a sampler of Optuna's: for objectives, and for Optuna itself."""
+"""The default sampler of objectives, and for Optuna itself: a Gaussian process over params."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,45 +13,28 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.base.coordinates import Coordinate
-from hpo.search.base.decisions import Ask, Note
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.distributions import distribution
 from hpo.search.base.independent_draws import Independent
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.model.candidates import Candidates
-from hpo.search.model.freeze_thaw import FreezeThaw, Settings
+from hpo.search.model.freeze_thaw import Settings
 from hpo.search.optuna.inferred_space import encoder_of, found
-from hpo.search.optuna.study_curves import finished_curves
+from hpo.search.optuna.study_curves import final_values, finished_curves
 from hpo.spec.space.search_space import SearchSpace
 
 _ANY_SEED = 2**31
-_FRESH = 1.25
 _MOST_UNDRAWN = 8
 # As a share of a range: too close to tell the values apart.
 _NEAREST = 1e-6
 
 
-class Recollection:
-    """What the model has learnt before, but for when it should look at everything afresh.
-
-    Going on from hyperparameters that explained few trials it may never leave them, though others
-    explain all trials far better: then it takes what it sees for noise.
-    """
-
-    def __init__(self) -> None:
-        self._fresh_at = 0
-        self.memory: Note = {}
-
-    def at(self, number: int) -> Note:
-        """Returns the memory for the decision about a trial."""
-        if number >= self._fresh_at:
-            self._fresh_at = int(number * _FRESH) + 1
-            self.memory = {}
-        return self.memory
-
-
 class ModelSampler(BaseSampler):
-    """Proposes params by a Gaussian process over params and steps.
+    """Proposes params by a Gaussian process over params, of the values of trials at the end.
+
+    What a trial reported before counts only where it was stopped or still runs. Objectives cannot
+    pause, so the model has no use for whole curves; with them in it, it may become sure of a wrong
+    effect of the params, and propose the same corner of the space again and again.
 
     Args:
         seed: What its random numbers follow from, with the number of the trial; None for chance.
@@ -70,7 +52,6 @@ class ModelSampler(BaseSampler):
         self._space = space or SearchSpace()
         self._settings = settings or Settings()
         self._seed = _by_chance() if seed is None else seed
-        self._known = Recollection()
 
     def reseed_rng(self) -> None:
         """Takes another seed, by chance."""
@@ -100,18 +81,11 @@ class ModelSampler(BaseSampler):
         encoder = encoder_for(self._space, search_space, trials)
         curves = finished_curves(trials, encoder, sign_of(study))
         numbers = [*_undrawn_before(trial, trials), trial.number]
-        if curves.horizon == 1:
-            # Brings SciPy, which takes long to load.
-            from hpo.search.model.value_search import ValueSearch
+        # Brings SciPy, which takes long to load.
+        from hpo.search.model.value_search import ValueSearch
 
-            own = ValueSearch(encoder, self._seed, self._settings.n_startup).propose(
-                curves, numbers
-            )[-1]
-        else:
-            model = FreezeThaw(encoder, replace(self._settings, seed=self._seed))
-            ask = Ask(len(numbers), memory=self._known.at(trial.number))
-            points, self._known.memory = model.propose(curves, numbers, ask)
-            own = points[-1] if len(points) == len(numbers) else None
+        model = ValueSearch(encoder, self._seed, self._settings.n_startup)
+        own = model.propose(final_values(curves), numbers)[-1]
         if own is None:
             # Where every point of a finite space was proposed, any may come again.
             rng = np.random.default_rng(mix(self._seed, trial.number))

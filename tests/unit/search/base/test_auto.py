@@ -74,14 +74,17 @@ def _objective(trial: optuna.Trial) -> float:
     return height
 
 
-# With the first seed a good fit to eight trials explains more of them badly: one must let go of it.
-@pytest.mark.parametrize(("seed", "n_stopped"), [(1, 1), (2, 3)])
-def test_optuna_finds_the_peak_with_them_and_stops_the_hopeless(seed: int, n_stopped: int) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_optuna_finds_the_peak_with_them_and_stops_the_hopeless(seed: int) -> None:
     study = optuna.create_study(
         direction="maximize", sampler=ModelSampler(seed=seed), pruner=ModelPruner()
     )
-    study.optimize(_objective, n_trials=25)
+    study.optimize(_objective, n_trials=20)
     assert abs(study.best_params["x"] - 0.3) < 0.1
     assert study.best_params["y"] == "a"
-    states = [trial.state for trial in study.trials]
-    assert states.count(optuna.trial.TrialState.PRUNED) >= n_stopped
+    # A search that goes well proposes no point bad enough; these are.
+    for x in (0.9, 0.95, 1.0):
+        study.enqueue_trial({"x": x, "y": "b"})
+    study.optimize(_objective, n_trials=3)
+    states = [trial.state for trial in study.trials[20:]]
+    assert states == [optuna.trial.TrialState.PRUNED] * 3

@@ -8,7 +8,12 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.search.optuna.inferred_space import encoder_of, found
@@ -69,6 +74,29 @@ def test_the_default_stops_the_hopeless_and_none_before_it_knows_anything() -> N
     assert set(states[:8]) == {TrialState.COMPLETE}
     assert 2 <= states.count(TrialState.PRUNED) <= 24
     assert best(trials) < 0.11
+
+
+def _reporting_trial(x: float, y: float, n_steps: int) -> FrozenTrial:
+    reports = {step: (x - 0.3) ** 2 + y + 1 / (step + 1) for step in range(n_steps)}
+    unit = FloatDistribution(0.0, 1.0)
+    return create_trial(
+        state=TrialState.COMPLETE if n_steps == 10 else TrialState.PRUNED,
+        params={"x": x, "y": y},
+        distributions={"x": unit, "y": unit},
+        value=reports[n_steps - 1],
+        intermediate_values=reports,
+    )
+
+
+def test_trials_stopped_at_one_corner_do_not_hold_the_search_at_another() -> None:
+    initial = [(0.88, 0.53), (0.58, 0.037), (0.95, 0.86), (0.12, 0.26), (0.21, 0.97), (0.85, 0.4)]
+    corner = [(0.74, 0.7), (0.31, 0.17), (0.0, 0.0096), (0.0, 0.0), (1e-6, 0.0), (0.0026, 0.0)]
+    study = optuna.create_study(sampler=ModelSampler(seed=0))
+    study.add_trials([_reporting_trial(x, y, 10) for x, y in initial + corner])
+    study.add_trials([_reporting_trial(x, 0.0, 1) for x in (1.0, 1.0 - 1e-6, 0.9998)])
+    study.optimize(reporting, n_trials=4)
+    # The corner has 0.19, the optimum 0.1.
+    assert study.best_value < 0.11
 
 
 @pytest.mark.parametrize("name", NAMED_SAMPLERS)
