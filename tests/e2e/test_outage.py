@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpo.store.db import database as store
+from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.e2e.conftest import Shell
@@ -261,7 +261,7 @@ def test_a_study_that_is_deleted_ends_its_workers(
 ) -> None:
     process = shell.start(*study, "--storage", database.url, "--artifacts", "files")
     _until_both_train(shell, database)
-    db = store.open_database(database.url)
+    db = open_database(database.url)
     studies.delete(db, studies.load(db, "small").study_id)
     db.dispose()
     output, _ = process.communicate(timeout=180)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.run.worker import executors, process
+from hpo.run.worker.worker_order import WorkerOrder
 from hpo.train.engine import EpochReport, Failure, Lane
 
 EPOCH_S = 0.03
@@ -77,7 +78,7 @@ class FormulaEngine:
         self._epochs.pop(key, None)
 
 
-def formula_executor(order: process.WorkerOrder, post: Any) -> Any:
+def formula_executor(order: WorkerOrder, post: Any) -> Any:
     """Runs the trials of any study by the formula; everything else is the real worker."""
     from hpo.run.trials.task_executor import TaskExecutor
 
