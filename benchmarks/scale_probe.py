@@ -73,9 +73,9 @@ def look(url: str, name: str) -> Iterator[Found]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import sqlalchemy as sa
 
+    from hpo.run.assignment.scheduling import planning
     from hpo.run.link.context import WorkerContext
     from hpo.run.link.database_client import DatabaseClient
-    from hpo.run.trials.scheduling import planning
     from hpo.search.optuna.study_search import Search
     from hpo.store.db.opening import open_database
     from hpo.store.ledger.ledger import Ledger

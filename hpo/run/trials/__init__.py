@@ -1,1 +1,1 @@
-"""Executors: how a worker's trials are chosen, trained, reported and settled."""
+"""Executors: how a worker's trials are trained, reported and settled."""

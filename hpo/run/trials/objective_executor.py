@@ -11,9 +11,9 @@ from typing import TypeAlias
 import optuna
 from optuna.trial import TrialState
 
+from hpo.run.assignment.assigner import claim
 from hpo.run.link.context import WorkerContext, put_down, timed_out
 from hpo.run.link.retry import Stopped
-from hpo.run.trials.assignment import claim
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.trials.objective_values import Returned, judged
 from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish

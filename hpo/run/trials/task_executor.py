@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from hpo.run.assignment.assigner import Asking, Plainly
 from hpo.run.link.context import WorkerContext, put_down
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.admission import board, lane_of
 from hpo.run.trials.artifact_gc import sweep
-from hpo.run.trials.assignment import Asking, Plainly
 from hpo.run.trials.checkpointing import Checkpointer
 from hpo.run.trials.epoch_batches import EpochBatcher
 from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good_enough, last_values

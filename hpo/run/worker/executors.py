@@ -51,7 +51,7 @@ def make_executor(order: WorkerOrder, context: Any) -> Any:
 
 
 def _task_executor(order: WorkerOrder, context: Any, task: Any, folds: Any) -> Any:
-    from hpo.run.trials.scheduling import planning
+    from hpo.run.assignment.scheduling import planning
     from hpo.run.trials.task_executor import TaskExecutor
     from hpo.run.worker.fused_setup import fused_engine
     from hpo.train.loop.fold_engine import with_parts

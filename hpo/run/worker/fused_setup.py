@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from hpo.run.assignment.assigner import Layout, StructureFirst, run_length
+from hpo.run.assignment.scheduling import planning
+from hpo.run.assignment.structure_first import Stacking
 from hpo.run.link.context import WorkerContext
-from hpo.run.trials.assignment import Layout, StructureFirst, run_length
-from hpo.run.trials.scheduling import planning
-from hpo.run.trials.structure_first import Stacking
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.store.rows import events, stack_statistics
 from hpo.store.rows.events import Event

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
+from hpo.run.assignment.assigner import AWAY
 from hpo.run.link.context import Executor, WorkerContext, put_down, timed_out
 from hpo.run.link.retry import PARTING_S, Stopped
 from hpo.run.link.watchdog import hung
-from hpo.run.trials.assignment import AWAY
 from hpo.run.trials.search_errors import SearchFailed, searching, stop_study
 from hpo.store.ledger.leases import Claim
 from hpo.store.rows import stack_statistics

@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 from torch import nn
 
 import hpo
+from hpo.run.assignment.assigner import Asking, Plainly
+from hpo.run.assignment.scheduling import planning
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retrying_storage import retrying
-from hpo.run.trials.assignment import Asking, Plainly
 from hpo.run.trials.objective_executor import ObjectiveExecutor
-from hpo.run.trials.scheduling import planning
 from hpo.run.trials.search_errors import SearchFailed
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.run.worker.loop import Worker

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hpo.report.study_queries import find
 from hpo.report.trial_pages import best_trials
-from hpo.run.trials import assignment
+from hpo.run.assignment import assigner
 from hpo.spec.study_spec import Budget
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
@@ -304,16 +304,16 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     context = context_at(database, "s", tmp_path)
     context.patience, ledger = studies.load(database, "s").budget.patience, context.ledger
     for value in (0.9, 0.5):
-        (lease,) = assignment.claim(context, 1, ()).leases
+        (lease,) = assigner.claim(context, 1, ()).leases
         ledger.settle([kit.outcome(lease, values=(value,))])
-    (left,) = assignment.claim(context, 1, ()).leases
-    (last,) = assignment.claim(context, 1, {left.trial_id}).leases
+    (left,) = assigner.claim(context, 1, ()).leases
+    (last,) = assigner.claim(context, 1, {left.trial_id}).leases
     ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
-    (again,) = assignment.claim(context, 1, ()).leases
+    (again,) = assigner.claim(context, 1, ()).leases
     assert again.trial_id == left.trial_id
-    assert assignment.claim(context, 1, {again.trial_id}).reason == "waiting"
+    assert assigner.claim(context, 1, {again.trial_id}).reason == "waiting"
     ledger.settle([kit.outcome(again, values=(0.7,))])
-    assert assignment.claim(context, 1, ()).reason == "patience"
+    assert assigner.claim(context, 1, ()).reason == "patience"
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
     studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
     assert ledger.renew(context.worker_id).patience == 5

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from optuna.trial import FrozenTrial
 
+from hpo.run.assignment.assigner import AWAY, claim
+from hpo.run.assignment.decision_record import DecisionRecorder
+from hpo.run.assignment.stack_grouping import together
+from hpo.run.assignment.structure_first import Stacking
 from hpo.run.link.context import WorkerContext
-from hpo.run.trials.assignment import AWAY, claim
-from hpo.run.trials.decision_record import DecisionRecorder
-from hpo.run.trials.stack_grouping import together
-from hpo.run.trials.structure_first import Stacking
 from hpo.search.base.auto import AUTO, choose
 from hpo.search.base.curves import State
 from hpo.search.base.decisions import Advance, Ask, Decision, Note, Start

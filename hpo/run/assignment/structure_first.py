@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from hpo.run.trials.assignment import BATCH_SIZE, Layout, relaxed
+from hpo.run.assignment.assigner import BATCH_SIZE, Layout, relaxed
 from hpo.spec.space.params import Params
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from hpo.run.assignment.early_stopping import farewell
 from hpo.run.link.context import WorkerContext
-from hpo.run.trials.early_stopping import farewell
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Fixed, Int, SearchSpace
 from hpo.store.ledger.leases import AssignmentRequests, Claim, Lease

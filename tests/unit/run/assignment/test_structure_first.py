@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpo.run.trials.assignment import Layout
-from hpo.run.trials.structure_first import Stacking
+from hpo.run.assignment.assigner import Layout
+from hpo.run.assignment.structure_first import Stacking
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 from tests.kits.toy import Digits

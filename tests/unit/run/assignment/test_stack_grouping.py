@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from hpo.run.trials.stack_grouping import together
+from hpo.run.assignment.stack_grouping import together
 from hpo.search.base.decisions import Advance, Start
 
 KINDS = {0: "a", 1: "a", 2: "b", 3: "b", 4: "c"}
