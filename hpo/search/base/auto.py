@@ -75,7 +75,8 @@ def _sampler(spec: StudySpec) -> tuple[str, str]:
     n_features = _n_features(spec.space)
     if n_features > _MOST_FEATURES:
         return "tpe", f"tpe, as the space has {n_features} dimensions"
-    return AUTO, "a Gaussian process over params and epochs"
+    known = "params" if spec.objective else "params and epochs"
+    return AUTO, f"a Gaussian process over {known}"
 
 
 def _n_features(space: SearchSpace) -> int:
