@@ -22,8 +22,8 @@ WORDS = """
     decision log, digest, engine, event, executor, fidelity, fold, freeze-thaw, fused, garbage
     collection, heartbeat, horizon, incumbent, initial design, intermediate value, lane,
     lease, ledger, manager, metric, normalised regret, objective, outbox, outlook, parameter,
-    params, portfolio, prefork pool, promote, pruner, reap, reduction factor, renew, resource,
-    resume, rung, sampler, scheduler, search space, settle, signature, solo, spec, spool,
+    params, pause, portfolio, prefork pool, promote, pruner, reap, reduction factor, renew,
+    resource, resume, rung, sampler, scheduler, search space, settle, signature, solo, spec, spool,
     stack, structure, study, successive halving, supervisor, surrogate, suspend, task, token,
     trial, warm start, watchdog, worker
 """
