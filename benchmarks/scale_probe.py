@@ -92,8 +92,8 @@ def look(url: str, name: str) -> Iterator[Found]:
     study = studies.load(db, name)
     unused: Any = None
     search, ledger = Search(study.spec, Storage(db)), Ledger(db)
-    line = DatabaseClient(db, ledger, study.study_id, 0, threading.Event())
-    plan = planning(WorkerContext(db, study, ledger, search, 0, unused, line))
+    client = DatabaseClient(db, ledger, study.study_id, 0, threading.Event())
+    plan = planning(WorkerContext(db, study, ledger, search, 0, unused, client))
     assert plan is not None
 
     def measured() -> tuple[float, float]:

@@ -47,7 +47,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import EpochRow, Lease, Outcome
 from hpo.store.studies import studies
-from tests.kits.contexts import post_at
+from tests.kits.contexts import context_at
 from tests.kits.servers import MariaDB, MissingServer, PostgreSQL
 
 PARAMS = tuple(f"x{i}" for i in range(5))
@@ -136,7 +136,7 @@ class LanesWriter:
         db = open_database(url, create=True)
         studies.create_or_join(db, _spec(task="digits-mlp"), None)
         self.engine = db.engine
-        self._post = post_at(db, "benchmark", Path(os.devnull))
+        self._context = context_at(db, "benchmark", Path(os.devnull))
         self._lanes, self._together = lanes, together
 
     def write(self, n: int) -> None:
@@ -145,18 +145,18 @@ class LanesWriter:
             self._write_together(min(self._lanes, n - first))
 
     def _write_together(self, n: int) -> None:
-        post = self._post
-        claim = post.ledger.claim(post.study.study_id, post.worker_id, n)
+        context = self._context
+        claim = context.ledger.claim(context.study.study_id, context.worker_id, n)
         leases = claim.leases
         assert len(leases) == n, claim
-        post.search.give({x.trial_id: {p: random.random() for p in PARAMS} for x in leases})
+        context.search.give({x.trial_id: {p: random.random() for p in PARAMS} for x in leases})
         epochs = [_epochs(leases, epoch) for epoch in EPOCHS]
         for rows in [list(chain(*epochs))] if self._together else epochs:
-            assert not post.line.report(rows)
+            assert not context.client.report(rows)
         outcomes = [_outcome(lease) for lease in leases]
         noted = [(o.trial_id, TrialState.COMPLETE, o.values) for o in outcomes]
-        post.line.ask(lambda: post.search.before_finish(noted), None)
-        assert not post.line.settle(outcomes)
+        context.client.try_call(lambda: context.search.before_finish(noted), None)
+        assert not context.client.settle(outcomes)
 
 
 class ObjectiveWriter:
@@ -166,7 +166,7 @@ class ObjectiveWriter:
         db = open_database(url, create=True)
         studies.create_or_join(db, _spec(objective="benchmark.py:objective"), None)
         self.engine = db.engine
-        self._executor = ObjectiveExecutor(post_at(db, "benchmark", Path(os.devnull)), objective)
+        self._executor = ObjectiveExecutor(context_at(db, "benchmark", Path(os.devnull)), objective)
 
     def write(self, n: int) -> None:
         """See ``Writer``."""

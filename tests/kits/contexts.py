@@ -21,7 +21,7 @@ def context_at(db: Database, name: str, folder: Path) -> WorkerContext:
     study = studies.load(db, name)
     ledger = Ledger(db)
     worker_id = workers.register(db, study.study_id, "cpu")
-    line = DatabaseClient(db, ledger, study.study_id, worker_id, (stop := threading.Event()))
+    client = DatabaseClient(db, ledger, study.study_id, worker_id, (stop := threading.Event()))
     return WorkerContext(
         db=db,
         study=study,
@@ -29,6 +29,6 @@ def context_at(db: Database, name: str, folder: Path) -> WorkerContext:
         search=Search(study.spec, Storage(db)),
         worker_id=worker_id,
         artifacts=Artifacts(folder),
-        line=line,
+        client=client,
         stop=stop,
     )

@@ -80,7 +80,7 @@ def claim(
         last = wishes or farewell(context)
         return context.ledger.claim(study_id, worker_id, n, held, last)
 
-    return context.soon(call, AWAY, waits=not held)
+    return context.client.try_call(call, AWAY, waits=not held)
 
 
 class Plainly:
@@ -112,7 +112,7 @@ class Plainly:
         context = self._context
         ids = _ids(leases)
         return [
-            Params(p) for p in context.patiently(lambda: [context.search.params(i) for i in ids])
+            Params(p) for p in context.client.call(lambda: [context.search.params(i) for i in ids])
         ]
 
 
@@ -198,12 +198,12 @@ class StructureFirst(Plainly):
         """See ``Asking``."""
         context = self._context
         ids = _ids(leases)
-        found = context.patiently(lambda: {i: context.search.known(i) for i in ids})
+        found = context.client.call(lambda: {i: context.search.known(i) for i in ids})
         new = [trial_id for trial_id in ids if found[trial_id] is None]
         self._pinned = relaxed(self._pinned, self._point, self._shares)
         while new:
             batch, pinned = new[: max(1, self._n_left)], self._pinned if self._n_left else {}
-            drawn = context.patiently(partial(context.search.ask, batch, pinned))
+            drawn = context.client.call(partial(context.search.ask, batch, pinned))
             found.update(zip(batch, drawn, strict=True))
             self._n_left -= len(batch)
             if not pinned and self._run > 1:

@@ -35,7 +35,7 @@ class DecisionRecorder:
     def memory(self) -> Note:
         """What the last worker of the study remembered."""
         context = self._context
-        text = context.line.ask(
+        text = context.client.try_call(
             lambda: decision_log.newest(context.db, context.study.study_id), None
         )
         return {} if text is None else Record.from_json(text).memory
@@ -66,7 +66,7 @@ class DecisionRecorder:
             decision_log.add(context.db, context.study.study_id, context.worker_id, text)
             return True
 
-        if context.line.ask(add, False):
+        if context.client.try_call(add, False):
             self._before = self._curves
 
     def _granted(self, lease: Lease, drawn: Sequence[int]) -> Granted:

@@ -85,7 +85,7 @@ class Planning:
         context = self._context
         found = Claim((), exhausted=False, reason="waiting")
         for _ in range(_N_TRIES):
-            seen = context.soon(self._look, None, waits=not held)
+            seen = context.client.try_call(self._look, None, waits=not held)
             if seen is None:
                 return AWAY
             standing, changes = seen
@@ -128,12 +128,12 @@ class Planning:
         """See ``Asking``."""
         search = self._context.search
         new = [lease for lease in leases if lease.is_new]
-        points = self._context.patiently(lambda: self._points(new)) if new else {}
+        points = self._context.client.call(lambda: self._points(new)) if new else {}
         if new:
             self._records.write(self._given)
         for lease in leases:
             if lease.trial_id not in points:
-                known = self._context.patiently(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
+                known = self._context.client.call(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
                 points[lease.trial_id] = known
         return [Params(points[lease.trial_id]) for lease in leases]
 

@@ -14,7 +14,7 @@ from pandas import DataFrame
 from torch import Tensor, nn
 
 from hpo.errors import SpecError, TaskError
-from hpo.run.files.model_export import FORMAT
+from hpo.run.files.model_metadata import FORMAT
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import ValidationSpec
 from hpo.tasks.code.resolve import Allow, restore

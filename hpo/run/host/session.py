@@ -18,7 +18,7 @@ from hpo.run.files.artifacts import Artifacts
 from hpo.run.host.devices import describe, plan
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
-from hpo.run.link.retry import aside
+from hpo.run.link.retry import call_with_deadline
 from hpo.run.worker.worker_order import WorkerOrder
 from hpo.search.base.auto import named_source
 from hpo.search.optuna.experimental import quietly
@@ -199,7 +199,7 @@ class Session:
         if self._is_database_hung:
             return
         try:
-            aside(bury, threading.Event(), DEADLINE_S)
+            call_with_deadline(bury, threading.Event(), DEADLINE_S)
         except TimeoutError:
             self._is_database_hung = True
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""A worker's line to its database, through which training goes on while the database is away."""
+"""Database client: a worker's calls to its database, with write-behind while that is away."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from hpo.errors import StoreError
-from hpo.run.link.retry import DATABASE_ERRORS, Stopped, aside, connected, pauses, plain
+from hpo.run.link.outage import Backlog, Outage
+from hpo.run.link.retry import (
+    DATABASE_ERRORS,
+    Stopped,
+    backoff,
+    call_with_deadline,
+    retry_while_crowded,
+    unwrapped,
+)
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox
 from hpo.store.ledger.leases import EpochRow, Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.ledger.outbox import Outbox, Record
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
 
@@ -25,54 +31,32 @@ T = TypeVar("T")
 D = TypeVar("D")
 R = TypeVar("R", EpochRow, Outcome)
 DEADLINE_S = 5.0
-"""How long training waits for the database: then a report is spooled, a question left open."""
+"""How long training waits for the database: then a report is kept, and a call has its default."""
 
-_LOOK_S = 0.1
-
-
-@dataclass
-class _Outage:
-    """An outage that has not ended.
-
-    Attributes:
-        began_s: By the monotonic clock.
-        why: What was told of it last.
-        n_replayed: Records written since the database is back.
-        is_told: Its event is recorded.
-    """
-
-    began_s: float
-    why: str = ""
-    n_replayed: int = 0
-    is_told: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """How long it has lasted."""
-        return time.monotonic() - self.began_s
+_POLL_S = 0.1
 
 
 class DatabaseClient:
-    """What a worker writes, in order, each at once or after the outage; and what it asks.
+    """Writes a worker's records in order, at once or after an outage, and makes its calls.
 
-    While the database is away, what is handed in goes to the spool, and one thread tries with
-    growing pauses to reach the database again. When it answers, that thread writes the spool's
-    records in their order; only then is the line up again.
+    During an outage, records go to the outbox, and one thread tries with growing pauses to reach
+    the database again. When it answers, that thread writes the kept records in their order; only
+    then has the outage ended.
 
     A server that has no connection free is no outage: it works, and gives one when others leave.
-    What is to be written waits for that, and so does the worker.
+    Records wait for that, and so does the worker.
 
     Args:
         db: The database.
         ledger: Its ledger.
         study_id: The study.
         worker_id: The worker.
-        stop: Set when the worker shall leave: nobody waits for the database any longer.
-        tell: Called with why the database cannot be used when an outage begins, and with an empty
-            text when it has ended; must not wait.
+        stop: Set when the worker must leave: then calls wait for the database no longer.
+        notify_outage: Called with the reason when an outage begins, and with an empty text when it
+            has ended; must not wait.
 
     Attributes:
-        lost: Trials whose lease another worker has taken over, as anybody here has learnt.
+        lost: Trials whose lease another worker has taken over, as far as this worker knows.
     """
 
     def __init__(
@@ -82,7 +66,7 @@ class DatabaseClient:
         study_id: int,
         worker_id: int,
         stop: threading.Event,
-        tell: Callable[[str], None] = lambda why: None,
+        notify_outage: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.lost: set[int] = set()
         self._db = db
@@ -90,27 +74,24 @@ class DatabaseClient:
         self._study_id = study_id
         self._worker_id = worker_id
         self._stop = stop
-        self._tell_of = tell
-        self._folder = outbox.folder_of(db.url, study_id)
-        self._spool = Outbox(self._folder, worker_id)
+        self._notify_outage = notify_outage
+        self._backlog = Backlog(outbox.folder_of(db.url, study_id), worker_id)
         self._lock = threading.Lock()
         self._up = threading.Event()
         self._up.set()
-        self._backlog: list[Record] = []
-        self._not_on_disk: list[Record] = []
-        self._outage: _Outage | None = None
-        self._broken: BaseException | None = None
+        self._outage: Outage | None = None
+        self._fatal_error: BaseException | None = None
 
     @property
     def is_down(self) -> bool:
-        """Whether the database is away, or something is not written yet."""
+        """Whether the database is away, or kept records are not written yet."""
         return self._outage is not None
 
     def report(self, rows: Sequence[EpochRow]) -> set[int]:
         """Writes epochs now or after the outage; see `Ledger.report`.
 
         Raises:
-            StoreError: No waiting mends this; the rows are in the spool.
+            StoreError: Waiting does not help; the rows are in the outbox.
         """
         return self._write(rows, self._ledger.report)
 
@@ -118,194 +99,180 @@ class DatabaseClient:
         """Writes outcomes now or after the outage; see `Ledger.settle`.
 
         Raises:
-            StoreError: No waiting mends this; the outcomes are in the spool.
+            StoreError: Waiting does not help; the outcomes are in the outbox.
         """
         return self._write(outcomes, self._ledger.settle)
 
-    def ask(self, call: Callable[[], T], otherwise: D) -> T | D:
-        """Makes a call that training can do without.
+    def try_call(self, call: Callable[[], T], default: D, *, waits: bool = False) -> T | D:
+        """Makes a call whose answer training can do without.
 
-        Returns:
-            Its answer; ``otherwise`` during an outage, and when it takes longer than a report may.
+        Args:
+            call: Safe to repeat.
+            default: The answer during an outage, and when the call takes longer than a report may.
+            waits: Whether to wait out an outage all the same; see ``call``.
 
         Raises:
-            StoreError: No waiting mends this.
+            StoreError: Waiting does not help.
         """
+        if waits:
+            return self.call(call)
         if self.is_down:
-            return otherwise
+            return default
         try:
-            return aside(call, self._stop, DEADLINE_S)
+            return call_with_deadline(call, self._stop, DEADLINE_S)
         except TimeoutError:
-            # Perhaps a slow pruner: whether the database is away, the next report will tell.
-            return otherwise
+            # Perhaps a slow pruner. The next report finds out whether the database is away.
+            return default
         except DATABASE_ERRORS as error:
             if self._db.is_crowded(error):
-                return otherwise
-            self.fail(error)
-            self.require_whole()
-            return otherwise
+                return default
+            self.note_failure(error)
+            self.require_usable()
+            return default
 
-    def patiently(self, call: Callable[[], T]) -> T:
-        """Makes a call that there is no going on without, waiting out an outage.
+    def call(self, call: Callable[[], T]) -> T:
+        """Makes a call that the worker needs the answer of, waiting out an outage.
 
         Args:
             call: Safe to repeat.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away.
-            StoreError: No waiting mends this.
+            StoreError: Waiting does not help.
         """
         while True:
             self._wait()
             try:
-                return self._connected(call)
+                return self._once_connected(call)
             except TimeoutError as error:
                 raise Stopped from error
             except DATABASE_ERRORS as error:
-                self.fail(error)
+                self.note_failure(error)
 
     def adopt(self) -> None:
-        """Writes what dead workers of this machine left; call it before the dead are reaped.
+        """Writes what dead workers of this machine left; call it before they are reaped.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away.
-            StoreError: No waiting mends this.
+            StoreError: Waiting does not help.
         """
-        if outbox.spools_in(self._folder):
-            self.patiently(lambda: outbox.adopt(self._db, self._study_id))
+        if outbox.spools_in(self._backlog.folder):
+            self.call(lambda: outbox.adopt(self._db, self._study_id))
 
-    def require_whole(self) -> None:
-        """Makes sure that the database has not failed in a way that no waiting mends.
+    def require_usable(self) -> None:
+        """Makes sure that the database has not failed in a way that waiting does not help.
 
         Raises:
             StoreError: It has.
         """
-        if self._broken is not None:
-            raise self._broken
+        if self._fatal_error is not None:
+            raise self._fatal_error
 
-    def fail(self, error: BaseException) -> None:
-        """Notes that a call has failed: an outage begins, or the line is broken for good.
+    def note_failure(self, error: BaseException) -> None:
+        """Notes that a call has failed: an outage begins, or the database is unusable.
 
-        Not where only a connection was wanted, unless the worker is leaving: then what it has to
-        say is kept, for nobody waits any longer.
+        Not where only a connection was wanted, unless the worker is leaving: then its records are
+        kept, because it does not wait any longer.
         """
         if self._db.is_crowded(error) and not self._stop.is_set():
             return
         with self._lock:
-            self._judge(error)
+            self._begin_outage(error)
 
     def _write(self, records: Sequence[R], verb: Callable[[Sequence[R]], set[int]]) -> set[int]:
-        self.require_whole()
+        self.require_usable()
         with self._lock:
             if self._outage is not None:
-                self._keep(records)
+                self._backlog.keep(records)
                 return set()
         try:
-            return self._connected(lambda: verb(records), DEADLINE_S)
+            return self._once_connected(lambda: verb(records), DEADLINE_S)
         except (StoreError, TimeoutError) as error:
             with self._lock:
-                self._keep(records)
-                self._judge(error)
-            self.require_whole()
+                self._backlog.keep(records)
+                self._begin_outage(error)
+            self.require_usable()
             return set()
 
-    def _connected(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
-        return connected(self._db, call, self._stop, self._tell_of, deadline_s)
+    def _once_connected(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
+        return retry_while_crowded(self._db, call, self._stop, self._notify_outage, deadline_s)
 
-    def _keep(self, records: Sequence[Record]) -> None:
-        self._backlog += records
-        self._not_on_disk += records
-        try:
-            self._spool.append(self._not_on_disk)
-        except OSError as error:
-            if len(self._not_on_disk) == len(records):
-                logger.warning("%s cannot be written (%s); kept in memory", self._folder, error)
-        else:
-            self._not_on_disk.clear()
-
-    def _judge(self, error: BaseException) -> None:
-        if self._broken is not None:
+    def _begin_outage(self, error: BaseException) -> None:
+        """Begins an outage, unless one has begun or waiting does not help."""
+        if self._fatal_error is not None:
             return
         if not isinstance(error, TimeoutError) and not self._db.is_outage(error):
-            self._break(plain(error))
+            self._give_up(unwrapped(error))
         elif self._outage is None:
             logger.warning(
-                "the database is away (%s); what is to be written is kept in %s",
-                error,
-                self._folder,
+                "the database is away (%s); records are kept in %s", error, self._backlog.folder
             )
-            self._outage = _Outage(time.monotonic(), str(plain(error)))
+            self._outage = Outage(str(unwrapped(error)))
             self._up.clear()
             # A session may hang, or have begun when the server was read-only.
             self._db.drop_sessions()
-            self._tell_of(self._outage.why)
-            threading.Thread(target=self._mend, name="mender", daemon=True).start()
+            self._notify_outage(self._outage.reason)
+            threading.Thread(target=self._reconnect, name="reconnect", daemon=True).start()
 
-    def _break(self, error: BaseException) -> None:
-        self._broken = error
-        # Whoever waits shall learn of it.
+    def _give_up(self, error: BaseException) -> None:
+        self._fatal_error = error
+        # Calls that wait must learn of it.
         self._up.set()
 
     def _wait(self) -> None:
-        while not self._up.wait(_LOOK_S):
+        while not self._up.wait(_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        self.require_whole()
+        self.require_usable()
 
-    def _mend(self) -> None:
-        """Tries until the database answers, and writes what was kept."""
-        for pause_s in pauses():
+    def _reconnect(self) -> None:
+        """Tries until the database answers, and writes the kept records."""
+        for pause_s in backoff():
             time.sleep(pause_s)
             try:
                 renewal = self._ledger.renew(self._worker_id)
-                self._catch_up(is_known=renewal.state != "gone")
-            except Exception as error:  # noqa: BLE001 - raised by the next who uses the line
+                self._replay(is_registered=renewal.state != "gone")
+            except Exception as error:  # noqa: BLE001 - raised by the next use of the client
                 if self._db.is_outage(error):
-                    self._tell_if_new(error)
+                    self._notify_if_new(error)
                     continue
                 with self._lock:
-                    self._break(error)
+                    self._give_up(error)
             return
 
-    def _tell_if_new(self, error: BaseException) -> None:
-        """Tells why the database is away now: one that is back may be read-only, or full."""
-        outage, why = self._outage, str(plain(error))
-        logger.debug("still away: %s", why)
-        if outage is not None and outage.why != why:
-            outage.why = why
-            self._tell_of(why)
+    def _notify_if_new(self, error: BaseException) -> None:
+        """Reports a reason that differs: a database that is back may be read-only, or full."""
+        outage, reason = self._outage, str(unwrapped(error))
+        logger.debug("still away: %s", reason)
+        if outage is not None and outage.reason != reason:
+            outage.reason = reason
+            self._notify_outage(reason)
 
-    def _catch_up(self, *, is_known: bool) -> None:
+    def _replay(self, *, is_registered: bool) -> None:
         outage = self._outage
         assert outage is not None
         while True:
             with self._lock:
-                kept = list(self._backlog)
+                kept = self._backlog.records
             for batch in outbox.batches(kept):
                 self.lost |= outbox.write(self._ledger, batch)
                 outage.n_replayed += len(batch)
                 with self._lock:
-                    del self._backlog[: len(batch)]
-            if is_known and not outage.is_told:
-                self._tell(outage)
-                outage.is_told = True
-            if self._end(outage):
+                    self._backlog.drop(len(batch))
+            if is_registered and not outage.is_recorded:
+                self._record(outage.event(self._study_id, self._worker_id))
+                outage.is_recorded = True
+            if self._end_outage(outage):
                 return
 
-    def _tell(self, outage: _Outage) -> None:
-        text = (
-            f"the database was away for {outage.seconds:.1f} s; wrote {outage.n_replayed} records"
-        )
-        event = Event(self._study_id, "outage", f"{text} that were kept", worker_id=self._worker_id)
+    def _record(self, event: Event) -> None:
         self._db.transaction(lambda conn: events.record(conn, [event], self._db.now(conn)))
 
-    def _end(self, outage: _Outage) -> bool:
+    def _end_outage(self, outage: Outage) -> bool:
         with self._lock:
-            if self._backlog:
+            if not self._backlog.clear():
                 return False
-            self._not_on_disk.clear()
-            self._spool.remove()
-            # Before anybody goes on, who might end this process.
+            # Logged before the worker continues, because it might end this process.
             logger.info(
                 "the database is back after %.1f s; wrote %d records that were kept",
                 outage.seconds,
@@ -313,5 +280,5 @@ class DatabaseClient:
             )
             self._outage = None
             self._up.set()
-            self._tell_of("")
+            self._notify_outage("")
         return True

@@ -1,4 +1,4 @@
-"""Calls to a database that may be away: when to give up on an answer, and when to ask again."""
+"""Retries: calls to a database that may be away, with deadlines and growing pauses."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATABASE_ERRORS = (StoreError, StorageInternalError)
-"""What our verbs, and Optuna's storage over them, raise when the database fails."""
+"""Errors of the ledger, and of Optuna's storage over it, when the database fails."""
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
-PARTING_S = 2.0
+STOP_GRACE_S = 2.0
 """How long a worker that was told to leave waits for an answer."""
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 class Stopped(BaseException):
@@ -38,10 +38,10 @@ class Stopped(BaseException):
     """
 
 
-def pauses(draw: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+def backoff(draw: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
     """Yields seconds between attempts: doubled each time up to a bound, and jittered.
 
-    Jittered because a thousand workers that lost the same server shall not return as one.
+    Jittered so that a thousand workers that lost the same server do not return as one.
     """
     longest = FIRST_PAUSE_S
     while True:
@@ -49,44 +49,46 @@ def pauses(draw: Callable[[float, float], float] = random.uniform) -> Iterator[f
         longest = min(2 * longest, LONGEST_PAUSE_S)
 
 
-def aside(call: Callable[[], T], stop: threading.Event, deadline_s: float = math.inf) -> T:
-    """Makes a call in another thread, so that a server that never answers holds nobody.
+def call_with_deadline(
+    call: Callable[[], T], stop: threading.Event, deadline_s: float = math.inf
+) -> T:
+    """Makes a call in another thread, so that a server that never answers cannot block this one.
 
-    A call that was given up on goes on by itself, to its driver's own time limit; so it must be
-    safe to repeat.
+    A call that was given up on continues in its thread, to its driver's own time limit; so it must
+    be safe to repeat.
 
     Args:
         call: Talks to the database.
-        stop: Once set, the call has `PARTING_S` left.
+        stop: Once set, the call has `STOP_GRACE_S` left.
         deadline_s: Seconds after which it is given up on.
 
     Raises:
         TimeoutError: There was no answer in time.
     """
-    future = _Caller.free().take(call)
+    future = _CallThread.free().submit(call)
     ends_at = time.monotonic() + deadline_s
-    while not wait([future], _LOOK_S).done:
+    while not wait([future], _POLL_S).done:
         if stop.is_set():
-            ends_at = min(ends_at, time.monotonic() + PARTING_S)
+            ends_at = min(ends_at, time.monotonic() + STOP_GRACE_S)
         if time.monotonic() > ends_at and not future.done():
             raise TimeoutError("the database does not answer")
     return future.result()
 
 
-def connected(
+def retry_while_crowded(
     db: Database,
     call: Callable[[], T],
     stop: threading.Event,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     deadline_s: float = math.inf,
 ) -> T:
-    """Makes a call as `aside` does, again and again as long as there is no connection for it.
+    """Makes a call with a deadline, again and again while the server has no connection free.
 
     Args:
         db: The database; it knows which errors mean that.
         call: Safe to repeat.
         stop: Ends the waiting.
-        tell: Called with why it waits, and with an empty text when it does no longer.
+        notify: Called with why it waits, and with an empty text when it does no longer.
         deadline_s: Seconds after which a call that has its connection is given up on.
 
     Raises:
@@ -94,69 +96,69 @@ def connected(
         TimeoutError: There was no answer in time.
     """
     is_waiting = False
-    for pause_s in pauses():
+    for pause_s in backoff():
         try:
-            answer = aside(call, stop, deadline_s)
+            answer = call_with_deadline(call, stop, deadline_s)
         except DATABASE_ERRORS as error:
             if not db.is_crowded(error):
                 raise
             if not is_waiting:
-                logger.warning("waiting for a connection: %s", plain(error))
-                tell(str(plain(error)))
+                logger.warning("waiting for a connection: %s", unwrapped(error))
+                notify(str(unwrapped(error)))
             is_waiting = True
             if stop.wait(pause_s):
                 raise
         else:
             if is_waiting:
                 logger.info("there is a connection again")
-                tell("")
+                notify("")
             return answer
     raise AssertionError("pauses never end")
 
 
-def through_outage(
+def retry(
     db: Database,
     call: Callable[[], T],
     stop: threading.Event,
-    tell: Callable[[str], None] = lambda why: None,
+    notify: Callable[[str], None] = lambda reason: None,
 ) -> T:
-    """Calls until the database answers: for a worker that has not begun yet.
+    """Makes a call until the database answers: for a worker that has not registered yet.
 
     Args:
         db: The database; it knows which errors pass.
         call: Safe to repeat.
         stop: Ends the waiting.
-        tell: Called with why it waits, and with an empty text when it does no longer.
+        notify: Called with why it waits, and with an empty text when it does no longer.
 
     Raises:
         Stopped: It was told to stop before there was an answer.
-        StoreError: No waiting mends this.
+        StoreError: Waiting does not help.
     """
     was_away = False
-    for pause_s in pauses():
+    for pause_s in backoff():
         try:
-            answer = aside(call, stop)
+            answer = call_with_deadline(call, stop)
         except DATABASE_ERRORS as error:
             if not db.is_outage(error):
-                raise plain(error) from error
+                raise unwrapped(error) from error
             if not was_away:
                 logger.warning("waiting for the database: %s", error)
-                tell(str(plain(error)))
+                notify(str(unwrapped(error)))
             was_away = True
         except TimeoutError as error:
             raise Stopped from error
         else:
             if was_away:
                 logger.info("the database is back")
-                tell("")
+                notify("")
             return answer
         if stop.wait(pause_s):
             raise Stopped
     raise AssertionError("pauses never end")
 
 
-def plain(error: BaseException) -> StoreError:
-    """Returns the error that tells the user what to do, which Optuna's may wrap."""
+def unwrapped(error: BaseException) -> StoreError:
+    """Returns the error with advice for the user, which Optuna's may wrap."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, StoreError):
@@ -165,27 +167,27 @@ def plain(error: BaseException) -> StoreError:
     return StoreError(str(error))
 
 
-class _Caller:
+class _CallThread:
     """A thread that makes calls; one that hangs is not waited for when the process ends.
 
     Threads are kept: starting one for each call takes longer than most calls.
     """
 
-    _idle: ClassVar[list[_Caller]] = []
+    _idle: ClassVar[list[_CallThread]] = []
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         threading.Thread(target=self._run, name="database", daemon=True).start()
 
     @classmethod
-    def free(cls) -> _Caller:
-        """Returns one that has nothing to do."""
+    def free(cls) -> _CallThread:
+        """Returns an idle one, or starts one."""
         try:
             return cls._idle.pop()
         except IndexError:
             return cls()
 
-    def take(self, call: Callable[[], T]) -> Future[T]:
+    def submit(self, call: Callable[[], T]) -> Future[T]:
         """Makes a call; what it returns or raises is the future's."""
         future: Future[T] = Future()
         self._calls.put((future, call))
@@ -196,11 +198,11 @@ class _Caller:
             future, call = self._calls.get()
             try:
                 answer = call()
-            except BaseException as error:  # noqa: BLE001 - whoever waits raises it again
+            except BaseException as error:  # noqa: BLE001 - the caller raises it again
                 self._idle.append(self)
                 future.set_exception(error)
             else:
                 self._idle.append(self)
                 future.set_result(answer)
-            # Nothing of a call shall live until the next one.
+            # Nothing of a call may live until the next one.
             del future, call

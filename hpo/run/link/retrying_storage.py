@@ -1,4 +1,4 @@
-"""Optuna's storage for code that knows nothing of outages: each call waits them out."""
+"""Retrying storage: Optuna's storage whose calls wait out an outage of the database."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.watchdog import Watchdog
 
 
-def retrying(storage: BaseStorage, line: DatabaseClient, watch: Watchdog) -> BaseStorage:
-    """Returns the storage as an objective shall see it.
+def retrying(storage: BaseStorage, client: DatabaseClient, watchdog: Watchdog) -> BaseStorage:
+    """Returns a storage for objectives, which know nothing of outages.
 
     A report or a suggestion that meets an outage takes as long as the outage, and then has its
     ordinary answer. All of `Storage`'s verbs are safe to repeat.
 
     Args:
         storage: Talks to the database.
-        line: Waits for it.
-        watch: Leaves the waiting out of the objective's time.
+        client: Waits for it.
+        watchdog: Leaves the waiting out of the objective's time.
     """
-    return cast(BaseStorage, _RetryingStorage(storage, line, watch))
+    return cast(BaseStorage, _RetryingStorage(storage, client, watchdog))
 
 
 class _RetryingStorage:
     # Not a subclass: the methods that `BaseStorage` implements itself would bypass `__getattr__`.
-    def __init__(self, storage: BaseStorage, line: DatabaseClient, watch: Watchdog) -> None:
+    def __init__(self, storage: BaseStorage, client: DatabaseClient, watchdog: Watchdog) -> None:
         self._storage = storage
-        self._line = line
-        self._watch = watch
+        self._client = client
+        self._watchdog = watchdog
 
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self._storage, name)
@@ -41,12 +41,12 @@ class _RetryingStorage:
                 return verb(*args, **kwargs)
             except StorageInternalError as error:
                 if isinstance(error.__cause__, SQLAlchemyError):
-                    # The database is well; it is the value that no database takes.
+                    # The database works; it is the value that no database takes.
                     raise ValueError(f"{name}: {error}") from error
                 raise
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._watch.paused():
-                return self._line.patiently(lambda: once(*args, **kwargs))
+            with self._watchdog.paused():
+                return self._client.call(lambda: once(*args, **kwargs))
 
         return call

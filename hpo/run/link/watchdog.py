@@ -1,4 +1,4 @@
-"""The time that trials spend in code that may never return, and what follows from too much."""
+"""Watchdog: the time that trials spend in code that may never return, and its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo.store.ledger.leases import Lease
 class Watchdog:
     """Counts how long the trials at work have been in user code: one call, such as one epoch.
 
-    The thread that works counts, another one may look.
+    The thread that works counts; another one may read it.
 
     Args:
         clock: Steady seconds.
@@ -27,7 +27,7 @@ class Watchdog:
         self._since_s: float | None = None
 
     @contextmanager
-    def over(self, leases: Iterable[Lease]) -> Iterator[None]:
+    def watch(self, leases: Iterable[Lease]) -> Iterator[None]:
         """Counts from 0 while the block runs, which works on these trials."""
         with self._lock:
             self._leases, self._counted_s, self._since_s = tuple(leases), 0.0, self._clock()
@@ -39,7 +39,7 @@ class Watchdog:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the block out, which waits for the database."""
+        """Leaves out the time of the block, which waits for the database."""
         with self._lock:
             was_counting = self._since_s is not None
             self._counted_s, self._since_s = self._seconds(), None
@@ -52,7 +52,7 @@ class Watchdog:
 
     @property
     def seconds(self) -> float:
-        """What the call has taken until now; 0 while none runs."""
+        """Seconds that the call has taken until now; 0 while none runs."""
         with self._lock:
             return self._seconds()
 
@@ -77,8 +77,8 @@ def overtime(spent_s: float, epoch: int | None, limit_s: float | None) -> str:
     """
     if limit_s is None or spent_s <= limit_s:
         return ""
-    so_far = "" if epoch is None else f" for {epoch} epoch{'s' * (epoch != 1)}"
-    return f"took {_shown(spent_s)}{so_far}; {_allowed(limit_s)}"
+    progress = "" if epoch is None else f" for {epoch} epoch{'s' * (epoch != 1)}"
+    return f"took {_shown(spent_s)}{progress}; {_allowed(limit_s)}"
 
 
 def hung(spent_s: float, limit_s: float) -> str:

@@ -21,7 +21,7 @@ def sweep(context: WorkerContext) -> bool:
     # In this order: who is no longer open by the time that is asked for has settled before the
     # best one is.
     found, remains = context.artifacts.of_trials(), context.artifacts.remains_of_trials()
-    answer = context.line.ask(
+    answer = context.client.try_call(
         lambda: (context.ledger.open_numbers(context.study.study_id), context.search.best_number()),
         None,
     )

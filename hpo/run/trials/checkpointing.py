@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hpo.run.link.context import WorkerContext
-from hpo.run.link.retry import Stopped, pauses
+from hpo.run.link.retry import Stopped, backoff
 from hpo.tracebacks import headline, internal, is_internal, report_of
 from hpo.train.engine import Engine
 
@@ -116,10 +116,10 @@ class Checkpointer:
             Stopped: The worker was told to leave while it waited.
         """
         path, context = self._context.artifacts.model(number), self._context
-        for pause_s in pauses():
+        for pause_s in backoff():
             try:
-                about = context.about(number) if context.about else None
-                self._engine.export(key, path, about)
+                metadata = context.model_metadata(number) if context.model_metadata else None
+                self._engine.export(key, path, metadata)
             except OSError as error:
                 self._complain(path, error)
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can
@@ -129,9 +129,9 @@ class Checkpointer:
                 self._relieve()
                 context.artifacts.share(path)
                 return
-            if key in context.lost or context.stop.wait(pause_s):
+            if key in context.client.lost or context.stop.wait(pause_s):
                 break
-        if key not in context.lost:
+        if key not in context.client.lost:
             raise Stopped
 
     def forget(self, key: int) -> None:

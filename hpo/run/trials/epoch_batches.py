@@ -55,7 +55,7 @@ class EpochBatcher:
         """
         rows = [row for row in self._rows if row.trial_id in held]
         self._rows = []
-        return self._context.line.report(rows) if rows else set()
+        return self._context.client.report(rows) if rows else set()
 
     def _row(self, report: EpochReport, token: int) -> EpochRow:
         metrics = self._context.study.spec.metrics

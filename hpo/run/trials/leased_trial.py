@@ -80,14 +80,14 @@ class LeasedTrial(optuna.Trial):
             LeaseLost: Another worker has this trial now.
             OutOfTime: The trial has taken longer than it may.
         """
-        if self._trial_id in self._context.lost:
+        if self._trial_id in self._context.client.lost:
             raise LeaseLost
         super().report(value, step)
         self._require_time()
         context = self._context
         if self.good_enough is None and context.reaches_target(float(value)):
             study_id = context.study.study_id
-            if context.line.ask(lambda: context.ledger.finish_if_reported(study_id), True):
+            if context.client.try_call(lambda: context.ledger.finish_if_reported(study_id), True):
                 context.ending, self.good_enough = "target", float(value)
 
     def should_prune(self) -> bool:
@@ -120,6 +120,6 @@ class LeasedTrial(optuna.Trial):
             raise self.failure from error
 
     def _require_time(self) -> None:
-        late = overtime(self._context.watch.seconds, None, self._context.trial_s)
+        late = overtime(self._context.watchdog.seconds, None, self._context.trial_s)
         if late:
             raise OutOfTime(late)

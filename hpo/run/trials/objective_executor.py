@@ -12,8 +12,9 @@ import optuna
 from optuna.trial import TrialState
 
 from hpo.run.assignment.assigner import claim
-from hpo.run.link.context import WorkerContext, put_down, timed_out
+from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped
+from hpo.run.trials.executor import released, timed_out
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.trials.objective_values import Returned, judged
 from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish
@@ -65,7 +66,7 @@ class ObjectiveExecutor:
         """
         return claim(self._context, self.wanted, self.held)
 
-    def go_on(self) -> None:
+    def continue_offline(self) -> None:
         """Nothing: an objective runs to its end."""
 
     def begin(self, leases: Sequence[Lease]) -> None:
@@ -97,13 +98,13 @@ class ObjectiveExecutor:
     def release(self) -> None:
         """Hands back a trial that was taken on and not ended."""
         if self._lease is not None:
-            self._context.line.settle([put_down(self._lease, self._lease.epoch)])
+            self._context.client.settle([released(self._lease, self._lease.epoch)])
             self._lease = None
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
         end = (lease, _STATES[outcome.state], outcome.values)
         failure = before_finish(self._context, [end])
-        self._context.line.settle([outcome])
+        self._context.client.settle([outcome])
         if failure is not None:
             self._lease = None
             raise failure
@@ -113,7 +114,7 @@ class ObjectiveExecutor:
         context, study_id = self._context, self._context.study.study_id
         if self._is_last:
             reason = study_endings.BY_OBJECTIVE
-            context.patiently(lambda: study_endings.finish(context.db, study_id, reason))
+            context.client.call(lambda: study_endings.finish(context.db, study_id, reason))
         elif self._complaint:
             event = Event(
                 study_id, study_endings.WRONG_COUNT, self._complaint, worker_id=context.worker_id
@@ -121,13 +122,13 @@ class ObjectiveExecutor:
             stop = partial(
                 study_endings.stop, context.db, study_id, self._complaint, [event], young=True
             )
-            context.patiently(stop)
+            context.client.call(stop)
         self._is_last, self._complaint = False, ""
 
     def _call(self, lease: Lease) -> Outcome:
         context, trial = self._context, None
         try:
-            with context.watch.over([lease]):
+            with context.watchdog.watch([lease]):
                 trial = LeasedTrial(lease.trial_id, context)
                 returned = judged(self._objective(trial), len(context.study.spec.directions))
         except (LeaseLost, Stopped):
@@ -162,7 +163,7 @@ class ObjectiveExecutor:
             SearchFailed: Nor are faults of the sampler.
             LeaseLost: Nobody has to know how a trial ended that somebody has cancelled.
         """
-        self._context.line.require_whole()
+        self._context.client.require_usable()
         if isinstance(error, (SearchFailed, *LOST)) and not self._context.owned([lease]):
             raise LeaseLost from error
         if isinstance(error, SearchFailed):

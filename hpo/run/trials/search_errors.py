@@ -103,7 +103,7 @@ def before_finish(context: WorkerContext, ends: Ends) -> SearchFailed | None:
 
     def note(leases: Sequence[Lease]) -> None:
         noted = [found[lease.trial_id] for lease in leases]
-        context.line.ask(lambda: context.search.before_finish(noted), None)  # type: ignore[arg-type]
+        context.client.try_call(lambda: context.search.before_finish(noted), None)  # type: ignore[arg-type]
 
     try:
         of_owned(context, [lease for lease, *_ in ends], note)
@@ -137,6 +137,6 @@ def stop_study(context: WorkerContext, failure: SearchFailed) -> None:
     """Stops the study of a sampler that has raised."""
     study_id = context.study.study_id
     event = Event(study_id, failure.kind, failure.report, worker_id=context.worker_id)
-    context.line.ask(
+    context.client.try_call(
         lambda: study_endings.stop(context.db, study_id, failure.message, [event]), None
     )

@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 from hpo.run.assignment.assigner import Asking, Plainly
-from hpo.run.link.context import WorkerContext, put_down
+from hpo.run.link.context import WorkerContext
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.admission import board, lane_of
 from hpo.run.trials.artifact_gc import sweep
 from hpo.run.trials.checkpointing import Checkpointer
 from hpo.run.trials.epoch_batches import EpochBatcher
+from hpo.run.trials.executor import released
 from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good_enough, last_values
 from hpo.run.trials.search_errors import asked_pruner, before_finish, of_owned, searching
 from hpo.spec.space.params import Params
@@ -81,7 +82,7 @@ class TaskExecutor:
         at_stop = [self._leases[key] for key in sorted(self._at_stop)]
         return self._asking.claim(self.wanted, self.held, at_stop)
 
-    def go_on(self) -> None:
+    def continue_offline(self) -> None:
         """Trains what is at its stop a bit further, where no budget of epochs forbids it."""
         budget = self._context.study.spec.budget
         if budget.total_epochs is not None:
@@ -112,20 +113,20 @@ class TaskExecutor:
         for lease, params in zip(leases, found, strict=True):
             if len(self._leases) >= self._engine.capacity:
                 # A trial of another structure has taken the place of many.
-                surplus.append(replace(put_down(lease, lease.epoch), reason=""))
+                surplus.append(replace(released(lease, lease.epoch), reason=""))
                 continue
             self._leases[lease.trial_id] = lease
             self._trained_s[lease.trial_id] = lease.seconds
             failure = self._board(lease, params)
             if failure:
                 ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
-        self._context.line.settle(surplus)
+        self._context.client.settle(surplus)
         self._settle(ends)
         for end in ends:
             self._forget(end.key)
 
     def _board(self, lease: Lease, params: Params) -> Failure | None:
-        with self._context.watch.over([lease]):
+        with self._context.watchdog.watch([lease]):
             lane = self._lane(lease, params)
             failure = attempt(lambda: board(self._engine, lane))
             if isinstance(failure, Failure):
@@ -143,7 +144,7 @@ class TaskExecutor:
                 path = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
                 outcomes.append(Outcome(key, lease.token, "paused", checkpoint=path, epoch=epoch))
         if outcomes:
-            self._context.line.settle(outcomes)
+            self._context.client.settle(outcomes)
         for outcome in outcomes:
             self._forget(outcome.trial_id)
 
@@ -152,10 +153,10 @@ class TaskExecutor:
 
     def work(self) -> None:
         """Trains lanes for one epoch, reports all at once, and ends those that are through."""
-        with self._context.watch.over(self._leases.values()):
+        with self._context.watchdog.watch(self._leases.values()):
             reports = self._engine.advance()
         self._reporting.note(reports, self._leases)
-        self._drop(self._context.lost & self._leases.keys())
+        self._drop(self._context.client.lost & self._leases.keys())
         reports = [report for report in reports if report.key in self._leases]
         for report in reports:
             self._trained_s[report.key] += report.seconds
@@ -178,7 +179,7 @@ class TaskExecutor:
         for key, lease in list(self._leases.items()):
             is_saved = self._save(key)
             checkpoint = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
-            self._context.line.settle([put_down(lease, self._engine.epoch(key), checkpoint)])
+            self._context.client.settle([released(lease, self._engine.epoch(key), checkpoint)])
             self._forget(key)
         self._tidy()
 
@@ -202,7 +203,7 @@ class TaskExecutor:
         if good:
             # By the study's row: somebody may have changed the target just now.
             study_id = context.study.study_id
-            context.target = context.line.ask(
+            context.target = context.client.try_call(
                 lambda: budget_target.current(context.db, study_id), context.target
             )
             good = good_enough(context, self._engine, reports)
@@ -227,7 +228,7 @@ class TaskExecutor:
 
         def ask(leases: Sequence[Lease]) -> set[int]:
             ids = [lease.trial_id for lease in leases]
-            call = partial(context.line.ask, lambda: context.search.to_prune(ids), nobody)
+            call = partial(context.client.try_call, lambda: context.search.to_prune(ids), nobody)
             return asked_pruner(context, call, nobody)
 
         _, answer = of_owned(context, [self._leases[key] for key in keys], ask)
@@ -275,7 +276,7 @@ class TaskExecutor:
     def _completed(self, end: End) -> End:
         """Measures the best model of a trial on test data, and keeps it; the task may raise."""
         lease = self._leases[end.key]
-        with self._context.watch.over([lease]):
+        with self._context.watchdog.watch([lease]):
             measured = attempt(lambda: self._measured(end.key))
         if isinstance(measured, Failure):
             return replace(end, verdict=failed(measured))
@@ -295,7 +296,7 @@ class TaskExecutor:
             (self._leases[end.key], STATES[end.verdict.state], end.verdict.values) for end in ends
         ]
         failure = before_finish(context, noted)
-        for key in context.line.settle([end.outcome(self._leases[end.key]) for end in ends]):
+        for key in context.client.settle([end.outcome(self._leases[end.key]) for end in ends]):
             logger.warning("trial %d was taken over by another worker", self._leases[key].number)
         if failure is not None:
             for end in ends:

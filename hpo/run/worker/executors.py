@@ -44,9 +44,9 @@ def make_executor(order: WorkerOrder, context: Any) -> Any:
         task.setup()
         data = data_of(task)
         folds = data.folds(spec.validation)
-    from hpo.run.files.model_export import Exporter
+    from hpo.run.files.model_metadata import ModelMetadata
 
-    context.about = Exporter(context.study, task, data, folds).about
+    context.model_metadata = ModelMetadata(context.study, task, data, folds).of_trial
     return _task_executor(order, context, task, folds)
 
 

@@ -57,11 +57,11 @@ def fused_engine(
     """
     spec = context.study.spec
     most = most_lanes(context.study.budget.trials, device)
-    here, line = hardware(device), context.line
+    here, client = hardware(device), context.client
 
     def remember(digest: str, size: StackSize) -> None:
         given = digest, size.lanes, size.slowdown
-        line.ask(lambda: stack_statistics.remember(context.db, here, *given), None)
+        client.try_call(lambda: stack_statistics.remember(context.db, here, *given), None)
 
     def tell(reason: str) -> None:
         text = f"trials of one structure train one by one: {reason}"
@@ -69,13 +69,13 @@ def fused_engine(
         write = partial(
             context.db.transaction, lambda c: events.record(c, [event], context.db.now(c))
         )
-        line.ask(write, None)
+        client.try_call(write, None)
 
     sizes = StackSizes(
         torch.device(device),
         known={
             digest: StackSize(found.lanes, found.slowdown, found.age_s)
-            for digest, found in line.ask(
+            for digest, found in client.try_call(
                 lambda: stack_statistics.known(context.db, here), {}
             ).items()
         },

@@ -9,9 +9,10 @@ from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
 from hpo.run.assignment.assigner import AWAY
-from hpo.run.link.context import Executor, WorkerContext, put_down, timed_out
-from hpo.run.link.retry import PARTING_S, Stopped
+from hpo.run.link.context import WorkerContext
+from hpo.run.link.retry import STOP_GRACE_S, Stopped
 from hpo.run.link.watchdog import hung
+from hpo.run.trials.executor import Executor, released, timed_out
 from hpo.run.trials.search_errors import SearchFailed, searching, stop_study
 from hpo.store.ledger.leases import Claim
 from hpo.store.rows import stack_statistics
@@ -91,7 +92,7 @@ class Worker:
                 return "exhausted"
             else:
                 # Others hold the rest of the budget; one of them may die and leave its trial.
-                self._context.patiently(
+                self._context.client.call(
                     lambda: self._context.ledger.reap(self._context.study.study_id)
                 )
                 self._wait_for_others()
@@ -103,7 +104,9 @@ class Worker:
         for _ in range(_LOOKS):
             if context.stop.wait(POLL_S / _LOOKS):
                 return
-            if context.line.ask(lambda: studies.is_done(context.db, context.study.study_id), False):
+            if context.client.try_call(
+                lambda: studies.is_done(context.db, context.study.study_id), False
+            ):
                 return
 
     def _refill(self) -> Claim:
@@ -111,16 +114,16 @@ class Worker:
         if n_free == 0:
             return Claim(leases=(), exhausted=False, reason="full")
         context = self._context
-        if held and context.line.is_down:
+        if held and context.client.is_down:
             # What is held trains on. A claim must wait until all outcomes are written: it would
             # hand the trials that have ended here out again.
-            self._executor.go_on()
+            self._executor.continue_offline()
             return AWAY
-        context.line.adopt()
+        context.client.adopt()
         with searching(context):
             claim = self._executor.claim()
         if claim is AWAY:
-            self._executor.go_on()
+            self._executor.continue_offline()
             return claim
         if claim.leases:
             # Only an active study gives trials out: what the last heartbeat told is over.
@@ -130,12 +133,12 @@ class Worker:
 
     def _begin(self, claim: Claim) -> None:
         # Nobody has them any longer: older leases of these trials may have been lost.
-        self._context.lost.difference_update(lease.trial_id for lease in claim.leases)
+        self._context.client.lost.difference_update(lease.trial_id for lease in claim.leases)
         try:
             self._executor.begin(claim.leases)
         except (Stopped, SearchFailed):
             waiting = [x for x in claim.leases if x.trial_id not in self._executor.held]
-            self._context.line.settle([put_down(lease, lease.epoch) for lease in waiting])
+            self._context.client.settle([released(lease, lease.epoch) for lease in waiting])
             raise
 
 
@@ -143,7 +146,9 @@ def note_usage(context: WorkerContext, executor: Executor) -> None:
     """Writes down how full a worker's stacks are; it is no harm where that fails."""
     usage = executor.usage
     if usage is not None:
-        context.line.ask(lambda: stack_statistics.note(context.db, context.worker_id, usage), None)
+        context.client.try_call(
+            lambda: stack_statistics.note(context.db, context.worker_id, usage), None
+        )
 
 
 class Heartbeat(threading.Thread):
@@ -176,7 +181,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         """Beats until ``end``."""
         while not self._ended.wait(self._interval_s):
-            if not self._context.line.is_down:
+            if not self._context.client.is_down:
                 try:
                     self.beat()
                 except Exception:
@@ -186,7 +191,7 @@ class Heartbeat(threading.Thread):
     def end(self) -> None:
         """Stops the thread; one that the database holds up ends with the process."""
         self._ended.set()
-        self.join(PARTING_S)
+        self.join(STOP_GRACE_S)
 
     def beat(self) -> None:
         """Renews the leases, learns what was ordered, and ends trials that hang."""
@@ -197,9 +202,9 @@ class Heartbeat(threading.Thread):
                 # A report may have come since it changed: see `LeasedTrial.report`.
                 self._context.ledger.finish_if_reported(self._context.study.study_id)
         except StoreError as error:
-            self._context.line.fail(error)
+            self._context.client.note_failure(error)
             return
-        self._context.lost.update(held - renewal.held)
+        self._context.client.lost.update(held - renewal.held)
         # A worker that is gone has lost its trials; they go on elsewhere.
         # Trials of a study whose objective has called `study.stop` run to their end.
         runs_on = renewal.ending in ("gone", study_endings.BY_OBJECTIVE)
@@ -215,14 +220,16 @@ class Heartbeat(threading.Thread):
     def _end_hung(self) -> None:
         """Settles the trials whose code has not come back in time, and leaves with them."""
         context = self._context
-        leases = context.watch.overdue(context.trial_s)
+        leases = context.watchdog.overdue(context.trial_s)
         if not leases or context.trial_s is None:
             return
-        message = hung(context.watch.seconds, context.trial_s)
+        message = hung(context.watchdog.seconds, context.trial_s)
         try:
-            lost = context.line.settle([timed_out(lease, lease.epoch, message) for lease in leases])
+            lost = context.client.settle(
+                [timed_out(lease, lease.epoch, message) for lease in leases]
+            )
         except StoreError as error:
-            context.line.fail(error)
+            context.client.note_failure(error)
             return
         # It may have come back in this moment, and settled the trial itself.
         if len(lost) < len(leases):

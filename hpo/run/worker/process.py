@@ -151,7 +151,7 @@ def _leave(context: Any) -> None:
     # A database that is away learns it from whoever reaps: the process is gone. Outcomes that
     # are in the spool count only while their leases do, so those must not be freed before.
     with contextlib.suppress(StoreError):
-        context.line.ask(lambda: workers.retire(context.db, context.worker_id), None)
+        context.client.try_call(lambda: workers.retire(context.db, context.worker_id), None)
 
 
 def _note_fault(context: Any, error: Exception) -> None:
@@ -164,7 +164,7 @@ def _note_fault(context: Any, error: Exception) -> None:
         )
         # Not what has raised, and not to hide it.
         with contextlib.suppress(Exception):
-            context.line.ask(lambda: events.record_once(context.db, event), None)
+            context.client.try_call(lambda: events.record_once(context.db, event), None)
 
 
 def _abandon(context: Any, wire: SupervisorPipe, why: str) -> None:
@@ -186,7 +186,7 @@ def _take_post(order: WorkerOrder, wire: SupervisorPipe, stop: threading.Event) 
     from hpo.run.files.artifacts import Artifacts
     from hpo.run.link.context import WorkerContext
     from hpo.run.link.database_client import DatabaseClient
-    from hpo.run.link.retry import through_outage
+    from hpo.run.link.retry import retry
     from hpo.run.link.retrying_storage import retrying
     from hpo.run.link.watchdog import Watchdog
     from hpo.run.worker.spoiled_rows import naming_the_row
@@ -222,11 +222,11 @@ def _take_post(order: WorkerOrder, wire: SupervisorPipe, stop: threading.Event) 
             db.dispose()
             raise
 
-    db, study, portfolio, worker_id = through_outage(away, enter, stop, tell)
+    db, study, portfolio, worker_id = retry(away, enter, stop, tell)
     ledger = Ledger(db)
-    line = DatabaseClient(db, ledger, study.study_id, worker_id, stop, tell)
+    client = DatabaseClient(db, ledger, study.study_id, worker_id, stop, tell)
     storage, watch = Storage(db, {study.spec.name: study.study_id}), Watchdog()
-    own = retrying(storage, line, watch) if study.spec.objective else storage
+    own = retrying(storage, client, watch) if study.spec.objective else storage
     return WorkerContext(
         db=db,
         study=study,
@@ -234,14 +234,14 @@ def _take_post(order: WorkerOrder, wire: SupervisorPipe, stop: threading.Event) 
         search=Search(study.spec, own, portfolio),
         worker_id=worker_id,
         artifacts=Artifacts.of(study, order.url, order.artifacts),
-        line=line,
+        client=client,
         stop=stop,
         trial_s=budgets.trial_s(study.budget.trial_hours),
         patience=study.budget.patience,
         target=study.budget.target,
         portfolio=portfolio,
-        watch=watch,
-        tell=lambda text: wire.say(warning=text),
+        watchdog=watch,
+        notify=lambda text: wire.say(warning=text),
     )
 
 

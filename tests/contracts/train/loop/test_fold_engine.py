@@ -16,7 +16,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from hpo.errors import SpecError, TaskError
-from hpo.run.files.model_export import Exporter
+from hpo.run.files.model_metadata import ModelMetadata
 from hpo.run.files.prediction import load_model
 from hpo.spec.study_spec import StudySpec, ValidationSpec
 from hpo.store.studies.study_records import StudyRecord
@@ -165,7 +165,7 @@ def test_the_exported_models_predict_as_they_were_tested(tmp_path: Path) -> None
     )
     at = datetime(2026, 1, 1)
     study = StudyRecord(1, "s", spec, "", "active", None, spec.budget, None, at, at, None)
-    engine.export(1, path, Exporter(study, Own(), data(), folds()).about(1))
+    engine.export(1, path, ModelMetadata(study, Own(), data(), folds()).of_trial(1))
     plan: Any = data().plan
     rows = torch.from_numpy(plan.cut.assign(plan.targets, SPEC).test)
     found = torch.tensor(load_model(path, task=Own()).predict(plan.x[rows]).to_numpy())

@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.run.link import database_client as line_module
-from hpo.run.link import retry as outage_module
+from hpo.run.link import database_client as client_module
+from hpo.run.link import retry as retry_module
 from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import Stopped
 from hpo.run.link.watchdog import Watchdog
@@ -67,12 +67,12 @@ def outage(
 def haste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short limits, and spools of this test's own."""
     monkeypatch.setenv("HPO_SPOOL", str(tmp_path / "spool"))
-    monkeypatch.setattr(line_module, "DEADLINE_S", 1.0)
-    monkeypatch.setattr(outage_module, "LONGEST_PAUSE_S", 0.5)
+    monkeypatch.setattr(client_module, "DEADLINE_S", 1.0)
+    monkeypatch.setattr(retry_module, "LONGEST_PAUSE_S", 0.5)
 
 
-class Post:
-    """A worker's place, with its leases."""
+class Context:
+    """A worker's client of its database, with its leases."""
 
     def __init__(self, db: Database, n_trials: int = 2, study_id: int | None = None) -> None:
         self.db = db
@@ -80,18 +80,17 @@ class Post:
         self.ledger = Ledger(db)
         self.worker_id = kit.new_worker(db, self.study_id)
         self.stop = threading.Event()
-        self.line = DatabaseClient(db, self.ledger, self.study_id, self.worker_id, self.stop)
+        self.client = DatabaseClient(db, self.ledger, self.study_id, self.worker_id, self.stop)
         self.leases = self.ledger.claim(self.study_id, self.worker_id, n_trials).leases
         self.held = frozenset(lease.trial_id for lease in self.leases)
-        self.lost = self.line.lost
         self.ending = ""
         self.trial_s: float | None = None
-        self.watch = Watchdog()
+        self.watchdog = Watchdog()
         self.usage = None
 
     def report(self, lease: Lease, *epochs: int) -> set[int]:
         rows = [kit.epoch_row(lease, epoch) for epoch in epochs]
-        return self.line.report([replace(row, metrics=MANY) for row in rows])
+        return self.client.report([replace(row, metrics=MANY) for row in rows])
 
     @property
     def spools(self) -> list[Path]:
@@ -113,30 +112,30 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="hpo.run")
-    context = Post(outage.db)
+    context = Context(outage.db)
     one, two = context.leases
     assert context.report(one, 1) == set()
     outage.begin()
     began_s = time.monotonic()
     for epoch in (2, 3):
         assert context.report(one, epoch) == set()
-    assert context.line.settle([kit.outcome(one)]) == set()
+    assert context.client.settle([kit.outcome(one)]) == set()
     assert context.report(two, 1) == set()
-    assert context.line.ask(lambda: True, otherwise=False) is False
+    assert context.client.try_call(lambda: True, default=False) is False
     assert time.monotonic() - began_s < 5.0
     (kept,) = context.spools
     assert len(outbox.read(kept)) == 4
     time.sleep(1.0)
     outage.end()
 
-    assert context.line.patiently(lambda: "there") == "there"
+    assert context.client.call(lambda: "there") == "there"
     assert context.spools == []
     assert kit.epochs_of(context.db, one.trial_id) == [1, 2, 3]
     assert sorted(kit.steps_of(context.db, one.trial_id)) == [1, 2, 3]
     assert kit.values_of(context.db, one.trial_id) == [0.5]
     assert kit.epochs_of(context.db, two.trial_id) == [1]
     assert kit.states(context.db, context.study_id) == ["COMPLETE", "RUNNING"]
-    assert context.lost == set()
+    assert context.client.lost == set()
     assert context.report(two, 2) == set()
     assert kit.epochs_of(context.db, two.trial_id) == [1, 2]
     (message,) = context.events()
@@ -148,36 +147,36 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
 
 
 def test_the_heart_goes_on_beating_after_an_outage(outage: Outage) -> None:
-    context = Post(outage.db)
+    context = Context(outage.db)
     heartbeat = Heartbeat(context, context, 0.1, pytest.fail)  # type: ignore[arg-type]
     heartbeat.start()
     outage.begin()
     context.report(context.leases[0], 1)
-    _until(lambda: context.line.is_down)
+    _until(lambda: context.client.is_down)
     outage.end()
-    _until(lambda: not context.line.is_down)
+    _until(lambda: not context.client.is_down)
     before = workers.live(context.db)[0].heartbeat_at
     _until(lambda: workers.live(context.db)[0].heartbeat_at > before)
     heartbeat.end()
     assert not heartbeat.is_alive()
-    assert context.lost == set()
+    assert context.client.lost == set()
 
 
 def test_a_worker_that_is_told_to_leave_in_an_outage_leaves_at_once(outage: Outage) -> None:
-    context = Post(outage.db)
+    context = Context(outage.db)
     outage.begin()
     context.report(context.leases[0], 1)
     threading.Timer(0.5, context.stop.set).start()
     began_s = time.monotonic()
     with pytest.raises(Stopped):
-        context.line.patiently(
+        context.client.call(
             lambda: context.ledger.claim(context.study_id, context.worker_id, 1, context.held)
         )
-    context.line.settle([kit.outcome(lease, "released") for lease in context.leases])
+    context.client.settle([kit.outcome(lease, "released") for lease in context.leases])
     assert time.monotonic() - began_s < 5.0
     assert [len(outbox.read(path)) for path in context.spools] == [3]
     outage.end()
-    _until(lambda: not context.line.is_down)
+    _until(lambda: not context.client.is_down)
     assert {row.worker_id for row in kit.lease_rows(context.db, context.study_id)} == {None}
 
 
@@ -188,7 +187,7 @@ def stoppable(own_server_of: GetServer, tmp_path: Path) -> Iterator[Outage]:
 
 
 def test_what_was_given_to_others_meanwhile_is_dropped(stoppable: Outage) -> None:
-    context = Post(stoppable.db)
+    context = Context(stoppable.db)
     one, two = context.leases
     with context.db.write() as conn:
         # Somebody who takes this worker for dead is faster than its mender.
@@ -197,23 +196,23 @@ def test_what_was_given_to_others_meanwhile_is_dropped(stoppable: Outage) -> Non
     context.report(one, 1)
     context.report(two, 1)
     stoppable.end()
-    _until(lambda: not context.line.is_down)
+    _until(lambda: not context.client.is_down)
     assert kit.epochs_of(context.db, one.trial_id) == []
     assert kit.epochs_of(context.db, two.trial_id) == [1]
-    assert context.lost == {one.trial_id}
+    assert context.client.lost == {one.trial_id}
 
 
 def test_a_password_that_was_changed_is_no_outage(
     stoppable: Outage, own_server_of: GetServer
 ) -> None:
-    server, context = own_server_of("postgresql"), Post(stoppable.db)
+    server, context = own_server_of("postgresql"), Context(stoppable.db)
     server.execute("CREATE USER tmp SUPERUSER PASSWORD 'x'", "ALTER USER hpo PASSWORD 'other'")
     try:
         _end_sessions(context.db)
         with pytest.raises(StoreError, match="refused user and password"):
             context.report(context.leases[0], 1)
         with pytest.raises(StoreError, match="refused user and password"):
-            context.line.patiently(lambda: True)
+            context.client.call(lambda: True)
         assert [len(outbox.read(path)) for path in context.spools] == [1]
     finally:
         _restore_password(server)
@@ -238,7 +237,7 @@ def _restore_password(server: Server) -> None:
 def test_a_missing_table_is_no_outage_and_what_was_not_written_is_kept(
     sqlite_database: Database,
 ) -> None:
-    context = Post(sqlite_database)
+    context = Context(sqlite_database)
     with context.db.write() as conn:
         conn.execute(sa.text("ALTER TABLE hpo_epoch RENAME TO gone"))
     with pytest.raises(StoreError, match="table is missing"):
@@ -251,22 +250,22 @@ def test_without_a_disk_for_the_spool_memory_serves(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HPO_SPOOL", str(tmp_path / "file"))
-    context = Post(stoppable.db)
+    context = Context(stoppable.db)
     stoppable.begin()
     context.report(context.leases[0], 1)
     context.report(context.leases[0], 2)
     stoppable.end()
-    _until(lambda: not context.line.is_down)
+    _until(lambda: not context.client.is_down)
     assert kit.epochs_of(context.db, context.leases[0].trial_id) == [1, 2]
 
 
 def _spool_and_die(url: str, study_id: int, ready: str) -> None:
-    outage_module.LONGEST_PAUSE_S = 60.0
-    context = Post(open_database(url), 2, study_id)
+    retry_module.LONGEST_PAUSE_S = 60.0
+    context = Context(open_database(url), 2, study_id)
     (lease, other) = context.leases
-    context.line.fail(ConnectionError("away"))
+    context.client.note_failure(ConnectionError("away"))
     context.report(lease, 1, 2, 3)
-    context.line.settle([kit.outcome(lease)])
+    context.client.settle([kit.outcome(lease)])
     context.report(other, 1)
     Path(ready).touch()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -309,12 +308,12 @@ def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
 
 
 def test_a_living_workers_spool_is_left_alone(sqlite_database: Database) -> None:
-    context = Post(sqlite_database)
-    context.line.fail(ConnectionError("away"))
+    context = Context(sqlite_database)
+    context.client.note_failure(ConnectionError("away"))
     with context.db.write():
         # The line cannot be mended meanwhile.
         context.report(context.leases[0], 1)
         assert outbox.adopt(context.db, context.study_id) == 0
         assert len(context.spools) == 1
-    _until(lambda: not context.line.is_down)
+    _until(lambda: not context.client.is_down)
     assert kit.epochs_of(context.db, context.leases[0].trial_id) == [1]

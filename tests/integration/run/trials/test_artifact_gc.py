@@ -106,6 +106,6 @@ def _die_while_writing(path: Path) -> None:
 
 def test_nothing_goes_while_the_database_is_away(context: WorkerContext) -> None:
     model = _write(context.artifacts.model(99))
-    context.line.fail(TimeoutError("no answer"))
+    context.client.note_failure(TimeoutError("no answer"))
     assert not sweep(context)
     assert model.exists()

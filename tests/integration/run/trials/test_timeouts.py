@@ -70,9 +70,9 @@ def test_the_heart_ends_a_trial_that_hangs(database: Database, tmp_path: Path) -
     context = context_at(database, "s", tmp_path / "artifacts")
     (lease,) = context.ledger.claim(study_id, context.worker_id, 1).leases
     now_s, said = [0.0], list[str]()
-    context.watch = Watchdog(lambda: now_s[0])
+    context.watchdog = Watchdog(lambda: now_s[0])
     heartbeat = Heartbeat(context, Held(lease), 3600.0, said.append)
-    with context.watch.over([lease]):
+    with context.watchdog.watch([lease]):
         now_s[0] = 1799.0
         heartbeat.beat()
         assert said == []
@@ -95,15 +95,15 @@ def test_a_trial_that_comes_back_in_the_last_moment_keeps_its_worker(
     context = context_at(database, "s", tmp_path / "artifacts")
     (lease,) = context.ledger.claim(study_id, context.worker_id, 1).leases
     now_s = [0.0]
-    context.watch = Watchdog(lambda: now_s[0])
-    settle: Callable[[list[Outcome]], set[int]] = context.line.settle
+    context.watchdog = Watchdog(lambda: now_s[0])
+    settle: Callable[[list[Outcome]], set[int]] = context.client.settle
 
     def too_late(outcomes: list[Outcome]) -> set[int]:
         context.ledger.settle([kit.outcome(lease, end)])  # type: ignore[arg-type]
         return settle(outcomes)
 
-    monkeypatch.setattr(context.line, "settle", too_late)
-    with context.watch.over([lease]):
+    monkeypatch.setattr(context.client, "settle", too_late)
+    with context.watchdog.watch([lease]):
         now_s[0] = 1801.0
         Heartbeat(context, Held(lease), 3600.0, pytest.fail).beat()
     assert kit.states(database, study_id) == [{"complete": "COMPLETE"}.get(end, "RUNNING")]

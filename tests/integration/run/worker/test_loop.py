@@ -85,7 +85,7 @@ def objective_post(db: Database, folder: Path, **more: Any) -> WorkerContext:
     spec = StudySpec(**{**_OBJECTIVE, **more})
     studies.create_or_join(db, spec, None)
     context = context_at(db, "s", folder)
-    context.search = Search(spec, retrying(Storage(db), context.line, context.watch))
+    context.search = Search(spec, retrying(Storage(db), context.client, context.watchdog))
     return context
 
 
@@ -212,7 +212,7 @@ def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
         except Exception:  # noqa: BLE001 - users catch whatever comes
             return 1.0
 
-    with pytest.raises(SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/cma\.py:"):
+    with pytest.raises(SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/optuna/cma_sampler\.py:"):
         Worker(context, ObjectiveExecutor(context, objective)).run()
     record = studies.load(context.db, "s")
     assert record.state == "stopped"
@@ -259,7 +259,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
             return x
 
         executor = ObjectiveExecutor(context, objective)
-    context.tell = said.append
+    context.notify = said.append
     assert Worker(context, executor).run() == "exhausted"
     assert set(states(context)) == {"COMPLETE"}
     (text,) = said
@@ -391,5 +391,5 @@ def test_values_that_no_database_takes_fail_their_trial(database: Database, tmp_
         5 - len(may_take)
     )
     assert set(kinds(context)) <= {"user_code", "stopped"}
-    assert not context.line.is_down
+    assert not context.client.is_down
     assert TrialState.FAIL.name in found

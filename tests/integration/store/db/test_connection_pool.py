@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.database_client import DatabaseClient
-from hpo.run.link.retry import through_outage
+from hpo.run.link.retry import retry
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
@@ -85,18 +85,18 @@ class Crowd:
 
     def _work(self) -> None:
         stop, tell = threading.Event(), self.told.append
-        db, worker_id = through_outage(Database(self.url), self._enter, stop, tell)
+        db, worker_id = retry(Database(self.url), self._enter, stop, tell)
         ledger = Ledger(db)
-        line = DatabaseClient(db, ledger, self.study_id, worker_id, stop, tell)
+        client = DatabaseClient(db, ledger, self.study_id, worker_id, stop, tell)
         executor = SimpleNamespace(held=frozenset(), usage=None)
         study = studies.load(db, "s")
         unused: Any = None
-        context = WorkerContext(db, study, ledger, unused, worker_id, unused, line, stop)
+        context = WorkerContext(db, study, ledger, unused, worker_id, unused, client, stop)
         heartbeat = Heartbeat(context, executor, BEAT_S, self.told.append)  # type: ignore[arg-type]
         heartbeat.start()
         is_first = True
         while True:
-            claim = line.patiently(lambda: ledger.claim(self.study_id, worker_id, 1))
+            claim = client.call(lambda: ledger.claim(self.study_id, worker_id, 1))
             if is_first and self._all_in is not None:
                 self._all_in.wait(60)
             is_first = False
@@ -104,8 +104,8 @@ class Crowd:
                 break
             for lease in claim.leases:
                 for epoch in range(1, N_EPOCHS + 1):
-                    assert line.report([kit.epoch_row(lease, epoch)]) == set()
-                assert line.settle([kit.outcome(lease)]) == set()
+                    assert client.report([kit.epoch_row(lease, epoch)]) == set()
+                assert client.settle([kit.outcome(lease)]) == set()
         heartbeat.end()
         workers.retire(db, worker_id)
         db.dispose()
@@ -170,16 +170,16 @@ def test_a_worker_that_loses_its_connection_to_others_waits(postgresql: PostgreS
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
     own = open_database(sa.make_url(url).set(username="lab", password="x").render_as_string(False))
     ledger, worker_id = Ledger(own), workers.register(own, study_id, "cpu")
-    line = DatabaseClient(own, ledger, study_id, worker_id, threading.Event(), told.append)
+    client = DatabaseClient(own, ledger, study_id, worker_id, threading.Event(), told.append)
     (lease,) = ledger.claim(study_id, worker_id, 1).leases
     postgresql.execute("ALTER ROLE lab NOSUPERUSER", "ALTER ROLE lab CONNECTION LIMIT 0")
     own.drop_sessions()
     allow = ("ALTER ROLE lab SUPERUSER", "ALTER ROLE lab CONNECTION LIMIT -1")
     timer = threading.Timer(1.0, lambda: postgresql.execute(*allow))
     timer.start()
-    assert line.report([kit.epoch_row(lease, 1)]) == set()
+    assert client.report([kit.epoch_row(lease, 1)]) == set()
     timer.join()
-    assert not line.is_down
+    assert not client.is_down
     assert kit.epochs_of(db, lease.trial_id) == [1]
     assert "raise its connection limit" in told[0]
     assert told[1:] == [""]
@@ -195,20 +195,20 @@ def test_a_session_that_began_read_only_is_not_kept(postgresql: PostgreSQL) -> N
     db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1, epochs=N_EPOCHS)
     ledger, worker_id = Ledger(db), workers.register(db, study_id, "cpu")
-    line = DatabaseClient(db, ledger, study_id, worker_id, threading.Event(), told.append)
+    client = DatabaseClient(db, ledger, study_id, worker_id, threading.Event(), told.append)
     (lease,) = ledger.claim(study_id, worker_id, 1).leases
     postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
     db.drop_sessions()
     with db.read():
         # Now its one session is one that began read-only.
         pass
-    assert line.report([kit.epoch_row(lease, 1)]) == set()
-    assert line.is_down
+    assert client.report([kit.epoch_row(lease, 1)]) == set()
+    assert client.is_down
     assert "its server is read-only" in told[0]
     postgresql.execute("ALTER DATABASE hpo_sessions RESET ALL")
-    assert line.patiently(lambda: "there") == "there"
+    assert client.call(lambda: "there") == "there"
     assert kit.epochs_of(db, lease.trial_id) == [1]
-    assert line.report([kit.epoch_row(lease, 2)]) == set()
+    assert client.report([kit.epoch_row(lease, 2)]) == set()
     assert told[-1] == ""
     db.dispose()
 
@@ -219,12 +219,12 @@ def test_what_is_told_of_an_outage_is_what_it_is_now(postgresql: PostgreSQL) -> 
     db = open_database(url, create=True)
     study_id = kit.new_study(db, trials=1)
     worker_id = workers.register(db, study_id, "cpu")
-    line = DatabaseClient(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)
+    client = DatabaseClient(db, Ledger(db), study_id, worker_id, threading.Event(), told.append)
     postgresql.execute("ALTER DATABASE hpo_sessions SET default_transaction_read_only = on")
-    line.fail(ConnectionError("gone"))
+    client.note_failure(ConnectionError("gone"))
     while not any("its server is read-only" in why for why in told):
         threading.Event().wait(0.05)
     postgresql.execute("ALTER DATABASE hpo_sessions RESET ALL")
-    assert line.patiently(lambda: "there") == "there"
+    assert client.call(lambda: "there") == "there"
     assert told[-1] == ""
     db.dispose()

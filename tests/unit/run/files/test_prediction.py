@@ -15,7 +15,7 @@ from torch import nn
 
 import hpo
 from hpo.errors import SpecError, TaskError
-from hpo.run.files.model_export import Exporter
+from hpo.run.files.model_metadata import ModelMetadata
 from hpo.run.files.prediction import load_model
 from hpo.spec.space.params import Params
 from hpo.store.studies.studies import StudyRecord
@@ -45,7 +45,7 @@ def exported(task: hpo.Task, path: Path, **changes: Any) -> Path:
     budget = spec.budget
     record = StudyRecord(1, "s", spec, "", "active", None, budget, None, AT, AT, None)
     data = task.data()
-    about = Exporter(record, task, data, data.folds(spec.validation)).about(3)
+    about = ModelMetadata(record, task, data, data.folds(spec.validation)).of_trial(3)
     torch.manual_seed(0)
     best = BestWeights(1, {"val_r2": 0.5}, nn.Linear(3, 1).state_dict())
     checkpoint.export(best, {"learning_rate": 0.1}, path, {**about, **changes})

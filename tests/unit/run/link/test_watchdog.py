@@ -30,7 +30,7 @@ class Clock:
 def test_a_call_is_overdue_when_it_alone_takes_longer_than_a_trial_may() -> None:
     clock = Clock()
     watch = Watchdog(clock)
-    with watch.over([LEASE]):
+    with watch.watch([LEASE]):
         clock.now_s += 10.0
         assert watch.seconds == 10.0
         assert watch.overdue(10.0) == ()
@@ -44,7 +44,7 @@ def test_each_call_counts_from_zero() -> None:
     clock = Clock()
     watch = Watchdog(clock)
     for _ in range(3):
-        with watch.over([LEASE]):
+        with watch.watch([LEASE]):
             clock.now_s += 10.0
             assert watch.overdue(15.0) == ()
 
@@ -52,7 +52,7 @@ def test_each_call_counts_from_zero() -> None:
 def test_waiting_for_the_database_does_not_count() -> None:
     clock = Clock()
     watch = Watchdog(clock)
-    with watch.over([LEASE]):
+    with watch.watch([LEASE]):
         clock.now_s += 1.0
         with watch.paused():
             clock.now_s += 1000.0
@@ -68,7 +68,7 @@ def test_a_call_that_raises_counts_no_longer() -> None:
     clock = Clock()
     watch = Watchdog(clock)
     try:
-        with watch.over([LEASE]), watch.paused():
+        with watch.watch([LEASE]), watch.paused():
             raise ValueError
     except ValueError:
         clock.now_s += 50.0

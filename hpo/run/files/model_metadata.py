@@ -1,4 +1,4 @@
-"""What a model's file says beside the weights: all that it takes to predict with them elsewhere."""
+"""Model metadata: what a model's file holds beside the weights, to predict with them elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FORMAT: Final = "hpo-model-1"
 _PACKAGES: Final = ("hpo", "torch", "numpy", "scikit-learn")
 
 
-class Exporter:
-    """Describes the models of a study's trials.
+class ModelMetadata:
+    """Metadata of the models of a study's trials.
 
     Args:
         study: The study.
@@ -38,7 +38,7 @@ class Exporter:
         self._data = data
         self._folds = folds
 
-    def about(self, number: int) -> Mapping[str, Any]:
+    def of_trial(self, number: int) -> Mapping[str, Any]:
         """Returns plain values and tensors by name, for the model of a trial.
 
         Raises:
