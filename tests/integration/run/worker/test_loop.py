@@ -212,7 +212,9 @@ def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
         except Exception:  # noqa: BLE001 - users catch whatever comes
             return 1.0
 
-    with pytest.raises(SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/optuna/cma_sampler\.py:"):
+    with pytest.raises(
+        SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/optuna/cma_sampler\.py:"
+    ):
         Worker(context, ObjectiveExecutor(context, objective)).run()
     record = studies.load(context.db, "s")
     assert record.state == "stopped"
