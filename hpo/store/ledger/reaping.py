@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import StoreError
-from hpo.store.db import processes
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import fences
 from hpo.store.ledger.locked_study import FREE, LockedStudy
+from hpo.store.rows import processes
 from hpo.store.rows.events import Event
 
 ENVIRONMENT_VARIABLE = "HPO_GRACE_S"

@@ -12,13 +12,12 @@ from importlib import metadata
 
 import sqlalchemy as sa
 
-from hpo.store.db import processes
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import reaping
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.reaping import Patience
-from hpo.store.rows import last_ids
+from hpo.store.rows import last_ids, processes
 from hpo.store.rows.worker_list import WorkerRow as WorkerRow
 from hpo.store.rows.worker_list import live as live
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hpo.store.db import processes
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
+from hpo.store.rows import processes
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from datetime import timedelta
 
 import pytest
 
-from hpo.store.db import processes
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import events
+from hpo.store.rows import events, processes
 from hpo.store.studies import studies
 from tests.kits import ledger_kit as kit
 
