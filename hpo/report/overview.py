@@ -19,7 +19,7 @@ from hpo.spec.space.search_space import Categorical, Fixed, Parameter
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_study
 from hpo.store.db.optuna_tables import trials
-from hpo.store.rows import notices, stack_statistics, worker_list
+from hpo.store.rows import events, stack_statistics, worker_list
 from hpo.store.rows.stack_statistics import Usage
 from hpo.store.rows.worker_list import WorkerRow
 
@@ -103,7 +103,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             best=best_trial(conn, subject),
             workers=live,
             usage=stack_statistics.usage(conn, subject.study_id),
-            notices=notices.of(conn, subject.study_id),
+            notices=events.notices_of(conn, subject.study_id),
             alone=_alone(conn, subject.study_id),
             learnt_from=_learnt_from(conn, subject.study_id),
             endings=endings_of(conn, subject.study_id),
@@ -131,9 +131,7 @@ def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:
         .outerjoin(trials, trials.c.trial_id == hpo_event.c.trial_id)
         # That a trial was pruned is the everyday business of a study.
         # Notices have a place of their own.
-        .where(
-            hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(("pruned", notices.NOTICE))
-        )
+        .where(hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(("pruned", events.NOTICE)))
         .order_by(hpo_event.c.event_id.desc())
         .limit(N_EVENTS)
     )

@@ -71,7 +71,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     with quickly():
         from hpo.run.host.manager import prepare
         from hpo.run.host.session import start
-        from hpo.store.rows import notices
+        from hpo.store.rows import events
 
     options = _options(given)
     if is_there:
@@ -81,7 +81,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
         say(line)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
-    notices.keep(session.db, session.study.study_id, prepared.notices)
+    events.keep_notices(session.db, session.study.study_id, prepared.notices)
     _tell_kept_budget(prepared.spec.budget, session.study)
     _follow(session, options.storage)
 

@@ -15,7 +15,7 @@ from hpo.run.host.study_handle import Study
 from hpo.spec import ready_made, study_files, toml
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.opening import open_database
-from hpo.store.rows import notices
+from hpo.store.rows import events
 from hpo.store.studies import studies, study_records
 
 BUDGETS = tuple(Budget.model_fields)
@@ -120,7 +120,7 @@ def run(
     prepared = prepare(source, overrides=overrides, options=options)
     options = replace(options, allow=(*allow, *prepared.allow))
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
-    notices.keep(session.db, session.study.study_id, prepared.notices)
+    events.keep_notices(session.db, session.study.study_id, prepared.notices)
     end = session.wait()
     if end.reason == "interrupted":
         raise KeyboardInterrupt

@@ -1,15 +1,61 @@
-"""What Optuna's storage refuses: studies and trials that are not there, and finished trials."""
+"""Guards: the exceptions that Optuna's storage contract names, for rows and for transactions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from sqlalchemy.exc import SQLAlchemyError
 
+from hpo.errors import StoreError
 from hpo.store.rows import trial_rows
 from hpo.store.rows.trial_reader import Head
 from hpo.store.rows.trial_rows import TrialHead
+
+if TYPE_CHECKING:
+    from hpo.store.db.database import Database
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def read(database: Database) -> Iterator[sa.Connection]:
+    """Opens a transaction that only reads.
+
+    Raises:
+        StorageInternalError: The database failed; its cause tells why.
+    """
+    with _translated(), database.read() as connection:
+        yield connection
+
+
+def write(database: Database, work: Callable[[sa.Connection], _T], *, single: bool = False) -> _T:
+    """Does `work` in a writing transaction, again from its start when it lost against another.
+
+    Args:
+        database: Where.
+        work: Changes nothing but the database.
+        single: One statement of it writes; see `Database.transaction`.
+
+    Raises:
+        StorageInternalError: The database failed, or refused what it was given; its cause tells
+            why, an `IntegrityError` among them.
+    """
+    with _translated():
+        return database.transaction(work, single=single)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise StorageInternalError(str(error)) from error
+    except SQLAlchemyError as error:
+        raise StorageInternalError(f"the database refused a row: {error}") from error
 
 
 def no_study(study_id: int) -> KeyError:

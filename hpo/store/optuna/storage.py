@@ -25,8 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hpo.store.db import optuna_tables as schema
 from hpo.store.db.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
-from hpo.store.optuna import storage_transactions
-from hpo.store.optuna.guards import finished_error, no_study, no_trial
+from hpo.store.optuna import guards
 from hpo.store.optuna.trial_cache import Changes, Cursor
 from hpo.store.optuna.trial_caches import TrialCaches
 from hpo.store.optuna.trial_writer import TrialWriter
@@ -75,7 +74,7 @@ class Storage(BaseStorage):
         """See `BaseStorage`."""
         name = f"{DEFAULT_STUDY_NAME_PREFIX}{uuid.uuid4()}" if study_name is None else study_name
         try:
-            study_id = storage_transactions.write(
+            study_id = guards.write(
                 self._database, lambda c: study_rows.create(c, name, directions)
             )
         except StorageInternalError as error:
@@ -88,12 +87,10 @@ class Storage(BaseStorage):
 
     def delete_study(self, study_id: int) -> None:
         """See `BaseStorage`."""
-        existed = storage_transactions.write(
-            self._database, lambda c: study_rows.delete(c, study_id)
-        )
+        existed = guards.write(self._database, lambda c: study_rows.delete(c, study_id))
         self._forget(study_id)
         if not existed:
-            raise no_study(study_id)
+            raise guards.no_study(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
@@ -118,7 +115,7 @@ class Storage(BaseStorage):
         with self._read() as connection:
             name = study_rows.name_of(connection, study_id)
         if name is None:
-            raise no_study(study_id)
+            raise guards.no_study(study_id)
         return name
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
@@ -126,7 +123,7 @@ class Storage(BaseStorage):
         with self._read() as connection:
             directions = study_rows.directions_of(connection, study_id)
         if not directions:
-            raise no_study(study_id)
+            raise guards.no_study(study_id)
         return directions
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
@@ -203,7 +200,7 @@ class Storage(BaseStorage):
         with self._read() as connection:
             head = trial_reader.read_head(connection, trial_id)
             if head is None:
-                raise no_trial(trial_id)
+                raise guards.no_trial(trial_id)
             cached = self._caches.finished(head)
             return cached or next(trial_reader.read_trials(connection, [head]))
 
@@ -253,7 +250,7 @@ class Storage(BaseStorage):
         with self._read() as connection:
             head = trial_reader.read_head(connection, trial_id)
         if head is None:
-            raise no_trial(trial_id)
+            raise guards.no_trial(trial_id)
         return head.number
 
     def get_trial_param(self, trial_id: int, param_name: str) -> float:
@@ -275,10 +272,10 @@ class Storage(BaseStorage):
     def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
         """See `BaseStorage`."""
         if trial_state.is_finished():
-            raise finished_error(self.get_trial_number_from_id(trial_id))
+            raise guards.finished_error(self.get_trial_number_from_id(trial_id))
 
     def _read(self) -> AbstractContextManager[sa.Connection]:
-        return storage_transactions.reading(self._database)
+        return guards.read(self._database)
 
     def _forget(self, study_id: int) -> None:
         self._caches.forget(study_id)
@@ -286,12 +283,12 @@ class Storage(BaseStorage):
 
     def _put_study_attr(self, table: sa.Table, study_id: int, key: str, value: Any) -> None:
         put = partial(study_rows.put_attr, table=table, study_id=study_id, key=key, value=value)
-        if not storage_transactions.write(self._database, put):
-            raise no_study(study_id)
+        if not guards.write(self._database, put):
+            raise guards.no_study(study_id)
 
     def _attrs(self, parent: sa.Table, table: sa.Table, row_id: int) -> dict[str, Any]:
         with self._read() as connection:
             attrs = study_rows.attrs_of(connection, parent, table, row_id)
         if attrs is None:
-            raise no_study(row_id) if parent is schema.studies else no_trial(row_id)
+            raise guards.no_study(row_id) if parent is schema.studies else guards.no_trial(row_id)
         return attrs

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.store.db import optuna_tables as schema
-from hpo.store.optuna import guards, storage_transactions
+from hpo.store.optuna import guards
 from hpo.store.optuna.used_distributions import Params, UsedDistributions
 from hpo.store.rows import trial_reader, trial_rows
 from hpo.store.rows.upserts import OPEN_STATES, UpsertTarget
@@ -47,7 +47,7 @@ class TrialWriter:
             ((trial_id, _),) = trial_rows.add_trials(connection, study_id, 1, started_at=started_at)
             return trial_id
 
-        trial_id = storage_transactions.write(self._database, add)
+        trial_id = guards.write(self._database, add)
         self._distributions.remember({trial_id: study_id})
         return trial_id
 
@@ -78,7 +78,7 @@ class TrialWriter:
                 trial_rows.write_rows(connection, target, rows)
             return trial_id
 
-        trial_id = storage_transactions.write(self._database, add)
+        trial_id = guards.write(self._database, add)
         self._distributions.remember({trial_id: study_id}, [(trial_id, params)])
         return trial_id
 
@@ -112,7 +112,7 @@ class TrialWriter:
                     row["trial_id"], trial_reader.read_head(connection, row["trial_id"])
                 )
 
-        storage_transactions.write(self._database, put, single=True)
+        guards.write(self._database, put, single=True)
 
     def set_params(
         self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
@@ -143,7 +143,7 @@ class TrialWriter:
             trial_rows.write_rows(connection, trial_rows.PARAMS, rows)
             return study_of
 
-        study_of = storage_transactions.write(self._database, put)
+        study_of = guards.write(self._database, put)
         if study_of:
             self._distributions.remember(study_of, items)
 
@@ -173,7 +173,7 @@ class TrialWriter:
             trial_rows.write_rows(connection, trial_rows.VALUES, rows)
             return bool(changed) or not to_running
 
-        return storage_transactions.write(self._database, change)
+        return guards.write(self._database, change)
 
 
 def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:

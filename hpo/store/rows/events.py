@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -16,6 +17,8 @@ _CHUNK = 500
 MAX_KIND = 32
 MAX_MESSAGE = 100_000
 """Longest message kept, in characters: a traceback fits, a runaway log does not."""
+NOTICE: Final = "notice"
+"""Kind of the events that tell a user about the data of a study."""
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,23 @@ def recent(
         statement = statement.where(event.trial_id == trial_id)
     with db.read() as conn:
         return [Event(*row) for row in conn.execute(statement)]
+
+
+def keep_notices(db: Database, study_id: int, notices: Iterable[str]) -> None:
+    """Records the notices that a study does not have yet; its data may have changed meanwhile."""
+    wanted = list(dict.fromkeys(notices))
+    if not wanted:
+        return
+
+    def write(conn: sa.Connection) -> None:
+        new = [text for text in wanted if text not in notices_of(conn, study_id)]
+        record(conn, [Event(study_id, NOTICE, text) for text in new], db.now(conn))
+
+    db.transaction(write)
+
+
+def notices_of(conn: sa.Connection, study_id: int) -> tuple[str, ...]:
+    """Returns a study's notices, the oldest first."""
+    event = hpo_event.c
+    statement = sa.select(event.message).where(event.study_id == study_id, event.kind == NOTICE)
+    return tuple(dict.fromkeys(conn.scalars(statement.order_by(event.event_id))))
