@@ -18,7 +18,7 @@ from hpo.run.trials.executor import released
 from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good_enough, last_values
 from hpo.run.trials.search_errors import asked_pruner, before_finish, of_owned, searching
 from hpo.spec.space.params import Params
-from hpo.store.ledger import budget_target
+from hpo.store.ledger import spending
 from hpo.store.ledger.leases import Claim, Lease, Outcome
 from hpo.store.rows.stack_statistics import Usage
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
@@ -204,7 +204,7 @@ class TaskExecutor:
             # By the study's row: somebody may have changed the target just now.
             study_id = context.study.study_id
             context.target = context.client.try_call(
-                lambda: budget_target.current(context.db, study_id), context.target
+                lambda: spending.target_of(context.db, study_id), context.target
             )
             good = good_enough(context, self._engine, reports)
             context.ending = "target" if good else context.ending

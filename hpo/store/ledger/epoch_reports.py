@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from hpo.store.db import compiled_statements, optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
-from hpo.store.ledger import budget_target, fences
+from hpo.store.ledger import fences, spending
 from hpo.store.ledger.leases import EpochRow
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import upserts
@@ -98,7 +98,7 @@ def _reached(
         lease = leases[row.trial_id]
         if lease.target is not None and row.objective is not None:
             values.setdefault((lease.study_id, lease.target), []).append(row.objective)
-    return {key[0] for key, found in values.items() if budget_target.reaches(conn, *key, found)}
+    return {key[0] for key, found in values.items() if spending.reaches_target(conn, *key, found)}
 
 
 def _epoch_row(row: EpochRow, attempt: int, now: Any) -> dict[str, Any]:

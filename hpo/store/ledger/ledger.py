@@ -16,13 +16,13 @@ from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease, hpo_study, hpo_worker
 from hpo.store.ledger import (
-    budget_target,
     budgets,
     claims,
     epoch_reports,
     fences,
     reaping,
     settlement,
+    spending,
     unfinished_trials,
     workers,
 )
@@ -220,7 +220,7 @@ class Ledger:
 
         def work(conn: sa.Connection) -> bool:
             locked = LockedStudy.take(self._db, conn, study_id)
-            budget_target.finish_if_reached(locked, reported=True)
+            spending.finish_if_target_reached(locked, reported=True)
             if locked.state == "done":
                 locked.end_free_trials()
             return (locked.state, locked.reason) == ("done", "target")
@@ -259,7 +259,7 @@ class Ledger:
             locked = LockedStudy.take(self._db, conn, study_id)
             taken = reaping.free_dead(locked, self._patience)
             claims.drop_ended_elsewhere(locked)
-            budget_target.finish_if_reached(locked)
+            spending.finish_if_target_reached(locked)
             if locked.state == "done":
                 locked.end_free_trials()
             return taken

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
-from hpo.store.ledger import breaker, budget_target, fences
+from hpo.store.ledger import breaker, fences, spending
 from hpo.store.ledger.leases import Outcome
 from hpo.store.ledger.locked_study import FREE, LockedStudy
 from hpo.store.rows import trial_rows
@@ -72,7 +72,7 @@ def _settle_in(
         ]
     )
     completed = [outcome.values for outcome in finals if outcome.state == "complete"]
-    budget_target.finish_if_reached_by(locked, [values[0] for values in completed if values])
+    spending.finish_if_values_reach_target(locked, [values[0] for values in completed if values])
     failed = [outcome.message or outcome.reason for outcome in finals if outcome.state == "failed"]
     if failed:
         breaker.stop_if_failing(locked, failed[-1])

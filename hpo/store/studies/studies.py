@@ -16,7 +16,7 @@ from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
-from hpo.store.ledger import budget_target, budgets, spending
+from hpo.store.ledger import budgets, spending
 from hpo.store.ledger.leases import StudyState
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows
@@ -222,7 +222,7 @@ def _update_budget(locked: LockedStudy, record: StudyRecord, budget: Budget) -> 
         locked.state, locked.reason = "active", None
     locked.update_study(updated_at=locked.now, **values)
     locked.record([Event(locked.study_id, "budget", _changes(record.budget, budget))])
-    budget_target.finish_if_reached(locked, reported=True)
+    spending.finish_if_target_reached(locked, reported=True)
     spending.finish_if_spent(locked)
     if spec.task is not None:
         # The steps of an objective are its own: no budget of epochs says when it is through.
