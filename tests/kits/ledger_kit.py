@@ -12,10 +12,13 @@ from optuna.trial import TrialState
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
-from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease, hpo_worker
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease, hpo_worker
 from hpo.store.ledger import workers
-from hpo.store.ledger.leases import EpochRow, Lease, Outcome, OutcomeState
-from hpo.store.studies import studies
+from hpo.store.ledger.leases import EpochRow, Lease, Outcome, OutcomeState, StudyState
+from hpo.store.ledger.ledger import Ledger
+from hpo.store.ledger.locked_study import LockedStudy
+from hpo.store.rows.events import Event
+from hpo.store.studies import studies, study_budgets
 
 
 def spec(name: str = "s", direction: str = "maximize", **budget: Any) -> StudySpec:
@@ -56,7 +59,49 @@ def pass_time(db: Database, seconds: float, heard: Iterable[int] = ()) -> None:
         seconds -= step
         db.clock_offset += timedelta(seconds=step)
         for worker_id in beating:
-            workers.beat(db, worker_id)
+            beat(db, worker_id)
+
+
+def beat(db: Database, worker_id: int) -> bool:
+    """Sends a worker's heartbeat; False when the worker is not known, or has ended."""
+    return Ledger(db).renew(worker_id).state != "gone"
+
+
+def set_state(db: Database, study_id: int, state: StudyState, reason: str | None = None) -> None:
+    """Sets a study's state, whatever state it is in."""
+
+    def work(conn: sa.Connection) -> None:
+        locked = LockedStudy.take(db, conn, study_id)
+        locked.state, locked.reason = state, reason
+        locked.update_study(state=state, reason=reason, updated_at=locked.now)
+        if state == "done":
+            locked.end_free_trials()
+
+    db.transaction(work)
+
+
+def set_budget(db: Database, study_id: int, budget: Budget) -> None:
+    """Changes a study's budget, whatever it was."""
+    study_budgets.change(db, study_id, lambda record: budget)
+
+
+def recent_events(
+    db: Database, study_id: int, *, trial_id: int | None = None, limit: int = 100
+) -> list[Event]:
+    """Returns the last events of a study, or of one of its trials, newest first."""
+    event = hpo_event.c
+    statement = (
+        sa.select(
+            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
+        )
+        .where(event.study_id == study_id)
+        .order_by(event.event_id.desc())
+        .limit(limit)
+    )
+    if trial_id is not None:
+        statement = statement.where(event.trial_id == trial_id)
+    with db.read() as conn:
+        return [Event(*row) for row in conn.execute(statement)]
 
 
 def epoch_row(lease: Lease, epoch: int, objective: float | None = 0.5) -> EpochRow:

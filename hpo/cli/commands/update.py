@@ -19,7 +19,7 @@ from hpo.report.text.formatting import NO_LIMIT
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
-from hpo.store.studies import studies
+from hpo.store.studies import study_budgets
 from hpo.store.studies.studies import StudyRecord
 
 ENDS = ("trials", "total_epochs", "hours", "target")
@@ -75,7 +75,7 @@ def update(name: str, deadline: str | None, storage: str | None, **given: Any) -
     db, record = open_study(storage, name)
     if deadline is not None:
         changes["hours"] = _hours(db, record, deadline)
-    before, after = studies.change_budget(
+    before, after = study_budgets.change(
         db, record.study_id, lambda study: changed(study.spec, changes)
     )
     say(f"{name}: {_told(before, after)}{_outcome(db, before, after)}")

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import filelock
 import platformdirs
@@ -148,31 +148,38 @@ def decode(line: bytes) -> Record | None:
     return record
 
 
-def read(path: Path) -> list[Record]:
-    """Returns the records of a spool up to the first that is not whole, or that is odd.
+class Contents(NamedTuple):
+    """What can be read of an outbox file.
+
+    Attributes:
+        records: Up to the first that is not whole, or that is odd.
+        has_odd: Whether an odd one follows.
+    """
+
+    records: list[Record]
+    has_odd: bool
+
+
+def read(path: Path) -> Contents:
+    """Returns the records of an outbox file.
 
     Raises:
         OSError: The file cannot be read.
     """
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[list[Record], bool]:
-    """Returns the records of a spool, and whether an odd one follows."""
     found: list[Record] = []
     lines = path.read_bytes().splitlines(keepends=True)
     for line in lines:
         try:
             record = decode(line)
         except OddRecordError:
-            return found, True
+            return Contents(found, has_odd=True)
         if record is None:
             # What follows would be written without what came before it.
             n_left = len(lines) - len(found)
             logger.warning("%s: left out the last %d records; one is torn", path, n_left)
             break
         found.append(record)
-    return found, False
+    return Contents(found, has_odd=False)
 
 
 def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
@@ -236,10 +243,10 @@ def _adopt(db: Database, study_id: int, path: Path) -> int:
 
 
 def _replay(db: Database, study_id: int, path: Path) -> int:
-    (records, is_odd), ledger = _read(path), Ledger(db)
+    (records, has_odd), ledger = read(path), Ledger(db)
     for batch in batches(records):
         write(ledger, batch)
-    if is_odd:
+    if has_odd:
         kept = path.rename(path.with_suffix(_ODD_SUFFIX))
         logger.warning("%s holds records that another version of hpo wrote; left there", kept)
     if records:

@@ -54,14 +54,8 @@ def register(db: Database, study_id: int, device: str) -> int:
     return db.transaction(enter)
 
 
-def beat(db: Database, worker_id: int) -> bool:
-    """Records that a worker lives; False when it is not known, or was ended by somebody."""
-    patience = Patience()
-    return db.transaction(lambda conn: mark_alive(conn, worker_id, db.now(conn), patience))
-
-
 def mark_alive(conn: sa.Connection, worker_id: int, now: datetime, patience: Patience) -> bool:
-    """The statement of `beat`, in the caller's transaction."""
+    """Records that a worker lives; False when it is not known, or has ended."""
     worker = hpo_worker.c
     statement = (
         sa.update(hpo_worker)

@@ -114,25 +114,6 @@ def last_of(conn: sa.Connection, trial_ids: Sequence[int]) -> dict[int, Event]:
     return found
 
 
-def recent(
-    db: Database, study_id: int, *, trial_id: int | None = None, limit: int = 100
-) -> list[Event]:
-    """Returns the last events of a study, or of one of its trials, newest first."""
-    event = hpo_event.c
-    statement = (
-        sa.select(
-            event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
-        )
-        .where(event.study_id == study_id)
-        .order_by(event.event_id.desc())
-        .limit(limit)
-    )
-    if trial_id is not None:
-        statement = statement.where(event.trial_id == trial_id)
-    with db.read() as conn:
-        return [Event(*row) for row in conn.execute(statement)]
-
-
 def keep_notices(db: Database, study_id: int, notices: Iterable[str]) -> None:
     """Records the notices that a study does not have yet; its data may have changed meanwhile."""
     wanted = list(dict.fromkeys(notices))

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 
 from hpo.errors import SpecError
 from hpo.spec import toml
-from hpo.spec.study_spec import Budget, StudySpec
+from hpo.spec.study_spec import StudySpec
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
-from hpo.store.ledger import budgets, spending
-from hpo.store.ledger.leases import StudyState
+from hpo.store.ledger import budgets
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows
-from hpo.store.rows.events import Event
-from hpo.store.studies import given_budget, renaming, study_endings
+from hpo.store.studies import renaming, study_budgets, study_endings
 from hpo.store.studies.study_records import StudyRecord as StudyRecord
 from hpo.store.studies.study_records import deleted as deleted
 from hpo.store.studies.study_records import is_deleted as is_deleted
@@ -72,7 +68,7 @@ def create_or_join(
             if study_id is not None:
                 _insert_ours(db, conn, study_id, spec, base_dir)
                 renaming.reserve_files(conn, study_id, spec.name)
-                given_budget.note(conn, study_id, spec.budget)
+                study_budgets.note_given(conn, study_id, spec.budget)
                 return read(conn, spec.name, db), True
         record = read(conn, spec.name, db)
         if record.digest != spec.digest:
@@ -81,9 +77,9 @@ def create_or_join(
         locked = (
             None if record.budget == spec.budget else LockedStudy.take(db, conn, record.study_id)
         )
-        is_new = by_name or given_budget.note(conn, record.study_id, spec.budget)
+        is_new = by_name or study_budgets.note_given(conn, record.study_id, spec.budget)
         if locked is not None and is_new:
-            _update_budget(locked, read(conn, spec.name, db), spec.budget)
+            study_budgets.update(locked, read(conn, spec.name, db), spec.budget)
             record = read(conn, spec.name, db)
         return record, False
 
@@ -95,72 +91,6 @@ def is_done(db: Database, study_id: int) -> bool:
     query = sa.select(hpo_study.c.state).where(hpo_study.c.study_id == study_id)
     with db.read() as conn:
         return conn.scalar(query) == "done"
-
-
-def set_state(db: Database, study_id: int, state: StudyState, reason: str | None = None) -> None:
-    """Sets a study's state; workers follow at their next claim or heartbeat.
-
-    A study that becomes done has its unfinished trials that nobody works on pruned.
-
-    Raises:
-        StoreError: There is no such study.
-    """
-
-    def work(conn: sa.Connection) -> None:
-        locked = LockedStudy.take(db, conn, study_id)
-        if (locked.state, locked.reason) == (state, reason):
-            return
-        locked.state, locked.reason = state, reason
-        locked.update_study(state=state, reason=reason, updated_at=locked.now)
-        locked.record([Event(study_id, state, reason or "")])
-        if state == "done":
-            locked.end_free_trials()
-
-    db.transaction(work)
-
-
-def set_budget(db: Database, study_id: int, budget: Budget) -> None:
-    """Changes a study's budget; see `change_budget`.
-
-    Raises:
-        StoreError: There is no such study.
-    """
-    change_budget(db, study_id, lambda record: budget)
-
-
-def change_budget(
-    db: Database, study_id: int, change: Callable[[StudyRecord], Budget]
-) -> tuple[StudyRecord, StudyRecord]:
-    """Changes a study's budget, raising or lowering it, while nobody else can.
-
-    A study that is done goes on if the budget grew and something of it is left; any other is done
-    when as much has ended as may. Trials that are running stay, though they may be more than
-    there should be, and none starts in their place; those with more epochs than there are now are
-    taken back and go on towards what is left. Hours count from the study's creation.
-
-    Args:
-        db: The database.
-        study_id: The study.
-        change: Gives the new budget, from the study as it is.
-
-    Returns:
-        The study before and after.
-
-    Raises:
-        StoreError: There is no such study.
-    """
-
-    def work(conn: sa.Connection) -> tuple[StudyRecord, StudyRecord]:
-        locked = LockedStudy.take(db, conn, study_id)
-        name = study_rows.name_of(conn, study_id) or ""
-        before = read(conn, name, db)
-        budget = change(before)
-        if budget == before.budget:
-            return before, before
-        _update_budget(locked, before, budget)
-        return before, read(conn, name, db)
-
-    return db.transaction(work)
 
 
 def delete(db: Database, study_id: int) -> bool:
@@ -209,38 +139,6 @@ def _insert_ours(
             **vars(budgets.limits(spec, now)),
         )
     )
-
-
-def _update_budget(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
-    spec = record.spec.model_copy(update={"budget": budget})
-    locked.limits = budgets.limits(spec, record.created_at).with_more_trials(
-        spending.n_excused(locked)
-    )
-    values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(locked.limits)}
-    if locked.state == "done" and budgets.grew(record.budget, budget):
-        values |= {"state": "active", "reason": None}
-        locked.state, locked.reason = "active", None
-    locked.update_study(updated_at=locked.now, **values)
-    locked.record([Event(locked.study_id, "budget", _changes(record.budget, budget))])
-    spending.finish_if_target_reached(locked, reported=True)
-    spending.finish_if_spent(locked)
-    if spec.task is not None:
-        # The steps of an objective are its own: no budget of epochs says when it is through.
-        spending.recall(locked)
-    if locked.state == "done":
-        locked.end_free_trials()
-
-
-def _changes(old: Budget, new: Budget) -> str:
-    before, after = old.model_dump(), new.model_dump()
-    changed = (key for key in after if before[key] != after[key])
-    return ", ".join(f"{key} {_shown(before[key])} -> {_shown(after[key])}" for key in changed)
-
-
-def _shown(limit: Any) -> str:
-    if limit is None:
-        return "none"
-    return f"{limit:.4g}" if isinstance(limit, float) else str(limit)
 
 
 def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:

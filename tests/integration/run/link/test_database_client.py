@@ -27,7 +27,6 @@ from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import events
 from tests.conftest import GetServer, servers
 from tests.kits import ledger_kit as kit
 from tests.kits.outages import Outage, outage_of
@@ -97,7 +96,7 @@ class Context:
         return outbox.spools_in(outbox.folder_of(self.db.url, self.study_id))
 
     def events(self) -> list[str]:
-        found = events.recent(self.db, self.study_id)
+        found = kit.recent_events(self.db, self.study_id)
         return [event.message for event in found if event.kind == "outage"]
 
 
@@ -124,7 +123,7 @@ def test_what_is_written_in_an_outage_arrives_once_and_in_order(
     assert context.client.try_call(lambda: True, default=False) is False
     assert time.monotonic() - began_s < 5.0
     (kept,) = context.spools
-    assert len(outbox.read(kept)) == 4
+    assert len(outbox.read(kept).records) == 4
     time.sleep(1.0)
     outage.end()
 
@@ -174,7 +173,7 @@ def test_a_worker_that_is_told_to_leave_in_an_outage_leaves_at_once(outage: Outa
         )
     context.client.settle([kit.outcome(lease, "released") for lease in context.leases])
     assert time.monotonic() - began_s < 5.0
-    assert [len(outbox.read(path)) for path in context.spools] == [3]
+    assert [len(outbox.read(path).records) for path in context.spools] == [3]
     outage.end()
     _until(lambda: not context.client.is_down)
     assert {row.worker_id for row in kit.lease_rows(context.db, context.study_id)} == {None}
@@ -213,7 +212,7 @@ def test_a_password_that_was_changed_is_no_outage(
             context.report(context.leases[0], 1)
         with pytest.raises(StoreError, match="refused user and password"):
             context.client.call(lambda: True)
-        assert [len(outbox.read(path)) for path in context.spools] == [1]
+        assert [len(outbox.read(path).records) for path in context.spools] == [1]
     finally:
         _restore_password(server)
 
@@ -242,7 +241,7 @@ def test_a_missing_table_is_no_outage_and_what_was_not_written_is_kept(
         conn.execute(sa.text("ALTER TABLE hpo_epoch RENAME TO gone"))
     with pytest.raises(StoreError, match="table is missing"):
         context.report(context.leases[0], 1)
-    assert [len(outbox.read(path)) for path in context.spools] == [1]
+    assert [len(outbox.read(path).records) for path in context.spools] == [1]
 
 
 def test_without_a_disk_for_the_spool_memory_serves(
@@ -302,7 +301,7 @@ def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
     assert kit.epochs_of(db, two) == [1]
     assert kit.states(db, study_id) == ["COMPLETE", "RUNNING"]
     assert outbox.spools_in(outbox.folder_of(db.url, study_id)) == []
-    (event,) = (e for e in events.recent(db, study_id) if e.kind == "outage")
+    (event,) = (e for e in kit.recent_events(db, study_id) if e.kind == "outage")
     assert event.message.startswith("wrote 5 records")
     db.dispose()
 

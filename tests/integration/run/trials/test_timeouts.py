@@ -14,7 +14,6 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Lease, Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import events
 from hpo.store.studies import queueing, studies
 from tests.kits import ledger_kit as kit
 from tests.kits.contexts import context_at
@@ -58,10 +57,10 @@ def test_a_heartbeat_brings_the_limit_as_it_is_now(database: Database) -> None:
     worker_id = kit.new_worker(database, study_id)
     ledger = Ledger(database)
     assert ledger.renew(worker_id).trial_s is None
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=3, trial_hours=0.5))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=3, trial_hours=0.5))
     assert ledger.renew(worker_id).trial_s == 1800.0
     assert studies.load(database, "s").budget.trial_hours == 0.5
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=3))
     assert ledger.renew(worker_id).trial_s is None
 
 
@@ -81,7 +80,7 @@ def test_the_heart_ends_a_trial_that_hangs(database: Database, tmp_path: Path) -
         heartbeat.beat()
     assert [line.partition(":")[0] for line in said] == [f"trial {lease.number}"]
     assert kit.states(database, study_id) == ["FAIL"]
-    (event,) = events.recent(database, study_id)
+    (event,) = kit.recent_events(database, study_id)
     assert (event.kind, event.trial_id) == ("timeout", lease.trial_id)
     assert "has not come back for 30.0 min" in event.message
     assert queueing.retry(database, study_id, reasons=["timeout"]) == {lease.number: 1}

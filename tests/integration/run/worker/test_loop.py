@@ -27,7 +27,6 @@ from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import trials
 from hpo.store.optuna.storage import Storage
-from hpo.store.rows import events
 from hpo.store.studies import control, studies
 from hpo.train.loop.solo import SoloEngine
 from tests.kits import ledger_kit as kit
@@ -96,7 +95,7 @@ def states(context: WorkerContext) -> list[str]:
 
 
 def kinds(context: WorkerContext) -> list[str]:
-    return [event.kind for event in reversed(events.recent(context.db, context.study.study_id))]
+    return [event.kind for event in reversed(kit.recent_events(context.db, context.study.study_id))]
 
 
 class Meanwhile:
@@ -321,7 +320,7 @@ def test_whatever_a_task_raises_ends_its_trial_only(
         fused = FusedEngine(task, task.data().splits(), "val_loss", "minimize")
         executor = TaskExecutor(context, fused, Plainly(context))
     assert Worker(context, executor).run() == "exhausted"
-    failed = {e.kind for e in events.recent(context.db, context.study.study_id) if e.trial_id}
+    failed = {e.kind for e in kit.recent_events(context.db, context.study.study_id) if e.trial_id}
     assert failed == {"oom" if isinstance(error, MemoryError) else "user_code"}
     assert "FAIL" in states(context)
     assert (place == "model") == ("COMPLETE" in states(context))

@@ -51,7 +51,7 @@ def _finish(db: Database, spec: StudySpec, best: dict[str, float]) -> None:
     values = [0.9, *(0.5 - 0.01 * i for i in range(11))]
     ends = zip(leases, values, strict=True)
     ledger.settle([kit.outcome(lease, values=(value,)) for lease, value in ends])
-    studies.set_state(db, record.study_id, "done", "budget")
+    kit.set_state(db, record.study_id, "done", "budget")
 
 
 def test_done_and_similar_studies_teach_all_workers_the_same(database: Database) -> None:
@@ -73,7 +73,7 @@ def test_one_study_teaches_by_its_name_done_or_not(database: Database) -> None:
     for name, rate in (("first", 0.02), ("second", 0.03)):
         _finish(database, _spec(name), {"learning_rate": rate, "momentum": 0.9})
     first = studies.load(database, "first")
-    studies.set_state(database, first.study_id, "stopped")
+    kit.set_state(database, first.study_id, "stopped")
     record, _ = studies.create_or_join(database, _spec("new", "first"), None)
     learnt = portfolio_of(database, record)
     assert (learnt.sources, learnt.points[0]["learning_rate"]) == (("first",), 0.02)

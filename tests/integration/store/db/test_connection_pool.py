@@ -19,7 +19,6 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import events
 from hpo.store.studies import studies
 from tests.conftest import start_server
 from tests.kits import ledger_kit as kit
@@ -60,7 +59,7 @@ class Crowd:
         assert kit.states(self.db, self.study_id) == ["COMPLETE"] * n_trials
         for trial_id in kit.trial_ids(self.db, self.study_id):
             assert kit.epochs_of(self.db, trial_id) == [1, 2, 3]
-        kinds = {event.kind for event in events.recent(self.db, self.study_id)}
+        kinds = {event.kind for event in kit.recent_events(self.db, self.study_id)}
         assert kinds.isdisjoint({"outage", "lost"})
         assert outbox.spools_in(outbox.folder_of(self.url, self.study_id)) == []
 
@@ -183,7 +182,7 @@ def test_a_worker_that_loses_its_connection_to_others_waits(postgresql: PostgreS
     assert kit.epochs_of(db, lease.trial_id) == [1]
     assert "raise its connection limit" in told[0]
     assert told[1:] == [""]
-    assert [e.kind for e in events.recent(db, study_id)] == []
+    assert [e.kind for e in kit.recent_events(db, study_id)] == []
     own.dispose()
     db.dispose()
 

@@ -21,7 +21,6 @@ from hpo.store.ledger import workers
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.rows import events
 from hpo.store.studies import studies
 from tests.kits import ledger_kit as kit
 
@@ -67,7 +66,7 @@ def test_the_study_is_done_when_all_its_trials_have_ended(
     record = studies.load(database, "s")
     assert (record.state, record.reason) == ("done", "budget")
     assert kit.lease_rows(database, study_id) == []
-    assert [event.kind for event in events.recent(database, study_id)] == ["done", "oom"]
+    assert [event.kind for event in kit.recent_events(database, study_id)] == ["done", "oom"]
     study = plain_optuna("s")
     assert study.best_value == 0.75
     assert study.trials[0].user_attrs == {"best_epoch": 2, "ü": ["💡"]}
@@ -152,7 +151,7 @@ def test_settling_twice_changes_nothing(database: Database) -> None:
     assert lost == {lease.trial_id}
     assert kit.states(database, study_id) == ["COMPLETE"]
     assert kit.values_of(database, lease.trial_id) == [0.9]
-    assert events.recent(database, study_id) == []
+    assert kit.recent_events(database, study_id) == []
 
 
 def test_reports_can_be_repeated_and_mixed_with_lost_ones(
@@ -304,19 +303,19 @@ def test_pausing_and_stopping(database: Database) -> None:
     ledger, worker_id = Ledger(database), kit.new_worker(database, study_id)
     lease = ledger.claim(study_id, worker_id, 1).leases[0]
 
-    studies.set_state(database, study_id, "paused")
+    kit.set_state(database, study_id, "paused")
     paused = ledger.claim(study_id, worker_id, 1, [lease.trial_id])
     renewal = ledger.renew(worker_id)
     assert (paused.leases, paused.exhausted, paused.reason) == ((), False, "paused")
     assert (renewal.state, renewal.ending, renewal.held) == ("paused", "", {lease.trial_id})
 
-    studies.set_state(database, study_id, "stopped", "enough")
+    kit.set_state(database, study_id, "stopped", "enough")
     stopped = ledger.claim(study_id, worker_id, 1, [lease.trial_id])
     assert (stopped.leases, stopped.exhausted, stopped.reason) == ((), True, "stopped")
     assert ledger.renew(worker_id).ending == "stopped"
     assert ledger.report([kit.epoch_row(lease, 1)]) == set()
 
-    studies.set_state(database, study_id, "active")
+    kit.set_state(database, study_id, "active")
     assert len(ledger.claim(study_id, worker_id, 1, [lease.trial_id]).leases) == 1
 
 
@@ -361,7 +360,7 @@ def test_a_report_that_reaches_the_target_ends_the_study(
     assert ledger.renew(worker_id).ending == "target"
     # What comes later is written as ever, and the end is told once.
     assert ledger.report([kit.epoch_row(second, 3, good)]) == set()
-    assert [event.kind for event in events.recent(database, study_id)].count("done") == 1
+    assert [event.kind for event in kit.recent_events(database, study_id)].count("done") == 1
 
 
 def test_a_target_that_was_reported_before_it_was_set_ends_the_study(database: Database) -> None:
@@ -371,9 +370,9 @@ def test_a_target_that_was_reported_before_it_was_set_ends_the_study(database: D
     ledger.report([kit.epoch_row(lease, 1, 0.7), kit.epoch_row(lease, 2, 0.6)])
     ledger.settle([kit.outcome(lease, "paused")])
 
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.8))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.8))
     assert studies.load(database, "s").state == "active"
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.65))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.65))
 
     assert studies.load(database, "s").reason == "target"
 
@@ -388,7 +387,7 @@ def test_a_target_set_later_is_seen_at_once(
     lease = ledger.claim(study_id, worker_id, 1).leases[0]
     ledger.settle([kit.outcome(lease, values=(value,))])
 
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=3, target=0.5))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=3, target=0.5))
 
     assert ledger.claim(study_id, worker_id, 1).reason == "target"
 
@@ -418,7 +417,7 @@ def test_the_deadline_is_the_databases(database: Database) -> None:
     ledger.settle([kit.outcome(lease, "released")])
     assert kit.states(database, study_id) == ["PRUNED"]
 
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=3, hours=2.0))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=3, hours=2.0))
     assert len(ledger.claim(study_id, worker_id, 1).leases) == 1
 
 
@@ -481,10 +480,10 @@ def test_budgets_of_a_running_study_can_be_raised_and_lowered(database: Database
         ledger.settle([kit.outcome(lease)])
     assert ledger.claim(study_id, worker_id, 1).exhausted
 
-    studies.set_budget(database, study_id, Budget(trials=4, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=4, epochs=3))
     assert studies.load(database, "s").state == "active"
     lease = ledger.claim(study_id, worker_id, 1).leases[0]
-    studies.set_budget(database, study_id, Budget(trials=3, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=3, epochs=3))
     assert ledger.claim(study_id, worker_id, 1, [lease.trial_id]).reason == "waiting"
     ledger.settle([kit.outcome(lease)])
 

@@ -152,7 +152,7 @@ def test_a_trial_with_all_its_epochs_needs_no_wish(
 
 
 def test_paused_trials_count_as_begun(database: Database, worker_id: int, study_id: int) -> None:
-    studies.set_budget(database, study_id, Budget(trials=2, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=2, epochs=3))
     ledger = Ledger(database)
     leases = claim(ledger, study_id, worker_id, NEW, NEW, NEW).leases
     assert len(leases) == 2
@@ -272,7 +272,7 @@ def test_fewer_epochs_complete_what_has_paused_beyond_them(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, AssignmentRequest(None, 0, 2)).leases
     pause(ledger, lease)
-    studies.set_budget(database, study_id, Budget(trials=5, epochs=2))
+    kit.set_budget(database, study_id, Budget(trials=5, epochs=2))
     (again,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (again.trial_id, again.epoch, again.epoch_stop) == (lease.trial_id, 2, 2)
 
@@ -315,7 +315,7 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     ledger.settle([kit.outcome(again, values=(0.7,))])
     assert assigner.claim(context, 1, ()).reason == "patience"
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
-    studies.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
+    kit.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
     assert ledger.renew(context.worker_id).patience == 5
     assert studies.load(database, "s").state == "active"
 
@@ -358,13 +358,13 @@ def test_a_budget_can_change_while_trials_are_paused(
     first, second = claim(ledger, study_id, worker_id, NEW, NEW).leases
     pause(ledger, first)
     pause(ledger, second)
-    studies.set_budget(database, study_id, Budget(trials=1, epochs=9))
+    kit.set_budget(database, study_id, Budget(trials=1, epochs=9))
     assert ledger.standing(study_id).n_new == 0
     (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(first.trial_id, 1, 5)).leases
     assert (again.epoch, again.epoch_stop) == (1, 5)
     pause(ledger, again)
     assert finished(ledger, study_id, worker_id).reason == "budget"
-    studies.set_budget(database, study_id, Budget(trials=3, epochs=9))
+    kit.set_budget(database, study_id, Budget(trials=3, epochs=9))
     assert studies.load(database, "s").state == "active"
     (new,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (new.number, kit.states(database, study_id)[:2]) == (2, ["PRUNED", "PRUNED"])

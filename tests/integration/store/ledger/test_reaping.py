@@ -14,8 +14,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import events, processes
-from hpo.store.studies import studies
+from hpo.store.rows import processes
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -40,7 +39,7 @@ def test_a_silent_worker_loses_its_trials_after_the_grace(database: Database) ->
     assert (again.attempt, again.checkpoint) == (2, "/c/1")
     assert ledger.renew(silent).held == frozenset()
     assert ledger.report([kit.epoch_row(lease, 2)]) == {lease.trial_id}
-    event = events.recent(database, study_id, trial_id=lease.trial_id)[0]
+    event = kit.recent_events(database, study_id, trial_id=lease.trial_id)[0]
     assert (event.kind, event.worker_id) == ("lost", silent)
     assert "on far was silent for 61 s; the trial goes on, attempt 2 of 3" in event.message
 
@@ -90,7 +89,7 @@ def test_a_heartbeat_keeps_the_trials(database: Database) -> None:
         database.clock_offset = timedelta(seconds=50 * minute)
         assert ledger.reap(study_id) == []
         assert ledger.renew(worker_id).held == {lease.trial_id}
-    assert workers.beat(database, worker_id)
+    assert kit.beat(database, worker_id)
 
 
 def test_a_trial_that_was_lost_too_often_fails(database: Database) -> None:
@@ -106,7 +105,7 @@ def test_a_trial_that_was_lost_too_often_fails(database: Database) -> None:
 
     assert kit.states(database, study_id) == ["FAIL"]
     assert ledger.settle([kit.outcome(lease)]) == {lease.trial_id}
-    assert "the trial failed: lost 3 times" in events.recent(database, study_id)[0].message
+    assert "the trial failed: lost 3 times" in kit.recent_events(database, study_id)[0].message
     survivor = kit.new_worker(database, study_id)
     assert ledger.claim(study_id, survivor, 1).reason == "budget"
 
@@ -185,7 +184,7 @@ def test_what_is_left_of_a_done_study_is_pruned_when_its_worker_dies(database: D
     study_id = kit.new_study(database)
     ledger, silent = Ledger(database), kit.new_worker(database, study_id, remote=True)
     ledger.claim(study_id, silent, 1)
-    studies.set_state(database, study_id, "done", "target")
+    kit.set_state(database, study_id, "done", "target")
     assert ledger.renew(silent).ending == "target"
     kit.pass_time(database, 61, [kit.new_worker(database, study_id, remote=True)])
 

@@ -39,7 +39,7 @@ def test_live_workers_are_those_heard_of(database: Database) -> None:
     assert [row.worker_id for row in workers.live(database)] == [first, second]
 
     database.clock_offset = timedelta(seconds=50)
-    assert workers.beat(database, second)
+    assert kit.beat(database, second)
     database.clock_offset = timedelta(seconds=70)
 
     assert [row.worker_id for row in workers.live(database)] == [second]
@@ -52,8 +52,8 @@ def test_a_retired_worker_beats_no_more(database: Database) -> None:
     worker_id = kit.new_worker(database, study_id)
     workers.retire(database, worker_id)
     workers.retire(database, worker_id)
-    assert not workers.beat(database, worker_id)
-    assert not workers.beat(database, 999)
+    assert not kit.beat(database, worker_id)
+    assert not kit.beat(database, 999)
     workers.retire(database, 999)
 
 

@@ -20,9 +20,9 @@ def test_events_come_back_newest_first(database: Database) -> None:
         events.record(conn, [], now)
         events.record(conn, [Event(study_id, "a" * 50), Event(study_id, "oom", traceback)], now)
 
-    oom, long_kind = events.recent(database, study_id)
+    oom, long_kind = kit.recent_events(database, study_id)
 
     assert long_kind == Event(study_id, "a" * 32, at=now)
     assert oom.message == traceback[-events.MAX_MESSAGE :].replace("\0", "")
-    assert events.recent(database, study_id, limit=1) == [oom]
-    assert events.recent(database, study_id, trial_id=1) == []
+    assert kit.recent_events(database, study_id, limit=1) == [oom]
+    assert kit.recent_events(database, study_id, trial_id=1) == []

@@ -20,7 +20,6 @@ from hpo.store.ledger import breaker, spending
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.rows import events
 from hpo.store.studies import control, queueing, studies, study_endings
 from tests.kits import ledger_kit as kit
 
@@ -86,7 +85,7 @@ def test_pausing_resuming_and_stopping(database: Database) -> None:
 
     assert control.steer(database, shop.study_id, "resume") == "stopped"
     assert shop.claim()
-    kinds = [event.kind for event in events.recent(database, shop.study_id)]
+    kinds = [event.kind for event in kit.recent_events(database, shop.study_id)]
     assert kinds == ["active", "stopped", "stopped", "active", "paused"]
 
 
@@ -111,9 +110,9 @@ def test_cancelling_is_fenced_and_costs_no_trial_of_the_budget(database: Databas
     assert shop.ledger.report(rows) == {first.trial_id}
     assert shop.ledger.settle([kit.outcome(first)]) == {first.trial_id}
     assert shop.states == ["COMPLETE", "FAIL", "RUNNING", "FAIL"]
-    assert [e.kind for e in events.recent(database, shop.study_id, trial_id=first.trial_id)] == [
-        "cancelled"
-    ]
+    assert [
+        e.kind for e in kit.recent_events(database, shop.study_id, trial_id=first.trial_id)
+    ] == ["cancelled"]
 
     (third,) = shop.claim(5, (second.trial_id,))
     shop.ledger.settle([kit.outcome(second), kit.outcome(third)])
@@ -187,7 +186,7 @@ def test_the_allowance_for_retries_outlives_a_change_of_the_budget(database: Dat
     assert control_lease == {0: 3}
     shop.end("complete")
     assert shop.refusal() == (True, "budget")
-    studies.set_budget(database, shop.study_id, Budget(trials=5, epochs=3))
+    kit.set_budget(database, shop.study_id, Budget(trials=5, epochs=3))
     assert len(shop.claim(10)) == 2
 
 
@@ -217,13 +216,13 @@ def test_lowering_below_what_has_ended_ends_the_study(database: Database) -> Non
     shop = Shop(database, trials=5)
     shop.end("complete", "complete")
     (running,) = shop.claim()
-    studies.set_budget(database, shop.study_id, Budget(trials=2, epochs=3))
+    kit.set_budget(database, shop.study_id, Budget(trials=2, epochs=3))
     assert (shop.record.state, shop.record.reason) == ("done", "budget")
     assert shop.ledger.renew(shop.worker_id).ending == "budget"
     shop.ledger.settle([kit.outcome(running, "pruned", reason="budget")])
-    studies.set_budget(database, shop.study_id, Budget(trials=3, epochs=9))
+    kit.set_budget(database, shop.study_id, Budget(trials=3, epochs=9))
     assert shop.record.state == "done"
-    studies.set_budget(database, shop.study_id, Budget(trials=4, epochs=9))
+    kit.set_budget(database, shop.study_id, Budget(trials=4, epochs=9))
     assert shop.record.state == "active"
     assert len(shop.claim(10)) == 1
 
@@ -232,7 +231,7 @@ def test_lowering_epochs_takes_running_trials_back(database: Database) -> None:
     shop = Shop(database, trials=2, epochs=9, total_epochs=18)
     one, two = shop.claim(2)
     shop.ledger.report([kit.epoch_row(one, 1), kit.epoch_row(two, 1)])
-    studies.set_budget(database, shop.study_id, Budget(trials=2, epochs=9, total_epochs=12))
+    kit.set_budget(database, shop.study_id, Budget(trials=2, epochs=9, total_epochs=12))
 
     assert shop.ledger.report([kit.epoch_row(one, 2)]) == {one.trial_id}
     again = shop.claim(2)
@@ -240,7 +239,7 @@ def test_lowering_epochs_takes_running_trials_back(database: Database) -> None:
         (1, 9, 1),
         (1, 3, 1),
     ]
-    studies.set_budget(database, shop.study_id, Budget(trials=2, epochs=4, total_epochs=12))
+    kit.set_budget(database, shop.study_id, Budget(trials=2, epochs=4, total_epochs=12))
     short, other = shop.claim(2, (again[1].trial_id,)), again[1]
     assert [(lease.epoch, lease.epoch_stop) for lease in short] == [(1, 4)]
     assert shop.ledger.report([kit.epoch_row(other, 2)]) == set()
@@ -249,9 +248,9 @@ def test_lowering_epochs_takes_running_trials_back(database: Database) -> None:
 def test_a_deadline_that_has_passed_ends_the_study(database: Database) -> None:
     shop = Shop(database, trials=5)
     database.clock_offset += timedelta(hours=1)
-    studies.set_budget(database, shop.study_id, Budget(trials=5, hours=0.5))
+    kit.set_budget(database, shop.study_id, Budget(trials=5, hours=0.5))
     assert (shop.record.state, shop.record.reason) == ("done", "deadline")
-    studies.set_budget(database, shop.study_id, Budget(trials=5, hours=2.0123456))
+    kit.set_budget(database, shop.study_id, Budget(trials=5, hours=2.0123456))
     assert shop.record.state == "active"
     told = sa.select(hpo_event.c.message).where(hpo_event.c.kind == "budget").order_by("event_id")
     with database.read() as conn:
@@ -309,7 +308,7 @@ def test_an_enqueued_trial_waits_for_a_budget(database: Database) -> None:
     shop.end("complete")
     queueing.enqueue(database, shop.study_id, {})
     assert shop.refusal() == (True, "budget")
-    studies.set_budget(database, shop.study_id, Budget(trials=2, epochs=3))
+    kit.set_budget(database, shop.study_id, Budget(trials=2, epochs=3))
     assert [lease.number for lease in shop.claim(9)] == [1]
     assert shop.states == ["COMPLETE", TrialState.RUNNING.name]
 

@@ -12,7 +12,6 @@ from hpo.errors import SpecError, StoreError
 from hpo.store.db.database import Database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.rows import events
 from hpo.store.studies import renaming, studies
 from tests.kits import ledger_kit as kit
 from tests.kits.contexts import context_at
@@ -40,7 +39,7 @@ def test_a_renamed_study_keeps_everything_and_its_workers_go_on(
     assert known.get_study_id_from_name("old") == study_id
     assert context.ledger.report([kit.epoch_row(lease, 1)]) == set()
     assert context.ledger.claim(study_id, context.worker_id, 1, [lease.trial_id]).leases
-    assert [event.message for event in events.recent(database, study_id)] == ["old -> new"]
+    assert [event.message for event in kit.recent_events(database, study_id)] == ["old -> new"]
     with pytest.raises(SpecError, match="no study called old"):
         studies.load(database, "old")
 

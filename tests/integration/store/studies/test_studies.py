@@ -17,8 +17,8 @@ from hpo.store.db import hpo_tables, optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.rows import decision_log, events
-from hpo.store.studies import studies
+from hpo.store.rows import decision_log
+from hpo.store.studies import control, studies
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -56,7 +56,7 @@ def test_another_budget_alone_updates_the_budget(database: Database) -> None:
     assert (record.study_id, is_new, record.budget.trials) == (study_id, False, 9)
     assert record.spec.budget == Budget(trials=9, epochs=3, hours=1.0)
     assert record.deadline_at == record.created_at + timedelta(hours=1)
-    assert [event.kind for event in events.recent(database, study_id)] == ["budget"]
+    assert [event.kind for event in kit.recent_events(database, study_id)] == ["budget"]
 
 
 def test_a_budget_that_was_updated_stays_until_another_is_given(database: Database) -> None:
@@ -65,16 +65,16 @@ def test_a_budget_that_was_updated_stays_until_another_is_given(database: Databa
         return record.budget.trials
 
     study_id = kit.new_study(database, trials=5)
-    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=8, epochs=3))
     assert trials_of(trials=5) == 8
     assert trials_of(trials=6) == 6
-    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=8, epochs=3))
     assert trials_of(trials=6) == 8
     # Given, though it is what holds: then the one before is another.
     assert trials_of(trials=8) == 8
     assert trials_of(trials=6) == 6
     # Whoever names the study gives no budget, but what was said beside the name.
-    studies.set_budget(database, study_id, Budget(trials=8, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=8, epochs=3))
     record, _ = studies.create_or_join(database, kit.spec(trials=8), None, by_name=True)
     assert record.budget.trials == 8
     assert trials_of(trials=6) == 8
@@ -134,25 +134,22 @@ def test_several_threads_create_one_study(database: Database) -> None:
 
 def test_a_done_study_goes_on_only_when_its_budget_grew(database: Database) -> None:
     study_id = kit.new_study(database, trials=5)
-    studies.set_state(database, study_id, "done", "budget")
-    studies.set_budget(database, study_id, Budget(trials=4, epochs=3))
+    kit.set_state(database, study_id, "done", "budget")
+    kit.set_budget(database, study_id, Budget(trials=4, epochs=3))
     assert studies.load(database, "s").state == "done"
-    studies.set_budget(database, study_id, Budget(trials=6, epochs=3))
+    kit.set_budget(database, study_id, Budget(trials=6, epochs=3))
     assert (studies.load(database, "s").state, studies.load(database, "s").reason) == (
         "active",
         None,
     )
 
 
-def test_changing_the_state_is_recorded_once(database: Database) -> None:
+def test_pausing_twice_is_recorded_once(database: Database) -> None:
     study_id = kit.new_study(database)
-    for _ in range(2):
-        studies.set_state(database, study_id, "paused", "lunch")
-    assert (studies.load(database, "s").state, studies.load(database, "s").reason) == (
-        "paused",
-        "lunch",
-    )
-    assert [event.kind for event in events.recent(database, study_id)] == ["paused"]
+    assert control.steer(database, study_id, "pause") == "active"
+    assert control.steer(database, study_id, "pause") == "paused"
+    assert studies.load(database, "s").state == "paused"
+    assert [event.kind for event in kit.recent_events(database, study_id)] == ["paused"]
 
 
 def _with_rows_everywhere(database: Database, name: str) -> int:
@@ -251,4 +248,4 @@ def test_ids_that_sqlite_would_give_again_are_left_out(sqlite_database: Database
         (2, 0, 1),
     ]
     assert kit.epochs_of(sqlite_database, leases[0].trial_id) == []
-    assert events.recent(sqlite_database, study_id) == []
+    assert kit.recent_events(sqlite_database, study_id) == []

@@ -174,13 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(state=st.sampled_from(["paused", "active", "stopped"]))
     def order(self, state: studies.StudyState) -> None:
         if studies.load(self.db, "s").state != "done":
-            studies.set_state(self.db, self.study_id, state)
+            kit.set_state(self.db, self.study_id, state)
 
     @rule(n_trials=st.integers(1, 7))
     def update(self, n_trials: int) -> None:
         self.n_trials = n_trials
         budget = Budget(trials=n_trials, epochs=EPOCHS, total_epochs=TOTAL_EPOCHS)
-        studies.set_budget(self.db, self.study_id, budget)
+        kit.set_budget(self.db, self.study_id, budget)
 
     @invariant()
     def never_above_the_budget_of_epochs(self) -> None:
@@ -216,7 +216,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def drain(self) -> None:
         """One worker that goes on alone must bring the study to its end."""
         if studies.load(self.db, "s").state != "done":
-            studies.set_state(self.db, self.study_id, "active")
+            kit.set_state(self.db, self.study_id, "active")
         worker_id = kit.new_worker(self.db, self.study_id, remote=True)
         kit.pass_time(self.db, GRACE_S + 1, [worker_id])
         for _ in range(50):

@@ -53,7 +53,7 @@ def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
     assert outbox.spools_in(tmp_path / "new" / "folder") == []
     mine.append(records[:1])
     mine.append(records[1:])
-    assert outbox.read(mine.path) == records
+    assert outbox.read(mine.path).records == records
     assert [list(batch) for batch in outbox.batches(records)] == [
         records[:2],
         [records[2]],
@@ -78,7 +78,7 @@ def test_a_torn_last_record_is_left_out(tmp_path: Path, n_bytes_lost: int) -> No
     mine.append([_outcome("x" * 400)])
     assert mine.path.stat().st_size - whole > n_bytes_lost
     os.truncate(mine.path, mine.path.stat().st_size - n_bytes_lost)
-    assert outbox.read(mine.path) == [_row(1), _row(2)]
+    assert outbox.read(mine.path).records == [_row(1), _row(2)]
 
 
 def test_nothing_is_written_after_a_damaged_record(
@@ -90,7 +90,7 @@ def test_nothing_is_written_after_a_damaged_record(
     damaged = lines[1].replace(b"0.25", b"0.26")
     mine.path.write_bytes(lines[0] + damaged + lines[2])
     with caplog.at_level(logging.WARNING):
-        assert outbox.read(mine.path) == [_row(1)]
+        assert outbox.read(mine.path).records == [_row(1)]
     assert "left out the last 2 records" in caplog.text
 
 
@@ -107,9 +107,9 @@ def test_a_disk_that_is_full_leaves_no_half_record(
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             mine.append([_row(2)])
-    assert outbox.read(mine.path) == [_row(1)]
+    assert outbox.read(mine.path).records == [_row(1)]
     mine.append([_row(2), _row(3)])
-    assert outbox.read(mine.path) == [_row(1), _row(2), _row(3)]
+    assert outbox.read(mine.path).records == [_row(1), _row(2), _row(3)]
 
 
 def test_a_spool_is_locked_while_its_owner_lives(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
     process.join(60)
     process.close()
     with filelock.FileLock(_only(tmp_path).with_suffix(".lock"), timeout=0):
-        assert outbox.read(_only(tmp_path)) == [_row(1)]
+        assert outbox.read(_only(tmp_path)).records == [_row(1)]
 
 
 def test_a_worker_never_writes_into_an_older_spool(tmp_path: Path) -> None:
