@@ -21,7 +21,7 @@ def farewell(context: WorkerContext) -> AssignmentRequests | None:
     if context.patience is None or len(spec.directions) > 1:
         return None
     # First, so that nothing that is granted meanwhile is overlooked.
-    standing = context.ledger.standing(context.study.study_id)
+    standing = context.ledger.study_status(context.study.study_id)
     trials = context.search.trials()
     horizon = max((max(t.intermediate_values, default=0) for t in trials), default=0)
     history = History(Encoder.of_distributions({}), horizon, spec.directions[0] == "maximize")

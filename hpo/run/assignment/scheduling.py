@@ -120,7 +120,7 @@ class Planning:
 
         How often a lone worker looks depends on the clock, and what it does must not.
         """
-        places = standing.places.items()
+        places = standing.leases.items()
         is_alone = all(key in held for key, place in places if place.is_held)
         return bool(held) and is_alone and self._idle_at == _occasion(standing, held)
 
@@ -153,9 +153,11 @@ class Planning:
 
     def _look(self) -> tuple[StudyStatus, Changes]:
         # In this order: if the token is the same later, nothing was granted since the look.
-        standing = self._context.ledger.standing(self._context.study.study_id, with_places=False)
+        standing = self._context.ledger.study_status(
+            self._context.study.study_id, with_leases=False
+        )
         changes: Changes = self._context.search.changes(self._cursor)
-        return replace(standing, places=changes.places), changes
+        return replace(standing, leases=changes.leases), changes
 
     def _refresh(self, standing: StudyStatus, changes: Changes) -> bool:
         """Takes in what has changed; False where all trials have to be looked at again."""
@@ -169,7 +171,7 @@ class Planning:
         for trial in changes.trials:
             if trial.number in self._ended:
                 continue
-            place = standing.places.get(trial._trial_id)
+            place = standing.leases.get(trial._trial_id)
             self._ids[trial.number] = trial._trial_id
             self._open[trial.number] = trial
             is_leased = place is None or place.is_held
@@ -193,7 +195,7 @@ class Planning:
         for one in self._together(plan.assignments, held, len(held) - len(at_stop)):
             if not isinstance(one, Advance):
                 ordered.append(AssignmentRequest(None, 0, one.epoch_stop))
-            elif (place := standing.places.get(trial_id := self._ids[one.number])) is not None:
+            elif (place := standing.leases.get(trial_id := self._ids[one.number])) is not None:
                 ordered.append(AssignmentRequest(trial_id, place.epoch, one.epoch_stop))
         first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
         finished_at = standing.last_token if plan.finished else None
@@ -231,7 +233,7 @@ class Planning:
         return self._stacking.key(complete(params, self._spec.space) or params)
 
     def _ask(self, n: int, at_stop: Sequence[Lease], standing: StudyStatus) -> Ask:
-        n_places = sum(place.is_held for place in standing.places.values()) + n - len(at_stop)
+        n_places = sum(place.is_held for place in standing.leases.values()) + n - len(at_stop)
         left, depth = standing.epochs_left, _depth_left(standing)
         shares = [] if left is None else [left / max(1, n_places)]
         shares += [] if depth is None else [depth]

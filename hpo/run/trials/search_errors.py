@@ -44,7 +44,7 @@ def search_failed(context: WorkerContext, error: Exception) -> SearchFailed:
     Raises:
         StoreError: The study is gone: that is why.
     """
-    context.ledger.standing(context.study.study_id)
+    context.ledger.study_status(context.study.study_id)
     doing = f"the sampler {context.study.spec.sampler.name} failed"
     if is_internal(error):
         return SearchFailed(internal(doing, error), report_of(error), "internal")

@@ -101,7 +101,7 @@ class StudyStatus:
         epochs: Most epochs of one trial; None without a limit.
         n_new: Trials that may still begin; None for any number.
         epochs_left: Epochs that are neither spent nor promised; None for any number.
-        places: By trial_id.
+        leases: By trial_id.
         seconds_left: Until the deadline; None without one.
         epoch_s: Mean seconds of an epoch of the unfinished trials; None where there is no deadline
             or no epoch.
@@ -111,7 +111,7 @@ class StudyStatus:
     epochs: int | None
     n_new: int | None
     epochs_left: int | None
-    places: Mapping[int, LeaseStatus]
+    leases: Mapping[int, LeaseStatus]
     seconds_left: float | None = None
     epoch_s: float | None = None
 

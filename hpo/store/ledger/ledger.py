@@ -147,12 +147,12 @@ class Ledger:
 
         return self._db.transaction(work)
 
-    def standing(self, study_id: int, *, with_places: bool = True) -> StudyStatus:
+    def study_status(self, study_id: int, *, with_leases: bool = True) -> StudyStatus:
         """Returns what a study may still spend, and where its unfinished trials stand.
 
         Args:
             study_id: The study.
-            with_places: False leaves the places empty, for who has them from `Storage.changes`.
+            with_leases: False leaves the places empty, for who has them from `Storage.changes`.
 
         Raises:
             StoreError: There is no such study.
@@ -165,7 +165,7 @@ class Ledger:
             if limits.n_trials is not None:
                 n_new = max(0, limits.n_trials - unfinished_trials.n_started(locked))
             wanted = sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop)
-            rows = conn.execute(wanted.where(lease.study_id == study_id)) if with_places else ()
+            rows = conn.execute(wanted.where(lease.study_id == study_id)) if with_leases else ()
             places = {
                 row.trial_id: LeaseStatus(row.worker_id is not None, row.epoch, row.epoch_stop)
                 for row in rows

@@ -73,7 +73,7 @@ class LeaseCache:
         study_id: The study.
 
     Attributes:
-        places: Where each unfinished trial stands, by trial_id; another mapping after a change.
+        statuses: Where each unfinished trial stands, by trial_id; another mapping after a change.
     """
 
     def __init__(self, study_id: int) -> None:
@@ -81,11 +81,11 @@ class LeaseCache:
         self._rows: dict[int, _Row] = {}
         self._seen: _Row | None = None
         self._latest: datetime | None = None
-        self.places: Mapping[int, LeaseStatus] = {}
+        self.statuses: Mapping[int, LeaseStatus] = {}
 
     def is_paused(self, trial_id: int) -> bool:
         """Tells whether nobody works on a trial that has a lease."""
-        place = self.places.get(trial_id)
+        place = self.statuses.get(trial_id)
         return place is not None and not place.is_held
 
     def refresh(self, connection: sa.Connection) -> set[int]:
@@ -97,7 +97,7 @@ class LeaseCache:
         if self._seen is None:
             moved |= self._read_all(connection)
         if moved:
-            self.places = {
+            self.statuses = {
                 trial_id: LeaseStatus(row.worker is not None, row.epoch, row.epoch_stop)
                 for trial_id, row in self._rows.items()
             }

@@ -70,12 +70,12 @@ class Changes(NamedTuple):
 
     Attributes:
         trials: Those that were read since, and all that somebody works on or may begin.
-        places: Where the unfinished trials stand that have a lease, by trial_id; all of them.
+        leases: Where the unfinished trials stand that have a lease, by trial_id; all of them.
         cursor: For the next question.
     """
 
     trials: list[FrozenTrial]
-    places: Mapping[int, LeaseStatus]
+    leases: Mapping[int, LeaseStatus]
     cursor: Cursor
 
 
@@ -146,7 +146,7 @@ class TrialCache:
                     if trial is not None:
                         news[trial_id] = trial
                 found = list(news.values())
-            return Changes(sorted(found, key=_number), self._leases.places, cursor)
+            return Changes(sorted(found, key=_number), self._leases.statuses, cursor)
 
     def touch(self, trial_ids: Iterable[int]) -> None:
         """Has trials read again that were just written, whatever their leases say."""

@@ -61,7 +61,7 @@ def test_a_paused_trial_waits_for_a_wish(database: Database, study_id: int, work
     pause(ledger, lease)
     (other,) = claim(ledger, study_id, worker_id, NEW).leases
     assert other.number == 1
-    assert ledger.standing(study_id).places[lease.trial_id].is_held is False
+    assert ledger.study_status(study_id).leases[lease.trial_id].is_held is False
 
 
 def test_an_advance_keeps_number_epochs_and_checkpoint(
@@ -160,17 +160,17 @@ def test_paused_trials_count_as_begun(database: Database, worker_id: int, study_
         pause(ledger, lease)
     answer = claim(ledger, study_id, worker_id, NEW)
     assert (answer.leases, answer.exhausted, answer.reason) == ((), False, "waiting")
-    assert ledger.standing(study_id).n_new == 0
+    assert ledger.study_status(study_id).n_new == 0
 
 
 def test_epochs_are_promised_to_the_stop_only(database: Database) -> None:
     study_id = kit.new_study(database, total_epochs=5)
     worker_id, ledger = kit.new_worker(database, study_id), Ledger(database)
     first, second = claim(ledger, study_id, worker_id, NEW, NEW).leases
-    assert ledger.standing(study_id).epochs_left == 3
+    assert ledger.study_status(study_id).epochs_left == 3
     pause(ledger, first)
     pause(ledger, second)
-    assert ledger.standing(study_id).epochs_left == 3
+    assert ledger.study_status(study_id).epochs_left == 3
     wish = AssignmentRequest(first.trial_id, 1, 3)
     leases = claim(
         ledger, study_id, worker_id, wish, AssignmentRequest(second.trial_id, 1, 3)
@@ -179,7 +179,7 @@ def test_epochs_are_promised_to_the_stop_only(database: Database) -> None:
 
 
 def finished(ledger: Ledger, study_id: int, worker_id: int) -> Claim:
-    token = ledger.standing(study_id).last_token
+    token = ledger.study_status(study_id).last_token
     return ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((), 1, token))
 
 
@@ -200,7 +200,7 @@ def test_a_study_does_not_end_on_an_old_look(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
-    old = ledger.standing(study_id).last_token
+    old = ledger.study_status(study_id).last_token
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     answer = ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((), 1, old))
@@ -291,7 +291,7 @@ def test_deleting_a_study_deletes_its_paused_trials(
 def test_a_study_tells_why_it_ended(database: Database, study_id: int, worker_id: int) -> None:
     ledger = Ledger(database)
     pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0])
-    token = ledger.standing(study_id).last_token
+    token = ledger.study_status(study_id).last_token
     last = AssignmentRequests((), 1, token, reason="exhausted")
     assert ledger.claim(study_id, worker_id, 1, (), last).reason == "exhausted"
     assert studies.load(database, "s").reason == "exhausted"
@@ -338,14 +338,14 @@ def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> 
 
 
 def test_a_look_tells_how_much_time_is_left(database: Database, study_id: int) -> None:
-    assert Ledger(database).standing(study_id).seconds_left is None
+    assert Ledger(database).study_status(study_id).seconds_left is None
     other_id = kit.new_study(database, name="timed", hours=1.0)
     worker_id, ledger = kit.new_worker(database, other_id), Ledger(database)
-    assert ledger.standing(other_id).epoch_s is None
+    assert ledger.study_status(other_id).epoch_s is None
     (lease,) = claim(ledger, other_id, worker_id, NEW).leases
     pause(ledger, lease)
     kit.pass_time(database, 3000, [worker_id])
-    standing = ledger.standing(other_id)
+    standing = ledger.study_status(other_id)
     assert standing.seconds_left is not None
     assert 0.0 < standing.seconds_left <= 600.0
     assert standing.epoch_s == kit.epoch_row(lease, 1, 0.5).seconds
@@ -359,7 +359,7 @@ def test_a_budget_can_change_while_trials_are_paused(
     pause(ledger, first)
     pause(ledger, second)
     kit.set_budget(database, study_id, Budget(trials=1, epochs=9))
-    assert ledger.standing(study_id).n_new == 0
+    assert ledger.study_status(study_id).n_new == 0
     (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(first.trial_id, 1, 5)).leases
     assert (again.epoch, again.epoch_stop) == (1, 5)
     pause(ledger, again)
@@ -380,7 +380,7 @@ def test_a_failed_trial_is_retried_beside_paused_ones(
     assert list(queueing.retry(database, study_id, [1])) == [1]
     (again,) = ledger.claim(study_id, worker_id, 1, (), AssignmentRequests((NEW,), 2)).leases
     assert (again.number, again.epoch_stop, again.is_new) == (2, 2, False)
-    assert ledger.standing(study_id).places[paused.trial_id].is_held is False
+    assert ledger.study_status(study_id).leases[paused.trial_id].is_held is False
 
 
 def test_paused_trials_go_on_in_a_copy(
@@ -391,7 +391,7 @@ def test_paused_trials_go_on_in_a_copy(
     other = open_database(str(tmp_path / "copy.db"), create=True)
     copying.copy(database, other, ("s", "s"), copying.Options(force=True))
     there, ledger = studies.load(other, "s").study_id, Ledger(other)
-    (trial_id, place), *rest = ledger.standing(there).places.items()
+    (trial_id, place), *rest = ledger.study_status(there).leases.items()
     assert (place.is_held, place.epoch, place.epoch_stop, rest) == (False, 1, 1, [])
     here = kit.new_worker(other, there)
     (again,) = claim(ledger, there, here, AssignmentRequest(trial_id, 1, 3)).leases

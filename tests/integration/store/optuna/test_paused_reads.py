@@ -80,7 +80,7 @@ class Study:
         fresh = Storage(self.db).get_all_trials(self.study_id, deepcopy=False)
         assert [self.known[key] for key in sorted(self.known)] == fresh
         assert self.reader.get_all_trials(self.study_id, deepcopy=False) == fresh
-        assert seen.places == self.ledger.standing(self.study_id).places
+        assert seen.leases == self.ledger.study_status(self.study_id).leases
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_whatever_is_done_changes_are_all_there_is_to_know(study: Study) -> None
         if what == "new":
             study.train(*study.claim(*[AssignmentRequest(None, 0, 1)] * 3))
         elif what in ("advance", "end"):
-            place = study.ledger.standing(study.study_id).places
+            place = study.ledger.study_status(study.study_id).leases
             chosen = [i for i in dice.sample(ids, 4) if i in place and not place[i].is_held]
             wishes = [AssignmentRequest(i, place[i].epoch, place[i].epoch + 1) for i in chosen]
             leases = study.claim(*wishes)
@@ -203,7 +203,7 @@ def test_a_look_with_nothing_new_brings_few_bytes(server_of: GetServer, cable: C
 
     def n_bytes() -> int:
         before = cable.n_bytes
-        study.ledger.standing(study.study_id, with_places=False)
+        study.ledger.study_status(study.study_id, with_leases=False)
         study.look()
         return cable.n_bytes - before
 
@@ -226,7 +226,7 @@ def test_whoever_looked_before_the_first_trial_sees_those_that_come(
     sqlite_database: Database,
 ) -> None:
     study = Study(sqlite_database)
-    assert not study.look().places
+    assert not study.look().leases
     paused = set(study.pause_many(3))
-    assert {key for key, place in study.look().places.items() if not place.is_held} == paused
-    assert study.look().places.keys() == study.ledger.standing(study.study_id).places.keys()
+    assert {key for key, place in study.look().leases.items() if not place.is_held} == paused
+    assert study.look().leases.keys() == study.ledger.study_status(study.study_id).leases.keys()

@@ -97,11 +97,11 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def claim_by_wishes(self, worker_id: int, n: int, stop: int, is_over: bool) -> object:
         held = {row.trial_id: row for row in self.rows() if row.worker_id == worker_id}
-        standing = self.ledger.standing(self.study_id)
-        idle = not any(place.is_held for place in standing.places.values())
+        standing = self.ledger.study_status(self.study_id)
+        idle = not any(place.is_held for place in standing.leases.values())
         ordered = [
             AssignmentRequest(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
-            for trial_id, place in standing.places.items()
+            for trial_id, place in standing.leases.items()
             # One that a worker has, with all its epochs, is settled by it, not trained further.
             # One that was paused a moment ago may have been put down by another since.
             if not place.is_held or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
