@@ -20,7 +20,10 @@ from benchmarks.lcbench_data import EPOCHS, SPACE
 from benchmarks.lcbench_own import Own
 from benchmarks.lcbench_peers import OfOptuna, syne_tune
 from benchmarks.lcbench_simulator import Method
+from hpo.search.model.model_settings import settings_of
 from hpo.search.model.portfolio import Portfolio
+from hpo.search.optuna.model_pruner import ModelPruner
+from hpo.search.optuna.model_sampler import ModelSampler
 from hpo.search.schedulers.registry import make_scheduler
 from hpo.spec.study_spec import StudySpec
 
@@ -47,26 +50,36 @@ class Setting:
 Build: TypeAlias = Callable[[Setting], Method]
 
 
-def own(pruner: str, *, can_pause: bool = True, has_prior: bool = False) -> Build:
+def own(pruner: str, *, has_prior: bool = False) -> Build:
     """Returns what builds one of our schedulers, with first points or without."""
 
     def build(setting: Setting) -> Method:
-        spec = StudySpec(
-            name="lcbench",
-            task="lcbench",
-            metric="val_accuracy",
-            direction="maximize",
-            space=SPACE,
-            budget={"epochs": EPOCHS, "total_epochs": int(setting.budget)},
-            sampler="auto",
-            pruner=pruner,
-            seed=setting.seed,
-        )
         portfolio = setting.portfolio if has_prior else NO_PORTFOLIO
-        scheduler = make_scheduler(spec, can_pause=can_pause, portfolio=portfolio)
+        scheduler = make_scheduler(_spec(setting, pruner), portfolio=portfolio)
         return Own(scheduler, SPACE, EPOCHS, setting.budget, setting.n_workers)
 
     return build
+
+
+def as_objective(setting: Setting) -> Method:
+    """Builds our sampler and pruner as an Optuna objective gets them: trials cannot pause."""
+    settings = settings_of(_spec(setting, "auto"), portfolio=setting.portfolio)
+    sampler = ModelSampler(seed=setting.seed, space=SPACE, settings=settings)
+    return OfOptuna(sampler, ModelPruner(SPACE, settings), SPACE, EPOCHS)
+
+
+def _spec(setting: Setting, pruner: str) -> StudySpec:
+    return StudySpec(
+        name="lcbench",
+        task="lcbench",
+        metric="val_accuracy",
+        direction="maximize",
+        space=SPACE,
+        budget={"epochs": EPOCHS, "total_epochs": int(setting.budget)},
+        sampler="auto",
+        pruner=pruner,
+        seed=setting.seed,
+    )
 
 
 def of_optuna(sampler: type[BaseSampler], pruner: Callable[[], BasePruner] = NopPruner) -> Build:
@@ -101,7 +114,7 @@ _MOBSTER: Final = {
 METHODS: Final[Mapping[str, Build]] = {
     "auto": own("auto", has_prior=True),
     "auto, no prior": own("auto"),
-    "auto that cannot pause": own("auto", can_pause=False, has_prior=True),
+    "auto that cannot pause": as_objective,
     "its model without stopping": own("none"),
     "asha": own("asha"),
     "hyperband": own("hyperband"),

@@ -55,7 +55,6 @@ class Run:
         study: What to search.
         objective: Value by params and epoch.
         n_places: Trials at the same time.
-        can_pause: Whether trials can be put aside.
     """
 
     def __init__(
@@ -63,10 +62,9 @@ class Run:
         study: StudySpec,
         objective: Objective = accuracy,
         n_places: int = 1,
-        can_pause: bool = True,
     ) -> None:
         self.study, self.objective, self.n_places = study, objective, n_places
-        self.scheduler: Scheduler = make_scheduler(study, can_pause=can_pause)
+        self.scheduler: Scheduler = make_scheduler(study)
         encoder = Encoder.of_space(study.space)
         self.history = History(
             encoder, study.budget.epochs, maximize=study.directions[0] == "maximize"

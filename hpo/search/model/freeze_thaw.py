@@ -43,7 +43,6 @@ class Settings:
         seed: The study's.
         n_startup: Trials that begin before the model is asked.
         first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
-        pauses: Whether trials can be put aside; if not, hopeless ones are stopped.
         proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
     """
 
@@ -51,7 +50,6 @@ class Settings:
     n_startup: int = 0
     first: Floats | None = None
     proposes: bool = True
-    pauses: bool = True
 
 
 class FreezeThaw:
@@ -64,12 +62,11 @@ class FreezeThaw:
 
     name = "freeze-thaw"
     version = "3"
+    pauses = True
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
-        self.pauses = settings.pauses
-        self._memory: Note = {}
         usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
         self._n_startup = settings.n_startup or usual
         if settings.first is not None:
@@ -83,7 +80,7 @@ class FreezeThaw:
         seed = mix(self._settings.seed, curves.next_number, curves.n_epochs)
         note = {"method": self.name, "version": self.version, "seed": seed}
         n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
-        stops = self._stops(curves)
+        stops = self.rungs(curves)
         n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
         blind = self._blindly(curves, ask, n_blind, stops[0])
         fitted = self._fit(curves, ask) if len(blind) < ask.n else None
@@ -108,7 +105,7 @@ class FreezeThaw:
         fitted = self._fit(curves, ask) if rest else None
         if fitted is None:
             return Proposal([*begun, *self._first(curves, rest, ask)], ask.memory)
-        stops = self._stops(curves)
+        stops = self.rungs(curves)
         seed = mix(self._settings.seed, rest[0], curves.n_epochs)
         board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
         board.take(self._encoder.encode(begun), stops[0])
@@ -119,14 +116,7 @@ class FreezeThaw:
 
     def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
         """Returns what becomes of running trials after an epoch."""
-        verdicts = at_targets(curves, numbers)
-        if not self.pauses:
-            going = [n for n, verdict in zip(numbers, verdicts, strict=True) if not verdict]
-            hopeless, self._memory = self.hopeless(curves, going, self._memory)
-            stopped = {n for n, is_hopeless in zip(going, hopeless, strict=True) if is_hopeless}
-            pairs = zip(numbers, verdicts, strict=True)
-            verdicts = [Decision.STOP if n in stopped else verdict for n, verdict in pairs]
-        return verdicts
+        return at_targets(curves, numbers)
 
     def rungs(self, curves: Curves) -> tuple[int, ...]:
         """Returns the epochs at which trials are compared, the horizon last."""
@@ -137,7 +127,7 @@ class FreezeThaw:
         curves: Curves,
         numbers: Sequence[int],
         memory: Note,
-        before: Sequence[int] | None = None,
+        before: Sequence[int],
     ) -> tuple[list[bool], Note]:
         """Tells which trials will hardly become the best one. They are judged at rungs only.
 
@@ -145,7 +135,7 @@ class FreezeThaw:
             curves: All trials.
             numbers: Running ones.
             memory: As ``Ask.memory``.
-            before: Epoch of each one's report before the last; the one before by default.
+            before: Epoch of each one's report before the last.
 
         Returns:
             An answer for each, and the memory for the next time.
@@ -153,7 +143,7 @@ class FreezeThaw:
         rows = curves.rows_of(numbers)
         stops = self.rungs(curves)
         epochs = curves.epochs[rows]
-        past = epochs - 1 if before is None else np.asarray(before, dtype=np.int64)
+        past = np.asarray(before, dtype=np.int64)
         inner = np.array(stops[:-1])[:, None]
         is_judged = ((past < inner) & (inner <= epochs) & (epochs < stops[-1])).any(axis=0)
         if not is_judged.any() or len(usable(curves)) <= self._n_startup:
@@ -165,11 +155,6 @@ class FreezeThaw:
         is_judged &= ~is_ahead(curves, rows)
         chances = chances_to_win(fitted, rows)
         return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
-
-    def _stops(self, curves: Curves) -> tuple[int, ...]:
-        if not self.pauses:
-            return (curves.horizon,)
-        return self.rungs(curves)
 
     def _fit(self, curves: Curves, ask: Ask) -> FittedModel | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)

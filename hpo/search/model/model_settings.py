@@ -14,22 +14,19 @@ from hpo.spec.study_spec import StudySpec
 _NOTHING: Final = Portfolio("none", {}, ())
 
 
-def settings_of(
-    spec: StudySpec, *, can_pause: bool = True, portfolio: Portfolio | None = None
-) -> Settings:
+def settings_of(spec: StudySpec, *, portfolio: Portfolio | None = None) -> Settings:
     """Returns the settings for a study.
 
     Args:
         spec: The study.
-        can_pause: Whether trials can be put aside and continued.
         portfolio: First points; those that come with the package by default.
     """
     fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
     encoder = Encoder.of_space(spec.space)
     known = _NOTHING if learns_from(spec) == "none" else portfolio or shipped()
     first = first_points(known, encoder, fixed, spec.seed)
-    proposes = choose(spec, can_pause=can_pause).sampler == AUTO
-    return Settings(seed=spec.seed, first=first, proposes=proposes, pauses=can_pause)
+    proposes = choose(spec).sampler == AUTO
+    return Settings(seed=spec.seed, first=first, proposes=proposes)
 
 
 def known_space(spec: StudySpec) -> SearchSpace:

@@ -64,7 +64,7 @@ def _model(spec: StudySpec) -> BasePruner:
     from hpo.search.model.model_settings import known_space, settings_of
     from hpo.search.optuna.model_pruner import ModelPruner
 
-    return ModelPruner(known_space(spec), settings_of(spec, can_pause=False))
+    return ModelPruner(known_space(spec), settings_of(spec))
 
 
 def _asha(spec: StudySpec) -> BasePruner:

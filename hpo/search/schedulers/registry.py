@@ -14,9 +14,9 @@ from hpo.search.base.proposers import Elsewhere, Proposal, Proposer
 from hpo.search.model.freeze_thaw import FreezeThaw
 from hpo.search.model.model_settings import settings_of
 from hpo.search.model.portfolio import Portfolio
+from hpo.search.schedulers.fifo import FIFO
 from hpo.search.schedulers.halving import Halving, Rules
 from hpo.search.schedulers.kde import KDE
-from hpo.search.schedulers.stopping import RULES, Stopping
 from hpo.spec.study_spec import StudySpec
 
 
@@ -26,7 +26,7 @@ class Scheduler(Protocol):
     Attributes:
         name: As a study file has it.
         version: Changes when the same curves may get another answer.
-        pauses: Whether trials are ever paused; one that only stops trains them to the end.
+        pauses: Whether trials are ever paused. Otherwise the study's pruner may stop them.
     """
 
     name: str
@@ -67,25 +67,22 @@ class _Parts:
 Build: TypeAlias = Callable[[_Parts], Scheduler]
 
 
-def make_scheduler(
-    spec: StudySpec, *, can_pause: bool = True, portfolio: Portfolio | None = None
-) -> Scheduler:
-    """Builds the scheduler of a study.
+def make_scheduler(spec: StudySpec, *, portfolio: Portfolio | None = None) -> Scheduler:
+    """Builds the scheduler of a study whose trials are a task's, so that they can pause.
 
     Args:
         spec: The study.
-        can_pause: Whether trials can be put aside and continued; those of tasks can.
         portfolio: First points; those that come with the package by default.
     """
-    choice = choose(spec, can_pause=can_pause)
+    choice = choose(spec)
     encoder = Encoder.of_space(spec.space)
-    settings = settings_of(spec, can_pause=can_pause, portfolio=portfolio)
+    settings = settings_of(spec, portfolio=portfolio)
     parts = _Parts(spec, choice, encoder, FreezeThaw(encoder, settings))
     return SCHEDULERS[choice.scheduler](parts)
 
 
-def _stopping(name: str) -> Build:
-    return lambda parts: Stopping(name, parts.options, parts.proposer)
+def _fifo(name: str) -> Build:
+    return lambda parts: FIFO(name, parts.proposer)
 
 
 def _halving(name: str, n_brackets: int) -> Build:
@@ -107,11 +104,14 @@ def _halving(name: str, n_brackets: int) -> Build:
 
 def _asha(parts: _Parts) -> Scheduler:
     stops = parts.options.get("type") == "stop"
-    return (_stopping("asha") if stops else _halving("asha", 1))(parts)
+    return (_fifo("asha") if stops else _halving("asha", 1))(parts)
 
+
+# The pruners under which trials never pause.
+_ONLY_STOP: Final = ("none", "median", "percentile", "threshold", "patient", "wilcoxon")
 
 SCHEDULERS: Final[Mapping[str, Build]] = {
-    **{name: _stopping(name) for name in RULES},
+    **{name: _fifo(name) for name in _ONLY_STOP},
     "asha": _asha,
     "hyperband": _halving("hyperband", 0),
     "bohb": _halving("bohb", 0),

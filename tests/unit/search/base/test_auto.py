@@ -44,7 +44,7 @@ def test_it_chooses_by_space_budget_and_objectives(
     choice = choose(spec, can_pause=can_pause)
     assert (choice.sampler, choice.scheduler) == expected
     assert choice.reason
-    assert make_scheduler(spec, can_pause=can_pause).name == expected[1]
+    assert make_scheduler(spec).name == expected[1]
 
 
 def test_what_the_user_named_needs_no_reason() -> None:

@@ -189,16 +189,6 @@ def test_two_workers_with_the_same_history_propose_different_points() -> None:
     assert one != other
 
 
-def test_objectives_are_stopped_once_they_are_hopeless() -> None:
-    study = kit.spec(budget={"trials": 30, "epochs": 27})
-    run = kit.Run(study, can_pause=False).to_the_end()
-    stopped = [n for n, state in run.states.items() if state == State.PRUNED]
-    assert len(stopped) > 5
-    assert all(run.epochs[number] < 27 for number in stopped)
-    assert abs(math.log10(run.best()["learning_rate"] / 0.01)) < 0.3
-    assert State.PAUSED not in run.states.values()
-
-
 def test_a_running_trial_pauses_at_its_target_and_completes_at_the_horizon() -> None:
     run = kit.Run(kit.spec())
     run.fill()
