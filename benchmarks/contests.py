@@ -22,9 +22,9 @@ from hpo.spec.space.params import Params
 from hpo.train.data.splits import Folds
 from hpo.train.engine import Engine, Lane
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.admission.batch_sharing import sharing_of
-from hpo.train.fused.admission.prepared_trials import PreparedTrials
-from hpo.train.fused.stack.lane_state import LaneState, dropping_of, fresh_state
+from hpo.train.fused.admission.admission import Admission
+from hpo.train.fused.admission.autotune import StackSizes
+from hpo.train.fused.admission.batch_sharing import batch_sharing_of
 from hpo.train.fused.stack.stack import Stack
 from hpo.train.recipe.precision import products
 from hpo.train.task import Task
@@ -169,11 +169,11 @@ def limit_of(task: Task, params: Mapping[str, Any], n_lanes: int, device: str) -
     """
     there = torch.device(device)
     stack = stack_of(task, [params] * n_lanes, device)
-    blueprint, course = stack.blueprint, stack.course()
-    with products(blueprint.precision, there):
-        n_steps = len(course.bounds)
-        step_s = fastest(lambda: stack.losses(course), there) / n_steps
-        run, flop = _products(blueprint.model, n_lanes, blueprint.batch_size, there)
+    template, epoch = stack.template, stack.next_epoch()
+    with products(template.precision, there):
+        n_steps = len(epoch.bounds)
+        step_s = fastest(lambda: stack.losses(epoch), there) / n_steps
+        run, flop = _products(template.model, n_lanes, template.batch_size, there)
         products_s = fastest(run, there, n_times=max(3, n_steps))
     return Limit(step_s, products_s, flop)
 
@@ -188,22 +188,17 @@ def stack_of(task: Task, params: Sequence[Mapping[str, Any]], device: str) -> St
     """
     there = torch.device(device)
     splits = task.data().splits()
-    sharing = sharing_of([values["batch_size"] for values in params], len(splits.train))
-    drafts = PreparedTrials(task, Folds(splits, there), Score(*METRIC), there, sharing, print)
+    batch_sharing = batch_sharing_of([values["batch_size"] for values in params], len(splits.train))
+    sizes = StackSizes(there, fixed=len(params), batch_sharing=batch_sharing)
+    admission = Admission(task, Folds(splits, there), Score(*METRIC), there, sizes, print)
     stack = None
     for key, values in enumerate(params):
         (lane,) = lanes_of(values, 1)
         lane = replace(lane, key=key, seed=key)
-        draft = drafts.draw(lane)
-        shared = drafts.shared(draft)
-        if shared is not None:
-            blueprint = drafts.shared_blueprint(shared, {})
-        else:
-            blueprint = drafts.blueprint(draft, {})
-        assert blueprint is not None, drafts.alone
-        stack = stack or Stack(blueprint)
-        member = LaneState(lane, draft.params, 100, dropping_of(draft.model))
-        stack.join(member, fresh_state(draft.model, blueprint.layout))
+        admitted = admission.admit(lane, admission.prepare(lane))
+        assert admitted is not None, admission.alone
+        stack = stack or Stack(admitted.template)
+        stack.join(admitted.lane_state, admitted.tensors)
     assert stack is not None
     return stack
 

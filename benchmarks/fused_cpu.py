@@ -170,8 +170,8 @@ def batch_sizes(n_rounds: int = 3) -> Table:
 
 def epoch_s(stack: Stack) -> float:
     """Returns the seconds of the steps of an epoch."""
-    course = stack.course()
-    return contests.fastest(lambda: stack.losses(course), torch.device("cpu"), n_times=2)
+    epoch = stack.next_epoch()
+    return contests.fastest(lambda: stack.losses(epoch), torch.device("cpu"), n_times=2)
 
 
 def limits(points: Sequence[Point]) -> dict[str, Limit]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from hpo.train.fused.admission import prepared_trials
+from hpo.train.fused.admission import admission
 from hpo.train.fused.stack.cuda_graphs import Replayer
 
 # They wait for the device, which a graph cannot hold.
@@ -113,7 +113,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         made.append(Tape())
         return made[-1]
 
-    monkeypatch.setattr(prepared_trials, "stepper_for", lambda device: lambda: Replayer(make))
+    monkeypatch.setattr(admission, "stepper_for", lambda device: lambda: Replayer(make))
     return made
 
 

@@ -18,7 +18,7 @@ from hpo.run.trials.task_executor import TaskExecutor
 from hpo.store.rows import events, stack_statistics
 from hpo.store.rows.events import Event
 from hpo.train.fused.admission.autotune import MAX_LANES, StackSize, StackSizes
-from hpo.train.fused.admission.batch_sharing import sharing_for
+from hpo.train.fused.admission.batch_sharing import batch_sharing_for
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.fold_engine import with_parts
 from hpo.train.task import Task
@@ -82,7 +82,7 @@ def fused_engine(
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
         most=min(MAX_LANES, most * spec.validation.n_parts),
-        sharing=sharing_for(spec.space, len(folds[0].train), device),
+        batch_sharing=batch_sharing_for(spec.space, len(folds[0].train), device),
     )
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)

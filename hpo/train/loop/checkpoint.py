@@ -1,25 +1,30 @@
-"""Files of trials: written all at once or not at all, and read without running any code."""
+"""Checkpoints: files of trials, written all at once or not at all, read without running code."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpo.errors import TaskError
+from hpo.train.engine import Lane
 
 FORMAT: Final = 1
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointError(TaskError):
@@ -193,6 +198,32 @@ def read(source: Path | bytes) -> dict[str, Any]:
 def named(source: Path | bytes) -> str:
     """Returns how messages call a checkpoint."""
     return "the kept state" if isinstance(source, bytes) else str(source)
+
+
+def resume(lane: Lane, load: Callable[[Checkpoint], T]) -> T | None:
+    """Resumes a lane from its checkpoint.
+
+    A checkpoint that cannot be used is logged; the lane starts from epoch 0 then.
+
+    Args:
+        lane: The lane.
+        load: Loads the checkpoint, or raises ``CheckpointError``.
+
+    Returns:
+        What ``load`` returns; None without a checkpoint that can be used.
+    """
+    if lane.checkpoint is None:
+        if lane.epoch:
+            logger.warning("lane %d has no checkpoint; it starts from epoch 0", lane.key)
+        return None
+    try:
+        saved = Checkpoint.load(lane.checkpoint)
+        if (saved.seed, saved.params) != (lane.seed, plain(lane.params.asdict())):
+            raise CheckpointError(f"{named(lane.checkpoint)} belongs to another trial")
+        return load(saved)
+    except CheckpointError as error:
+        logger.warning("lane %d starts from epoch 0: %s", lane.key, error)
+        return None
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ epoch, so that it is pruned, paused and compared as one.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,9 @@ from hpo.train.epoch_scores import Score, is_spent
 from hpo.train.loop import checkpoint as files
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.loop.ensemble import means, measured
-from hpo.train.loop.resuming import logger
 from hpo.train.recipe.random_streams import derive
+
+logger = logging.getLogger(__name__)
 
 FORMAT: Final = "parts-1"
 SPREAD: Final = "_std"

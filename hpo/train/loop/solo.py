@@ -19,8 +19,7 @@ from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.epoch_scores import Score, is_spent
 from hpo.train.evaluation import evaluate, measure, outputs_of
 from hpo.train.loop import checkpoint as files
-from hpo.train.loop.checkpoint import BestWeights, Checkpoint, Last
-from hpo.train.loop.resuming import resume
+from hpo.train.loop.checkpoint import BestWeights, Checkpoint, Last, resume
 from hpo.train.loop.training import Training, begin
 from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import derive, seeded
@@ -113,13 +112,14 @@ class SoloEngine:
 
     def save(self, key: int, path: Path) -> None:
         """See ``Engine``."""
-        self._checkpoint(key).save(path)
+        self.checkpoint(key).save(path)
 
     def dump(self, key: int) -> bytes:
         """See ``PartEngine``."""
-        return self._checkpoint(key).dump()
+        return self.checkpoint(key).dump()
 
-    def _checkpoint(self, key: int) -> Checkpoint:
+    def checkpoint(self, key: int) -> Checkpoint:
+        """Returns everything needed to resume a lane, in this engine or another."""
         solo = self._lanes[key]
         training = solo.training
         return Checkpoint(

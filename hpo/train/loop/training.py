@@ -20,7 +20,7 @@ from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.recipe import optimizers
 from hpo.train.recipe.augmentation import Augmentation, partners
-from hpo.train.recipe.counter_based_dropout import Noise, lift, step_keys
+from hpo.train.recipe.counter_based_dropout import DropoutRng, lift, step_keys
 from hpo.train.recipe.hyperparameters import check, complete, n_per_batch
 from hpo.train.recipe.precision import cast, full
 from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, seeded
@@ -47,7 +47,7 @@ class Training:
         model: In training or evaluation mode, as it was last used.
         optimizer: Of the model's trainable parameters.
         loss: What is minimised, of outputs and targets of a batch.
-        noise: What the model's dropout layers draw from.
+        dropout_rng: What the model's dropout layers draw from.
         epoch: Epochs completed.
         average: The model's tensors by their averages, in a state dict; empty without any.
         base_rates: Learning rate of each parameter group before the schedule's factor.
@@ -59,7 +59,7 @@ class Training:
     model: nn.Module
     optimizer: Optimizer
     loss: Callable[[Tensor, Tensor], Tensor]
-    noise: Noise
+    dropout_rng: DropoutRng
     epoch: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
     base_rates: list[float] = field(init=False)
@@ -95,7 +95,7 @@ class Training:
         mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
         losses = []
         for i, (begin, end) in enumerate(bounds):
-            self.noise.begin(int(keys[i]))
+            self.dropout_rng.begin(int(keys[i]))
             rows = order[begin:end]
             losses.append(self.step(part.x[rows], part.y[rows], augmentation, i))
             self._mix(mixed[i % len(mixed)])
@@ -233,7 +233,7 @@ def begin(
         TaskError: The params are impossible, or the model is nothing to train.
         Exception: Whatever the task's code raises.
     """
-    params, model, noise = draw(task, splits, params, seed, device)
+    params, model, dropout_rng = draw(task, splits, params, seed, device)
     with seeded(derive(seed, "weights"), device):
         optimizer: Any = task.optimizer(model, params)
     if not isinstance(optimizer, Optimizer | None):
@@ -243,12 +243,12 @@ def begin(
         _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
     loss = Criterion.of(task, splits).minimised(params, splits.train.y)
-    return Training(params, seed, horizon, model, optimizer, loss, noise)
+    return Training(params, seed, horizon, model, optimizer, loss, dropout_rng)
 
 
 def draw(
     task: Task, splits: Splits, params: Params, seed: int, device: torch.device
-) -> tuple[Params, nn.Module, Noise]:
+) -> tuple[Params, nn.Module, DropoutRng]:
     """Builds a trial's model with its initial weights.
 
     Args:
@@ -272,8 +272,8 @@ def draw(
         raise TaskError(f"loss {why}")
     with seeded(derive(seed, "weights"), device):
         model = build_model(task, params)
-    noise = lift(model)
-    return params, model.to(device), noise
+    dropout_rng = lift(model)
+    return params, model.to(device), dropout_rng
 
 
 def build_model(task: Task, params: Params) -> nn.Module:

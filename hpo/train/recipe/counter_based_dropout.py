@@ -83,7 +83,7 @@ def places_of(n: int, device: torch.device) -> Tensor:
     return torch.arange(n, dtype=torch.int32, device=device).mul_(_signed(_SPREAD))
 
 
-class Noise:
+class DropoutRng:
     """What the dropout layers of a model draw from.
 
     Attributes:
@@ -157,13 +157,13 @@ class LaneDropout(nn.Module):
     threshold: Tensor
     scale: Tensor
 
-    def __init__(self, dropout: nn.modules.dropout._DropoutNd, noise: Noise) -> None:
+    def __init__(self, dropout: nn.modules.dropout._DropoutNd, dropout_rng: DropoutRng) -> None:
         super().__init__()
         self.p = dropout.p
         self.is_active = self.p > 0
         self.drops_features = not isinstance(dropout, nn.Dropout)
         self.training = dropout.training
-        self.noise = noise
+        self.dropout_rng = dropout_rng
         # Not persistent: the model's state dict is that of the user's modules.
         threshold = torch.tensor(threshold_of(self.p), dtype=torch.int32)
         self.register_buffer("threshold", threshold, persistent=False)
@@ -175,11 +175,11 @@ class LaneDropout(nn.Module):
         if not self.training:
             return x
         # Drawn at rate 0 too: the keys of the layers after this one shall not depend on its rate.
-        key = self.noise.layer_key()
+        key = self.dropout_rng.layer_key()
         if not self.is_active:
             return x
         shape = mask_shape(x.shape) if self.drops_features else x.shape
-        places, shift = self.noise.places(shape, x.device), self.noise.shift(shape)
+        places, shift = self.dropout_rng.places(shape, x.device), self.dropout_rng.shift(shape)
         places = places if shift is None else places + shift
         mask = keep_mask(key, places, self.threshold)
         return x * (mask * self.scale).to(x.dtype)
@@ -189,22 +189,22 @@ class LaneDropout(nn.Module):
         return f"p={self.p}"
 
 
-def lift(model: nn.Module) -> Noise:
+def lift(model: nn.Module) -> DropoutRng:
     """Replaces a model's dropout layers in place; those of unknown kinds stay.
 
     Returns:
         What the layers draw from; ``begin`` it before each step.
     """
-    noise = Noise()
+    dropout_rng = DropoutRng()
     replaced: dict[nn.Module, LaneDropout] = {}
     for parent in list(model.modules()):
         # Not named_children: it names a layer once that stands in several places.
         for name, child in list(parent._modules.items()):
             if isinstance(child, LIFTED) and type(child) in LIFTED:
                 if child not in replaced:
-                    replaced[child] = LaneDropout(child, noise)
+                    replaced[child] = LaneDropout(child, dropout_rng)
                 setattr(parent, name, replaced[child])
-    return noise
+    return dropout_rng
 
 
 def _finalize(value: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -73,7 +73,7 @@ class StackSizes:
         fixed: Takes so many whatever is faster, until memory runs out.
         least: Takes at least so many.
         most: Takes at most so many.
-        sharing: Batch sizes that a stack may have side by side.
+        batch_sharing: Batch sizes that a stack may have side by side.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class StackSizes:
         fixed: int | None = None,
         least: int = 1,
         most: int = MAX_LANES,
-        sharing: BatchSharing | None = None,
+        batch_sharing: BatchSharing | None = None,
     ) -> None:
-        self.sharing = sharing or BatchSharing()
+        self.batch_sharing = batch_sharing or BatchSharing()
         self._device = device
         self._clock = StepClock(device)
         self._known = dict(known or {})
@@ -99,25 +99,23 @@ class StackSizes:
 
     def of(
         self,
-        signature: Signature,
-        blueprint: StackTemplate,
-        member: LaneState,
+        template: StackTemplate,
+        lane_state: LaneState,
         state: dict[str, Tensor],
     ) -> int:
         """Returns how many lanes a stack of a signature takes.
 
         Args:
-            signature: Of the stack.
-            blueprint: What it consists of.
-            member: One of its members; it stays as it is.
+            template: Of the stack.
+            lane_state: One of its members; it stays as it is.
             state: The member's tensors; they stay as they are.
         """
-        digest = signature.digest()
+        digest = template.signature.digest()
         if digest not in self._known and self._fixed:
             self._known[digest] = StackSize(self._fixed)
         if self._is_due(digest):
             began_at = time.perf_counter()
-            size = self._measure(blueprint, member, state)
+            size = self._measure(template, lane_state, state)
             self._note(digest, size)
             text = "%s: %d lanes (measured in %.2f s; steps took %.1f times as long as they had to)"
             seconds = time.perf_counter() - began_at
@@ -127,9 +125,8 @@ class StackSizes:
 
     def shared(
         self,
-        signature: Signature,
-        blueprint: StackTemplate,
-        member: LaneState,
+        template: StackTemplate,
+        lane_state: LaneState,
         state: dict[str, Tensor],
     ) -> bool:
         """Tells whether one stack of several batch sizes is faster than one of each.
@@ -137,15 +134,14 @@ class StackSizes:
         Measured with as many lanes in all, and remembered like sizes: 0 lanes where it is not.
 
         Args:
-            signature: Of the shared stack.
-            blueprint: What it consists of.
-            member: One of its members; it stays as it is.
+            template: Of the shared stack.
+            lane_state: One of its members; it stays as it is.
             state: The member's tensors; they stay as they are.
         """
-        digest = signature.digest()
+        digest = template.signature.digest()
         if self._is_due(digest):
-            size = self._measure(blueprint, member, state)
-            if not self._pays(blueprint, member, state, size.lanes):
+            size = self._measure(template, lane_state, state)
+            if not self._pays(template, lane_state, state, size.lanes):
                 size = replace(size, lanes=0)
             logger.info("%s: batch sizes share %d lanes", digest, size.lanes)
             self._note(digest, size)
@@ -177,23 +173,23 @@ class StackSizes:
 
     def _pays(
         self,
-        blueprint: StackTemplate,
-        member: LaneState,
+        template: StackTemplate,
+        lane_state: LaneState,
         state: dict[str, Tensor],
         n_lanes: int,
     ) -> bool:
-        batch_sizes, n = self.sharing.batch_sizes, blueprint.n_train
+        batch_sizes, n = self.batch_sharing.batch_sizes, template.n_train
         each = n_lanes // len(batch_sizes)
         if each == 0:
             return False
         apart = 0.0
         for size in batch_sizes:
-            own = replace(blueprint, batch_size=size)
-            timing = self._clock.time(own, _with_batches(member, [size] * each), state)
+            own = replace(template, batch_size=size)
+            timing = self._clock.time(own, _with_batches(lane_state, [size] * each), state)
             apart += -(-n // size) * timing.step_s
-        n_micro = -(-n // blueprint.batch_size)
-        mixed = _with_batches(member, list(batch_sizes) * each)
-        timing = self._clock.time(blueprint, mixed, state, min(n_micro, _N_MIXED))
+        n_micro = -(-n // template.batch_size)
+        mixed = _with_batches(lane_state, list(batch_sizes) * each)
+        timing = self._clock.time(template, mixed, state, min(n_micro, _N_MIXED))
         return _GAIN * n_micro * timing.step_s < apart
 
     def limit(self, signature: Signature, n_lanes: int) -> None:
@@ -204,24 +200,24 @@ class StackSizes:
         self._tell(digest, self._known[digest])
 
     def _measure(
-        self, blueprint: StackTemplate, member: LaneState, state: dict[str, Tensor]
+        self, template: StackTemplate, lane_state: LaneState, state: dict[str, Tensor]
     ) -> StackSize:
         """Doubles the lanes until two doublings gained less than a tenth.
 
         One may show little because something else ran at that moment.
         """
-        timings = {1: self._clock.time(blueprint, [member], state)}
-        rates = {1: self._rate(blueprint, 1, timings)}
-        n_lanes, most = 1, self._most(blueprint)
+        timings = {1: self._clock.time(template, [lane_state], state)}
+        rates = {1: self._rate(template, 1, timings)}
+        n_lanes, most = 1, self._most(template)
         while 2 * n_lanes <= min(self._most_wanted, most(n_lanes)):
             n_lanes *= 2
             # Only a CPU is shared with others; a GPU's memory has no room for several stacks.
             rivals = [timings[n] for n in (n_lanes // 4, n_lanes // 2) if n in timings]
             if self._device.type != "cpu":
                 timings, rivals = {}, []
-            members = [member] * n_lanes
-            timings[n_lanes] = self._clock.time(blueprint, members, state, rivals=rivals)
-            rates |= {n: self._rate(blueprint, n, timings) for n in timings}
+            lane_states = [lane_state] * n_lanes
+            timings[n_lanes] = self._clock.time(template, lane_states, state, rivals=rivals)
+            rates |= {n: self._rate(template, n, timings) for n in timings}
             # Without memory all are 0.
             if rates[n_lanes] <= _GAIN * rates.get(n_lanes // 4, 0):
                 break
@@ -230,13 +226,13 @@ class StackSizes:
         timed = [timing.slowdown for timing in timings.values() if timing.walls]
         return StackSize(best, max(timed, default=1.0))
 
-    def _rate(self, blueprint: StackTemplate, n_lanes: int, timings: Mapping[int, Timing]) -> float:
+    def _rate(self, template: StackTemplate, n_lanes: int, timings: Mapping[int, Timing]) -> float:
         """Returns epochs of lanes per second; 0 when there is no memory for so many."""
-        n_steps = -(-blueprint.n_train // blueprint.batch_size)
+        n_steps = -(-template.n_train // template.batch_size)
         step_s = timings[n_lanes].step_s
         return n_lanes / (n_steps * step_s + _EPOCH_S)
 
-    def _most(self, blueprint: StackTemplate) -> Callable[[int], float]:
+    def _most(self, template: StackTemplate) -> Callable[[int], float]:
         """Returns a function that tells how many lanes fit, from what one measured size took."""
         if self._device.type != "cuda":
             return lambda n_lanes: math.inf
@@ -251,6 +247,8 @@ class StackSizes:
         return most
 
 
-def _with_batches(member: LaneState, batch_sizes: Sequence[int]) -> list[LaneState]:
-    params = member.params.asdict()
-    return [replace(member, params=Params({**params, "batch_size": size})) for size in batch_sizes]
+def _with_batches(lane_state: LaneState, batch_sizes: Sequence[int]) -> list[LaneState]:
+    params = lane_state.params.asdict()
+    return [
+        replace(lane_state, params=Params({**params, "batch_size": size})) for size in batch_sizes
+    ]

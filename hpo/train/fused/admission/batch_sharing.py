@@ -42,7 +42,7 @@ class BatchSharing:
         return bool(self) and batch_size in self.batch_sizes
 
 
-def sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> BatchSharing:
+def batch_sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> BatchSharing:
     """Returns which of some batch sizes go together: the smallest and its multiples.
 
     Args:
@@ -64,7 +64,7 @@ def adds_up_in(params: Mapping[str, Any]) -> bool:
     return not (weighted or augmented or averages(params))
 
 
-def sharing_for(space: SearchSpace, n_train: int, device: str) -> BatchSharing:
+def batch_sharing_for(space: SearchSpace, n_train: int, device: str) -> BatchSharing:
     """Returns what stacks of a study may share on a device: the one place that decides it.
 
     Args:
@@ -78,4 +78,4 @@ def sharing_for(space: SearchSpace, n_train: int, device: str) -> BatchSharing:
     if not isinstance(parameter, Categorical):
         return BatchSharing()
     sizes = [size for size in parameter.choices if isinstance(size, int | str)]
-    return sharing_of(sizes, n_train)
+    return batch_sharing_of(sizes, n_train)

@@ -1,4 +1,4 @@
-"""From a trial's model to the stack that it can join, or to the reason why there is none."""
+"""Stackability check: from a trial's model to a stack template, or to the reason against one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
 from hpo.tracebacks import text_of
-from hpo.train.checks.signature import changed, describe, kept_params
+from hpo.train.checks.signature import Signature, changed, describe, kept_params
 from hpo.train.criteria import Criterion
 from hpo.train.data.splits import Folds
 from hpo.train.epoch_scores import Score
-from hpo.train.fused.admission.prepared_model import PreparedModel
 from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors, own_names
 from hpo.train.fused.kernels.functional_call import FunctionalCall
 from hpo.train.fused.kernels.networks import Network, networks_of, set_active
-from hpo.train.fused.kernels.numerics import are_close, repeated
-from hpo.train.fused.kernels.rng_guard import RngGuard
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, minimised, reported
+from hpo.train.fused.kernels.step_checks import RngGuard, are_close, repeated
 from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.loop.training import trainable
-from hpo.train.recipe.counter_based_dropout import Noise, step_keys
+from hpo.train.recipe.counter_based_dropout import DropoutRng, step_keys
 from hpo.train.recipe.random_streams import seeded
 from hpo.train.recipe.weight_averaging import averages
 from hpo.train.task import Task
@@ -35,19 +33,40 @@ _KEY: Final = int(step_keys(1, 1)[0])
 
 
 @dataclass(frozen=True)
+class PreparedModel:
+    """A trial's model before it is admitted to a stack.
+
+    Attributes:
+        fold: Of its data.
+        params: With defaults filled in.
+        model: Lifted, on the device, with its initial weights.
+        dropout_rng: Random numbers of its dropout layers.
+        signature: Of the stacks that could take it.
+        batch_size: Samples that a lane of these stacks computes with at once.
+    """
+
+    fold: int
+    params: Params
+    model: nn.Module
+    dropout_rng: DropoutRng
+    signature: Signature
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class _ProbeTrial:
     """A step on a few samples, to be taken alone and stacked.
 
     Attributes:
         model: Lifted, on the device; its own tensors stay as they are.
-        noise: What its dropout draws from.
+        dropout_rng: What its dropout draws from.
         layout: Of its parameters.
         x: Inputs [B, ...].
         y: Targets [B, ...].
     """
 
     model: nn.Module
-    noise: Noise
+    dropout_rng: DropoutRng
     layout: ParamLayout
     x: Tensor
     y: Tensor
@@ -66,14 +85,14 @@ class _Step:
     buffers: Mapping[str, Tensor]
 
 
-def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackTemplate | str:
+def plan(task: Task, folds: Folds, score: Score, prepared: PreparedModel) -> StackTemplate | str:
     """Finds out by one step on a few samples how a model can be stacked.
 
     Args:
         task: The task.
         folds: Its data, on the device.
         score: What trials are compared by.
-        draft: Of a trial.
+        prepared: Of a trial.
 
     Returns:
         What a stack needs, or in words why such trials train alone.
@@ -81,13 +100,13 @@ def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackT
     Raises:
         Exception: Whatever the task raises with one model alone.
     """
-    params, model, fold = draft.params, draft.model, draft.fold
+    params, model, fold = prepared.params, prepared.model, prepared.fold
     reason = _obstacle(task, model)
     if reason:
         return reason
     splits = folds[fold]
-    x, y = splits.train.x[: draft.batch_size], splits.train.y[: draft.batch_size]
-    trial = _ProbeTrial(model, draft.noise, ParamLayout(model), x, y)
+    x, y = splits.train.x[: prepared.batch_size], splits.train.y[: prepared.batch_size]
+    trial = _ProbeTrial(model, prepared.dropout_rng, ParamLayout(model), x, y)
     criterion = Criterion.of(task, splits, score.metrics)
     expected = _alone(trial, criterion.minimised(params, splits.train.y))
     if isinstance(expected, str):
@@ -98,6 +117,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackT
     if isinstance(network, str):
         return network
     return StackTemplate(
+        signature=prepared.signature,
         criterion=criterion,
         folds=folds,
         n_train=len(splits.train),
@@ -110,7 +130,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackT
         params=params,
         fold=fold,
         optimizer=params["optimizer"],
-        batch_size=draft.batch_size,
+        batch_size=prepared.batch_size,
         averages=averages(params),
     )
 
@@ -118,7 +138,7 @@ def plan(task: Task, folds: Folds, score: Score, draft: PreparedModel) -> StackT
 def _network(trial: _ProbeTrial, loss: LaneLoss, expected: _Step, precision: str) -> Network | str:
     """Returns the fastest network that comes to the same as one model, or why there is none."""
     kept, reason = _renew_params(trial.model), ""
-    for network in networks_of(trial.model, trial.noise):
+    for network in networks_of(trial.model, trial.dropout_rng):
         # In float32, which shows wrong formulas; another precision is only another rounding.
         found = _stacked(trial, network, loss)
         reason = found if isinstance(found, str) else _differs(found, expected)
@@ -170,11 +190,11 @@ def _alone(trial: _ProbeTrial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Ste
     trained = [leaves[slot.name] for slot in trial.layout.slots]
     before = describe(model)
     with seeded(0, device):
-        draws = RngGuard(device)
-        trial.noise.begin(_KEY)
+        rng_guard = RngGuard(device)
+        trial.dropout_rng.begin(_KEY)
         value = loss(FunctionalCall(model)({**leaves, **buffers}, trial.x.clone()), trial.y)
         found = torch.autograd.grad(value, trained, allow_unused=True)
-        if draws.any:
+        if rng_guard.has_drawn:
             return f"it draws random numbers beside those of nn.Dropout{_who_draws(model)}"
     what = changed(before, describe(model))
     if what is not None:

@@ -88,8 +88,8 @@ class StepClock:
 
     def time(
         self,
-        blueprint: StackTemplate,
-        members: Sequence[LaneState],
+        template: StackTemplate,
+        lane_states: Sequence[LaneState],
         state: dict[str, Tensor],
         n_steps: int = 1,
         rivals: Sequence[Timing] = (),
@@ -97,8 +97,8 @@ class StepClock:
         """Times the steps of a stack.
 
         Args:
-            blueprint: What it consists of.
-            members: Its members; they stay as they are.
+            template: What it consists of.
+            lane_states: Its members; they stay as they are.
             state: The tensors of each; they stay as they are.
             n_steps: How many steps to take at once.
             rivals: What is timed again in turns with it, so that whoever works on this machine
@@ -106,9 +106,9 @@ class StepClock:
         """
         is_single = self._device.type == "cpu" and torch.get_num_threads() == 1
         try:
-            prepare = _preparing(blueprint, members, state, n_steps)
+            prepare = _preparing(template, lane_states, state, n_steps)
             timing = Timing(prepare, n_steps, is_single)
-            with products(blueprint.precision, self._device):
+            with products(template.precision, self._device):
                 _take_turns([*rivals, timing])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -118,17 +118,20 @@ class StepClock:
 
 
 def _preparing(
-    blueprint: StackTemplate, members: Sequence[LaneState], state: dict[str, Tensor], n_steps: int
+    template: StackTemplate,
+    lane_states: Sequence[LaneState],
+    state: dict[str, Tensor],
+    n_steps: int,
 ) -> Callable[[], Callable[[], Tensor]]:
-    stack = Stack(blueprint)
-    for key, member in enumerate(members):
-        lane = replace(member.lane, key=key)
+    stack = Stack(template)
+    for key, lane_state in enumerate(lane_states):
+        lane = replace(lane_state.lane, key=key)
         # Without a last epoch it is not through, though its checkpoint may be.
-        stack.join(replace(member, lane=lane, last=None, row=None, parked=None), state)
+        stack.join(replace(lane_state, lane=lane, last=None, row=None, suspended=None), state)
 
     def prepare() -> Callable[[], Tensor]:
-        course = stack.course(n_steps)
-        return lambda: stack.losses(course)
+        epoch = stack.next_epoch(n_steps)
+        return lambda: stack.losses(epoch)
 
     return prepare
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class LaneRows:
         """Returns views of one row."""
         return {name: tensor[row] for name, tensor in self._tensors.items()}
 
-    def copy(self, names: tuple[str, ...]) -> dict[str, Tensor]:
+    def copy(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Returns copies of some tensors, for ``restore``."""
         return {name: self[name].clone() for name in names}
 

@@ -176,17 +176,17 @@ class Dropout:
         """See ``Layer``."""
         if tape is None:
             return x
-        noise = self._module.noise
+        dropout_rng = self._module.dropout_rng
         if not self._module.is_active:
-            noise.pass_over()
+            dropout_rng.pass_over()
             tape.append(None)
             return x
         shape = x.shape[1:]
         shape = mask_shape(shape) if self._module.drops_features else shape
         lanes = (-1, *[1] * len(shape))
-        key = noise.layer_key()
+        key = dropout_rng.layer_key()
         assert isinstance(key, Tensor)
-        places, shift = noise.places(shape, x.device).unsqueeze(0), noise.shift(shape)
+        places, shift = dropout_rng.places(shape, x.device).unsqueeze(0), dropout_rng.shift(shape)
         places = places if shift is None else places + shift.view(lanes)
         mask = keep_mask(key.view(lanes), places, values[self._threshold].view(lanes))
         scaled = mask * values[self._scale].view(lanes)

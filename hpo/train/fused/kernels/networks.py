@@ -12,7 +12,7 @@ from torch.func import vmap
 from hpo.train.fused.kernels.functional_call import FunctionalCall, batchable
 from hpo.train.fused.kernels.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
-from hpo.train.recipe.counter_based_dropout import LaneDropout, Noise
+from hpo.train.recipe.counter_based_dropout import DropoutRng, LaneDropout
 from hpo.train.recipe.precision import cast, full
 
 Values = Mapping[str, Tensor]
@@ -68,13 +68,13 @@ class Layered:
 
     Args:
         layers: In the order of the forward pass.
-        noise: What dropout draws from.
+        dropout_rng: What dropout draws from.
     """
 
     is_quick_alone = True
 
-    def __init__(self, layers: list[Layer], noise: Noise) -> None:
-        self._layers, self._noise = layers, noise
+    def __init__(self, layers: list[Layer], dropout_rng: DropoutRng) -> None:
+        self._layers, self._dropout_rng = layers, dropout_rng
         self._first = next(i for i, layer in enumerate(layers) if _is_trained(layer))
         first = layers[self._first]
         if isinstance(first, Linear):
@@ -83,14 +83,14 @@ class Layered:
         self._grads: Values = {}
 
     @classmethod
-    def of(cls, model: nn.Module, noise: Noise) -> Layered | None:
+    def of(cls, model: nn.Module, dropout_rng: DropoutRng) -> Layered | None:
         """Returns the network of a model, or None if it is more than a chain of known layers."""
         layers: list[Layer] = []
         if not all(parameter.requires_grad for parameter in model.parameters()):
             return None
         if not _collect("", model, layers, {}) or not any(map(_is_trained, layers)):
             return None
-        return cls(layers, noise)
+        return cls(layers, dropout_rng)
 
     def use(self, precision: str) -> bool:
         """See ``Network``; its kernels are of float32, of which TF32 is a kind."""
@@ -113,7 +113,7 @@ class Layered:
         """See ``Network``."""
         values, tape = {**weights, **fixed}, list[Any]()
         with torch.no_grad():
-            self._noise.begin(keys, offsets, x.shape[1])
+            self._dropout_rng.begin(keys, offsets, x.shape[1])
             for layer in self._layers:
                 x = layer.forward(x, values, tape)
             losses, d = loss.with_gradient(x, y)
@@ -137,14 +137,16 @@ class Mapped:
 
     Args:
         model: One of the lanes', on the device; its tensors are not used.
-        noise: What its dropout draws from.
+        dropout_rng: What its dropout draws from.
         decomposes: See ``FunctionalCall``.
     """
 
     is_quick_alone = False
 
-    def __init__(self, model: nn.Module, noise: Noise, *, decomposes: bool = False) -> None:
-        self._model, self._noise = model, noise
+    def __init__(
+        self, model: nn.Module, dropout_rng: DropoutRng, *, decomposes: bool = False
+    ) -> None:
+        self._model, self._dropout_rng = model, dropout_rng
         self._call = FunctionalCall(model, decomposes=decomposes)
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
         self._grads: Values = {}
@@ -199,23 +201,23 @@ class Mapped:
         self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None
     ) -> Any:
         if key is not None:
-            self._noise.begin(key, offset, len(x))
+            self._dropout_rng.begin(key, offset, len(x))
         return self._call({**weights, **fixed}, x)
 
 
-def networks_of(model: nn.Module, noise: Noise) -> Iterator[Network]:
+def networks_of(model: nn.Module, dropout_rng: DropoutRng) -> Iterator[Network]:
     """Yields networks for a model, the fastest first; each may turn out not to serve.
 
     Args:
         model: One of the lanes', lifted, on the device.
-        noise: What its dropout draws from.
+        dropout_rng: What its dropout draws from.
     """
-    layered = Layered.of(model, noise)
+    layered = Layered.of(model, dropout_rng)
     if layered is not None:
         yield layered
-    yield Mapped(model, noise)
+    yield Mapped(model, dropout_rng)
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        yield Mapped(model, noise, decomposes=True)
+        yield Mapped(model, dropout_rng, decomposes=True)
 
 
 def set_active(model: nn.Module, rates: Callable[[str], bool]) -> None:

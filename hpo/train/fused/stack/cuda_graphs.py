@@ -132,55 +132,55 @@ class Replayer:
 
     def __init__(self, make: Callable[[], Recording]) -> None:
         self._make = make
-        self._course: StackedEpoch | None = None
+        self._recorded_epoch: StackedEpoch | None = None
         self._fingerprint: Hashable = None
         self._kinds: dict[Hashable, _Kind] = {}
         self.obstacle = ""
 
-    def losses(self, course: StackedEpoch) -> Tensor:
+    def losses(self, epoch: StackedEpoch) -> Tensor:
         """See ``Stepper``."""
-        held = self._hold(course)
-        n_steps, n_lanes = len(course.bounds), len(course.orders)
-        found = torch.empty(n_steps, n_lanes, device=course.weights.device)
+        held = self._hold(epoch)
+        n_steps, n_lanes = len(epoch.bounds), len(epoch.orders)
+        found = torch.empty(n_steps, n_lanes, device=epoch.weights.device)
         for i in range(n_steps):
-            found[i].copy_(self._step(held, course.feed(i), updates=course.updates(i)))
-            course.average(i)
+            found[i].copy_(self._step(held, epoch.feed(i), updates=epoch.updates(i)))
+            epoch.average(i)
         return found
 
     def clear(self) -> None:
         """See ``Stepper``."""
-        self._course, self._fingerprint = None, None
+        self._recorded_epoch, self._fingerprint = None, None
         self._kinds.clear()
 
-    def _hold(self, course: StackedEpoch) -> StackedEpoch:
+    def _hold(self, epoch: StackedEpoch) -> StackedEpoch:
         """Returns the course whose tensors were recorded, with the values of a new one."""
-        fingerprint = course.fingerprint()
-        if self._course is None or fingerprint != self._fingerprint:
+        fingerprint = epoch.fingerprint()
+        if self._recorded_epoch is None or fingerprint != self._fingerprint:
             # What was recorded must not take the memory that is needed now.
             self.clear()
-            self._course, self._fingerprint = course, fingerprint
-        elif self._course is not course:
-            torch._foreach_copy_(self._course.values(), course.values())
-        return self._course
+            self._recorded_epoch, self._fingerprint = epoch, fingerprint
+        elif self._recorded_epoch is not epoch:
+            torch._foreach_copy_(self._recorded_epoch.values(), epoch.values())
+        return self._recorded_epoch
 
-    def _step(self, course: StackedEpoch, feed: Feed, *, updates: bool) -> Tensor:
+    def _step(self, epoch: StackedEpoch, feed: Feed, *, updates: bool) -> Tensor:
         if self.obstacle:
-            return course.take(feed, updates=updates)
+            return epoch.take(feed, updates=updates)
         key = (feed.rows.shape, updates)
         kind = self._kinds.get(key)
         if kind is None:
             self._kinds[key] = kind = _Kind(_copy(feed), self._make())
-            return kind.recording.warm_up(lambda: course.take(feed, updates=updates))
+            return kind.recording.warm_up(lambda: epoch.take(feed, updates=updates))
         torch._foreach_copy_(kind.feed.tensors(), feed.tensors())
-        if kind.losses is None and not self._record(course, kind, updates=updates):
-            return course.take(feed, updates=updates)
+        if kind.losses is None and not self._record(epoch, kind, updates=updates):
+            return epoch.take(feed, updates=updates)
         assert kind.losses is not None
         kind.recording.replay()
         return kind.losses
 
-    def _record(self, course: StackedEpoch, kind: _Kind, *, updates: bool) -> bool:
+    def _record(self, epoch: StackedEpoch, kind: _Kind, *, updates: bool) -> bool:
         try:
-            kind.losses = kind.recording.record(lambda: course.take(kind.feed, updates=updates))
+            kind.losses = kind.recording.record(lambda: epoch.take(kind.feed, updates=updates))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise

@@ -1,4 +1,4 @@
-"""From the rows of a stack to the next epoch of its members."""
+"""Epoch builder: from the rows of a stack to the next epoch of its lanes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from hpo.train.recipe.random_streams import batch_bounds, sample_order
 
 
 class EpochBuilder:
-    """Makes the courses of a stack, which share the memory for gradients.
+    """Builds the epochs of a stack, which share the memory for gradients.
 
     Args:
-        blueprint: What the members have in common.
+        template: What the members have in common.
     """
 
-    def __init__(self, blueprint: StackTemplate) -> None:
-        self._blueprint = blueprint
+    def __init__(self, template: StackTemplate) -> None:
+        self._template = template
         self._buffers: dict[str, Tensor] = {}
         self._orders: dict[tuple[int, int], Tensor] = {}
 
-    def course(
+    def build(
         self, rows: LaneRows, training: Sequence[LaneState], n_steps: int | None = None
     ) -> StackedEpoch:
         """Returns the members' next epoch, ready to run.
@@ -41,22 +41,22 @@ class EpochBuilder:
         Args:
             rows: Of the members.
             training: The members, in the order of the rows.
-            n_steps: Leaves it at so many steps; None for all.
+            n_steps: Its first steps only; None for all.
         """
-        blueprint, n_lanes = self._blueprint, len(training)
-        part, n, device = blueprint.folds.train, blueprint.n_train, blueprint.device
+        template, n_lanes = self._template, len(training)
+        part, n, device = template.folds.train, template.n_train, template.device
         params = [m.params for m in training]
         seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
         sizes = [n_per_batch(one["batch_size"], n) for one in params]
         grads, parts = self._scratch("grads", n_lanes), None
-        blueprint.network.bind(blueprint.layout.views(grads))
-        dropping = frozenset[str]().union(*(member.dropping for member in training))
-        set_active(blueprint.model, lambda name: name in dropping)
-        if set(sizes) == {blueprint.batch_size}:
-            keys = keys_of(n, blueprint.batch_size, seeds, epochs).to(device)
-            bounds = batch_bounds(n, blueprint.batch_size)
+        template.network.bind(template.layout.views(grads))
+        dropping = frozenset[str]().union(*(lane_state.dropping for lane_state in training))
+        set_active(template.model, lambda name: name in dropping)
+        if set(sizes) == {template.batch_size}:
+            keys = keys_of(n, template.batch_size, seeds, epochs).to(device)
+            bounds = batch_bounds(n, template.batch_size)
         else:
-            parts = accumulation_of(n, blueprint.batch_size, sizes, seeds, epochs, device)
+            parts = accumulation_of(n, template.batch_size, sizes, seeds, epochs, device)
             keys, bounds = parts.keys, parts.bounds
         return StackedEpoch(
             part=part,
@@ -64,14 +64,14 @@ class EpochBuilder:
             keys=keys,
             bounds=bounds[:n_steps],
             weights=rows[WEIGHTS],
-            named=weights_of(rows, blueprint.layout),
+            named=weights_of(rows, template.layout),
             grads=grads,
-            fixed=fixed_of(rows, blueprint.layout),
-            state={name: rows[name] for name in (*RULES[blueprint.optimizer].state, "step")},
+            fixed=fixed_of(rows, template.layout),
+            state={name: rows[name] for name in (*RULES[template.optimizer].state, "step")},
             columns=self._columns(training),
-            network=blueprint.network,
-            loss=blueprint.loss(params, [m.lane.fold for m in training]),
-            optimizer=blueprint.optimizer,
+            network=template.network,
+            loss=template.loss(params, [m.lane.fold for m in training]),
+            optimizer=template.optimizer,
             accumulation=parts,
             dropping=dropping,
             augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
@@ -81,8 +81,8 @@ class EpochBuilder:
 
     def prepare(self, training: Sequence[LaneState]) -> None:
         """Draws the orders of samples of the epoch after this one, which takes a while."""
-        n = self._blueprint.n_train
-        pairs = [(member.lane.seed, member.epoch + 1) for member in training]
+        n = self._template.n_train
+        pairs = [(lane_state.lane.seed, lane_state.epoch + 1) for lane_state in training]
         self._orders = {pair: sample_order(n, *pair) for pair in pairs}
 
     def clear(self) -> None:
@@ -93,33 +93,33 @@ class EpochBuilder:
     def _averages(
         self, rows: LaneRows, training: Sequence[LaneState], n_steps: int
     ) -> StackedAverages | None:
-        blueprint = self._blueprint
-        if not blueprint.averages:
+        template = self._template
+        if not template.averages:
             return None
-        return StackedAverages.of(rows, best_names(blueprint.layout), training, n_steps)
+        return StackedAverages.of(rows, best_names(template.layout), training, n_steps)
 
     def _orders_of(self, training: Sequence[LaneState]) -> Tensor:
         """Returns each lane's samples among those of all folds, of shape [K, N]."""
-        blueprint = self._blueprint
-        orders = torch.stack([self._order(member, blueprint.n_train) for member in training])
-        begins = [[blueprint.folds.begins[member.lane.fold]] for member in training]
+        template = self._template
+        orders = torch.stack([self._order(lane_state, template.n_train) for lane_state in training])
+        begins = [[template.folds.begins[lane_state.lane.fold]] for lane_state in training]
         return orders + torch.tensor(begins)
 
-    def _order(self, member: LaneState, n: int) -> Tensor:
-        found = self._orders.get((member.lane.seed, member.epoch))
-        return sample_order(n, member.lane.seed, member.epoch) if found is None else found
+    def _order(self, lane_state: LaneState, n: int) -> Tensor:
+        found = self._orders.get((lane_state.lane.seed, lane_state.epoch))
+        return sample_order(n, lane_state.lane.seed, lane_state.epoch) if found is None else found
 
     def _columns(self, training: Sequence[LaneState]) -> HyperparameterColumns:
-        names = names_of(self._blueprint.optimizer)
-        columns = HyperparameterColumns([m.params for m in training], names, self._blueprint.device)
-        columns.set("learning_rate", [member.learning_rate for member in training])
+        names = names_of(self._template.optimizer)
+        columns = HyperparameterColumns([m.params for m in training], names, self._template.device)
+        columns.set("learning_rate", [lane_state.learning_rate for lane_state in training])
         return columns
 
     def _scratch(self, name: str, n_lanes: int) -> Tensor:
         """Returns zeros of shape [K, P], in the same memory as long as K stays."""
-        shape = (n_lanes, self._blueprint.layout.size)
+        shape = (n_lanes, self._template.layout.size)
         if name not in self._buffers or self._buffers[name].shape != shape:
-            self._buffers[name] = torch.empty(shape, device=self._blueprint.device)
+            self._buffers[name] = torch.empty(shape, device=self._template.device)
         # The gaps between parameters too, where a lane that failed leaves NaN.
         return self._buffers[name].zero_()
 

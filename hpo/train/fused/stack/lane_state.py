@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -14,7 +14,15 @@ from hpo.train.engine import EpochReport, Failure, Lane
 from hpo.train.epoch_scores import Score, is_spent
 from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors
 from hpo.train.fused.kernels.stacked_optimizers import RULES
-from hpo.train.loop.checkpoint import BestWeights, Checkpoint, CheckpointError, Last, plain, to_cpu
+from hpo.train.loop.checkpoint import (
+    BestWeights,
+    Checkpoint,
+    CheckpointError,
+    Last,
+    plain,
+    resume,
+    to_cpu,
+)
 from hpo.train.recipe.counter_based_dropout import LaneDropout
 from hpo.train.recipe.schedules import factor
 
@@ -40,7 +48,7 @@ class LaneState:
         last: The latest epoch; None before the first.
         is_failed: It reports nothing further.
         row: Its row in the stack; None while it is parked.
-        parked: Its state while it has no row.
+        suspended: Its state while it has no row.
     """
 
     lane: Lane
@@ -53,7 +61,7 @@ class LaneState:
     last: Last | None = None
     is_failed: bool = False
     row: int | None = None
-    parked: dict[str, Tensor] | None = None
+    suspended: dict[str, Tensor] | None = None
 
     @property
     def is_through(self) -> bool:
@@ -110,6 +118,35 @@ def dropping_of(model: nn.Module) -> frozenset[str]:
     )
 
 
+def begin_or_resume(
+    lane: Lane, params: Params, model: nn.Module, layout: ParamLayout
+) -> tuple[LaneState, dict[str, Tensor]]:
+    """Returns a lane and its tensors: from its checkpoint, or else from its initial weights.
+
+    Args:
+        lane: The lane.
+        params: With defaults filled in.
+        model: Lifted, with its initial weights.
+        layout: Of the stack.
+    """
+    fresh = LaneState(lane, params, lane.horizon or lane.epoch_stop, dropping_of(model))
+    tensors = fresh_state(model, layout)
+
+    def load(saved: Checkpoint) -> tuple[LaneState, dict[str, Tensor]]:
+        found = load_state(layout, saved, params)
+        lane_state = replace(
+            fresh,
+            horizon=saved.horizon,
+            epoch=saved.epoch,
+            best_epoch=saved.best.epoch,
+            best_metrics=saved.best.metrics,
+            last=saved.last,
+        )
+        return lane_state, {**tensors, **found}
+
+    return resume(lane, load) or (fresh, tensors)
+
+
 def row_shapes(
     layout: ParamLayout, optimizer: str, *, averages: bool
 ) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -152,52 +189,52 @@ def model_state(
 
 
 def checkpoint_of(
-    member: LaneState, state: Mapping[str, Tensor], layout: ParamLayout, names: list[str]
+    lane_state: LaneState, state: Mapping[str, Tensor], layout: ParamLayout, names: list[str]
 ) -> Checkpoint:
     """Returns all that a member needs to go on, in any engine.
 
     Args:
-        member: The member.
+        lane_state: The member.
         state: Its tensors.
         layout: Of its stack.
         names: Keys of its model's state dict, in their order.
     """
-    weights = model_state(state, layout, names, BEST) if member.best_epoch else {}
-    has_average = member.epoch and AVERAGE + WEIGHTS in state
-    last = member.last
-    rate = last.learning_rate if last else float(member.params["learning_rate"])
+    weights = model_state(state, layout, names, BEST) if lane_state.best_epoch else {}
+    has_average = lane_state.epoch and AVERAGE + WEIGHTS in state
+    last = lane_state.last
+    rate = last.learning_rate if last else float(lane_state.params["learning_rate"])
     return Checkpoint(
-        seed=member.lane.seed,
-        params=plain(member.lane.params.asdict()),
-        epoch=member.epoch,
-        horizon=member.horizon,
+        seed=lane_state.lane.seed,
+        params=plain(lane_state.lane.params.asdict()),
+        epoch=lane_state.epoch,
+        horizon=lane_state.horizon,
         model=model_state(state, layout, names),
-        optimizer=optimizer_state(state, layout, member, rate),
-        best=BestWeights(member.best_epoch, member.best_metrics, weights),
+        optimizer=optimizer_state(state, layout, lane_state, rate),
+        best=BestWeights(lane_state.best_epoch, lane_state.best_metrics, weights),
         last=last,
         average=model_state(state, layout, names, AVERAGE) if has_average else {},
     )
 
 
 def optimizer_state(
-    row: Mapping[str, Tensor], layout: ParamLayout, member: LaneState, learning_rate: float
+    row: Mapping[str, Tensor], layout: ParamLayout, lane_state: LaneState, learning_rate: float
 ) -> dict[str, Any]:
     """Returns torch.optim's ``state_dict`` of a member, without the settings that never change.
 
     Args:
         row: Its tensors.
         layout: Of its stack.
-        member: The member.
+        lane_state: The member.
         learning_rate: Of its latest epoch.
     """
     # The other settings are in the params: who loads this has an optimizer that knows them. Making
     # one here would load PyTorch's compiler, which takes two seconds.
     group = {"lr": learning_rate, "params": list(range(len(layout.slots)))}
     state: dict[str, Any] = {"state": {}, "param_groups": [group]}
-    optimizer = member.params["optimizer"]
-    if not member.epoch and optimizer != "adagrad":
+    optimizer = lane_state.params["optimizer"]
+    if not lane_state.epoch and optimizer != "adagrad":
         return state
-    kept = {name: layout.unflatten(row[name].cpu()) for name in _kept(member.params)}
+    kept = {name: layout.unflatten(row[name].cpu()) for name in _kept(lane_state.params)}
     for i, slot in enumerate(layout.slots):
         own: dict[str, Any] = {name: values[slot.name] for name, values in kept.items()}
         if optimizer not in _WITHOUT_STEP:

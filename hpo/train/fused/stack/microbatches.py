@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hpo.train.fused.kernels.flat_params import fixed_tensors
 from hpo.train.fused.kernels.networks import set_active
-from hpo.train.fused.kernels.numerics import are_close, repeated
+from hpo.train.fused.kernels.step_checks import are_close, repeated
 from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.fused.stack.stacked_epoch import Accumulation, epoch_keys
 from hpo.train.recipe.counter_based_dropout import LaneDropout, lane_keys, step_keys, threshold_of
@@ -53,13 +53,13 @@ def accumulation_of(
     shape = (len(bounds), len(batch_sizes))
     keys, offsets = np.empty(shape, np.int32), np.empty(shape, np.int32)
     shares, ends = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    noise = np.array(epoch_keys(seeds, epochs))
+    of_epochs = np.array(epoch_keys(seeds, epochs))
     for size in set(batch_sizes):
         first, last = np.array(batch_bounds(n, size)).T
         of_batch = np.searchsorted(last, end)
         first, last = first[of_batch], last[of_batch]
         lanes = np.flatnonzero(np.array(batch_sizes) == size)
-        keys[:, lanes] = lane_keys(noise[lanes].tolist(), of_batch[-1] + 1)[of_batch]
+        keys[:, lanes] = lane_keys(of_epochs[lanes].tolist(), of_batch[-1] + 1)[of_batch]
         offsets[:, lanes] = (begin - first)[:, np.newaxis]
         shares[:, lanes] = ((end - begin) / (last - first))[:, np.newaxis]
         ends[:, lanes] = (end == last)[:, np.newaxis]
@@ -78,43 +78,43 @@ def accumulation_of(
     )
 
 
-def adds_up(blueprint: StackTemplate) -> bool:
+def adds_up(template: StackTemplate) -> bool:
     """Tells whether micro-batches give a model the gradient of their batch.
 
     They do not with batch normalization, nor with losses that are no mean over samples. Found by a
     step on real samples, taken at once and in pieces, with dropout whether the model has a rate or
     not: masks have to be the same too.
     """
-    n = min(blueprint.n_train, 2 * blueprint.batch_size + 1)
-    if n <= blueprint.batch_size:
+    n = min(template.n_train, 2 * template.batch_size + 1)
+    if n <= template.batch_size:
         return False
-    cut = list(range(0, n, blueprint.batch_size))
+    cut = list(range(0, n, template.batch_size))
     # In float32, which shows more than a rounder precision.
-    blueprint.network.use("float32")
-    with products("float32", blueprint.device):
-        whole = _gradients(blueprint, [(0, n)])
-        pieces = _gradients(blueprint, list(zip(cut, [*cut[1:], n], strict=True)))
-    blueprint.network.use(blueprint.precision)
+    template.network.use("float32")
+    with products("float32", template.device):
+        whole = _gradients(template, [(0, n)])
+        pieces = _gradients(template, list(zip(cut, [*cut[1:], n], strict=True)))
+    template.network.use(template.precision)
     return whole is not None and pieces is not None and are_close(pieces, whole[0])
 
 
-def _gradients(blueprint: StackTemplate, bounds: list[tuple[int, int]]) -> Tensor | None:
+def _gradients(template: StackTemplate, bounds: list[tuple[int, int]]) -> Tensor | None:
     """Returns losses and gradients of the samples up to the last bound, [K, 1 + P].
 
     None where a forward pass changes a buffer: it would be another value for each cut.
     """
-    network, layout, model = blueprint.network, blueprint.layout, blueprint.model
-    part, n = blueprint.folds[blueprint.fold].train, bounds[-1][1]
-    grads = torch.zeros(_N_LANES, layout.size, device=blueprint.device)
+    network, layout, model = template.network, template.layout, template.model
+    part, n = template.folds[template.fold].train, bounds[-1][1]
+    grads = torch.zeros(_N_LANES, layout.size, device=template.device)
     network.bind(layout.views(grads))
     set_active(model, lambda name: True)
     named = dict(model.named_parameters())
     weights = repeated({slot.name: named[slot.name] for slot in layout.slots}, _N_LANES)
-    before = {**fixed_tensors(model), **_dropping(blueprint)}
+    before = {**fixed_tensors(model), **_dropping(template)}
     fixed = repeated(before, _N_LANES)
-    keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=blueprint.device)
-    total = torch.zeros(_N_LANES, 1 + layout.size, device=blueprint.device)
-    loss = blueprint.probe_loss(_N_LANES)
+    keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=template.device)
+    total = torch.zeros(_N_LANES, 1 + layout.size, device=template.device)
+    loss = template.probe_loss(_N_LANES)
     for begin, end in bounds:
         own = repeated({"x": part.x[begin:end], "y": part.y[begin:end]}, _N_LANES)
         offsets = torch.full_like(keys, begin)
@@ -124,10 +124,10 @@ def _gradients(blueprint: StackTemplate, bounds: list[tuple[int, int]]) -> Tenso
     return total if same else None
 
 
-def _dropping(blueprint: StackTemplate) -> dict[str, Tensor]:
+def _dropping(template: StackTemplate) -> dict[str, Tensor]:
     """Returns the buffers of dropout layers as if they all had a rate."""
     found = {}
-    for name, module in blueprint.model.named_modules():
+    for name, module in template.model.named_modules():
         if isinstance(module, LaneDropout):
             prefix = f"{name}." if name else ""
             found[f"{prefix}threshold"] = torch.full_like(module.threshold, threshold_of(_RATE))

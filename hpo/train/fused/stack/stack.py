@@ -1,29 +1,34 @@
-"""A stack: lanes of one signature that train in one set of kernels."""
+"""Stack: lanes of one signature that train in one set of kernels.
+
+A lane *joins* a stack and *leaves* it. While it trains it has a *row* in the stack's tensors. A
+lane with nothing left to train is *suspended*: it stays in the stack, its tensors are held apart,
+and it costs no computation. Of every lane the stack can
+
+- return its ``tensors``, by name: weights, optimizer state, buffers, weights of the best epoch;
+- return its ``checkpoint``: everything needed to resume it, in any engine;
+- ``keep`` its latest epoch as its best one;
+- ``export`` the best epoch's weights, for use outside a study.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hpo.train.data.splits import Part
+from hpo.train.checks.signature import Signature
 from hpo.train.engine import EpochReport
-from hpo.train.evaluation import measure, outputs_of
 from hpo.train.fused.kernels.lane_rows import LaneRows
-from hpo.train.fused.kernels.stacked_optimizers import RULES
 from hpo.train.fused.stack.epoch_builder import EpochBuilder, fixed_of, weights_of
 from hpo.train.fused.stack.lane_state import (
     AVERAGE,
     BEST,
-    FIXED,
-    WEIGHTS,
     LaneState,
     best_names,
     checkpoint_of,
@@ -34,176 +39,171 @@ from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from hpo.train.fused.stack.stacked_evaluation import StackedEvaluation
 from hpo.train.loop.checkpoint import Checkpoint, export
 from hpo.train.recipe.precision import products
-from hpo.train.recipe.random_streams import derive, seeded
-from hpo.train.user_code_guard import user_code
 
 
 class Stack:
-    """Members that train together, epoch by epoch.
+    """Lanes that train together, epoch by epoch.
 
     Args:
-        blueprint: What they have in common.
+        template: What the lanes have in common.
+
+    Attributes:
+        template: What the lanes have in common.
+        lane_states: The lanes by key, suspended ones included.
     """
 
-    def __init__(self, blueprint: StackTemplate) -> None:
-        self._blueprint = blueprint
-        self._assessment = StackedEvaluation(blueprint.criterion)
-        shapes = row_shapes(blueprint.layout, blueprint.optimizer, averages=blueprint.averages)
-        self._rows = LaneRows(shapes, blueprint.device)
-        self._composer = EpochBuilder(blueprint)
-        self._stepper = blueprint.stepper()
-        self.members: dict[int, LaneState] = {}
+    def __init__(self, template: StackTemplate) -> None:
+        self.template = template
+        self.lane_states: dict[int, LaneState] = {}
+        self._evaluation = StackedEvaluation(template)
+        shapes = row_shapes(template.layout, template.optimizer, averages=template.averages)
+        self._rows = LaneRows(shapes, template.device)
+        # What an epoch changes before it is known whether it succeeds.
+        self._trained = [name for name in shapes if not name.startswith(BEST)]
+        self._evaluated = AVERAGE if template.averages else ""
+        self._epoch_builder = EpochBuilder(template)
+        self._stepper = template.stepper()
 
     @property
-    def blueprint(self) -> StackTemplate:
-        """What the members have in common."""
-        return self._blueprint
+    def signature(self) -> Signature:
+        """Signature of the lanes."""
+        return self.template.signature
 
     @property
     def n_training(self) -> int:
-        """Number of members that have a row."""
+        """Number of lanes that have a row."""
         return len(self._rows)
 
-    def join(self, member: LaneState, state: dict[str, Tensor]) -> None:
-        """Takes a member in; one that has nothing to train is only kept."""
-        if member.is_through or member.is_failed:
-            member.parked = {name: tensor.clone() for name, tensor in state.items()}
+    @property
+    def training(self) -> list[LaneState]:
+        """The lanes that have a row, in the order of the rows."""
+        found = [state for state in self.lane_states.values() if state.row is not None]
+        return sorted(found, key=lambda state: state.row or 0)
+
+    def join(self, lane_state: LaneState, tensors: dict[str, Tensor]) -> None:
+        """Takes a lane in; one that has nothing to train is suspended at once."""
+        if lane_state.is_through or lane_state.is_failed:
+            lane_state.suspended = {name: tensor.clone() for name, tensor in tensors.items()}
         else:
             if len(self._rows) == self._rows.capacity:
                 # The rows move: nothing may keep the old ones.
                 self._stepper.clear()
-            member.row, member.parked = self._rows.push(state), None
-        self.members[member.lane.key] = member
+            lane_state.row, lane_state.suspended = self._rows.push(tensors), None
+        self.lane_states[lane_state.lane.key] = lane_state
 
     def leave(self, key: int) -> None:
-        """Forgets a member."""
-        member = self.members.pop(key)
-        if member.row is not None:
-            self._free(member)
+        """Forgets a lane."""
+        lane_state = self.lane_states.pop(key)
+        if lane_state.row is not None:
+            self._free(lane_state)
+
+    def suspend(self, lane_states: Iterable[LaneState]) -> None:
+        """Frees the rows of lanes that train no more, and holds their tensors apart."""
+        for lane_state in lane_states:
+            assert lane_state.row is not None
+            row = self._rows.row(lane_state.row)
+            lane_state.suspended = {name: tensor.clone() for name, tensor in row.items()}
+            self._free(lane_state)
 
     def trim(self) -> None:
         """Gives back the memory of free rows."""
         self._rows.trim()
-        self._composer.clear()
+        self._epoch_builder.clear()
         self._stepper.clear()
 
-    def state(self, key: int) -> dict[str, Tensor]:
-        """Returns a member's tensors by name; views where it is training."""
-        member = self.members[key]
-        if member.row is None:
-            assert member.parked is not None
-            return member.parked
-        return self._rows.row(member.row)
+    def tensors(self, key: int) -> dict[str, Tensor]:
+        """Returns a lane's tensors by name; views of its row while it trains."""
+        lane_state = self.lane_states[key]
+        if lane_state.row is None:
+            assert lane_state.suspended is not None
+            return lane_state.suspended
+        return self._rows.row(lane_state.row)
 
     def checkpoint(self, key: int) -> Checkpoint:
-        """Returns all that a member needs to go on, in this engine or another."""
-        blueprint = self._blueprint
-        names = list(blueprint.model.state_dict())
-        return checkpoint_of(self.members[key], self.state(key), blueprint.layout, names)
+        """Returns everything needed to resume a lane, in this engine or another."""
+        names = list(self.template.model.state_dict())
+        return checkpoint_of(self.lane_states[key], self.tensors(key), self.template.layout, names)
 
     def epoch(self, key: int) -> int:
-        """See ``Engine``."""
-        return self.members[key].epoch
+        """Returns how many epochs a lane has completed."""
+        return self.lane_states[key].epoch
 
     def best(self, key: int) -> tuple[int, dict[str, float]]:
-        """See ``Engine``."""
-        member = self.members[key]
-        return member.best_epoch, dict(member.best_metrics)
-
-    def save(self, key: int, path: Path) -> None:
-        """See ``Engine``."""
-        self.checkpoint(key).save(path)
-
-    def dump(self, key: int) -> bytes:
-        """See ``PartEngine``."""
-        return self.checkpoint(key).dump()
+        """Returns the best epoch and its metrics; ``(0, {})`` before there is one."""
+        lane_state = self.lane_states[key]
+        return lane_state.best_epoch, dict(lane_state.best_metrics)
 
     def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
-        """See ``Engine``."""
-        export(self.checkpoint(key).best, self.members[key].params.asdict(), path, about)
-
-    def test(self, key: int) -> dict[str, float]:
-        """See ``Engine``."""
-        outputs = self.outputs(key)
-        return {} if outputs is None else self.measure(key, outputs)
+        """Writes the weights of the best epoch and the params; see ``Engine.export``."""
+        export(self.checkpoint(key).best, self.lane_states[key].params.asdict(), path, about)
 
     def outputs(self, key: int) -> Tensor | None:
-        """See ``PartEngine``."""
-        member, part = self.members[key], self._test_part(key)
-        if part is None or not member.best_epoch:
+        """Returns outputs for the test samples; see ``PartEngine.outputs``."""
+        lane_state = self.lane_states[key]
+        if not lane_state.best_epoch:
             return None
-        with self._prepared(member):
-            return outputs_of(self._best_model(key), part, member.params)
+        weights = self.checkpoint(key).best.weights
+        return self._evaluation.test_outputs(lane_state, weights, self.tensors(key))
 
     def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
-        """See ``PartEngine``."""
-        member, part = self.members[key], self._test_part(key)
-        assert part is not None
-        with self._prepared(member):
-            return measure(self._blueprint.criterion, member.params, outputs, part, "test")
+        """Returns ``test_*`` metrics of outputs; see ``PartEngine.measure``."""
+        return self._evaluation.test_metrics(self.lane_states[key], outputs)
 
-    def _test_part(self, key: int) -> Part | None:
-        return self._blueprint.folds[self.members[key].lane.fold].test
-
-    @contextmanager
-    def _prepared(self, member: LaneState) -> Iterator[None]:
-        seed = derive(member.lane.seed, "noise", member.epoch)
-        precision, device = self._blueprint.precision, self._blueprint.device
-        with user_code("the task"), seeded(seed, device), products(precision, device):
-            yield
-
-    def _best_model(self, key: int) -> nn.Module:
-        """Returns the stand-in as a member's model with the weights of its best epoch.
-
-        The stack computes with its rows; what the stand-in holds is nobody's.
-        """
-        model, state = self._blueprint.model, self.state(key)
-        weights = self.checkpoint(key).best.weights
-        for name, buffer in model.named_buffers():
-            # What is in no state dict is as it is now.
-            if name not in weights:
-                buffer.copy_(state[FIXED + name])
-        model.load_state_dict(weights)
-        return model
+    def keep(self, key: int, metrics: dict[str, float]) -> None:
+        """Keeps a lane's latest epoch as its best one."""
+        lane_state, tensors = self.lane_states[key], self.tensors(key)
+        for name in best_names(self.template.layout):
+            tensors[BEST + name].copy_(tensors[self._evaluated + name])
+        lane_state.best_epoch, lane_state.best_metrics = lane_state.epoch, metrics
 
     def advance(self) -> list[EpochReport]:
-        """Trains and evaluates every member for one epoch; see ``Engine.advance``.
+        """Trains and evaluates every lane for one epoch; see ``Engine.advance``.
 
-        Members that fail or reach their stop are parked: they cost no further computation.
+        Lanes that fail or reach their stop are suspended.
 
         Raises:
-            Exception: Whatever the task raises; the members are where they were before.
+            Exception: Whatever the task raises; the lanes are where they were before.
         """
         reports = [
-            EpochReport(key, member.epoch, **asdict(member.last), is_spent=member.is_spent)
-            for key, member in self.members.items()
-            if member.row is None and member.last and not member.is_failed
+            EpochReport(key, state.epoch, **asdict(state.last), is_spent=state.is_spent)
+            for key, state in self.lane_states.items()
+            if state.row is None and state.last and not state.is_failed
         ]
-        training = self._training()
+        training = self.training
         if not training:
             return reports
-        before = self._rows.copy(
-            (WEIGHTS, "step", *self._state_names, *self._fixed_names, *self._averaged)
-        )
+        before = self._rows.copy(self._trained)
         try:
-            with products(self._blueprint.precision, self._blueprint.device):
-                return reports + self._epoch(training)
+            with products(self.template.precision, self.template.device):
+                return reports + self._train_and_evaluate(training)
         except BaseException:
             self._rows.restore(before)
             raise
 
-    def _epoch(self, training: list[LaneState]) -> list[EpochReport]:
+    def next_epoch(self, n_steps: int | None = None) -> StackedEpoch:
+        """Returns the lanes' next epoch, ready to run.
+
+        Args:
+            n_steps: Its first steps only; None for all.
+        """
+        return self._epoch_builder.build(self._rows, self.training, n_steps)
+
+    def losses(self, epoch: StackedEpoch) -> Tensor:
+        """Takes all steps of an epoch; returns the losses before each, [S, K]."""
+        return self._stepper.losses(epoch)
+
+    def _train_and_evaluate(self, training: list[LaneState]) -> list[EpochReport]:
+        template = self.template
         began_at = time.perf_counter()
-        course = self.course()
-        taken = self.losses(course)
+        epoch = self.next_epoch()
+        taken = self.losses(epoch)
         if self._stepper.is_ahead:
             # While the device computes: most lanes will want the next epoch.
-            self._composer.prepare(training)
-        losses = course.mean(taken)
-        layout, source = self._blueprint.layout, self._source
-        weights = weights_of(self._rows, layout, source)
-        fixed = fixed_of(self._rows, layout, source)
-        measured = self._assessment.validate(self._blueprint, training, weights, fixed)
+            self._epoch_builder.prepare(training)
+        losses = epoch.mean(taken)
+        weights = weights_of(self._rows, template.layout, self._evaluated)
+        fixed = fixed_of(self._rows, template.layout, self._evaluated)
+        measured = self._evaluation.validate(training, weights, fixed)
         seconds = time.perf_counter() - began_at
         metrics = [
             {"train_loss": loss, **(found if math.isfinite(loss) else {})}
@@ -211,81 +211,31 @@ class Stack:
         ]
         # For all before anything is noted: it raises where the study's metric is missing.
         failures = [
-            self._blueprint.score.judge(one, member.epoch + 1)
-            for member, one in zip(training, metrics, strict=True)
+            template.score.judge(one, state.epoch + 1)
+            for state, one in zip(training, metrics, strict=True)
         ]
-        blueprint = self._blueprint
-        found = [
-            member.close(one, failure, seconds, blueprint.n_train, blueprint.score)
-            for member, one, failure in zip(training, metrics, failures, strict=True)
+        reports = [
+            state.close(one, failure, seconds, template.n_train, template.score)
+            for state, one, failure in zip(training, metrics, failures, strict=True)
         ]
-        self._keep_best([member for member in training if member.best_epoch == member.epoch])
-        self.park([member for member in training if member.is_failed or member.is_through])
-        return found
+        self._keep_best([state for state in training if state.best_epoch == state.epoch])
+        self.suspend([state for state in training if state.is_failed or state.is_through])
+        return reports
 
-    def losses(self, course: StackedEpoch) -> Tensor:
-        """Takes all steps of a course; returns the losses before each, [S, K]."""
-        return self._stepper.losses(course)
-
-    def course(self, n_steps: int | None = None) -> StackedEpoch:
-        """Returns the members' next epoch, ready to run.
-
-        Args:
-            n_steps: Leaves it at so many steps; None for all.
-        """
-        return self._composer.course(self._rows, self._training(), n_steps)
-
-    def _keep_best(self, members: list[LaneState]) -> None:
-        if not members:
+    def _keep_best(self, lane_states: list[LaneState]) -> None:
+        """Keeps the epoch of several lanes at once: one copy for each tensor, not for each lane."""
+        if not lane_states:
             return
-        index = torch.tensor([member.row for member in members], device=self._blueprint.device)
-        for name in best_names(self._blueprint.layout):
-            best = self._rows[BEST + name]
-            evaluated = self._rows[self._source + name]
-            best.index_copy_(0, index, evaluated.index_select(0, index))
+        index = torch.tensor([state.row for state in lane_states], device=self.template.device)
+        for name in best_names(self.template.layout):
+            evaluated = self._rows[self._evaluated + name]
+            self._rows[BEST + name].index_copy_(0, index, evaluated.index_select(0, index))
 
-    def keep(self, key: int, metrics: dict[str, float]) -> None:
-        """See ``PartEngine``."""
-        member, state = self.members[key], self.state(key)
-        for name in best_names(self._blueprint.layout):
-            state[BEST + name].copy_(state[self._source + name])
-        member.best_epoch, member.best_metrics = member.epoch, metrics
-
-    def park(self, members: Iterable[LaneState]) -> None:
-        """Frees the rows of members that train no more, and keeps what they hold."""
-        for member in members:
-            assert member.row is not None
-            state = self._rows.row(member.row)
-            member.parked = {name: tensor.clone() for name, tensor in state.items()}
-            self._free(member)
-
-    def _free(self, member: LaneState) -> None:
-        assert member.row is not None
-        self._rows.free(member.row)
-        for other in self.members.values():
+    def _free(self, lane_state: LaneState) -> None:
+        assert lane_state.row is not None
+        self._rows.free(lane_state.row)
+        # The last row has moved into the free one.
+        for other in self.lane_states.values():
             if other.row == len(self._rows):
-                other.row = member.row
-        member.row = None
-
-    def _training(self) -> list[LaneState]:
-        """Returns the members that have rows, in the order of the rows."""
-        found = [member for member in self.members.values() if member.row is not None]
-        return sorted(found, key=lambda member: member.row or 0)
-
-    @property
-    def _state_names(self) -> tuple[str, ...]:
-        return RULES[self._blueprint.optimizer].state
-
-    @property
-    def _fixed_names(self) -> tuple[str, ...]:
-        return tuple(FIXED + name for name in self._blueprint.layout.fixed)
-
-    @property
-    def _source(self) -> str:
-        """Begins the names of what is evaluated."""
-        return AVERAGE if self._blueprint.averages else ""
-
-    @property
-    def _averaged(self) -> list[str]:
-        names = best_names(self._blueprint.layout)
-        return [AVERAGE + name for name in names] if self._blueprint.averages else []
+                other.row = lane_state.row
+        lane_state.row = None

@@ -1,4 +1,4 @@
-"""What all members of a stack have in common."""
+"""Stack template: what all lanes of a stack have in common."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hpo.spec.space.params import Params
+from hpo.train.checks.signature import Signature
 from hpo.train.criteria import Criterion
 from hpo.train.data.splits import Folds
 from hpo.train.epoch_scores import Score
@@ -20,26 +21,28 @@ from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
 
 @dataclass(frozen=True)
 class StackTemplate:
-    """What all members of a stack have in common.
+    """What all lanes of a stack have in common.
 
     Attributes:
+        signature: Of the lanes.
         criterion: Loss and metrics.
         folds: Their data, on the device.
-        n_train: Training samples of each member.
+        n_train: Training samples of each lane.
         score: What trials are compared by.
-        model: The first member's, lifted, on the device: a stand-in for all.
+        model: The first lane's, lifted, on the device: a stand-in for all.
         network: Its forward and backward pass.
         layout: Of its parameters.
-        loss: What members minimise, from their params and folds.
+        loss: What lanes minimise, from their params and folds.
         reported: The loss that their epochs report, from their params.
-        params: The first member's.
-        fold: The first member's.
+        params: The first lane's.
+        fold: The first lane's.
         optimizer: Its name.
         batch_size: Samples that a lane computes with at once: its batch, or a part of that.
-        averages: Whether members are evaluated by averages of their weights.
+        averages: Whether lanes are evaluated by averages of their weights.
         stepper: Makes what takes the steps of a stack.
     """
 
+    signature: Signature
     criterion: Criterion
     folds: Folds
     n_train: int
@@ -67,5 +70,5 @@ class StackTemplate:
         return str(self.params["precision"])
 
     def probe_loss(self, n_lanes: int) -> LaneLoss:
-        """Returns the loss of so many lanes like the first member."""
+        """Returns the loss of so many lanes like the first lane."""
         return self.loss([self.params] * n_lanes, [self.fold] * n_lanes)

@@ -39,7 +39,7 @@ class StackedAverages:
             training: The members, in the order of the rows.
             n_steps: Of the epoch.
         """
-        values = [shares(member.params, member.epoch, n_steps) for member in training]
+        values = [shares(lane_state.params, lane_state.epoch, n_steps) for lane_state in training]
         pairs = [(rows[AVERAGE + name], rows[name]) for name in names]
         columns = torch.tensor(values, dtype=torch.float32).T.contiguous()
         steps = [any(column) for column in zip(*values, strict=True)]

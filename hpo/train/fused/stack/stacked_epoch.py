@@ -242,7 +242,7 @@ class Stepper(Protocol):
 
     is_ahead: bool
 
-    def losses(self, course: StackedEpoch) -> Tensor:
+    def losses(self, epoch: StackedEpoch) -> Tensor:
         """Takes all steps; returns the losses before each, [S, K].
 
         The device is not waited for.
@@ -257,9 +257,9 @@ class Eager:
 
     is_ahead = False
 
-    def losses(self, course: StackedEpoch) -> Tensor:
+    def losses(self, epoch: StackedEpoch) -> Tensor:
         """See ``Stepper``."""
-        return torch.stack([course.step(i) for i in range(len(course.bounds))])
+        return torch.stack([epoch.step(i) for i in range(len(epoch.bounds))])
 
     def clear(self) -> None:
         """See ``Stepper``; it holds nothing."""

@@ -1,9 +1,10 @@
-"""What K models are worth on one part of the data: the same metrics as for one model."""
+"""Stacked evaluation: loss and metrics of all lanes of a stack, as of one model each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hpo.train.criteria import Criterion
-from hpo.train.evaluation import as_float, floats, rows_per_chunk
+from hpo.train.evaluation import as_float, floats, measure, outputs_of, rows_per_chunk
 from hpo.train.fused.kernels.networks import Values
-from hpo.train.fused.kernels.rng_guard import RngGuard
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
-from hpo.train.fused.stack.lane_state import LaneState
+from hpo.train.fused.kernels.step_checks import RngGuard
+from hpo.train.fused.stack.lane_state import FIXED, LaneState
 from hpo.train.fused.stack.stack_template import StackTemplate
+from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import derive, seeded
+from hpo.train.user_code_guard import user_code
 
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Part
@@ -28,44 +30,44 @@ class StackedEvaluation:
     """Loss and metrics of a task, for all lanes at once where ``vmap`` can take them.
 
     Args:
-        criterion: Gives loss and metrics.
+        template: What the lanes have in common.
     """
 
-    def __init__(self, criterion: Criterion) -> None:
-        self._criterion = criterion
+    def __init__(self, template: StackTemplate) -> None:
+        self._template = template
+        self._criterion = template.criterion
         self._is_mapped: bool | None = None
 
     def validate(
-        self, blueprint: StackTemplate, members: Sequence[LaneState], weights: Values, fixed: Values
+        self, lane_states: Sequence[LaneState], weights: Values, fixed: Values
     ) -> list[dict[str, float]]:
         """Measures lanes on the validation samples of their folds.
 
         Args:
-            blueprint: Of their stack.
-            members: The lanes.
+            lane_states: The lanes.
             weights: Parameters of each, [K, ...] by name.
             fixed: The rest of each.
         """
-        found: dict[int, dict[str, float]] = {}
-        for fold in sorted({member.lane.fold for member in members}):
-            rows = [i for i, member in enumerate(members) if member.lane.fold == fold]
+        template, found = self._template, dict[int, dict[str, float]]()
+        for fold in sorted({lane_state.lane.fold for lane_state in lane_states}):
+            rows = [i for i, lane_state in enumerate(lane_states) if lane_state.lane.fold == fold]
             values = (weights, fixed)
-            if len(rows) < len(members):
-                index = torch.tensor(rows, device=blueprint.device)
+            if len(rows) < len(lane_states):
+                index = torch.tensor(rows, device=template.device)
                 values = (_select(weights, index), _select(fixed, index))
-            chosen = [members[i] for i in rows]
-            loss = blueprint.reported([member.params for member in chosen])
-            predict = partial(blueprint.network.predict, *values)
-            measured = self.evaluate(predict, blueprint.folds[fold].val, "val", chosen, loss)
+            chosen = [lane_states[i] for i in rows]
+            loss = template.reported([lane_state.params for lane_state in chosen])
+            predict = partial(template.network.predict, *values)
+            measured = self.evaluate(predict, template.folds[fold].val, "val", chosen, loss)
             found |= zip(rows, measured, strict=True)
-        return [found[i] for i in range(len(members))]
+        return [found[i] for i in range(len(lane_states))]
 
     def evaluate(
         self,
         predict: Callable[[Tensor], Tensor],
         part: Part,
         prefix: str,
-        members: Sequence[LaneState],
+        lane_states: Sequence[LaneState],
         loss: LaneLoss,
     ) -> list[dict[str, float]]:
         """Measures K models; see ``hpo.train.evaluation.evaluate`` for one.
@@ -74,53 +76,98 @@ class StackedEvaluation:
             predict: From inputs [N, ...] to outputs [K, N, ...].
             part: The samples.
             prefix: Begins the metrics' names.
-            members: The lanes, with the epochs that they had completed before.
+            lane_states: The lanes, with the epochs that they had completed before.
             loss: That is reported.
 
         Raises:
             TaskError: A metric is no single number.
         """
-        n_rows = max(1, rows_per_chunk(part.x) // len(members))
+        n_rows = max(1, rows_per_chunk(part.x) // len(lane_states))
         with torch.no_grad():
             chunks = [predict(chunk) for chunk in torch.split(part.x, n_rows)]
             outputs = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
             return [
                 {f"{prefix}_loss": found.pop(f"{prefix}_loss"), **found}
-                for found in self._measure(outputs, part.y, prefix, members, loss)
+                for found in self._measure(outputs, part.y, prefix, lane_states, loss)
             ]
 
+    def test_outputs(
+        self, lane_state: LaneState, weights: Mapping[str, Tensor], tensors: Values
+    ) -> Tensor | None:
+        """Returns what one lane's model makes of the test samples, [N, ...]; None without any.
+
+        Args:
+            lane_state: The lane.
+            weights: State dict of its best epoch.
+            tensors: Its tensors, for buffers that no state dict has.
+        """
+        part, model = self._test_part(lane_state), self._template.model
+        if part is None:
+            return None
+        # The stack computes with its rows: the values that the template's model has do not matter.
+        with self._prepared(lane_state):
+            for name, buffer in model.named_buffers():
+                if name not in weights:
+                    buffer.copy_(tensors[FIXED + name])
+            model.load_state_dict(weights)
+            return outputs_of(model, part, lane_state.params)
+
+    def test_metrics(self, lane_state: LaneState, outputs: Tensor) -> dict[str, float]:
+        """Returns ``test_*`` metrics of outputs for the test samples of a lane's fold."""
+        part = self._test_part(lane_state)
+        assert part is not None
+        with self._prepared(lane_state):
+            return measure(self._criterion, lane_state.params, outputs, part, "test")
+
+    def _test_part(self, lane_state: LaneState) -> Part | None:
+        return self._template.folds[lane_state.lane.fold].test
+
+    @contextmanager
+    def _prepared(self, lane_state: LaneState) -> Iterator[None]:
+        seed = derive(lane_state.lane.seed, "noise", lane_state.epoch)
+        precision, device = self._template.precision, self._template.device
+        with user_code("the task"), seeded(seed, device), products(precision, device):
+            yield
+
     def _measure(
-        self, outputs: Tensor, y: Tensor, prefix: str, members: Sequence[LaneState], loss: LaneLoss
+        self,
+        outputs: Tensor,
+        y: Tensor,
+        prefix: str,
+        lane_states: Sequence[LaneState],
+        loss: LaneLoss,
     ) -> list[dict[str, float]]:
         if self._is_mapped is None:
             self._is_mapped = self._can_map(outputs, y, loss)
         if self._is_mapped:
             return _apart(self._together(outputs, y, loss), prefix)
         found = []
-        for one, member in zip(outputs, members, strict=True):
+        for one, lane_state in zip(outputs, lane_states, strict=True):
             # What metrics that draw random numbers begin with.
-            with seeded(derive(member.lane.seed, "noise", member.epoch), y.device):
-                found.append(self._one(one, y, prefix, member))
+            with seeded(derive(lane_state.lane.seed, "noise", lane_state.epoch), y.device):
+                found.append(self._one(one, y, prefix, lane_state))
         return found
 
     def _can_map(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> bool:
         with seeded(0, y.device):
-            draws = RngGuard(y.device)
+            rng_guard = RngGuard(y.device)
             try:
                 self._together(outputs, y, loss)
             except KeyboardInterrupt:
                 raise
             except BaseException:  # noqa: BLE001 - one lane alone shows if it was the task's fault
                 return False
-            return not draws.any
+            return not rng_guard.has_drawn
 
     def _together(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> dict[str, Tensor]:
         losses = loss(outputs, y.expand(len(outputs), *y.shape))
         metrics: Mapping[str, Any] = vmap(self._criterion.metrics, in_dims=(0, None))(outputs, y)
         return {name: t.view(len(outputs)) for name, t in {**metrics, "loss": losses}.items()}
 
-    def _one(self, outputs: Tensor, y: Tensor, prefix: str, member: LaneState) -> dict[str, float]:
-        loss = as_float("loss", self._criterion.reported(member.params)(outputs, y))
+    def _one(
+        self, outputs: Tensor, y: Tensor, prefix: str, lane_state: LaneState
+    ) -> dict[str, float]:
+        loss = as_float("loss", self._criterion.reported(lane_state.params)(outputs, y))
         measured = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
             measured = floats(self._criterion.metrics(outputs, y), prefix) | measured

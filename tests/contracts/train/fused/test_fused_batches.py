@@ -16,7 +16,11 @@ from hpo.spec.space.search_space import Categorical, Int, SearchSpace
 from hpo.train.data.dataset import Splits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.fused.admission.autotune import StackSize, StackSizes
-from hpo.train.fused.admission.batch_sharing import BatchSharing, sharing_for, sharing_of
+from hpo.train.fused.admission.batch_sharing import (
+    BatchSharing,
+    batch_sharing_for,
+    batch_sharing_of,
+)
 from hpo.train.fused.admission.step_timing import StepClock, Timing
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.recipe.optimizers import OPTIMIZERS
@@ -64,8 +68,8 @@ def shared(
     task: Task, splits: Splits | None = None, batches: list[int | str] | None = None
 ) -> FusedEngine:
     data = splits or blobs()
-    sharing = sharing_of(batches or BATCHES, len(data.train))
-    return fused(task, data, sizes=StackSizes(CPU, fixed=64, sharing=sharing))
+    batch_sharing = batch_sharing_of(batches or BATCHES, len(data.train))
+    return fused(task, data, sizes=StackSizes(CPU, fixed=64, batch_sharing=batch_sharing))
 
 
 def lanes_of(
@@ -142,7 +146,7 @@ def test_lanes_join_and_leave_half_way(tmp_path: Path) -> None:
         add(engine, [lanes[key] for key in joining])
         for key, found in advance(engine, 2).items():
             reports[key] = reports.get(key, []) + found
-        stayed = [lanes[key] for key in engine._homes]
+        stayed = [lanes[key] for key in engine._trainers]
         assert sizes_of(engine) == [len(stayed)]
         assert_as_alone(engine, stayed, reports, lambda: solo(Plain()), tmp_path)
     assert [one.params["batch_size"] for one in stayed] == [8]
@@ -248,18 +252,18 @@ def test_a_measurement_decides_and_is_remembered(
     mixed_s: float, is_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An epoch of 90 samples: 12 steps of 8 and 6 of 16 (seconds as below) against 12 micro-steps.
-    def timed(self: StepClock, blueprint: Any, members: Any, *told: Any) -> Timing:
-        sizes = {member.params["batch_size"] for member in members}
+    def timed(self: StepClock, template: Any, lane_states: Any, *told: Any) -> Timing:
+        sizes = {lane_state.params["batch_size"] for lane_state in lane_states}
         step_s = mixed_s * 18 / 12 if len(sizes) > 1 else 1.0
         return Timing(lambda: lambda: torch.zeros(()), costs=[step_s])
 
     monkeypatch.setattr(StepClock, "time", timed)
     monkeypatch.setattr(StackSizes, "_measure", lambda *told: StackSize(4, slowdown=1.0))
     known: dict[str, StackSize] = {}
-    sharing, lanes = BatchSharing((8, 16)), lanes_of("sgd", [8, 16, 8, 16])
+    batch_sharing, lanes = BatchSharing((8, 16)), lanes_of("sgd", [8, 16, 8, 16])
     for measured in (1, 0):
         before = dict(known)
-        sizes = StackSizes(CPU, known, known.__setitem__, sharing=sharing)
+        sizes = StackSizes(CPU, known, known.__setitem__, batch_sharing=batch_sharing)
         engine = fused(Plain(), sizes=sizes)
         assert engine.shares_batch_sizes(lanes[0].params) is (is_shared and not measured)
         for one in lanes:
@@ -271,9 +275,11 @@ def test_a_measurement_decides_and_is_remembered(
 
 def test_only_choices_on_a_gpu_are_candidates() -> None:
     space = SearchSpace({"batch_size": Categorical([128, "full", 32, 48])})
-    assert sharing_for(space, 1000, "cuda:0") == BatchSharing((32, 128, 1000))
-    assert sharing_for(space, 1000, "cpu") == BatchSharing()
-    assert sharing_for(SearchSpace({"batch_size": Int(1, 64)}), 1000, "cuda") == BatchSharing()
-    assert sharing_for(SearchSpace({"depth": Int(1, 4)}), 1000, "cuda") == BatchSharing()
-    one = sharing_for(SearchSpace({"batch_size": Categorical([2000, 1000])}), 900, "cuda")
+    assert batch_sharing_for(space, 1000, "cuda:0") == BatchSharing((32, 128, 1000))
+    assert batch_sharing_for(space, 1000, "cpu") == BatchSharing()
+    assert (
+        batch_sharing_for(SearchSpace({"batch_size": Int(1, 64)}), 1000, "cuda") == BatchSharing()
+    )
+    assert batch_sharing_for(SearchSpace({"depth": Int(1, 4)}), 1000, "cuda") == BatchSharing()
+    one = batch_sharing_for(SearchSpace({"batch_size": Categorical([2000, 1000])}), 900, "cuda")
     assert not one.takes(900)

@@ -245,7 +245,7 @@ def test_no_step_waits_for_the_device(
         lanes, engine = lanes_of(optimizer), shared(*ADDING_UP[case])
     add(engine, lanes)
     (stack,) = stacks_of(engine)
-    course = stack.course()
+    epoch = stack.next_epoch()
 
     def refuse(self: Tensor) -> None:
         raise Waits
@@ -254,8 +254,8 @@ def test_no_step_waits_for_the_device(
     for name in ("tolist", "numpy", "cpu"):
         monkeypatch.setattr(Tensor, name, refuse)
     with Watch():
-        for i in range(len(course.bounds)):
-            course.step(i)
+        for i in range(len(epoch.bounds)):
+            epoch.step(i)
 
 
 def test_the_watch_sees_who_waits() -> None:
@@ -275,10 +275,10 @@ def test_without_a_gpu_nobody_loads_it() -> None:
     code = (
         "import sys, torch\n"
         "from hpo.train.fused import fused_engine\n"
-        "from hpo.train.fused.admission import prepared_trials\n"
-        "assert prepared_trials.stepper_for(torch.device('cpu'))().clear() is None\n"
+        "from hpo.train.fused.admission import admission\n"
+        "assert admission.stepper_for(torch.device('cpu'))().clear() is None\n"
         "assert 'hpo.train.fused.stack.cuda_graphs' not in sys.modules\n"
-        "prepared_trials.stepper_for(torch.device('cuda'))\n"
+        "admission.stepper_for(torch.device('cuda'))\n"
         "assert 'hpo.train.fused.stack.cuda_graphs' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

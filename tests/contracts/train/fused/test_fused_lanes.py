@@ -184,7 +184,7 @@ def test_out_of_memory_halves_the_stack_and_loses_nothing(
     add(engine, [replace(lanes[0], epoch_stop=1), *lanes[1:]])
     reports = advance(engine)
     # In the middle of an epoch, when some steps have been taken.
-    n_raised = when(monkeypatch, error, lambda course, i: i == 2 and len(course.orders) > 2)
+    n_raised = when(monkeypatch, error, lambda epoch, i: i == 2 and len(epoch.orders) > 2)
     later = advance(engine, 3)
     while min(len(later[key]) for key in range(1, 7)) < 3:
         for key, found in advance(engine).items():
@@ -209,7 +209,7 @@ def test_lanes_that_are_through_take_no_memory(monkeypatch: Patch) -> None:
     add(engine, [replace(one, epoch_stop=1) for one in lanes[:4]] + lanes[4:])
     advance(engine)
     error = torch.OutOfMemoryError("out of memory")
-    n_raised = when(monkeypatch, error, lambda course, i: len(course.orders) > 1)
+    n_raised = when(monkeypatch, error, lambda epoch, i: len(epoch.orders) > 1)
     advance(engine, 2)
     assert (sorted(sizes_of(engine)), n_raised()) == ([1, 1], 1)
     assert list(engine.alone.values()) == ["there is no memory for two lanes"]
@@ -218,7 +218,7 @@ def test_lanes_that_are_through_take_no_memory(monkeypatch: Patch) -> None:
 def test_a_single_lane_without_memory_trains_alone(monkeypatch: Patch) -> None:
     engine, lanes = fused(Rich()), some(1)
     add(engine, lanes)
-    when(monkeypatch, torch.OutOfMemoryError("out of memory"), lambda course, i: True)
+    when(monkeypatch, torch.OutOfMemoryError("out of memory"), lambda epoch, i: True)
     reports = advance(engine, 2)
     assert_same_reports(reports[0], references(lanes, 2)[0])
     assert [reason.partition(":")[0] for reason in engine.alone.values()] == [
@@ -242,7 +242,7 @@ def test_an_exception_dissolves_the_stack_and_each_goes_on_alone(
     bad = lane(9, key=9, optimizer="adamw", learning_rate=1e30)
     add(engine, [*lanes, bad])
     advance(engine, 2)
-    when(monkeypatch, RuntimeError("a kernel that does not exist"), lambda course, i: i == 1)
+    when(monkeypatch, RuntimeError("a kernel that does not exist"), lambda epoch, i: i == 1)
     reports = turns(engine, 8)
     # One that is through is still there, and one that has failed says nothing more.
     assert sorted(reports) == [0, 1, 2, 3]
@@ -282,7 +282,7 @@ def test_lanes_that_cannot_go_on_alone_fail(monkeypatch: Patch) -> None:
     add(engine, some(2))
     advance(engine)
     task.is_broken = True
-    when(monkeypatch, RuntimeError("broken"), lambda course, i: True)
+    when(monkeypatch, RuntimeError("broken"), lambda epoch, i: True)
     reports = advance(engine, 2)
     failures = [report.failure for key in range(2) for report in reports[key]]
     assert len(failures) == 2

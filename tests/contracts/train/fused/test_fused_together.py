@@ -13,7 +13,7 @@ from hpo.spec.space.params import Params
 from hpo.spec.study_spec import ValidationSpec
 from hpo.train.engine import Lane
 from hpo.train.fused.admission.autotune import StackSizes
-from hpo.train.fused.admission.batch_sharing import sharing_of
+from hpo.train.fused.admission.batch_sharing import batch_sharing_of
 from hpo.train.loop.fold_engine import with_parts
 from tests.contracts.train.fused.test_fused_batches import ByVmap, Plain, lanes_of, shared
 from tests.contracts.train.fused.test_fused_graphs import Convolutional
@@ -142,7 +142,9 @@ def test_losses_add_up(values: dict[str, Any], tmp_path: Path) -> None:
 
 def test_folds_share_no_batch_sizes_and_are_replayed(tapes: list[Tape]) -> None:
     spec, n_train = ValidationSpec(folds=3, seeds=2), len(folds()[0].train)
-    sizes = StackSizes(torch.device("cpu"), fixed=64, sharing=sharing_of([8, 16], n_train))
+    sizes = StackSizes(
+        torch.device("cpu"), fixed=64, batch_sharing=batch_sharing_of([8, 16], n_train)
+    )
     inner = fused(Plain(), folds(), METRIC, "maximize", sizes)  # type: ignore[arg-type]
     engine = with_parts(inner, spec, (METRIC,), "maximize")
     lanes = [trial(1, batch_size=8, averaging="ema"), trial(2, 8, batch_size=16, averaging="ema")]

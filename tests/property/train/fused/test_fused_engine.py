@@ -123,12 +123,12 @@ class Comings(RuleBasedStateMachine):
     def advance_without_memory(self, n_steps: int) -> None:
         original, is_over = StackedEpoch.step, False
 
-        def step(course: StackedEpoch, i: int) -> Tensor:
+        def step(epoch: StackedEpoch, i: int) -> Tensor:
             nonlocal is_over
-            if i == n_steps and len(course.orders) > 3 and not is_over:
+            if i == n_steps and len(epoch.orders) > 3 and not is_over:
                 is_over = True
                 raise torch.OutOfMemoryError("out of memory")
-            return original(course, i)
+            return original(epoch, i)
 
         with patch.object(StackedEpoch, "step", step):
             self.advance()

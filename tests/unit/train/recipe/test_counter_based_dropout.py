@@ -13,8 +13,8 @@ from torch.func import vmap
 from hpo.train.fused.kernels.layers import Dropout
 from hpo.train.recipe.counter_based_dropout import (
     LIFTED,
+    DropoutRng,
     LaneDropout,
-    Noise,
     keep_mask,
     lift,
     places_of,
@@ -91,15 +91,15 @@ def test_a_place_is_random_over_steps() -> None:
 
 
 def test_layers_are_independent() -> None:
-    noise = Noise()
-    noise.begin(keys(1)[0])
+    dropout_rng = DropoutRng()
+    dropout_rng.begin(keys(1)[0])
     # More than there are salts at first.
-    found = [mask(int(noise.layer_key())) for _ in range(40)]
+    found = [mask(int(dropout_rng.layer_key())) for _ in range(40)]
     for one, other in pairwise(found):
         assert_independent(one, other)
     assert len({one.numpy().tobytes() for one in found}) == 40
-    noise.begin(keys(1)[0])
-    assert all(torch.equal(mask(int(noise.layer_key())), one) for one in found)
+    dropout_rng.begin(keys(1)[0])
+    assert all(torch.equal(mask(int(dropout_rng.layer_key())), one) for one in found)
 
 
 def test_steps_of_an_epoch_do_not_follow_from_its_length() -> None:
@@ -107,20 +107,20 @@ def test_steps_of_an_epoch_do_not_follow_from_its_length() -> None:
     assert len(set(keys(5000))) == 5000
 
 
-def lifted(module: nn.Module) -> tuple[nn.Module, Noise]:
+def lifted(module: nn.Module) -> tuple[nn.Module, DropoutRng]:
     model = nn.Sequential(module)
     return model, lift(model)
 
 
 def test_scaling_keeps_the_mean_and_dropped_elements_are_zero() -> None:
-    model, noise = lifted(nn.Dropout(0.8))
+    model, dropout_rng = lifted(nn.Dropout(0.8))
     x = torch.ones(100, 300)
-    noise.begin(keys(1)[0])
+    dropout_rng.begin(keys(1)[0])
     out = model(x)
     assert out.unique().tolist() == pytest.approx([0.0, 5.0])
     assert out.mean().item() == pytest.approx(1.0, abs=0.05)
     gradient_of = x.clone().requires_grad_()
-    noise.begin(keys(1)[0])
+    dropout_rng.begin(keys(1)[0])
     model(gradient_of).sum().backward()
     assert torch.equal(gradient_of.grad, out)
 
@@ -128,15 +128,15 @@ def test_scaling_keeps_the_mean_and_dropped_elements_are_zero() -> None:
 def test_without_a_rate_or_in_evaluation_nothing_changes() -> None:
     x = torch.randn(7, 9, generator=torch.Generator().manual_seed(0))
     for rate, training in ((0.0, True), (0.0, False), (0.5, False)):
-        model, noise = lifted(nn.Dropout(rate))
+        model, dropout_rng = lifted(nn.Dropout(rate))
         model.train(training)
-        noise.begin(3)
+        dropout_rng.begin(3)
         assert model(x) is x
 
 
 def test_a_rate_of_one_drops_everything() -> None:
-    model, noise = lifted(nn.Dropout(1.0))
-    noise.begin(3)
+    model, dropout_rng = lifted(nn.Dropout(1.0))
+    dropout_rng.begin(3)
     assert not model(torch.ones(50, 50)).any()
 
 
@@ -144,8 +144,8 @@ def test_a_rate_of_one_drops_everything() -> None:
     ("kind", "shape"), [(nn.Dropout1d, (6, 50, 4)), (nn.Dropout2d, (6, 50, 3, 4))]
 )
 def test_whole_channels_are_dropped(kind: type[nn.Module], shape: tuple[int, ...]) -> None:
-    model, noise = lifted(kind(0.5))
-    noise.begin(keys(1)[0])
+    model, dropout_rng = lifted(kind(0.5))
+    dropout_rng.begin(keys(1)[0])
     out = model(torch.ones(shape)).flatten(2)
     assert (out == out[:, :, :1]).all()
     assert 0.3 < (out[:, :, 0] == 0).float().mean().item() < 0.7
@@ -155,8 +155,8 @@ def test_a_layer_without_a_rate_leaves_the_others_their_masks() -> None:
     found = []
     for rate in (0.0, 0.3):
         model = nn.Sequential(nn.Dropout(rate), nn.Dropout(0.5))
-        noise = lift(model)
-        noise.begin(keys(1)[0])
+        dropout_rng = lift(model)
+        dropout_rng.begin(keys(1)[0])
         found.append(model(torch.ones(100)) != 0)
     # Where the first one keeps an element, the second one decides alike in both models.
     assert torch.equal(found[1], found[0] & found[1])
@@ -172,23 +172,23 @@ def test_a_stack_draws_what_each_model_alone_draws(kind: type[nn.Module]) -> Non
     step = torch.tensor([keys(1, seed)[0] for seed in range(4)], dtype=torch.int32)
     alone = []
     for i, rate in enumerate(RATES):
-        model, noise = lifted(kind(rate))
-        noise.begin(int(step[i]))
+        model, dropout_rng = lifted(kind(rate))
+        dropout_rng.begin(int(step[i]))
         alone.append(model(x[i]))
     expected = torch.stack(alone)
 
-    stand_in, noise = lifted(kind(0.0))
+    stand_in, dropout_rng = lifted(kind(0.0))
     (dropout,) = stand_in
     dropout.is_active = True
     buffers = [dict(lifted(kind(rate))[0].named_buffers()) for rate in RATES]
     rows = {name: torch.stack([one[name] for one in buffers]) for name in buffers[0]}
 
     def call(values: dict[str, Tensor], x: Tensor, key: Tensor) -> Tensor:
-        noise.begin(key)
+        dropout_rng.begin(key)
         return torch.func.functional_call(stand_in, values, (x,))
 
     assert torch.equal(vmap(call)(rows, x, step), expected)
-    noise.begin(step)
+    dropout_rng.begin(step)
     assert torch.equal(Dropout("0.", dropout).forward(x, rows, []), expected)
 
 

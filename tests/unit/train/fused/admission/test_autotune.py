@@ -254,13 +254,14 @@ def test_a_batch_that_raises_while_it_is_measured() -> None:
 
 
 def test_the_latest_lane_finds_its_place_again(monkeypatch: Patch) -> None:
-    engine = fused(Blobs(), sizes=StackSizes(CPU, fixed=4))
+    sizes = StackSizes(CPU, fixed=4)
+    engine = fused(Blobs(), sizes=sizes)
     first, second, third = lanes(3)
     add(engine, [first, second])
     assert engine.capacity == 4
     # Of a structure that gains nothing: from here on there is room for those that are there.
     costing(monkeypatch, lambda n: n)
-    engine._sizes = StackSizes(CPU)
+    monkeypatch.setattr(sizes, "_fixed", None)
     wide = Lane(2, Params({**third.params.asdict(), "width": 7}), 2, 0, 5)
     add(engine, [wide])
     assert engine.capacity == 3

@@ -17,7 +17,7 @@ from hpo.train.fused.kernels.networks import Layered, Mapped, Network, networks_
 from hpo.train.fused.kernels.stacked_losses import CrossEntropy, LaneLoss, MappedLoss
 from hpo.train.fused.stack.lane_state import dropping_of
 from hpo.train.objective.losses import cross_entropy, mse
-from hpo.train.recipe.counter_based_dropout import Noise, lift, step_keys
+from hpo.train.recipe.counter_based_dropout import DropoutRng, lift, step_keys
 
 torch.set_num_threads(1)
 Build = Callable[[float], nn.Module]
@@ -73,7 +73,7 @@ class Lanes:
     """K models with values of their own, and a batch for each."""
 
     models: Sequence[nn.Module]
-    noises: Sequence[Noise]
+    dropout_rngs: Sequence[DropoutRng]
     x: Tensor
     y: Tensor
     keys: Tensor
@@ -81,7 +81,7 @@ class Lanes:
     def step(self, i: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Leaves gradients in the model of a lane; returns the loss."""
         model = self.models[i].train()
-        self.noises[i].begin(int(self.keys[i]))
+        self.dropout_rngs[i].begin(int(self.keys[i]))
         value = loss(model(self.x[i].clone()), self.y[i])
         value.backward()
         return value.detach()
@@ -120,30 +120,30 @@ class Result:
 
 
 def run(
-    lanes: Lanes, make: Callable[[nn.Module, Noise], Network], loss: LaneLoss, samples: Tensor
+    lanes: Lanes, make: Callable[[nn.Module, DropoutRng], Network], loss: LaneLoss, samples: Tensor
 ) -> Result:
     """A step in training mode, then outputs in evaluation mode for samples that lanes share."""
-    stand_in, noise = lanes.models[0], lanes.noises[0]
+    stand_in, dropout_rng = lanes.models[0], lanes.dropout_rngs[0]
     weights, fixed = stacked(lanes.models, parameters_of), stacked(lanes.models, fixed_tensors)
     dropping = frozenset().union(*map(dropping_of, lanes.models))
     set_active(stand_in, dropping.__contains__)
-    network, layout = make(stand_in, noise), ParamLayout(stand_in)
+    network, layout = make(stand_in, dropout_rng), ParamLayout(stand_in)
     grads = layout.views(torch.full((K, layout.size), torch.nan))
     network.bind(grads)
     losses = network.train(weights, fixed, lanes.x.clone(), lanes.y, lanes.keys, loss)
     return Result(losses, grads, fixed, network.predict(weights, fixed, samples))
 
 
-def layered(model: nn.Module, noise: Noise) -> Network:
-    found = Layered.of(model, noise)
+def layered(model: nn.Module, dropout_rng: DropoutRng) -> Network:
+    found = Layered.of(model, dropout_rng)
     assert found is not None
     return found
 
 
-NETWORKS: dict[str, Callable[[nn.Module, Noise], Network]] = {
+NETWORKS: dict[str, Callable[[nn.Module, DropoutRng], Network]] = {
     "layered": layered,
     "mapped": Mapped,
-    "decomposed": lambda model, noise: Mapped(model, noise, decomposes=True),
+    "decomposed": lambda model, dropout_rng: Mapped(model, dropout_rng, decomposes=True),
 }
 SMOOTHING = (0.0, 0.1, 0.7)
 LOSSES: dict[str, tuple[LaneLoss, Sequence[Callable[[Tensor, Tensor], Tensor]]]] = {
@@ -191,7 +191,7 @@ def test_padding_and_data_stay_as_they_are(network: str) -> None:
     lanes = lanes_of(mixed, (6,))
     layout, weights = ParamLayout(lanes.models[0]), stacked(lanes.models, parameters_of)
     rows, x = torch.full((K, layout.size), 5.0), lanes.x.clone()
-    made = NETWORKS[network](lanes.models[0], lanes.noises[0])
+    made = NETWORKS[network](lanes.models[0], lanes.dropout_rngs[0])
     made.bind(layout.views(rows))
     fixed = stacked(lanes.models, fixed_tensors)
     made.train(weights, fixed, x, lanes.y, lanes.keys, CrossEntropy(None))
@@ -251,14 +251,14 @@ UNKNOWN: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_what_is_no_chain_of_known_layers(case: str) -> None:
     model = UNKNOWN[case]()
-    noise = lift(model)
-    assert Layered.of(model, noise) is None
-    assert [type(network) for network in networks_of(model, noise)] == [Mapped]
+    dropout_rng = lift(model)
+    assert Layered.of(model, dropout_rng) is None
+    assert [type(network) for network in networks_of(model, dropout_rng)] == [Mapped]
 
 
 def test_recurrent_models_have_a_second_way() -> None:
     model = nn.GRU(2, 3)
-    assert [type(network) for network in networks_of(model, Noise())] == [Mapped, Mapped]
+    assert [type(network) for network in networks_of(model, DropoutRng())] == [Mapped, Mapped]
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
