@@ -73,7 +73,7 @@ def look(url: str, name: str) -> Iterator[Found]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import sqlalchemy as sa
 
-    from hpo.run.assignment.scheduling import planning
+    from hpo.run.assignment.scheduling import Scheduling, make_assigner
     from hpo.run.link.context import WorkerContext
     from hpo.run.link.database_client import DatabaseClient
     from hpo.search.optuna.study_search import Search
@@ -93,19 +93,19 @@ def look(url: str, name: str) -> Iterator[Found]:
     unused: Any = None
     search, ledger = Search(study.spec, Storage(db)), Ledger(db)
     client = DatabaseClient(db, ledger, study.study_id, 0, threading.Event())
-    plan = planning(WorkerContext(db, study, ledger, search, 0, unused, client))
-    assert plan is not None
+    plan = make_assigner(WorkerContext(db, study, ledger, search, 0, unused, client))
+    assert isinstance(plan, Scheduling)
 
     def measured() -> tuple[float, float]:
         before = 0 if cable is None else cable.n_bytes
         used_s = time.thread_time()
-        plan._refresh(*plan._look())
+        plan._update(*plan._look())
         used_s = time.thread_time() - used_s
         return 1000 * used_s, (0 if cable is None else cable.n_bytes - before) / 1000
 
     first = measured()
     again = [measured() for _ in range(N_LOOKS)]
-    assert len(plan._history.curves().numbers) == len(search.trials())
+    assert len(plan._view.curves.numbers) == len(search.trials())
     yield {
         "first_ms": first[0],
         "first_kb": first[1],

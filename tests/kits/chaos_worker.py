@@ -80,9 +80,10 @@ class FormulaEngine:
 
 def formula_executor(order: WorkerOrder, post: Any) -> Any:
     """Runs the trials of any study by the formula; everything else is the real worker."""
+    from hpo.run.assignment.sampler_assigner import SamplerAssigner
     from hpo.run.trials.task_executor import TaskExecutor
 
-    return TaskExecutor(post, FormulaEngine())
+    return TaskExecutor(post, FormulaEngine(), SamplerAssigner(post))
 
 
 def be_impatient(lock_s: int) -> None:

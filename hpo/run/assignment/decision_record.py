@@ -1,4 +1,4 @@
-"""What a worker's trials were proposed from, written down so that it can be asked later."""
+"""Decision record: what a worker's trials were planned from, stored so that it can be replayed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NO_PLAN = Plan(())
 
 
 class DecisionRecorder:
-    """Writes a record of each plan that has given its worker trials.
+    """Writes a record of each plan that has brought its worker trials.
 
-    Training does not wait for it: what the database does not take now is not recorded.
+    Training does not wait for it: what the database does not take at once is not recorded.
 
     Args:
-        context: The worker's place.
+        context: The worker's.
     """
 
     def __init__(self, context: WorkerContext) -> None:
@@ -30,10 +30,11 @@ class DecisionRecorder:
         self._before: Curves | None = None
         self._plan = _NO_PLAN
         self._record: Record | None = None
+        self._leases: Sequence[Lease] = ()
 
     @property
     def memory(self) -> Note:
-        """What the last worker of the study remembered."""
+        """The scheduler's memory in the newest record of the study, of whichever worker."""
         context = self._context
         text = context.client.try_call(
             lambda: decision_log.newest(context.db, context.study.study_id), None
@@ -41,25 +42,29 @@ class DecisionRecorder:
         return {} if text is None else Record.from_json(text).memory
 
     def note(self, curves: Curves, ask: Ask, plan: Plan, epochs_left: int | None) -> None:
-        """Notes a plan; it is written once it is known what came of it."""
+        """Notes a plan; it is written once it is known which trials it has brought."""
         self._curves, self._plan = curves, plan
         found = Record.of(curves, self._before, ask, plan)
         self._record = replace(found, epochs_left=epochs_left)
 
     def note_drawn(self, curves: Curves, numbers: Sequence[int], ask: Ask, memory: Note) -> None:
-        """Notes that the params of trials were drawn for themselves."""
+        """Notes that the params of trials were drawn without a plan."""
         if self._record is None:
             self._curves, self._plan = curves, _NO_PLAN
             found = Record.of(curves, self._before, ask, _NO_PLAN)
             self._record = replace(found, is_planned=False)
         self._record = replace(self._record, drawn=tuple(numbers), memory=memory)
 
-    def write(self, leases: Sequence[Lease]) -> None:
-        """Writes down what was noted, with the trials that it has brought."""
+    def note_granted(self, leases: Sequence[Lease]) -> None:
+        """Notes the leases that the last claim has brought."""
+        self._leases = leases
+
+    def write(self) -> None:
+        """Writes what was noted, if the claim has brought anything."""
         record, self._record = self._record, None
-        if record is None or not leases:
+        if record is None or not self._leases:
             return
-        granted = tuple(self._granted(lease, record.drawn) for lease in leases)
+        granted = tuple(self._granted(lease, record.drawn) for lease in self._leases)
         text, context = replace(record, granted=granted).to_json(), self._context
 
         def add() -> bool:

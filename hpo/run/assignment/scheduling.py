@@ -1,315 +1,207 @@
-"""What a worker does next, where the search says: which trials go on, which begin, how far."""
+"""Scheduling: which trials a worker begins and resumes, and how far, as the scheduler plans."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from optuna.trial import FrozenTrial
-
-from hpo.run.assignment.assigner import AWAY, claim
+from hpo.run.assignment.assigner import AWAY, Assigner
+from hpo.run.assignment.backoff import Backoff
 from hpo.run.assignment.decision_record import DecisionRecorder
-from hpo.run.assignment.stack_grouping import together
-from hpo.run.assignment.structure_first import Stacking
+from hpo.run.assignment.early_stopping import claim_call
+from hpo.run.assignment.plan_requests import ask_of, requests_of
+from hpo.run.assignment.point_drawing import PointDrawing
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
+from hpo.run.assignment.stack_grouping import fitting
+from hpo.run.assignment.structure_first import StructureFirst
+from hpo.run.assignment.study_view import StudyView
 from hpo.run.link.context import WorkerContext
 from hpo.search.base.auto import AUTO, choose
-from hpo.search.base.curves import State
-from hpo.search.base.decisions import Advance, Ask, Decision, Note, Start
-from hpo.search.base.distributions import complete
-from hpo.search.base.history import History, ObservedTrial, row_of
-from hpo.search.base.param_encoding import Encoder
-from hpo.search.base.rungs import lowest_rung
+from hpo.search.base.decisions import Advance, Decision, Start
 from hpo.search.model.forecast import is_out_of_patience
 from hpo.search.schedulers.halving import Halving
 from hpo.search.schedulers.planner import decide
 from hpo.search.schedulers.registry import Scheduler, make_scheduler
 from hpo.spec.space.params import Params
-from hpo.spec.study_spec import StudySpec
-from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Claim, Lease, StudyStatus
-from hpo.store.optuna.trial_cache import Changes, Cursor
-
-_N_TRIES: Final = 3
-# An answer that there is nothing to do is good for so long: others take at least an epoch.
-_QUIET_S: Final = 0.5
+from hpo.store.ledger.leases import AssignmentRequests, Claim, Lease, StudyStatus
+from hpo.store.optuna.trial_cache import Changes
 
 
-class Planning:
-    """Asks a scheduler, and the ledger for what it says; see ``Asking``.
+@dataclass(frozen=True)
+class SchedulingSettings:
+    """Settings of ``Scheduling``.
+
+    Attributes:
+        n_tries: Plans that a worker makes before it gives up until its next turn, where others
+            took what it requested, or the budget of epochs was changed. Source: judgement; two
+            are needed where the budget changes.
+    """
+
+    n_tries: int = 3
+
+
+class Scheduling(Assigner):
+    """Assigns trials as a scheduler plans, on what the ledger says of the study.
 
     Args:
         context: The study, its ledger and its search.
         scheduler: Decides.
-        stacking: How new trials share their structure; None where each is trained alone.
+        structure_first: Makes new trials share their structure; None where each trains alone.
+        settings: How often it tries.
     """
 
     def __init__(
-        self, context: WorkerContext, scheduler: Scheduler, stacking: Stacking | None = None
+        self,
+        context: WorkerContext,
+        scheduler: Scheduler,
+        structure_first: StructureFirst | None = None,
+        settings: SchedulingSettings = SchedulingSettings(),
     ) -> None:
-        self._context = context
-        self._stacking = stacking
         self.pauses = scheduler.pauses
-        self._take_up(context.study.spec, scheduler)
+        self._context = context
+        self._scheduler = scheduler
+        self._structure_first = structure_first
+        # What halving promotes can as well be resumed later. A model's choice is for now, and
+        # replacing it costs more epochs than stacks save.
+        self._grouping = structure_first if isinstance(scheduler, Halving) else None
+        self._settings = settings
+        self._view = StudyView(context.study.spec)
+        self._backoff = Backoff()
         self._records = DecisionRecorder(context)
-        self._memory: Note = self._records.memory
-        self._planned: dict[int, Mapping[str, Any] | None] = {}
-        self._quiet_until_s = 0.0
-        self._n_quiet = 0
-        self._idle_at: object = None
-        self._given: Sequence[Lease] = ()
-
-    def _take_up(self, spec: StudySpec, scheduler: Scheduler) -> None:
-        self._spec, self._scheduler = spec, scheduler
-        # Who is promoted may as well go on later. A model's choice is for now, and whatever takes
-        # its place costs more epochs than stacks save.
-        self._is_grouped = self._stacking is not None and isinstance(scheduler, Halving)
-        encoder = Encoder.of_space(spec.space)
-        maximize = spec.directions[0] == "maximize"
-        self._history = History(encoder, spec.budget.epochs, maximize)
-        self._ids: dict[int, int] = {}
-        self._open: dict[int, FrozenTrial] = {}
-        self._ended: set[int] = set()
-        self._cursor: Cursor | None = None
+        self._points = PointDrawing(context, self._records, structure_first)
 
     def wanted(self, n_free: int, n_held: int) -> int:
-        """See ``Asking``."""
-        is_quiet = 0 < n_held == self._n_quiet and time.monotonic() < self._quiet_until_s
-        if self._is_grouped and n_free < n_held and not (self._stacking and self._stacking.n_left):
+        """Returns how many trials to claim; none soon after a claim that brought nothing."""
+        if self._grouping is not None and n_free < n_held and not self._grouping.n_left:
             # Another structure begins once there is room for half a stack of it.
             return 0
-        return 0 if is_quiet else max(0, n_free)
+        return 0 if self._backoff.is_quiet(n_held) else max(0, n_free)
 
-    def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease]) -> Claim:
-        """See ``Asking``."""
-        context = self._context
-        found = Claim((), exhausted=False, reason="waiting")
-        for _ in range(_N_TRIES):
-            seen = context.client.try_call(self._look, None, waits=not held)
+    def claim(self, n: int, held: Collection[int], at_stop: Sequence[Lease] = ()) -> Claim:
+        """Claims the trials that the scheduler plans with, after a look at what has changed."""
+        client, found = self._context.client, Claim((), exhausted=False, reason="waiting")
+        for _ in range(self._settings.n_tries):
+            seen = client.try_call(self._look, None) if held else client.call(self._look)
             if seen is None:
                 return AWAY
-            standing, changes = seen
-            if not self._refresh(standing, changes):
+            status, changes = seen
+            if not self._update(status, changes):
                 continue
-            # Somebody may have cancelled one that the worker still has.
-            at_stop = [lease for lease in at_stop if lease.number not in self._ended]
-            if self._is_impatient:
-                standing = replace(standing, n_new=0)
-            if self._is_idle(standing, held) and not at_stop:
+            # A trial that the worker still has may have been cancelled.
+            at_stop = [lease for lease in at_stop if not self._view.is_finished(lease.number)]
+            if self._is_out_of_patience():
+                status = replace(status, n_new=0)
+            if self._backoff.is_pointless(status, held) and not at_stop:
                 break
-            if not self._scheduler.pauses:
-                self._given = (found := claim(context, n, held)).leases
-                return found
-            wishes = self._wishes(n, held, at_stop, standing)
-            found = claim(context, n, held, wishes)
+            requests = self._requests(n, held, at_stop, status) if self.pauses else None
+            call = claim_call(self._context, n, held, requests)
+            found = client.try_call(call, AWAY) if held else client.call(call)
             if found.leases or not found.n_missed:
                 break
-        self._given = found.leases
-        if not any(lease.is_new for lease in found.leases):
-            self._records.write(found.leases)
-        self._quiet_until_s = 0.0
-        if not found.leases:
-            self._quiet_until_s = time.monotonic() + _QUIET_S
-            going = set(held) - {lease.trial_id for lease in at_stop}
-            self._n_quiet = len(going)
-            self._idle_at = _occasion(standing, going)
+        self._note(found, status, set(held) - {lease.trial_id for lease in at_stop})
         return found
 
-    def _is_idle(self, standing: StudyStatus, held: Collection[int]) -> bool:
-        """Tells whether there was nothing to do, and only its own lanes have gone on since.
-
-        How often a lone worker looks depends on the clock, and what it does must not.
-        """
-        places = standing.leases.items()
-        is_alone = all(key in held for key, place in places if place.is_held)
-        return bool(held) and is_alone and self._idle_at == _occasion(standing, held)
-
     def params(self, leases: Sequence[Lease]) -> list[Params]:
-        """See ``Asking``."""
-        search = self._context.search
+        """Returns the params of trials; new ones get what was planned for them."""
+        client, search = self._context.client, self._context.search
         new = [lease for lease in leases if lease.is_new]
-        points = self._context.client.call(lambda: self._points(new)) if new else {}
+        points = self._points.draw(new, self._scheduler, self._view) if new else {}
         if new:
-            self._records.write(self._given)
+            self._records.write()
         for lease in leases:
             if lease.trial_id not in points:
-                known = self._context.client.call(lambda i=lease.trial_id: search.params(i))  # type: ignore[misc]
-                points[lease.trial_id] = known
+                points[lease.trial_id] = client.call(partial(search.params, lease.trial_id))
         return [Params(points[lease.trial_id]) for lease in leases]
 
-    def pausing(self, values: Mapping[int, tuple[Lease, float]]) -> set[int]:
-        """See ``Asking``."""
+    def to_pause(self, values: Mapping[int, tuple[Lease, float]]) -> set[int]:
+        """Returns which trials the scheduler pauses; it sees their values before the ledger."""
         if not self.pauses:
             return set()
-        values = {key: v for key, v in values.items() if v[0].number not in self._ended}
-        for lease, value in values.values():
-            stop = lease.epoch_stop
-            row = ObservedTrial(lease.number, State.RUNNING, {}, {stop: value}, epoch_stop=stop)
-            self._history.put(row)
-        numbers = [lease.number for lease, _ in values.values()]
-        verdicts = self._scheduler.judge(self._history.curves(), numbers)
-        pairs = zip(values, verdicts, strict=True)
-        return {trial_id for trial_id, verdict in pairs if verdict == Decision.PAUSE}
+        known = [pair for pair in values.values() if not self._view.is_finished(pair[0].number)]
+        for lease, value in known:
+            self._view.note_value(lease, value)
+        leases = [lease for lease, _ in known]
+        decisions = self._scheduler.judge(self._view.curves, [lease.number for lease in leases])
+        pairs = zip(leases, decisions, strict=True)
+        return {lease.trial_id for lease, decision in pairs if decision == Decision.PAUSE}
 
     def _look(self) -> tuple[StudyStatus, Changes]:
         # In this order: if the token is the same later, nothing was granted since the look.
-        standing = self._context.ledger.study_status(
-            self._context.study.study_id, with_leases=False
-        )
-        changes: Changes = self._context.search.changes(self._cursor)
-        return replace(standing, leases=changes.leases), changes
+        status = self._context.ledger.study_status(self._context.study.study_id, with_leases=False)
+        changes: Changes = self._context.search.changes(self._view.cursor)
+        return replace(status, leases=changes.leases), changes
 
-    def _refresh(self, standing: StudyStatus, changes: Changes) -> bool:
-        """Takes in what has changed; False where all trials have to be looked at again."""
-        if standing.epochs not in (None, self._spec.budget.epochs):
-            was_new = self._cursor is None
-            spec = self._spec.with_budget(epochs=standing.epochs)
-            self._take_up(spec, make_scheduler(spec, portfolio=self._context.portfolio))
-            if not was_new:
+    def _update(self, status: StudyStatus, changes: Changes) -> bool:
+        """Enters what has changed; returns False where all trials have to be read again."""
+        spec = self._view.spec
+        if status.epochs not in (None, spec.budget.epochs):
+            # Somebody has changed the budget. Curves and decisions depend on the last epoch.
+            is_new = self._view.cursor is None
+            spec = spec.with_budget(epochs=status.epochs)
+            self._scheduler = make_scheduler(spec, portfolio=self._context.portfolio)
+            self._view = StudyView(spec)
+            if not is_new:
                 return False
-        self._cursor = changes.cursor
-        for trial in changes.trials:
-            if trial.number in self._ended:
-                continue
-            place = standing.leases.get(trial._trial_id)
-            self._ids[trial.number] = trial._trial_id
-            self._open[trial.number] = trial
-            is_leased = place is None or place.is_held
-            stop = 0 if place is None else place.epoch_stop
-            self._history.put(row_of(trial, is_leased=is_leased, epoch_stop=stop))
-            if trial.state.is_finished():
-                self._ended.add(trial.number)
-                del self._open[trial.number]
+        self._view.update(changes)
         return True
 
-    def _wishes(
-        self, n: int, held: Collection[int], at_stop: Sequence[Lease], standing: StudyStatus
-    ) -> AssignmentRequests:
-        curves = self._history.curves()
-        ask = self._ask(n, at_stop, standing)
-        plan = decide(self._scheduler, curves, ask, standing.epochs_left)
-        self._records.note(curves, ask, plan, standing.epochs_left)
-        self._memory = plan.memory
-        self._planned = {start.number: start.params for start in plan.starts}
-        ordered = []
-        for one in self._together(plan.assignments, held, len(held) - len(at_stop)):
-            if not isinstance(one, Advance):
-                ordered.append(AssignmentRequest(None, 0, one.epoch_stop))
-            elif (place := standing.leases.get(trial_id := self._ids[one.number])) is not None:
-                ordered.append(AssignmentRequest(trial_id, place.epoch, one.epoch_stop))
-        first = min((start.epoch_stop for start in plan.starts), default=lowest_rung(curves))
-        finished_at = standing.last_token if plan.finished else None
-        return AssignmentRequests(tuple(ordered), first, finished_at, self._reason(standing))
-
-    @property
-    def _is_impatient(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         patience = self._context.patience
-        return patience is not None and is_out_of_patience(self._history.curves(), patience)
+        return patience is not None and is_out_of_patience(self._view.curves, patience)
 
-    def _reason(self, standing: StudyStatus) -> str:
-        """Returns why the study ends, if it does."""
-        if self._is_impatient:
-            return "patience"
-        # New trials could begin, if there were any points for them.
-        return "budget" if standing.n_new == 0 else "exhausted"
+    def _requests(
+        self, n: int, held: Collection[int], at_stop: Sequence[Lease], status: StudyStatus
+    ) -> AssignmentRequests:
+        """Asks the scheduler; returns its plan in the terms of the ledger."""
+        curves = self._view.curves
+        ask = ask_of(status, n, at_stop, self._points.memory, self._structure_first)
+        plan = decide(self._scheduler, curves, ask, status.epochs_left)
+        self._records.note(curves, ask, plan, status.epochs_left)
+        self._points.expect(plan)
+        chosen = self._fitting(plan.assignments, held, len(held) - len(at_stop))
+        is_last = self._is_out_of_patience()
+        return requests_of(plan, chosen, self._view, status, is_out_of_patience=is_last)
 
-    def _together(
-        self, planned: Sequence[Advance | Start], held: Collection[int], n_going: int
+    def _fitting(
+        self, planned: Sequence[Advance | Start], held: Collection[int], n_running: int
     ) -> Sequence[Advance | Start]:
-        stacking = self._stacking
-        if stacking is None or not self._is_grouped:
+        grouping, view = self._grouping, self._view
+        if grouping is None:
             return planned
-        return together(
+        present = {grouping.key(view.params(number)) for number in view.unfinished(held)}
+        return fitting(
             planned,
-            self._key,
-            {self._key(number) for number in self._open if self._ids[number] in held},
-            is_pinned=stacking.n_left > 0,
-            n_going=n_going,
+            lambda number: grouping.key(view.params(number)),
+            present,
+            is_required=grouping.n_left > 0,
+            n_running=n_running,
         )
 
-    def _key(self, number: int) -> Hashable:
-        assert self._stacking is not None
-        params = self._open[number].params
-        return self._stacking.key(complete(params, self._spec.space) or params)
-
-    def _ask(self, n: int, at_stop: Sequence[Lease], standing: StudyStatus) -> Ask:
-        n_places = sum(place.is_held for place in standing.leases.values()) + n - len(at_stop)
-        left, depth = standing.epochs_left, _depth_left(standing)
-        shares = [] if left is None else [left / max(1, n_places)]
-        shares += [] if depth is None else [depth]
-        return Ask(
-            n=n,
-            n_new=standing.n_new,
-            epochs_left=min(shares, default=None),
-            depth_left=depth,
-            at_rung=tuple(lease.number for lease in at_stop),
-            memory=self._memory,
-            **self._structure(),
-        )
-
-    def _paused(self) -> list[int]:
-        """Returns the ids of the paused trials that have reported something."""
-        curves = self._history.curves()
-        numbers = curves.numbers[curves.is_paused & (curves.epochs > 0)]
-        return [self._ids[number] for number in numbers.tolist()]
-
-    def _structure(self) -> dict[str, Any]:
-        if self._stacking is None:
-            return {}
-        required = self._stacking.required
-        return {"structural": self._stacking.names, "structure": required}
-
-    def _points(self, leases: Sequence[Lease]) -> dict[int, dict[str, Any]]:
-        """Returns the params of new trials, stored: the planned ones if the numbers are those."""
-        numbers = [lease.number for lease in leases]
-        if all(number in self._planned for number in numbers):
-            drawn = [self._planned[number] for number in numbers]
+    def _note(self, found: Claim, status: StudyStatus, running: Collection[int]) -> None:
+        self._records.note_granted(found.leases)
+        if not self.pauses:
+            return
+        # The record of new trials tells where their params come from, too: see `params`.
+        if not any(lease.is_new for lease in found.leases):
+            self._records.write()
+        if found.leases:
+            self._backoff.note_granted()
         else:
-            # Who planned on the same history has the same points: now they are drawn for these.
-            ask = Ask(len(numbers), memory=self._memory, **self._structure())
-            curves = self._history.curves()
-            proposed, self._memory = self._scheduler.propose(curves, numbers, ask)
-            self._records.note_drawn(curves, numbers, ask, self._memory)
-            drawn = [*proposed, *[None] * (len(numbers) - len(proposed))]
-        own = {
-            lease.trial_id: point
-            for lease, point in zip(leases, drawn, strict=True)
-            if point is not None
-        }
-        search = self._context.search
-        search.give(own)
-        points = {i: complete(point, self._spec.space) or dict(point) for i, point in own.items()}
-        rest = [lease.trial_id for lease in leases if lease.trial_id not in own]
-        if self._stacking is None:
-            return points | dict(
-                zip(rest, search.ask(rest, {}, self._paused()) if rest else [], strict=True)
-            )
-        self._stacking.note(list(points.values()))
-        while rest:
-            # The first of a structure decides it for those after it.
-            batch = rest[: max(1, self._stacking.n_left)]
-            found = search.ask(batch, self._stacking.required or {}, self._paused())
-            self._stacking.note(found)
-            points |= dict(zip(batch, found, strict=True))
-            rest = rest[len(batch) :]
-        return points
+            self._backoff.note_empty(status, running)
 
 
-def _depth_left(standing: StudyStatus) -> float | None:
-    """Returns the epochs that one trial can have before the deadline; None for any number."""
-    if standing.seconds_left is None or not standing.epoch_s:
-        return None
-    return standing.seconds_left / standing.epoch_s
+def make_assigner(
+    context: WorkerContext, structure_first: StructureFirst | None = None
+) -> Assigner:
+    """Returns what assigns a study's trials to a worker.
 
-
-def _occasion(standing: StudyStatus, held: Collection[int]) -> object:
-    return standing.last_token, standing.epochs, standing.n_new, frozenset(held)
-
-
-def planning(context: WorkerContext, stacking: Stacking | None = None) -> Planning | None:
-    """Returns what asks the study's scheduler; None where Optuna's methods decide alone."""
+    Args:
+        context: The study, its ledger and its search.
+        structure_first: Makes new trials share their structure; None where each trains alone.
+    """
     spec = context.study.spec
     scheduler = make_scheduler(spec, portfolio=context.portfolio)
     if scheduler.pauses or choose(spec).sampler == AUTO:
-        return Planning(context, scheduler, stacking)
-    return None
+        return Scheduling(context, scheduler, structure_first)
+    return SamplerAssigner(context, structure_first)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import optuna
 from optuna.trial import TrialState
 
-from hpo.run.assignment.assigner import claim
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped
 from hpo.run.trials.executor import released, timed_out
@@ -40,6 +40,7 @@ class ObjectiveExecutor:
     def __init__(self, context: WorkerContext, objective: Objective) -> None:
         self._context = context
         self._objective = objective
+        self._assigner = SamplerAssigner(context)
         self._lease: Lease | None = None
         self._is_last = False
         self._complaint = ""
@@ -64,7 +65,7 @@ class ObjectiveExecutor:
         Raises:
             Stopped: The worker was told to leave, and the database is away.
         """
-        return claim(self._context, self.wanted, self.held)
+        return self._assigner.claim(self.wanted, self.held)
 
     def continue_offline(self) -> None:
         """Nothing: an objective runs to its end."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hpo.run.assignment.assigner import Asking, Plainly
+from hpo.run.assignment.assigner import Assigner
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.admission import board, lane_of
@@ -36,15 +36,13 @@ class TaskExecutor:
     Args:
         context: The study, its ledger and its search.
         engine: Trains the lanes.
-        asking: Gives trials their params.
+        assigner: Claims trials, and gives them their params.
     """
 
-    def __init__(
-        self, context: WorkerContext, engine: Engine, asking: Asking | None = None
-    ) -> None:
+    def __init__(self, context: WorkerContext, engine: Engine, assigner: Assigner) -> None:
         self._context = context
         self._engine = engine
-        self._asking = asking or Plainly(context)
+        self._assigner = assigner
         self._leases: dict[int, Lease] = {}
         self._at_stop: set[int] = set()
         self._trained_s: dict[int, float] = {}
@@ -69,7 +67,7 @@ class TaskExecutor:
         n_going = len(self._leases) - len(self._at_stop)
         n_free = self._engine.capacity - n_going
         # Whatever is at its stop waits for an answer.
-        return max(self._asking.wanted(n_free, n_going), len(self._at_stop))
+        return max(self._assigner.wanted(n_free, n_going), len(self._at_stop))
 
     def claim(self) -> Claim:
         """Takes as many trials as it has room for.
@@ -80,7 +78,7 @@ class TaskExecutor:
         # The search decides by epochs, not by when they happened to be written.
         self._report()
         at_stop = [self._leases[key] for key in sorted(self._at_stop)]
-        return self._asking.claim(self.wanted, self.held, at_stop)
+        return self._assigner.claim(self.wanted, self.held, at_stop)
 
     def continue_offline(self) -> None:
         """Trains what is at its stop a bit further, where no budget of epochs forbids it."""
@@ -106,7 +104,7 @@ class TaskExecutor:
         self._begin([lease for lease in leases if lease.trial_id not in self._leases])
 
     def _begin(self, leases: Sequence[Lease]) -> None:
-        leases, answer = of_owned(self._context, leases, self._asking.params)
+        leases, answer = of_owned(self._context, leases, self._assigner.params)
         found = answer or []
         self._tidy()
         ends, surplus = [], []
@@ -149,7 +147,7 @@ class TaskExecutor:
             self._forget(outcome.trial_id)
 
     def _lane(self, lease: Lease, params: Params) -> Lane:
-        return lane_of(self._context, lease, params, pauses=self._asking.pauses)
+        return lane_of(self._context, lease, params, pauses=self._assigner.pauses)
 
     def work(self) -> None:
         """Trains lanes for one epoch, reports all at once, and ends those that are through."""
@@ -175,7 +173,7 @@ class TaskExecutor:
         """Saves every lane and hands its trial back for somebody to go on with."""
         self._report()
         # The study may have ended, and its paused trials with it.
-        self._is_untidy |= self._asking.pauses
+        self._is_untidy |= self._assigner.pauses
         for key, lease in list(self._leases.items()):
             is_saved = self._save(key)
             checkpoint = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
@@ -235,7 +233,7 @@ class TaskExecutor:
         return answer or nobody
 
     def _decides_at(self, epoch: int) -> bool:
-        return not self._asking.pauses and self._context.search.decides_at(epoch)
+        return not self._assigner.pauses and self._context.search.decides_at(epoch)
 
     def _note_stops(self, reports: list[EpochReport]) -> None:
         """Finds the lanes that have come as far as they should, and are not complete."""
@@ -248,7 +246,7 @@ class TaskExecutor:
         }
         if values:
             with searching(self._context):
-                self._at_stop |= self._asking.pausing(values)
+                self._at_stop |= self._assigner.to_pause(values)
 
     def _own_end(self, report: EpochReport) -> Verdict | None:
         """Returns how a trial ends whatever the others do."""

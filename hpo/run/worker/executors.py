@@ -51,7 +51,7 @@ def make_executor(order: WorkerOrder, context: Any) -> Any:
 
 
 def _task_executor(order: WorkerOrder, context: Any, task: Any, folds: Any) -> Any:
-    from hpo.run.assignment.scheduling import planning
+    from hpo.run.assignment.scheduling import make_assigner
     from hpo.run.trials.task_executor import TaskExecutor
     from hpo.run.worker.fused_setup import fused_engine
     from hpo.train.loop.fold_engine import with_parts
@@ -62,4 +62,4 @@ def _task_executor(order: WorkerOrder, context: Any, task: Any, folds: Any) -> A
         return fused_engine(context, task, folds, order.device)
     engine = SoloEngine(task, folds, spec.metrics, spec.directions[0], order.device)
     whole = with_parts(engine, spec.validation, spec.metrics, spec.directions[0])
-    return TaskExecutor(context, whole, planning(context))
+    return TaskExecutor(context, whole, make_assigner(context))

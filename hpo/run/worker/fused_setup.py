@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from hpo.run.assignment.assigner import Layout, StructureFirst, run_length
-from hpo.run.assignment.scheduling import planning
-from hpo.run.assignment.structure_first import Stacking
+from hpo.run.assignment.scheduling import make_assigner
+from hpo.run.assignment.structural_params import StructuralParams
+from hpo.run.assignment.structure_first import StructureFirst, run_length
 from hpo.run.link.context import WorkerContext
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.store.rows import events, stack_statistics
@@ -86,15 +86,13 @@ def fused_engine(
     )
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
-    n_train = len(folds[0].train)
-    run, shares = (
+    structure_first = StructureFirst(
+        StructuralParams(task, len(folds[0].train), spec.space),
         run_length(spec.space, context.study.budget.trials, most),
         engine.shares_batch_sizes,
     )
-    stacking = Stacking(Layout(task, n_train, spec.space), run, shares)
-    asking = planning(context, stacking) or StructureFirst(context, task, n_train, most, shares)
     whole = with_parts(engine, spec.validation, spec.metrics, direction)
-    return TaskExecutor(context, whole, asking)
+    return TaskExecutor(context, whole, make_assigner(context, structure_first))
 
 
 def hardware(device: str) -> str:

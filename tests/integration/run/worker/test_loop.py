@@ -14,8 +14,9 @@ from optuna.trial import TrialState
 from torch import nn
 
 import hpo
-from hpo.run.assignment.assigner import Asking, Plainly
-from hpo.run.assignment.scheduling import planning
+from hpo.run.assignment.assigner import Assigner
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
+from hpo.run.assignment.scheduling import make_assigner
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retrying_storage import retrying
 from hpo.run.trials.objective_executor import ObjectiveExecutor
@@ -64,11 +65,11 @@ def task_post(db: Database, folder: Path, sampler: str = "random", **more: Any) 
 
 
 def task_executor(
-    context: WorkerContext, asking: Asking | None = None, task: hpo.Task | None = None
+    context: WorkerContext, assigner: Assigner | None = None, task: hpo.Task | None = None
 ) -> Any:
     task = task or Points()
     engine = SoloEngine(task, task.data().splits(), "val_loss", "minimize")
-    return TaskExecutor(context, engine, asking or planning(context))
+    return TaskExecutor(context, engine, assigner or make_assigner(context))
 
 
 _OBJECTIVE: dict[str, Any] = {
@@ -99,18 +100,18 @@ def kinds(context: WorkerContext) -> list[str]:
 
 
 class Meanwhile:
-    """Asks as another does, after something has happened since the claim."""
+    """Assigns as another does, after something has happened since the claim."""
 
-    def __init__(self, asking: Asking, happens: Callable[[], object]) -> None:
-        self._asking, self._happens = asking, happens
+    def __init__(self, assigner: Assigner, happens: Callable[[], object]) -> None:
+        self._assigner, self._happens = assigner, happens
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._asking, name)
+        return getattr(self._assigner, name)
 
     def params(self, leases: Sequence[Any]) -> Any:
         happens, self._happens = self._happens, lambda: None
         happens()
-        return self._asking.params(leases)
+        return self._assigner.params(leases)
 
 
 def cancelled(context: WorkerContext) -> None:
@@ -135,8 +136,8 @@ def test_a_trial_that_is_lost_between_its_claim_and_its_params_costs_nothing_els
     database: Database, tmp_path: Path, sampler: str, happens: Callable[[WorkerContext], None]
 ) -> None:
     context = task_post(database, tmp_path, sampler)
-    asking = planning(context) or Plainly(context)
-    executor = task_executor(context, Meanwhile(asking, lambda: happens(context)))  # type: ignore[arg-type]
+    assigner = make_assigner(context)
+    executor = task_executor(context, Meanwhile(assigner, lambda: happens(context)))  # type: ignore[arg-type]
     assert Worker(context, executor).run() == "exhausted"
     found = states(context)
     first = "FAIL" if happens is cancelled else "COMPLETE"
@@ -248,7 +249,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     said: list[str] = []
     if kind == "task":
         context = task_post(sqlite_database, tmp_path, pruner=pruner)
-        executor: Any = task_executor(context, Plainly(context))
+        executor: Any = task_executor(context, SamplerAssigner(context))
     else:
         context = objective_post(sqlite_database, tmp_path, pruner=pruner)
 
@@ -313,12 +314,12 @@ def test_whatever_a_task_raises_ends_its_trial_only(
     context = task_post(sqlite_database, tmp_path)
     task = Raises()
     if engine == "solo":
-        executor = task_executor(context, Plainly(context), task)
+        executor = task_executor(context, SamplerAssigner(context), task)
     else:
         from hpo.train.fused.fused_engine import FusedEngine
 
         fused = FusedEngine(task, task.data().splits(), "val_loss", "minimize")
-        executor = TaskExecutor(context, fused, Plainly(context))
+        executor = TaskExecutor(context, fused, SamplerAssigner(context))
     assert Worker(context, executor).run() == "exhausted"
     failed = {e.kind for e in kit.recent_events(context.db, context.study.study_id) if e.trial_id}
     assert failed == {"oom" if isinstance(error, MemoryError) else "user_code"}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hpo.report.study_queries import find
 from hpo.report.trial_pages import best_trials
-from hpo.run.assignment import assigner
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
 from hpo.spec.study_spec import Budget
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
@@ -303,17 +303,18 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     study_id = kit.new_study(database, trials=9, patience=2)
     context = context_at(database, "s", tmp_path)
     context.patience, ledger = studies.load(database, "s").budget.patience, context.ledger
+    assigner = SamplerAssigner(context)
     for value in (0.9, 0.5):
-        (lease,) = assigner.claim(context, 1, ()).leases
+        (lease,) = assigner.claim(1, ()).leases
         ledger.settle([kit.outcome(lease, values=(value,))])
-    (left,) = assigner.claim(context, 1, ()).leases
-    (last,) = assigner.claim(context, 1, {left.trial_id}).leases
+    (left,) = assigner.claim(1, ()).leases
+    (last,) = assigner.claim(1, {left.trial_id}).leases
     ledger.settle([kit.outcome(last, values=(0.6,)), kit.outcome(left, "released")])
-    (again,) = assigner.claim(context, 1, ()).leases
+    (again,) = assigner.claim(1, ()).leases
     assert again.trial_id == left.trial_id
-    assert assigner.claim(context, 1, {again.trial_id}).reason == "waiting"
+    assert assigner.claim(1, {again.trial_id}).reason == "waiting"
     ledger.settle([kit.outcome(again, values=(0.7,))])
-    assert assigner.claim(context, 1, ()).reason == "patience"
+    assert assigner.claim(1, ()).reason == "patience"
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
     kit.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
     assert ledger.renew(context.worker_id).patience == 5

@@ -1,0 +1,87 @@
+"""Study view: what a worker knows of its study's trials, updated from what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from hpo.search.base.curves import Curves, State
+from hpo.search.base.distributions import complete
+from hpo.search.base.history import History, ObservedTrial, row_of
+from hpo.search.base.param_encoding import Encoder
+from hpo.spec.study_spec import StudySpec
+from hpo.store.ledger.leases import Lease
+from hpo.store.optuna.trial_cache import Changes, Cursor
+
+
+class StudyView:
+    """Learning curves, states and ids of a study's trials; not for several threads.
+
+    Args:
+        spec: The study. Its budget of epochs is the longest curve.
+
+    Attributes:
+        spec: The same.
+        cursor: Since when changes are to be read; None for all trials.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.cursor: Cursor | None = None
+        maximize = spec.directions[0] == "maximize"
+        self._history = History(Encoder.of_space(spec.space), spec.budget.epochs, maximize)
+        self._ids: dict[int, int] = {}
+        self._unfinished: dict[int, FrozenTrial] = {}
+        self._finished: set[int] = set()
+
+    @property
+    def curves(self) -> Curves:
+        """What is known now; later updates do not change it."""
+        return self._history.curves()
+
+    def update(self, changes: Changes) -> None:
+        """Enters the trials that have changed, and moves the cursor."""
+        self.cursor = changes.cursor
+        for trial in changes.trials:
+            if trial.number in self._finished:
+                continue
+            status = changes.leases.get(trial._trial_id)
+            self._ids[trial.number] = trial._trial_id
+            self._unfinished[trial.number] = trial
+            is_leased = status is None or status.is_held
+            stop = 0 if status is None else status.epoch_stop
+            self._history.put(row_of(trial, is_leased=is_leased, epoch_stop=stop))
+            if trial.state.is_finished():
+                self._finished.add(trial.number)
+                del self._unfinished[trial.number]
+
+    def note_value(self, lease: Lease, value: float) -> None:
+        """Enters the objective of a trial of this worker after its ``epoch_stop``."""
+        stop = lease.epoch_stop
+        row = ObservedTrial(lease.number, State.RUNNING, {}, {stop: value}, epoch_stop=stop)
+        self._history.put(row)
+
+    def trial_id(self, number: int) -> int:
+        """Returns the id of a trial."""
+        return self._ids[number]
+
+    def is_finished(self, number: int) -> bool:
+        """Returns whether a trial has ended, here or elsewhere."""
+        return number in self._finished
+
+    def unfinished(self, trial_ids: Collection[int]) -> list[int]:
+        """Returns the numbers of those of the trials that have not ended."""
+        return [number for number in self._unfinished if self._ids[number] in trial_ids]
+
+    def params(self, number: int) -> Mapping[str, Any]:
+        """Returns the params of an unfinished trial, fixed ones included; as far as drawn."""
+        params = self._unfinished[number].params
+        return complete(params, self.spec.space) or params
+
+    def paused_ids(self) -> list[int]:
+        """Returns the ids of the paused trials that have reported something."""
+        curves = self.curves
+        numbers = curves.numbers[curves.is_paused & (curves.epochs > 0)]
+        return [self._ids[number] for number in numbers.tolist()]
