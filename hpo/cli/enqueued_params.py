@@ -15,6 +15,7 @@ from optuna.distributions import (
 )
 
 from hpo.errors import did_you_mean
+from hpo.optuna_internals import contains
 from hpo.spec.space.points import read_point, read_scalar
 from hpo.spec.space.search_space import SearchSpace
 from hpo.spec.values.findings import Findings, listed, show
@@ -48,7 +49,7 @@ def read_for_objective(
                 findings.add(f"must be {_allowed(known[name][0])}; found {show(text)}", name)
                 continue
             params[name] = value
-            if not any(_contains(one, value) for one in known[name]):
+            if not any(contains(one, value) for one in known[name]):
                 allowed = _allowed(known[name][0])
                 logger.warning("%s = %s: trials have had %s so far", name, value, allowed)
             continue
@@ -85,10 +86,6 @@ def _is_choice(choice: Any, scalar: Any, text: str) -> bool:
     if choice is None:
         return text == "None"
     return isinstance(choice, bool) == isinstance(scalar, bool) and bool(choice == scalar)
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    return distribution._contains(distribution.to_internal_repr(value))
 
 
 def _allowed(distribution: BaseDistribution) -> str:

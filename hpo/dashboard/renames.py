@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna_dashboard._serializer import serialize_frozen_study
 
 from hpo.errors import SpecError, StoreError
+from hpo.optuna_internals import study_id_of
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import renaming
@@ -54,7 +55,7 @@ class Renaming:
         storage = Storage(self._db)
         try:
             renaming.rename(self._db, study_id, name)
-            (study,) = (s for s in storage.get_all_studies() if s._study_id == study_id)
+            (study,) = (s for s in storage.get_all_studies() if study_id_of(s) == study_id)
         except SpecError as error:
             return HTTPStatus.BAD_REQUEST, {"reason": str(error)}
         except StoreError as error:

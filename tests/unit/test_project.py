@@ -34,8 +34,11 @@ HEAVY = ("torch", "optuna", "sqlalchemy", "alembic", "pandas", "sklearn", "pyarr
 
 # Needed, though no module of ours imports them by name.
 IMPLIED = {"pyarrow"}  # pandas reads Parquet through it
-# The modules that may touch Optuna's private parts.
+# The module that may import Optuna's private parts, and the one that may use private attributes.
 OPTUNA_PRIVATE = {"hpo/store/db/optuna_schema.py"}
+OPTUNA_ATTRIBUTES = {"hpo/optuna_internals.py"}
+# Their names begin so, though they are public.
+PUBLIC = {"_asdict", "_fields", "_make", "_exit", "_replace"}
 
 
 def modules() -> list[Path]:
@@ -79,6 +82,18 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def private_attributes(path: Path) -> Iterator[str]:
+    """Yields the private attributes that a module uses of objects of foreign classes."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    used = [node for node in nodes if isinstance(node, ast.Attribute)]
+    mine = {node.attr for node in used if ast.unparse(node.value) in ("self", "cls", "super()")}
+    mine |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    known = mine | PUBLIC
+    for node in used:
+        if re.match(r"_(?!_)", node.attr) and node.attr not in known:
+            yield node.attr
 
 
 def output_of(code: str, *arguments: str) -> str:
@@ -189,6 +204,17 @@ def test_optunas_private_parts_are_touched_in_one_place() -> None:
         if re.match(r"optuna\b.*\._(?!_)", name)
     }
     assert touching <= OPTUNA_PRIVATE
+
+
+def test_optunas_private_attributes_are_used_in_one_place() -> None:
+    using = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in modules()
+        if any(re.match(r"optuna\b", name) for name in imports(path))
+        for name in private_attributes(path)
+    }
+    assert {(file, name) for file, name in using if file not in OPTUNA_ATTRIBUTES} == set()
+    assert {file for file, _ in using} == OPTUNA_ATTRIBUTES
 
 
 def test_start_loads_nothing_heavy() -> None:

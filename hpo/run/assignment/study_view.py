@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from hpo.optuna_internals import trial_id_of
 from hpo.search.base.curves import Curves, State
 from hpo.search.base.distributions import complete
 from hpo.search.base.history import History, ObservedTrial, row_of
@@ -47,8 +48,8 @@ class StudyView:
         for trial in changes.trials:
             if trial.number in self._finished:
                 continue
-            status = changes.leases.get(trial._trial_id)
-            self._ids[trial.number] = trial._trial_id
+            status = changes.leases.get(trial_id_of(trial))
+            self._ids[trial.number] = trial_id_of(trial)
             self._unfinished[trial.number] = trial
             is_leased = status is None or status.is_held
             stop = 0 if status is None else status.epoch_stop

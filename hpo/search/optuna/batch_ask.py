@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.optuna_internals import trial_id_of
 from hpo.search.base.distributions import distribution, suggest
 from hpo.spec.space.search_space import SearchSpace
 
@@ -63,7 +64,7 @@ class Batch:
         return [t for t in found if states is None or t.state in states]
 
     def _shown(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial._trial_id not in self._paused or trial.state != TrialState.RUNNING:
+        if trial_id_of(trial) not in self._paused or trial.state != TrialState.RUNNING:
             return trial
         shown = copy.copy(trial)
         shown.state = TrialState.PRUNED

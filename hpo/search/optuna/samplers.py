@@ -15,6 +15,7 @@ from optuna.samplers import (
 )
 from optuna.search_space import IntersectionSearchSpace
 
+from hpo.optuna_internals import share_search_space
 from hpo.search.base.auto import AUTO, choose
 from hpo.search.base.derived_seeds import mix
 from hpo.search.optuna.experimental import quietly
@@ -113,7 +114,7 @@ def _tpe(spec: StudySpec) -> SamplerOf:
 
     def sampler_of(seed: int) -> BaseSampler:
         sampler = build(seed)
-        sampler._search_space = common  # type: ignore[attr-defined]
+        share_search_space(sampler, common)
         return sampler
 
     return sampler_of

@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.optuna_internals import trial_id_of
 from hpo.search.base.distributions import complete, distribution
 from hpo.search.optuna.batch_ask import Batch, draw
 from hpo.search.optuna.pruners import decides_at, make_pruner
@@ -108,9 +109,9 @@ class Search:
         batch, wanted = Batch(self._storage), set(trial_ids)
         study = self._study(0, batch)
         pruned = {
-            trial._trial_id
+            trial_id_of(trial)
             for trial in study.get_trials(deepcopy=False)
-            if trial._trial_id in wanted and self._pruner.prune(study, trial)
+            if trial_id_of(trial) in wanted and self._pruner.prune(study, trial)
         }
         batch.deliver()
         return pruned

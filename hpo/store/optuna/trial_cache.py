@@ -33,6 +33,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.optuna_internals import trial_id_of
 from hpo.store.db import optuna_tables as schema
 from hpo.store.ledger.leases import LeaseStatus
 from hpo.store.optuna.lease_cache import LeaseCache
@@ -140,7 +141,7 @@ class TrialCache:
             if since is None or since.generation != self._generation:
                 found = [*self._trials.values(), *known, *opened]
             else:
-                news = {trial._trial_id: trial for trial in opened}
+                news = {trial_id_of(trial): trial for trial in opened}
                 for trial_id in self._read[since.n_read :]:
                     trial = self._trials.get(trial_id) or self._still.get(trial_id)
                     if trial is not None:
@@ -265,9 +266,9 @@ class TrialCache:
 
     def _keep_paused(self, trials: list[FrozenTrial]) -> None:
         for trial in trials:
-            if trial.state is TrialState.RUNNING and self._leases.is_paused(trial._trial_id):
-                self._still[trial._trial_id] = trial
-                self._read.append(trial._trial_id)
+            if trial.state is TrialState.RUNNING and self._leases.is_paused(trial_id_of(trial)):
+                self._still[trial_id_of(trial)] = trial
+                self._read.append(trial_id_of(trial))
 
     def _pick(self, trial_ids: set[int]) -> list[Head]:
         return [self._heads[trial_id] for trial_id in sorted(trial_ids)]
@@ -283,10 +284,10 @@ class TrialCache:
     def _load_intermediate(self, trial: StoredTrial) -> None:
         """Sets the intermediate values of a deferred trial and of its deferred neighbours."""
         with self._lock, self._connect() as connection, trial_reader.without_collector():
-            head = trial_reader.read_head(connection, trial._trial_id)
+            head = trial_reader.read_head(connection, trial_id_of(trial))
             if head is None or not _is_row_of(head, trial):
                 raise KeyError(f"trial {trial.number} was deleted with its study")
-            block = {trial._trial_id: trial} | self._deferred_after(trial)
+            block = {trial_id_of(trial): trial} | self._deferred_after(trial)
             for trial_id, values in trial_reader.read_intermediate(connection, block).items():
                 block[trial_id].intermediate_values = values
 

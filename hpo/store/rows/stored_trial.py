@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from hpo.optuna_internals import trial_id_of
+
 
 class StoredTrial(FrozenTrial):
     """A finished trial whose intermediate values are read when they are first looked at.
@@ -77,7 +79,7 @@ def copy_trial(trial: FrozenTrial) -> FrozenTrial:
         user_attrs=_copy_json(trial.user_attrs),
         system_attrs=_copy_json(trial.system_attrs),
         intermediate_values={},
-        trial_id=trial._trial_id,
+        trial_id=trial_id_of(trial),
     )
     copied.intermediate_values = dict(trial.intermediate_values)
     return copied
