@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpo.run.worker.worker_order import WorkerOrder
+from hpo.run.worker.supervisor_pipe import WorkerOrder
 from tests.kits.servers import Server
 
 WORKER = Path(__file__).with_name("chaos_worker.py")

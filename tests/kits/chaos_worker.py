@@ -7,10 +7,13 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from hpo.run.worker import executors, process
-from hpo.run.worker.worker_order import WorkerOrder
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
+from hpo.run.link.context import WorkerContext
+from hpo.run.trials.executor import Executor
+from hpo.run.trials.task_executor import TaskExecutor
+from hpo.run.worker import compose, process
+from hpo.run.worker.supervisor_pipe import WorkerOrder
 from hpo.train.engine import EpochReport, Failure, Lane
 
 EPOCH_S = 0.03
@@ -78,12 +81,9 @@ class FormulaEngine:
         self._epochs.pop(key, None)
 
 
-def formula_executor(order: WorkerOrder, post: Any) -> Any:
+def formula_executor(order: WorkerOrder, context: WorkerContext) -> Executor:
     """Runs the trials of any study by the formula; everything else is the real worker."""
-    from hpo.run.assignment.sampler_assigner import SamplerAssigner
-    from hpo.run.trials.task_executor import TaskExecutor
-
-    return TaskExecutor(post, FormulaEngine(), SamplerAssigner(post))
+    return TaskExecutor(context, FormulaEngine(), SamplerAssigner(context))
 
 
 def be_impatient(lock_s: int) -> None:
@@ -97,5 +97,5 @@ def be_impatient(lock_s: int) -> None:
 if __name__ == "__main__":
     if "CHAOS_LOCK_S" in os.environ:
         be_impatient(int(os.environ["CHAOS_LOCK_S"]))
-    executors.make_executor = formula_executor
+    compose.make_executor = formula_executor
     process.main()

@@ -157,7 +157,7 @@ def _fork_workers(options: Any) -> None:
 
     with quickly():
         if prefork.can_fork(options.device):
-            click.get_current_context().call_on_close(prefork.empty)
+            click.get_current_context().call_on_close(prefork.drain)
             prefork.fill(len(plan(options.device, options.workers)))
 
 

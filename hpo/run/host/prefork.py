@@ -1,15 +1,14 @@
-"""Worker processes that are there before their study is.
+"""Prefork pool: worker processes that are forked before their study is known.
 
-What a worker needs takes seconds to load. `hpo run` needs most of it too, to check the study; so
-it loads it once, forks the workers, and tells them later what to work on. Only for CPUs: a process
-that has looked at a GPU must not be forked.
+The modules of a worker take seconds to load. `hpo run` needs most of them too, to check the study;
+so it loads them once, forks the workers, and sends them their orders later. Only for CPUs: a
+process that has looked at a GPU must not be forked.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import signal
 import sys
@@ -17,15 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from hpo.run.link.log_streams import ignore_write_errors, open_log
+from hpo.run.worker.process import serve
+from hpo.run.worker.supervisor_pipe import WorkerOrder
+from hpo.store.db import engines
 
 
-class Forked:
+class ForkedWorker:
     """A forked process, with the verbs of `subprocess.Popen` that a supervisor uses.
 
     Attributes:
         pid: Its id.
-        channel: Where to read what it says.
+        channel: Pipe to read its messages from.
         returncode: As of `Popen`; None while it runs.
     """
 
@@ -47,13 +49,13 @@ class Forked:
         os.kill(self.pid, number)
 
     def dismiss(self) -> None:
-        """Lets it end without work, and waits until it has."""
+        """Ends it without work, and waits until it has ended."""
         os.close(self._orders)
         os.close(self.channel)
         os.waitpid(self.pid, 0)
 
-    def order(self, order: str, log: Path, environment: Mapping[str, str]) -> None:
-        """Says what to work on, as `WorkerOrder.to_json` has it, and where its output goes.
+    def send_order(self, order: str, log: Path, environment: Mapping[str, str]) -> None:
+        """Sends an order, as `WorkerOrder.to_json` has it, and the file of its output.
 
         Raises:
             BrokenPipeError: It has died.
@@ -63,11 +65,11 @@ class Forked:
             stream.write(text)
 
 
-_waiting: list[Forked] = []
+_waiting: list[ForkedWorker] = []
 
 
 def fill(n: int) -> None:
-    """Forks processes that wait for orders; they end by themselves when this one does.
+    """Forks workers that wait for orders; they end by themselves when this process does.
 
     Call it before there are threads, connections, or anything that PyTorch has computed.
 
@@ -75,26 +77,26 @@ def fill(n: int) -> None:
         n: How many.
     """
     _load()
-    # What is loaded stays: the workers' search for garbage need not look through it, nor touch
-    # it, which would copy its memory.
+    # Loaded modules stay: the workers' garbage collector need not look through them, nor touch
+    # them, which would copy their memory.
     gc.freeze()
     while len(_waiting) < n:
         _waiting.append(_fork())
 
 
-def empty() -> None:
-    """Sends home those that nobody has taken."""
+def drain() -> None:
+    """Ends the workers that were not taken."""
     while _waiting:
         _waiting.pop().dismiss()
 
 
-def take() -> Forked | None:
-    """Returns a process that waits for orders, if there is one."""
+def take() -> ForkedWorker | None:
+    """Returns a worker that waits for orders, if there is one."""
     return _waiting.pop(0) if _waiting else None
 
 
 def can_fork(device: str) -> bool:
-    """Tells whether workers on a device may be forked from this process.
+    """Returns whether workers on a device may be forked from this process.
 
     Args:
         device: As the command line has it: ``auto``, ``cpu``, ``cuda``.
@@ -113,15 +115,10 @@ def _load() -> None:
     import threadpoolctl  # noqa: F401 - loaded for the children
     import torch  # noqa: F401 - loaded for the children
 
-    import hpo.run.trials.artifact_gc
-    import hpo.run.worker.fused_setup
-    import hpo.run.worker.process
-    import hpo.search.optuna.study_search
-    import hpo.store.optuna.storage
-    import hpo.tasks.code.resolve  # noqa: F401 - loaded for the children
+    import hpo.run.worker.compose  # noqa: F401 - loaded for the children
 
 
-def _fork() -> Forked:
+def _fork() -> ForkedWorker:
     reading_orders, writing_orders = os.pipe()
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -131,20 +128,20 @@ def _fork() -> Forked:
     if pid:
         os.close(reading_orders)
         os.close(writing)
-        return Forked(pid, writing_orders, reading)
+        return ForkedWorker(pid, writing_orders, reading)
     code = 1
     try:
-        # Whoever loads quickly looks for no garbage; who works must.
+        # The command line pauses garbage collection while it loads; a worker needs it.
         gc.enable()
         # Ctrl-C is for the supervisor, which passes on what it means.
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # What else the parent has open is not for its children: a pipe whose other end waits for
-        # the last writer to close it would wait for ever.
+        # Other open files of the parent are not for its children: whoever reads a pipe until its
+        # last writer closes it would wait for ever.
         _close_all_but(0, 1, 2, reading_orders, writing)
         code = _serve(reading_orders, writing)
     finally:
-        # Not sys.exit: what the parent has set up to happen at its end is the parent's.
+        # Not sys.exit: exit handlers of the parent are not for its children.
         os._exit(code)
 
 
@@ -159,7 +156,7 @@ def _close_all_but(*kept: int) -> None:
 
 
 def _limit_threads(n: int) -> None:
-    """Gives libraries their number of threads: they were loaded before the environment told it.
+    """Limits the threads of libraries, which were loaded before the environment named a limit.
 
     A worker of several threads on each core spends most of its time waiting for them.
     """
@@ -174,22 +171,20 @@ def _serve(orders: int, channel: int) -> int:
     with os.fdopen(orders) as stream:
         text = stream.read()
     if not text:
-        # The study turned out to be wrong, or there is nothing to do.
+        # Dismissed: the study has a mistake, or there is nothing to do.
         return 0
-    told: dict[str, Any] = json.loads(text)
-    os.environ.update(told["environment"])
-    from hpo.run.link.log_streams import never_fail, open_log
-    from hpo.run.worker.process import serve
-    from hpo.run.worker.worker_order import WorkerOrder
-
-    log = open_log(Path(told["log"]))
+    message: dict[str, Any] = json.loads(text)
+    os.environ.update(message["environment"])
+    log = open_log(Path(message["log"]))
     for number in (1, 2):
         os.dup2(log, number)
-    never_fail()
+    ignore_write_errors()
 
-    order = WorkerOrder.from_json(told["order"])
+    order = WorkerOrder.from_json(message["order"])
     _limit_threads(order.n_threads)
     code = serve(order, os.fdopen(channel, "w"))
+    # A forked worker ends without Python's own exit handlers.
+    engines.close_all()
     sys.stdout.flush()
     sys.stderr.flush()
     return code

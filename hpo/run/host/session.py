@@ -19,7 +19,7 @@ from hpo.run.host.devices import describe, plan
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import call_with_deadline
-from hpo.run.worker.worker_order import WorkerOrder
+from hpo.run.worker.supervisor_pipe import WorkerOrder
 from hpo.search.base.auto import named_source
 from hpo.search.optuna.experimental import quietly
 from hpo.spec.study_spec import StudySpec

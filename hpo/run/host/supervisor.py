@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 
 from hpo.run.host import prefork
 from hpo.run.host.devices import DevicePlacement
-from hpo.run.host.prefork import Forked
+from hpo.run.host.prefork import ForkedWorker
 from hpo.run.link.log_streams import open_log
-from hpo.run.worker.worker_order import WorkerOrder
+from hpo.run.worker.supervisor_pipe import WorkerOrder
 
 logger = logging.getLogger(__name__)
 MAX_DEATHS = 3  # in a row, at the start
@@ -54,7 +54,7 @@ class _Slot:
     index: int
     place: DevicePlacement
     log: Path
-    process: subprocess.Popen[bytes] | Forked
+    process: subprocess.Popen[bytes] | ForkedWorker
     channel: int
     worker_id: int | None = None
     ready: bool = False
@@ -138,9 +138,9 @@ class Supervisor:
         forked = prefork.take()
         try:
             if forked is not None:
-                process: subprocess.Popen[bytes] | Forked = forked
+                process: subprocess.Popen[bytes] | ForkedWorker = forked
                 channel = forked.channel
-                forked.order(order, log, _changes(place))
+                forked.send_order(order, log, _changes(place))
             else:
                 process, channel = _start(log, place)
                 assert process.stdin is not None

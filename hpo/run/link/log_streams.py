@@ -1,4 +1,4 @@
-"""A worker's standard output and error, which go to a log: a full disk must not end trials."""
+"""Log streams: a worker's standard output and error, whose full disk must not end trials."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 _NAMES = ("stdout", "stderr")
 
 
-class _Lossy(io.RawIOBase):
-    """Writes to a file as far as its disk takes it; the rest is lost."""
+class _LossyFile(io.RawIOBase):
+    """Writes to a file as far as its disk takes it, and drops the rest."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -29,15 +29,16 @@ class _Lossy(io.RawIOBase):
         return len(data)
 
 
-def never_fail() -> None:
-    """Lets ``print`` and logs of this process succeed whatever becomes of their file.
+def ignore_write_errors() -> None:
+    """Lets ``print`` and logs of this process succeed even where their file cannot be written.
 
-    Else a line that user code prints would raise in its trial, and what cannot be encoded, too.
+    Otherwise a line that user code prints could raise in its trial; so could one that cannot be
+    encoded.
     """
     for number, name in enumerate(_NAMES, start=1):
         with contextlib.suppress(OSError, ValueError):
             getattr(sys, name).flush()
-        buffered = io.BufferedWriter(_Lossy(number))  # type: ignore[type-var]
+        buffered = io.BufferedWriter(_LossyFile(number))  # type: ignore[type-var]
         stream = io.TextIOWrapper(
             buffered, encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
