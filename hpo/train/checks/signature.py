@@ -30,6 +30,14 @@ _OWN_TO_MODULES: Final = frozenset(vars(nn.Module()))
 # What RNNs keep beside their registered parameters: the same tensors in another order.
 _REPEATED: Final = ("_flat_weights", "_flat_weight_refs")
 _PLAIN: Final = (type(None), type(...), bool, int, float, complex, str, bytes)
+# Measurements are stored by digest: modules of ours are described by the names that they had first.
+_FIRST_NAMES: Final[Mapping[str, str]] = {
+    "hpo.train.recipe.counter_based_dropout.LaneDropout": "hpo.train.noise.LaneDropout",
+    "hpo.tasks.models.ModelRows": "hpo.tasks.models.Rows",
+    "hpo.tasks.models.blocks.Residual": "hpo.tasks.blocks.Residual",
+    "hpo.tasks.models.blocks.Gates": "hpo.tasks.blocks.Gates",
+    "hpo.tasks.models.blocks.OverSteps": "hpo.tasks.blocks.OverSteps",
+}
 
 Description: TypeAlias = tuple[tuple[Any, ...], tuple[Any, ...]]
 """Of modules in the order of the tree, the last part of each its attributes; then of tensors."""
@@ -171,8 +179,9 @@ def _type(module: nn.Module, known: Mapping[int, str]) -> Hashable:
     cls = type(module)
     # A class that a function makes is another one each time; its code tells whether it is.
     made = [base for base in cls.__mro__ if "<locals>" in base.__qualname__]
+    name = f"{cls.__module__}.{cls.__qualname__}"
     return (
-        f"{cls.__module__}.{cls.__qualname__}",
+        _FIRST_NAMES.get(name, name),
         tuple(_class(base, known) for base in made) if made else _Same(cls.forward),
     )
 

@@ -18,10 +18,10 @@ from hpo.errors import TaskError
 from hpo.spec.study_spec import ValidationSpec
 from hpo.train.data.arrays import Kind, Targets, as_features, as_targets, n_rows, trained_targets
 from hpo.train.data.split_strategies import (
-    Cut,
-    Cutting,
+    FixedSplits,
     Preprocess,
-    Ready,
+    RowSplits,
+    SplitRule,
     SplitStrategy,
     require_same_length,
 )
@@ -110,8 +110,8 @@ class Data:
                 raise TaskError(f"{n} samples have {n_rows(column)} values to split them by")
         given = None if test is None else (xs[1], ys[1])
         own_test = test_fraction if test is None else 0.0
-        cut = Cut(stratify, groups, order, seed, val_fraction, own_test)
-        plan = Cutting(xs[0], dataclasses.replace(targets, y=ys[0]), cut, preprocess, given)
+        rule = SplitRule(stratify, groups, order, seed, val_fraction, own_test)
+        plan = RowSplits(xs[0], dataclasses.replace(targets, y=ys[0]), rule, preprocess, given)
         return cls(targets.kind, targets.classes, len(targets.y), plan)
 
     @classmethod
@@ -137,7 +137,7 @@ class Data:
         ready = Splits(
             parts[0], parts[1], parts[2] if test else None, targets.kind, targets.classes
         )
-        return cls(targets.kind, targets.classes, len(targets.y), Ready(ready))
+        return cls(targets.kind, targets.classes, len(targets.y), FixedSplits(ready))
 
     def splits(self, validation: ValidationSpec | None = None) -> Splits:
         """Returns the data in splits, the same whenever and wherever it is called.

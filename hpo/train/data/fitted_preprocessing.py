@@ -24,11 +24,16 @@ UNKEPT: Final = "unkept"
 _FILE: Final = "hpo_file_"
 _OWN: Final = "hpo"
 _LIBRARY: Final = "sklearn"
+# Modules that files of older versions name, by what they are called now.
+_MOVED: Final[Mapping[str, str]] = {
+    "hpo.tasks.encoding": "hpo.tasks.tables.table_encoding",
+    "hpo.tasks.units": "hpo.tasks.tables.standard_units",
+}
 _NUMERIC: Final = "biuf"
 _PLAIN: Final = (str, int, float, bool, type(None))
 
 
-class Unkept(ValueError):
+class UnsupportedStateError(ValueError):
     """Preprocessing whose state is not made of plain values, arrays and transformers."""
 
 
@@ -42,7 +47,7 @@ def encode(preprocess: Any) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = _plain(preprocess, frozenset())
-    except Unkept as error:
+    except UnsupportedStateError as error:
         return {UNKEPT: str(error)}
     return found
 
@@ -70,7 +75,7 @@ def _plain(value: Any, around: frozenset[int]) -> Any:
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if id(value) in around:
-        raise Unkept(f"a {type(value).__name__} that holds itself")
+        raise UnsupportedStateError(f"a {type(value).__name__} that holds itself")
     inside = around | {id(value)}
     if type(value) is list:
         return [_plain(one, inside) for one in value]
@@ -112,16 +117,16 @@ def _plain_array(value: np.ndarray[Any, Any], inside: frozenset[int]) -> dict[st
         values = [_plain(one, inside) for one in value.ravel().tolist()]
         known = {"dtype": value.dtype.kind, "shape": shape, "order": "C"}
         return {"kind": "array", **known, "values": values}
-    raise Unkept(f"an array of {value.dtype}")
+    raise UnsupportedStateError(f"an array of {value.dtype}")
 
 
 def _plain_object(value: Any, inside: frozenset[int]) -> dict[str, Any]:
     cls = type(value)
     if not _is_preprocessing(cls):
-        raise Unkept(f"a {cls.__module__}.{cls.__qualname__}")
+        raise UnsupportedStateError(f"a {cls.__module__}.{cls.__qualname__}")
     state = value.__getstate__() or {}
     if not isinstance(state, dict) or "<locals>" in cls.__qualname__:
-        raise Unkept(f"a {cls.__module__}.{cls.__qualname__}")
+        raise UnsupportedStateError(f"a {cls.__module__}.{cls.__qualname__}")
     items = {str(k): _plain(v, inside) for k, v in state.items()}
     # What a file of code is called depends on where it lies.
     module = cls.__module__
@@ -178,7 +183,7 @@ def _module(name: str) -> Any:
     parts = name.split(".")
     if parts[0] in (_OWN, _LIBRARY) and "tests" not in parts:
         try:
-            return importlib.import_module(name)
+            return importlib.import_module(_MOVED.get(name, name))
         except ImportError:
             return None
     if name.startswith(_FILE):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from hpo.errors import TaskError
 from hpo.spec.study_spec import ValidationSpec
@@ -60,39 +61,40 @@ class SplitStrategy(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class FixedSplits(SplitStrategy):
     """Splits that the user made."""
 
     ready: Splits
 
+    @override
     def splits(self, validation: ValidationSpec) -> Splits:
-        """See ``SplitStrategy``."""
         return self.ready
 
+    @override
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
-        """See ``SplitStrategy``.
+        """Refuses to split the data again.
 
         Raises:
-            TaskError: Always: nobody knows what may be mixed.
+            TaskError: Always: which samples may be mixed is not known.
         """
         raise TaskError("the task's data is split already, so that it cannot be cut into folds")
 
+    @override
     def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
-        """See ``SplitStrategy``."""
         return (as_features(x),)
 
+    @override
     def in_units(self, y: Tensor) -> Tensor:
-        """See ``SplitStrategy``."""
         return y
 
+    @override
     def checksum(self) -> str:
-        """See ``SplitStrategy``."""
         parts = [part for part in (self.ready.train, self.ready.val, self.ready.test) if part]
         return digest_of(*(values for part in parts for values in (part.x, part.y)))
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class SplitRule:
     """Where data is cut; None leaves the choice to the study.
 
     Attributes:
@@ -157,39 +159,40 @@ class Cut:
 
 
 @dataclass(frozen=True, eq=False)
-class Cutting:
+class RowSplits(SplitStrategy):
     """A split of rows, and what is fitted to the training rows.
 
     Attributes:
         x: Features as the user has them, or a tensor without ``preprocess``.
         targets: One a row.
-        cut: Where to cut.
+        rule: Where to cut.
         preprocess: Applied to the features, and to the targets if it has ``transform_target``.
         test: Features and targets of a test split that was given; then none is cut off.
     """
 
     x: Any
     targets: Targets
-    cut: Cut
+    rule: SplitRule
     preprocess: Preprocess | None
     test: tuple[Any, Tensor] | None = None
 
+    @override
     def splits(self, validation: ValidationSpec) -> Splits:
-        """See ``SplitStrategy``."""
-        rows = self.cut.assign(self.targets, validation)
+        rows = self.rule.assign(self.targets, validation)
         self._fit(rows.train)
         fitted = encode(self.preprocess)
         return replace(self._splits(rows), fitted=FittedPreprocessing(fitted, fitted))
 
+    @override
     def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
-        """See ``SplitStrategy``.
+        """Returns the data in the splits of each fold.
 
-        Features are preprocessed by what each fold's own training rows tell. The targets of a
-        regression have one scale in all folds, that of all rows but the test rows: their metrics
-        are told in the same units.
+        Preprocessing of the features is fitted to each fold's own training rows. The targets of a
+        regression have one scale in all folds, fitted to all rows but the test rows, so that
+        metrics are in the same units.
         """
         found = []
-        for rows in (assigned := self.cut.folds(self.targets, validation, n_folds)):
+        for rows in (assigned := self.rule.folds(self.targets, validation, n_folds)):
             self._fit(rows.train)
             splits = self._splits(rows)
             found.append(replace(splits, fitted=FittedPreprocessing(encode(self.preprocess))))
@@ -205,25 +208,27 @@ class Cutting:
         pairs = zip(found, wholes, strict=True)
         return tuple(_with_targets_of(one, whole) for one, whole in pairs)
 
+    @override
     def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:
-        """See ``SplitStrategy``; each fold's training rows tell how to preprocess."""
+        """Preprocessing is fitted to each fold's training rows."""
         n_folds = validation.folds or 1
         if n_folds == 1:
-            return (self._encoded(x, self.cut.assign(self.targets, validation).train),)
-        assigned = self.cut.folds(self.targets, validation, n_folds)
+            return (self._encoded(x, self.rule.assign(self.targets, validation).train),)
+        assigned = self.rule.folds(self.targets, validation, n_folds)
         known = np.union1d(assigned[-1].train, assigned[-1].val)
         each = [self._encoded(x, rows.train) for rows in assigned]
         # Last, for what was fitted tells the number of features, and the units of the targets.
         whole = self._encoded(x, known)
         return tuple(as_wide(one, tuple(whole.shape[1:])) for one in each)
 
+    @override
     def in_units(self, y: Tensor) -> Tensor:
-        """See ``SplitStrategy``; ``features`` has fitted what has an ``inverse_target``."""
+        """To be called after ``features``, which fits what has an ``inverse_target``."""
         inverse = getattr(self.preprocess, "inverse_target", None)
         return y if inverse is None else torch.as_tensor(inverse(y.double().numpy()))
 
+    @override
     def checksum(self) -> str:
-        """See ``SplitStrategy``."""
         return digest_of(self.x, self.targets.y, *(self.test or ()))
 
     def _encoded(self, x: Any, rows: Rows) -> Tensor:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from typing_extensions import override
+
 from hpo.spec.study_spec import ValidationSpec
 from hpo.train.engine import Engine, EpochReport, Failure, Lane, PartEngine
 from hpo.train.epoch_scores import Score, is_spent
@@ -73,8 +75,8 @@ def with_parts(
     return FoldEngine(engine, metrics, direction, spec.folds or 1, spec.seeds)
 
 
-class FoldEngine:
-    """Trains each trial on every fold, from every seed; see ``Engine``.
+class FoldEngine(Engine):
+    """Trains each trial on every fold, from every seed.
 
     Args:
         inner: Trains the parts; it holds no lanes yet.
@@ -101,22 +103,23 @@ class FoldEngine:
         inner.serve(len(self._parts))
 
     @property
+    @override
     def lane_epochs(self) -> int:
-        """See ``Engine``; parts are counted."""
+        """Epochs that parts of trials have trained so far."""
         return self._inner.lane_epochs
 
     @property
+    @override
     def stack_epochs(self) -> int:
-        """See ``Engine``."""
         return self._inner.stack_epochs
 
     @property
+    @override
     def capacity(self) -> int:
-        """See ``Engine``."""
         return max(1, self._inner.capacity // len(self._parts))
 
+    @override
     def add(self, lane: Lane) -> Failure | None:
-        """See ``Engine``."""
         if lane.key in self._trials or len(self._trials) >= self.capacity:
             raise ValueError(f"the engine has no place for lane {lane.key}")
         trial, kept = self._resumed(lane) or (self._fresh(lane), ())
@@ -133,8 +136,9 @@ class FoldEngine:
         self._trials[lane.key] = trial
         return None
 
+    @override
     def advance(self) -> list[EpochReport]:
-        """See ``Engine``; every part of every trial trains an epoch."""
+        """Trains and evaluates every part of every trial for one epoch."""
         reports = [self._again(one) for one in self._trials.values() if one.is_over and one.last]
         going = [trial for trial in self._trials.values() if not trial.is_over]
         owners = {key: trial for trial in going for key in trial.keys}
@@ -149,21 +153,23 @@ class FoldEngine:
             going = [trial for trial in going if trial not in done]
         return reports
 
+    @override
     def epoch(self, key: int) -> int:
-        """See ``Engine``."""
         return self._trials[key].epoch
 
+    @override
     def best(self, key: int) -> tuple[int, dict[str, float]]:
-        """See ``Engine``; the means over the parts."""
+        """Returns the best epoch, and the means of its metrics over the parts."""
         trial = self._trials[key]
         return trial.best_epoch, dict(trial.best_metrics)
 
+    @override
     def test(self, key: int) -> dict[str, float]:
-        """See ``Engine``; the models of all parts together."""
+        """Returns ``test_*`` metrics of the models of all parts together."""
         return measured(self._inner, self._trials[key].keys)
 
+    @override
     def save(self, key: int, path: Path) -> None:
-        """See ``Engine``."""
         trial = self._trials[key]
         parts = [files.read(self._inner.dump(part)) for part in trial.keys]
         values = {
@@ -178,8 +184,9 @@ class FoldEngine:
         }
         files.write(values, path)
 
+    @override
     def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
-        """See ``Engine``.
+        """Writes ``state_dict`` and ``parts`` among others.
 
         ``state_dict`` is the model of the first fold and seed; ``parts`` holds those of all.
         """
@@ -194,8 +201,8 @@ class FoldEngine:
         values = {"params": params, "epoch": trial.best_epoch, "metrics": trial.best_metrics}
         files.write({"state_dict": models[0], **values, "parts": models, **(about or {})}, path)
 
+    @override
     def remove(self, key: int) -> None:
-        """See ``Engine``."""
         trial = self._trials.pop(key, None)
         if trial is not None:
             self._remove(trial.keys)

@@ -1,4 +1,4 @@
-"""The reference engine: one trial at a time, plain PyTorch."""
+"""Solo engine: one trial at a time in plain PyTorch, the reference for other engines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from hpo.train.criteria import Criterion
 from hpo.train.data.splits import Folds, Splits
-from hpo.train.engine import EpochReport, Failure, Lane
+from hpo.train.engine import EpochReport, Failure, Lane, PartEngine
 from hpo.train.epoch_scores import Score, is_spent
 from hpo.train.evaluation import evaluate, measure, outputs_of
 from hpo.train.loop import checkpoint as files
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hpo.train.data.dataset import Part
 
 
-class _Solo:
+class _SoloLane:
     """A lane and how far it has come."""
 
     def __init__(
@@ -54,8 +55,8 @@ class _Solo:
         return str(self.training.params["precision"])
 
 
-class SoloEngine:
-    """Trains one lane; see ``Engine``.
+class SoloEngine(PartEngine):
+    """Trains one lane.
 
     Args:
         task: The task; its ``setup`` was called.
@@ -79,19 +80,30 @@ class SoloEngine:
         self._task = task
         self._device = torch.device(device)
         self._folds = Folds(splits, self._device)
-        self.capacity = 1
+        self._capacity = 1
         self._score = Score.of(metric, direction)
         self._criterion = Criterion.of(task, self._folds[0], self._score.metrics)
-        self._lanes: dict[int, _Solo] = {}
-        self.lane_epochs = 0
+        self._lanes: dict[int, _SoloLane] = {}
+        self._lane_epochs = 0
 
     @property
-    def stack_epochs(self) -> int:
-        """As many as of lanes."""
-        return self.lane_epochs
+    @override
+    def lane_epochs(self) -> int:
+        return self._lane_epochs
 
+    @property
+    @override
+    def stack_epochs(self) -> int:
+        """As many as lanes have trained."""
+        return self._lane_epochs
+
+    @property
+    @override
+    def capacity(self) -> int:
+        return self._capacity
+
+    @override
     def add(self, lane: Lane) -> Failure | None:
-        """See ``Engine``."""
         if len(self._lanes) >= self.capacity:
             raise ValueError(f"the engine has no place for lane {lane.key}")
         built = attempt(lambda: self._resume(lane) or self._begin(lane))
@@ -100,22 +112,22 @@ class SoloEngine:
         self._lanes[lane.key] = built
         return None
 
+    @override
     def advance(self) -> list[EpochReport]:
-        """See ``Engine``."""
         reports = [self._advance(solo) for solo in self._lanes.values() if not solo.is_failed]
-        self.lane_epochs += len(reports)
+        self._lane_epochs += len(reports)
         return reports
 
+    @override
     def epoch(self, key: int) -> int:
-        """See ``Engine``."""
         return self._lanes[key].training.epoch
 
+    @override
     def save(self, key: int, path: Path) -> None:
-        """See ``Engine``."""
         self.checkpoint(key).save(path)
 
+    @override
     def dump(self, key: int) -> bytes:
-        """See ``PartEngine``."""
         return self.checkpoint(key).dump()
 
     def checkpoint(self, key: int) -> Checkpoint:
@@ -134,13 +146,13 @@ class SoloEngine:
             average=training.average,
         )
 
+    @override
     def test(self, key: int) -> dict[str, float]:
-        """See ``Engine``."""
         outputs = self.outputs(key)
         return {} if outputs is None else self.measure(key, outputs)
 
+    @override
     def outputs(self, key: int) -> Tensor | None:
-        """See ``PartEngine``."""
         solo = self._lanes[key]
         test = self._folds[solo.lane.fold].test
         if test is None or not solo.best.epoch:
@@ -154,51 +166,51 @@ class SoloEngine:
         finally:
             model.load_state_dict(current)
 
+    @override
     def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
-        """See ``PartEngine``."""
         solo = self._lanes[key]
         test = self._folds[solo.lane.fold].test
         assert test is not None
         with user_code("the task"), self._prepared(solo):
             return measure(self._criterion, solo.training.params, outputs, test, "test")
 
+    @override
     def best(self, key: int) -> tuple[int, dict[str, float]]:
-        """See ``Engine``."""
         best = self._lanes[key].best
         return best.epoch, dict(best.metrics)
 
+    @override
     def serve(self, n_parts: int) -> None:
-        """See ``PartEngine``."""
-        self.capacity = n_parts
+        self._capacity = n_parts
         self._score = replace(self._score, keeps=False)
 
+    @override
     def keep(self, key: int, metrics: dict[str, float]) -> None:
-        """See ``PartEngine``."""
         training = self._lanes[key].training
         weights = files.to_cpu({**training.model.state_dict(), **training.average})
         self._lanes[key].best = BestWeights(training.epoch, metrics, weights)
 
+    @override
     def export(self, key: int, path: Path, about: Mapping[str, Any] | None = None) -> None:
-        """See ``Engine``."""
         solo = self._lanes[key]
         files.export(solo.best, solo.training.params.asdict(), path, about)
 
+    @override
     def remove(self, key: int) -> None:
-        """See ``Engine``."""
         if self._lanes.pop(key, None) and self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _begin(self, lane: Lane) -> _Solo:
+    def _begin(self, lane: Lane) -> _SoloLane:
         training = self._build(lane, lane.horizon or lane.epoch_stop)
-        return _Solo(lane, training, BestWeights(0, {}, {}), None)
+        return _SoloLane(lane, training, BestWeights(0, {}, {}), None)
 
-    def _resume(self, lane: Lane) -> _Solo | None:
+    def _resume(self, lane: Lane) -> _SoloLane | None:
         """Goes on from a checkpoint; returns None where there is none to be used."""
 
-        def load(saved: Checkpoint) -> _Solo:
+        def load(saved: Checkpoint) -> _SoloLane:
             training = self._build(lane, saved.horizon)
             training.load(saved.model, saved.optimizer, saved.epoch, saved.average)
-            return _Solo(lane, training, saved.best, saved.last)
+            return _SoloLane(lane, training, saved.best, saved.last)
 
         return resume(lane, load)
 
@@ -207,7 +219,7 @@ class SoloEngine:
             self._task, self._folds[lane.fold], lane.params, lane.seed, horizon, self._device
         )
 
-    def _advance(self, solo: _Solo) -> EpochReport:
+    def _advance(self, solo: _SoloLane) -> EpochReport:
         training = solo.training
         if solo.last and (training.epoch >= solo.lane.epoch_stop or solo.is_spent):
             key, is_over = solo.lane.key, solo.is_spent
@@ -228,7 +240,7 @@ class SoloEngine:
             solo.lane.key, number, **asdict(last), failure=failure, is_spent=solo.is_spent
         )
 
-    def _train_and_evaluate(self, solo: _Solo) -> dict[str, float]:
+    def _train_and_evaluate(self, solo: _SoloLane) -> dict[str, float]:
         training, splits = solo.training, self._folds[solo.lane.fold]
         with self._prepared(solo):
             train_loss = training.train_epoch(splits.train)
@@ -238,16 +250,16 @@ class SoloEngine:
                 measured = self._evaluate(solo, splits.val, "val")
         return {"train_loss": train_loss, **measured}
 
-    def _evaluate(self, solo: _Solo, part: Part, prefix: str) -> dict[str, float]:
+    def _evaluate(self, solo: _SoloLane, part: Part, prefix: str) -> dict[str, float]:
         training = solo.training
         return evaluate(self._criterion, training.params, training.model, part, prefix)
 
-    def _keep_best(self, solo: _Solo, metrics: dict[str, float]) -> None:
+    def _keep_best(self, solo: _SoloLane, metrics: dict[str, float]) -> None:
         if self._score.is_better(metrics, solo.best.metrics):
             self.keep(solo.lane.key, metrics)
 
     @contextmanager
-    def _prepared(self, solo: _Solo) -> Iterator[None]:
+    def _prepared(self, solo: _SoloLane) -> Iterator[None]:
         training = solo.training
         seed = derive(training.seed, "noise", training.epoch)
         with seeded(seed, self._device), products(solo.precision, self._device):

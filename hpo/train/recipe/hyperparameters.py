@@ -17,7 +17,7 @@ from hpo.train.objective.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.recipe.augmentation import AUGMENTATIONS, names_for
 from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.recipe.schedules import SCHEDULES
-from hpo.train.recipe.standard_hyperparameters import HYPERPARAMETERS, By
+from hpo.train.recipe.standard_hyperparameters import HYPERPARAMETERS, DependentDefault
 from hpo.train.recipe.weight_averaging import AVERAGES
 
 # The engine leaves these to the task.
@@ -157,7 +157,7 @@ def _of_loss(params: Mapping[str, Any], kind: Kind | None) -> list[str]:
 
 def _default(name: str, given: Mapping[str, Any], scope: Scope) -> Any:
     default = HYPERPARAMETERS[name].default
-    if not isinstance(default, By):
+    if not isinstance(default, DependentDefault):
         return default
     if default.name == "kind":
         return default.values.get(scope.kind or "", default.otherwise)

@@ -15,7 +15,7 @@ from hpo.train.recipe.weight_averaging import AVERAGES
 
 
 @dataclass(frozen=True)
-class By:
+class DependentDefault:
     """A default that depends on another hyperparameter.
 
     Attributes:
@@ -40,7 +40,7 @@ class StandardHyperparameter:
         doc: What it does.
     """
 
-    default: Any | By
+    default: Any | DependentDefault
     allows: Callable[[Any], bool]
     allowed: str
     doc: str
@@ -71,14 +71,16 @@ _POSITIVE: Final = _number(lambda value: value > 0)
 _NOT_NEGATIVE: Final = _number(lambda value: value >= 0)
 _BELOW_ONE: Final = _number(lambda value: 0 <= value < 1)
 
-_LEARNING_RATE: Final = By(
+_LEARNING_RATE: Final = DependentDefault(
     "optimizer", {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}, 0.001
 )
-_MOMENTUM: Final = By("optimizer", {"momentum": 0.9, "nesterov": 0.9}, 0.0)
-_WEIGHT_DECAY: Final = By("optimizer", {"adamw": 0.01}, 0.0)
-_EPS: Final = By("optimizer", {"adagrad": 1e-10}, 1e-8)
-_LOSS: Final = By("kind", {str(kind): name for kind, name in DEFAULT_LOSSES.items()}, None)
-_GAMMA: Final = By("schedule", {"step": 0.1}, 0.95)
+_MOMENTUM: Final = DependentDefault("optimizer", {"momentum": 0.9, "nesterov": 0.9}, 0.0)
+_WEIGHT_DECAY: Final = DependentDefault("optimizer", {"adamw": 0.01}, 0.0)
+_EPS: Final = DependentDefault("optimizer", {"adagrad": 1e-10}, 1e-8)
+_LOSS: Final = DependentDefault(
+    "kind", {str(kind): name for kind, name in DEFAULT_LOSSES.items()}, None
+)
+_GAMMA: Final = DependentDefault("schedule", {"step": 0.1}, 0.95)
 
 HYPERPARAMETERS: Final[Mapping[str, StandardHyperparameter]] = {
     "optimizer": StandardHyperparameter(

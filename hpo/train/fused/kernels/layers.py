@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from hpo.train.recipe.counter_based_dropout import LaneDropout, keep_mask, mask_shape
 
@@ -35,7 +36,7 @@ class Layer(Protocol):
         """Returns the gradient for the layer's inputs, and writes those of its parameters."""
 
 
-class Linear:
+class Linear(Layer):
     """``nn.Linear``."""
 
     def __init__(self, prefix: str, module: nn.Linear) -> None:
@@ -43,8 +44,8 @@ class Linear:
         self._bias = f"{prefix}bias" if "bias" in dict(module.named_parameters()) else ""
         self.needs_input_gradient = True
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         shape = x.shape
         # Matrix products like their rows together, and there are two of this one's inputs.
         x = x.reshape(shape[0], -1, shape[-1]).contiguous()
@@ -57,8 +58,8 @@ class Linear:
             tape.append((x, shape))
         return out.view(*shape[:-1], out.shape[-1])
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         x, shape = saved
         d = d.reshape(shape[0], -1, d.shape[-1]).contiguous()
         # Not in place: PyTorch multiplies lane by lane where the results do not lie together.
@@ -70,7 +71,7 @@ class Linear:
         return torch.bmm(d, values[self._weight]).view(shape)
 
 
-class BatchNorm:
+class BatchNorm(Layer):
     """``nn.BatchNorm1d`` on [B, F], with running statistics."""
 
     def __init__(self, prefix: str, module: nn.BatchNorm1d) -> None:
@@ -78,8 +79,8 @@ class BatchNorm:
         self._count = f"{prefix}num_batches_tracked"
         self._eps, self._momentum = module.eps, float(module.momentum or 0.0)
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         weight, bias, mean, var = (values[name] for name in self._names)
         if tape is None:
             scale = weight * (var + self._eps).rsqrt()
@@ -101,8 +102,8 @@ class BatchNorm:
         tape.append((centered, rstd, scale))
         return out
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         centered, rstd, scale = saved
         n_rows, part = d.shape[1], d * centered
         of_bias, of_weight = _mean(d), _mean(part).mul_(rstd)
@@ -113,22 +114,22 @@ class BatchNorm:
         return torch.sub(d, part, out=part).mul_(scale)
 
 
-class LayerNorm:
+class LayerNorm(Layer):
     """``nn.LayerNorm`` over the last dimension."""
 
     def __init__(self, prefix: str, module: nn.LayerNorm) -> None:
         self._shape, self._eps = list(module.normalized_shape), module.eps
         self._weight, self._bias = f"{prefix}weight", f"{prefix}bias"
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         normal, mean, rstd = aten.native_layer_norm(x, self._shape, None, None, self._eps)
         if tape is not None:
             tape.append((x, normal, mean, rstd))
         return torch.addcmul(_over(values[self._bias], x), normal, _over(values[self._weight], x))
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         x, normal, mean, rstd = saved
         rows = tuple(range(1, x.dim() - 1))
         torch.sum(d * normal, rows, out=grads[self._weight])
@@ -140,7 +141,7 @@ class LayerNorm:
         return inner
 
 
-class Activation:
+class Activation(Layer):
     """An elementwise function, by PyTorch's own kernels.
 
     Args:
@@ -153,27 +154,27 @@ class Activation:
     ) -> None:
         self._forward, self._backward = forward, backward
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         y = self._forward(x)
         if tape is not None:
             tape.append((x, y))
         return y
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         return self._backward(d, *saved)
 
 
-class Dropout:
+class Dropout(Layer):
     """Lifted dropout; the mask is that of each lane alone."""
 
     def __init__(self, prefix: str, module: LaneDropout) -> None:
         self._module = module
         self._threshold, self._scale = f"{prefix}threshold", f"{prefix}scale"
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         if tape is None:
             return x
         dropout_rng = self._module.dropout_rng
@@ -193,22 +194,22 @@ class Dropout:
         tape.append(scaled)
         return x * scaled
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         return d if saved is None else d * saved
 
 
-class Flatten:
+class Flatten(Layer):
     """``nn.Flatten`` to [B, F]."""
 
+    @override
     def forward(self, x: Tensor, values: Values, tape: list[Any] | None) -> Tensor:
-        """See ``Layer``."""
         if tape is not None:
             tape.append(x.shape)
         return x.reshape(*x.shape[:2], -1)
 
+    @override
     def backward(self, d: Tensor, saved: Any, values: Values, grads: Values) -> Tensor:
-        """See ``Layer``."""
         return d.reshape(saved)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from typing_extensions import override
 
 from hpo.train.fused.kernels.functional_call import FunctionalCall, batchable
 from hpo.train.fused.kernels.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
@@ -63,7 +64,7 @@ class Network(Protocol):
         """Returns outputs [K, N, ...] in evaluation mode for inputs [N, ...] that lanes share."""
 
 
-class Layered:
+class Layered(Network):
     """A chain of known layers; see ``hpo.train.fused.kernels.layers``.
 
     Args:
@@ -92,14 +93,16 @@ class Layered:
             return None
         return cls(layers, dropout_rng)
 
+    @override
     def use(self, precision: str) -> bool:
-        """See ``Network``; its kernels are of float32, of which TF32 is a kind."""
+        """Its kernels are of float32, of which TF32 is a kind."""
         return precision != "bf16"
 
+    @override
     def bind(self, grads: Values) -> None:
-        """See ``Network``."""
         self._grads = grads
 
+    @override
     def train(
         self,
         weights: Values,
@@ -110,7 +113,6 @@ class Layered:
         loss: LaneLoss,
         offsets: Tensor | None = None,
     ) -> Tensor:
-        """See ``Network``."""
         values, tape = {**weights, **fixed}, list[Any]()
         with torch.no_grad():
             self._dropout_rng.begin(keys, offsets, x.shape[1])
@@ -121,8 +123,8 @@ class Layered:
                 d = self._layers[i].backward(d, tape.pop(), values, self._grads)
         return losses
 
+    @override
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
-        """See ``Network``."""
         values = {**weights, **fixed}
         n_lanes = len(next(iter(weights.values())))
         with torch.no_grad():
@@ -132,7 +134,7 @@ class Layered:
         return x
 
 
-class Mapped:
+class Mapped(Network):
     """Any model that ``vmap`` can take.
 
     Args:
@@ -156,15 +158,16 @@ class Mapped:
         self._train_part = vmap(forward, in_dims=(0, 0, 0, 0, 0), randomness=kind)
         self._predict = vmap(self._forward, in_dims=(0, 0, None, None, None))
 
+    @override
     def use(self, precision: str) -> bool:
-        """See ``Network``."""
         self._precision = precision
         return True
 
+    @override
     def bind(self, grads: Values) -> None:
-        """See ``Network``."""
         self._grads = grads
 
+    @override
     def train(
         self,
         weights: Values,
@@ -175,7 +178,6 @@ class Mapped:
         loss: LaneLoss,
         offsets: Tensor | None = None,
     ) -> Tensor:
-        """See ``Network``."""
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
         forward = self._train if offsets is None else self._train_part
@@ -188,8 +190,8 @@ class Mapped:
         torch._foreach_copy_([self._grads[name] for name in leaves], list(found))
         return losses.detach()
 
+    @override
     def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
-        """See ``Network``."""
         self._model.eval()
         forward = cast(self._precision, x.device)
         with torch.no_grad(), batchable(has_lstm=self._has_lstm), forward:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.func import vmap
+from typing_extensions import override
 
 from hpo.spec.space.params import Params
 from hpo.train.criteria import Criterion
@@ -28,7 +29,7 @@ class LaneLoss(Protocol):
         """Returns the lanes' own numbers that it reads, always in the same order."""
 
 
-class MappedLoss:
+class MappedLoss(LaneLoss):
     """Any loss, lane by lane in the kernels of one.
 
     Args:
@@ -42,25 +43,25 @@ class MappedLoss:
         self._numbers = dict(numbers or {})
         self._each = vmap(lambda outputs, targets, own: each(outputs, targets, **own))
 
+    @override
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``LaneLoss``."""
         losses: Tensor = self._each(outputs, targets, self._numbers)
         return losses
 
+    @override
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``LaneLoss``."""
         leaf = outputs.detach().requires_grad_()
         with torch.enable_grad():
             losses = self(leaf, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         return losses.detach(), gradient
 
+    @override
     def tensors(self) -> tuple[Tensor, ...]:
-        """See ``LaneLoss``."""
         return tuple(self._numbers.values())
 
 
-class MixedLoss:
+class MixedLoss(LaneLoss):
     """The loss of mixup: that of a sample, and that of what it was mixed with, by their shares.
 
     Args:
@@ -71,25 +72,25 @@ class MixedLoss:
     def __init__(self, loss: LaneLoss, shares: Tensor) -> None:
         self._loss, self._shares = loss, shares
 
+    @override
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``LaneLoss``."""
         own, other = self._loss(outputs, targets), self._loss(outputs, partners(targets))
         return self._shares * own + (1 - self._shares) * other
 
+    @override
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``LaneLoss``."""
         own, own_gradient = self._loss.with_gradient(outputs, targets)
         other, other_gradient = self._loss.with_gradient(outputs, partners(targets))
         column = self._shares.view(-1, *[1] * (outputs.dim() - 1))
         gradient = column * own_gradient + (1 - column) * other_gradient
         return self._shares * own + (1 - self._shares) * other, gradient
 
+    @override
     def tensors(self) -> tuple[Tensor, ...]:
-        """See ``LaneLoss``."""
         return (*self._loss.tensors(), self._shares)
 
 
-class CrossEntropy:
+class CrossEntropy(LaneLoss):
     """The default loss of classes, ``hpo.train.objective.losses.cross_entropy``, by its formula.
 
     Args:
@@ -100,13 +101,13 @@ class CrossEntropy:
     def __init__(self, smoothing: Tensor | None) -> None:
         self._smoothing = smoothing
 
+    @override
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``LaneLoss``."""
         log_p, flat = _log_p(outputs, targets)
         return self._losses(log_p, flat)
 
+    @override
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``LaneLoss``."""
         log_p, flat = _log_p(outputs.detach(), targets)
         losses = self._losses(log_p, flat)
         # d loss / d logit = p - target, where the target is 1 - s at its class, plus s / C.
@@ -117,8 +118,8 @@ class CrossEntropy:
         gradient.scatter_add_(1, flat.unsqueeze(1), at_class.unsqueeze(1)).div_(flat.shape[1])
         return losses, gradient.transpose(1, 2).reshape(outputs.shape)
 
+    @override
     def tensors(self) -> tuple[Tensor, ...]:
-        """See ``LaneLoss``."""
         return () if self._smoothing is None else (self._smoothing,)
 
     def _losses(self, log_p: Tensor, flat: Tensor) -> Tensor:

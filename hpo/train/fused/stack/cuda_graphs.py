@@ -18,8 +18,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from hpo.train.fused.stack.stacked_epoch import Feed, StackedEpoch
+from hpo.train.fused.stack.stacked_epoch import Feed, StackedEpoch, Stepper
 from hpo.train.user_code_guard import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Recording(Protocol):
         """Does what was recorded, with what its tensors hold now."""
 
 
-class CudaGraph:
+class CudaGraph(Recording):
     """A ``torch.cuda.CUDAGraph``.
 
     Args:
@@ -58,13 +59,15 @@ class CudaGraph:
         self._device = device
         self._graph = torch.cuda.CUDAGraph()
 
+    @override
     def warm_up(self, step: Step) -> Tensor:
-        """See ``Recording``; on the stream that records, whose libraries get their memory now."""
+        """On the stream that records, whose libraries get their memory now."""
         with self._aside():
             return step()
 
+    @override
     def record(self, step: Step) -> Tensor:
-        """See ``Recording``; nothing is computed meanwhile."""
+        """Nothing is computed meanwhile."""
         # Not torch.cuda.graph: it also gives all cached memory back, for each change of lanes.
         # Other threads may ask the device for something meanwhile.
         with self._aside():
@@ -79,8 +82,8 @@ class CudaGraph:
             self._graph.capture_end()
         return result
 
+    @override
     def replay(self) -> None:
-        """See ``Recording``."""
         with torch.cuda.device(self._device):
             self._graph.replay()
 
@@ -116,8 +119,8 @@ class _Kind:
     losses: Tensor | None = None
 
 
-class Replayer:
-    """Takes the steps of courses, replayed where they are known; see ``Stepper``.
+class Replayer(Stepper):
+    """Takes the steps of courses, replayed where they are known.
 
     The first step of a kind is taken as usual, the second is recorded.
 
@@ -137,8 +140,8 @@ class Replayer:
         self._kinds: dict[Hashable, _Kind] = {}
         self.obstacle = ""
 
+    @override
     def losses(self, epoch: StackedEpoch) -> Tensor:
-        """See ``Stepper``."""
         held = self._hold(epoch)
         n_steps, n_lanes = len(epoch.bounds), len(epoch.orders)
         found = torch.empty(n_steps, n_lanes, device=epoch.weights.device)
@@ -147,8 +150,8 @@ class Replayer:
             epoch.average(i)
         return found
 
+    @override
     def clear(self) -> None:
-        """See ``Stepper``."""
         self._recorded_epoch, self._fingerprint = None, None
         self._kinds.clear()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from hpo.train.fused.kernels.networks import Network
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, MixedLoss
@@ -252,17 +253,18 @@ class Stepper(Protocol):
         """Frees what it holds between epochs."""
 
 
-class Eager:
-    """Takes step by step; see ``Stepper``."""
+class Eager(Stepper):
+    """Takes one step after the other."""
 
     is_ahead = False
 
+    @override
     def losses(self, epoch: StackedEpoch) -> Tensor:
-        """See ``Stepper``."""
         return torch.stack([epoch.step(i) for i in range(len(epoch.bounds))])
 
+    @override
     def clear(self) -> None:
-        """See ``Stepper``; it holds nothing."""
+        """It holds nothing."""
 
 
 def keys_of(n: int, batch_size: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:

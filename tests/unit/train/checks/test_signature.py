@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import Categorical, Float, Int, SearchSpace
+from hpo.tasks.digits import Digits
 from hpo.train.checks.probe_points import typical
 from hpo.train.checks.signature import Signature, changed, describe, signature_of, structural
 from hpo.train.recipe.counter_based_dropout import lift
@@ -227,6 +228,22 @@ def test_a_digest_is_the_same_in_every_process() -> None:
     }
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        ({}, "3ac63910115ff6ae"),
+        ({"residual": True, "batch_norm": True}, "62ae8706dbea15d6"),
+    ],
+)
+def test_digests_that_are_stored_stay(options: dict[str, Any], digest: str) -> None:
+    # As of before any module was renamed: databases hold measurements by them.
+    task = Digits()
+    params = complete(Params({"depth": 2, "width": 8, "dropout": 0.2, **options}), task.defaults)
+    model = task.model(params)
+    lift(model)
+    assert signature_of(model, params, 32).digest() == digest
 
 
 SPACE = SearchSpace(

@@ -83,6 +83,25 @@ def test_it_comes_back_as_it_was(preprocess: Any, x: Any) -> None:
         assert found.inverse_target(np.array([1.0]))[0] == pytest.approx(Y.mean() + Y.std())
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "module", "x"),
+    [
+        (StandardUnits(), "hpo.tasks.units", X),
+        (TableEncoder(["a", "b"], ["t"]), "hpo.tasks.encoding", TABLE),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_files_that_name_a_module_as_it_was_called_can_be_read(
+    preprocess: Any, module: str, x: Any
+) -> None:
+    preprocess.fit(x, Y)
+    kept = encode(preprocess)
+    assert kept is not None
+    assert kept["module"] != module
+    found = decode(through_a_file({**kept, "module": module}))
+    assert np.array_equal(found.transform(x), preprocess.transform(x))
+
+
 @pytest.mark.parametrize("function", [lambda x: x, pd.DataFrame])
 def test_code_cannot_be_kept(function: Any) -> None:
     kept = encode(FunctionTransformer(function).fit(X))
