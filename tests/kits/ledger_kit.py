@@ -71,11 +71,11 @@ def set_state(db: Database, study_id: int, state: StudyState, reason: str | None
     """Sets a study's state, whatever state it is in."""
 
     def work(conn: sa.Connection) -> None:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         locked.state, locked.reason = state, reason
         locked.update_study(state=state, reason=reason, updated_at=locked.now)
         if state == "done":
-            locked.end_free_trials()
+            locked.prune_unowned_trials()
 
     db.transaction(work)
 

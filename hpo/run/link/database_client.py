@@ -156,7 +156,7 @@ class DatabaseClient:
             Stopped: The worker was told to leave, and the database is away.
             StoreError: Waiting does not help.
         """
-        if outbox.spools_in(self._backlog.folder):
+        if outbox.files_in(self._backlog.folder):
             self.call(lambda: outbox.adopt(self._db, self._study_id))
 
     def require_usable(self) -> None:

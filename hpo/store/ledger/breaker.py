@@ -1,10 +1,10 @@
-"""The breaker: a study whose trials mostly fail stops itself and says why.
+"""Circuit breaker: stops a study whose trials mostly fail, and records why.
 
-The rule: of the last ten trials that ended, or of all of them while there are fewer, more than two
-thirds failed, and at least five. So a third of the points may well be too large for the machine,
-and a study whose every trial fails is stopped after the fifth. Trials that were lost with their
-machine or cancelled are left out, and those that failed by a fault of hpo's own, and so is what
-ended before somebody resumed the study.
+A study stops if, of the last ten trials that ended (all of them while there are fewer), more than
+two thirds failed, and at least five. So a third of the points may well be too large for the
+machine, and a study whose every trial fails stops after the fifth. Trials do not count that were
+lost with their machine, cancelled, or failed by a fault of hpo's own, and neither do those that
+ended before the study was last resumed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from hpo.store.rows import events
 from hpo.store.rows.events import Event
 
 WINDOW = 10
-LEAST = 5
-BLAMELESS = ("lost", "internal", CANCELLED)
+"""Trials that ended last, of which the failed ones are counted."""
+MIN_FAILED = 5
+"""Fewer failures stop no study: the first points may happen to be bad ones."""
+NOT_COUNTED = ("lost", "internal", CANCELLED)
+"""Kinds of the last event of trials whose failure says nothing about the study."""
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _MAX_CAUSE = 200
+"""Characters of the cause that are shown: a line or two of a terminal."""
 
 
 def trips(failed: Sequence[bool]) -> bool:
-    """Tells whether a study stops, from whether each of its latest trials failed."""
-    return sum(failed) >= LEAST and 3 * sum(failed) > 2 * len(failed)
+    """Returns whether a study stops, given whether each of its latest trials failed."""
+    return sum(failed) >= MIN_FAILED and 3 * sum(failed) > 2 * len(failed)
 
 
 def stop_if_failing(locked: LockedStudy, cause: str) -> None:
@@ -52,13 +56,13 @@ def stop_if_failing(locked: LockedStudy, cause: str) -> None:
 
 
 def _latest(locked: LockedStudy) -> list[bool]:
-    """Returns of the latest trials that ended by themselves whether they failed."""
+    """Returns whether each of the latest trials failed, without those that do not count."""
     event = hpo_event.c
     resumed = sa.select(sa.func.max(event.at)).where(
         event.study_id == locked.study_id, event.kind == "active"
     )
     since = locked.conn.execute(resumed).scalar()
-    # The latest to start stand in for the latest to end: that order has an index.
+    # The trials that started last stand for those that ended last: that order has an index.
     statement = (
         sa.select(trials.c.trial_id, trials.c.state)
         .where(trials.c.study_id == locked.study_id, trials.c.state.in_(_ENDED))
@@ -70,8 +74,8 @@ def _latest(locked: LockedStudy) -> list[bool]:
     rows = locked.conn.execute(statement).all()
     failed = [row.trial_id for row in rows if row.state is TrialState.FAIL]
     last = events.last_of(locked.conn, failed)
-    blameless = {trial_id for trial_id, event in last.items() if event.kind in BLAMELESS}
-    counted = [row for row in rows if row.trial_id not in blameless]
+    not_counted = {trial_id for trial_id, event in last.items() if event.kind in NOT_COUNTED}
+    counted = [row for row in rows if row.trial_id not in not_counted]
     return [row.state is TrialState.FAIL for row in counted[:WINDOW]]
 
 

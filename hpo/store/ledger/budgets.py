@@ -1,4 +1,4 @@
-"""What a study may still spend: pure decisions on numbers that the ledger has read."""
+"""Budgets: pure decisions on the numbers that the ledger has read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from hpo.spec.space.finite_space import grid_points
 from hpo.spec.study_spec import Budget, StudySpec
 
 UNBOUNDED_EPOCHS = 2**31 - 1
+"""Epochs of a trial without a limit: the greatest integer that all databases hold."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The budgets of a study as its row holds them; None means without limit.
+    """The budget of a study as its row holds it; None means without limit.
 
     Attributes:
         n_trials: Trials that may ever start.
@@ -47,7 +48,7 @@ def limits(spec: StudySpec, created_at: datetime) -> Limits:
     """
     budget, hours, n_trials = spec.budget, spec.budget.hours, spec.budget.trials
     if spec.sampler.name == "grid":
-        # A grid is through when each of its points was tried.
+        # A grid is exhausted when each of its points was tried.
         n_points = len(grid_points(spec.space))
         n_trials = min(n_points, n_trials or n_points)
     return Limits(
@@ -69,10 +70,10 @@ def n_startable(n_trials: int | None, n_started: int, n_wanted: int) -> int:
 
 
 def shares(wants: Sequence[int], epochs_left: int | None) -> list[int]:
-    """Hands out epochs in order: each gets what it wants or what is left.
+    """Returns shares of the epochs left, in order: each is what is wanted, or what is left.
 
     Args:
-        wants: Epochs that each trial could use.
+        wants: Epochs that each trial can use.
         epochs_left: What may still be handed out; None for any number.
 
     Returns:
@@ -89,7 +90,7 @@ def shares(wants: Sequence[int], epochs_left: int | None) -> list[int]:
 
 
 def grew(old: Budget, new: Budget) -> bool:
-    """Tells whether a study that was done under ``old`` may have something to do under ``new``."""
+    """Returns whether a study that is done under ``old`` may continue under ``new``."""
     pairs = (
         (old.trials, new.trials),
         (old.epochs, new.epochs),

@@ -1,7 +1,7 @@
-"""What a claim has to know before it hands anything out: one statement for all of it.
+"""Claim survey: what a claim must know before it hands anything out, read in one statement.
 
-Most claims find no dead worker, no interrupted and no enqueued trial. Each of these has a statement
-of its own, which locks what it finds; this one tells which of them are worth sending.
+Most claims find no dead worker, no interrupted trial and no enqueued one. Each of these has a
+statement of its own, which locks what it finds; the survey says which of them to send.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import reaping, unfinished_trials
 from hpo.store.ledger.budgets import UNBOUNDED_EPOCHS
 from hpo.store.ledger.locked_study import LockedStudy
-from hpo.store.ledger.reaping import Patience
-from hpo.store.ledger.unfinished_trials import Request
+from hpo.store.ledger.reaping import ReapingPolicy
+from hpo.store.ledger.unfinished_trials import ClaimRequest
 
 
 class ClaimSurvey(NamedTuple):
-    """A study as a worker that claims finds it.
+    """A study at the time of a worker's claim.
 
     Attributes:
-        heartbeat_at: When the worker was heard the last time.
-        ended_at: When it was taken for dead; None while it was not.
+        heartbeat_at: The worker's last heartbeat.
+        ended_at: When the worker was taken for dead; None while it was not.
         n_owned: Leases that the worker has.
-        n_started: What the budget of trials has been spent on; 0 where there is none.
+        n_started: Trials that count against the budget of trials; 0 where there is no such budget.
         has_suspects: Other workers that own leases may be dead.
-        has_ended: Another program has ended trials that workers own.
-        has_free: Trials that nobody owns are to be continued.
+        has_ended_elsewhere: Another program has ended trials that workers own.
+        has_interrupted: Trials without an owner are to be continued.
         has_waiting: Trials are enqueued.
         last_id: The greatest trial_id of the study; None where it has no trials.
-        last_number: Of that trial.
+        last_number: The number of that trial.
     """
 
     heartbeat_at: datetime
@@ -43,18 +43,18 @@ class ClaimSurvey(NamedTuple):
     n_owned: int
     n_started: int
     has_suspects: bool
-    has_ended: bool
-    has_free: bool
+    has_ended_elsewhere: bool
+    has_interrupted: bool
     has_waiting: bool
     last_id: int | None
     last_number: int | None
 
 
-def survey(locked: LockedStudy, request: Request, patience: Patience) -> ClaimSurvey | None:
-    """Returns what there is for a worker; None where it is not registered with the study."""
-    statement = _statement(request.wishes is not None, locked.limits.n_trials is not None)
+def survey(locked: LockedStudy, request: ClaimRequest, policy: ReapingPolicy) -> ClaimSurvey | None:
+    """Returns the survey for a worker; None where the worker is not registered with the study."""
+    statement = _statement(request.may_pause, locked.limits.n_trials is not None)
     values = {
-        **reaping.suspicion(locked, patience),
+        **reaping.suspicion(locked, policy),
         "worker": request.worker_id,
         "epochs": locked.limits.epochs or UNBOUNDED_EPOCHS,
     }
@@ -79,8 +79,9 @@ def _statement(may_pause: bool, is_limited: bool) -> sa.Select[Any]:
         .join(trials, trial.trial_id == lease.trial_id)
         .where(of_study, lease.worker_id.is_not(None), trial.state != TrialState.RUNNING)
     )
-    free = sa.select(lease.trial_id).where(
-        of_study, unfinished_trials.is_orphan(sa.bindparam("epochs", type_=sa.Integer), may_pause)
+    epochs = sa.bindparam("epochs", type_=sa.Integer)
+    interrupted = sa.select(lease.trial_id).where(
+        of_study, unfinished_trials.is_interrupted(epochs, may_pause=may_pause)
     )
     waiting = sa.select(trial.trial_id).where(in_study, trial.state == TrialState.WAITING)
     newest = sa.select(sa.func.max(trial.trial_id)).where(in_study).scalar_subquery()
@@ -91,7 +92,7 @@ def _statement(may_pause: bool, is_limited: bool) -> sa.Select[Any]:
             worker.ended_at,
             n_owned.scalar_subquery(),
             n_started.scalar_subquery() if is_limited else sa.literal_column("0"),
-            *(sa.exists(some) for some in (suspects, ended, free, waiting)),
+            *(sa.exists(some) for some in (suspects, ended, interrupted, waiting)),
             last.c.trial_id,
             last.c.number,
         )

@@ -1,4 +1,4 @@
-"""Handing out work: exact under any number of workers, for every claim holds the study's lock."""
+"""Claims: trials handed out to a worker, under the study's lock, which makes budgets exact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import StoreError
-from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger import budgets, fences, reaping, spending, unfinished_trials
@@ -19,61 +18,56 @@ from hpo.store.ledger.budgets import UNBOUNDED_EPOCHS
 from hpo.store.ledger.claim_survey import ClaimSurvey, survey
 from hpo.store.ledger.leases import AssignmentRequests, Claim, Lease
 from hpo.store.ledger.locked_study import LockedStudy
-from hpo.store.ledger.reaping import Patience
-from hpo.store.ledger.unfinished_trials import Request, UnfinishedTrial
+from hpo.store.ledger.reaping import ReapingPolicy
+from hpo.store.ledger.unfinished_trials import ClaimRequest, UnfinishedTrial
 from hpo.store.rows import trial_rows
 from hpo.store.rows.upserts import UpsertTarget
 
-# A worker that was heard just now is not written down again: so many times within the gap after
-# which it is no witness any more.
-_LOOKS_PER_GAP = 20
+_HEARTBEATS_PER_GAP = 20
+"""A claim writes a heartbeat only if the last is older than `ReapingPolicy.gap_s` / 20: few writes,
+and far from the gap."""
 
 _LEASES = UpsertTarget(
     hpo_lease, ("trial_id",), tuple(c.name for c in hpo_lease.c if not c.primary_key)
 )
 
 
-def claim(db: Database, study_id: int, request: Request, patience: Patience) -> Claim:
-    """See `Ledger.claim`."""
-
-    def work(conn: sa.Connection) -> Claim:
-        locked = LockedStudy.take(db, conn, study_id)
-        seen = _seen(locked, request, patience)
-        if seen.has_suspects:
-            reaping.free_dead(locked, patience)
-            # What they had is to be continued now.
-            seen = seen._replace(has_free=True)
-        if seen.has_ended:
-            drop_ended_elsewhere(locked)
-        refusal = _refusal(locked)
-        if refusal is not None:
-            return refusal
-        if request.n <= 0:
-            return Claim((), exhausted=False, reason="waiting")
-        return _grant(locked, request, seen)
-
-    return db.transaction(work)
+def grant(locked: LockedStudy, request: ClaimRequest, policy: ReapingPolicy) -> Claim:
+    """Answers a worker's claim; see `Ledger.claim`."""
+    found = _survey(locked, request, policy)
+    if found.has_suspects:
+        reaping.release_dead(locked, policy)
+        # The trials of dead workers are to be continued now.
+        found = found._replace(has_interrupted=True)
+    if found.has_ended_elsewhere:
+        drop_ended_elsewhere(locked)
+    closed = _closed(locked)
+    if closed is not None:
+        return closed
+    if request.n <= 0:
+        return Claim((), exhausted=False, reason="waiting")
+    return _grant_open(locked, request, found)
 
 
-def _seen(locked: LockedStudy, request: Request, patience: Patience) -> ClaimSurvey:
-    """Looks at the study, and notes that the worker lives.
+def _survey(locked: LockedStudy, request: ClaimRequest, policy: ReapingPolicy) -> ClaimSurvey:
+    """Surveys the study, and writes the worker's heartbeat if the last one is old.
 
-    Whoever claims lives, whatever has been believed of it: its trials were given away, that is
-    all.
+    A worker that claims is alive, also if it was taken for dead: only its trials were given away.
     """
-    seen = survey(locked, request, patience)
-    if seen is None:
+    found = survey(locked, request, policy)
+    if found is None:
         raise StoreError(
             f"worker {request.worker_id} is not registered with study {locked.study_id}"
         )
-    silent_s = (locked.now - seen.heartbeat_at).total_seconds()
-    if seen.ended_at is not None or not 0 <= silent_s < patience.gap_s / _LOOKS_PER_GAP:
+    silent_s = (locked.now - found.heartbeat_at).total_seconds()
+    is_recent = 0 <= silent_s < policy.gap_s / _HEARTBEATS_PER_GAP
+    if found.ended_at is not None or not is_recent:
         locked.conn.execute(
             sa.update(hpo_worker)
             .where(hpo_worker.c.worker_id == request.worker_id)
-            .ordered_values(*reaping.heard(locked.now, patience), (hpo_worker.c.ended_at, None))
+            .ordered_values(*reaping.heard(locked.now, policy), (hpo_worker.c.ended_at, None))
         )
-    return seen
+    return found
 
 
 def drop_ended_elsewhere(locked: LockedStudy) -> None:
@@ -89,58 +83,74 @@ def drop_ended_elsewhere(locked: LockedStudy) -> None:
         locked.end_trials(spent, TrialState.FAIL)
 
 
-def _refusal(locked: LockedStudy) -> Claim | None:
-    """Returns the answer when the study gives no work out at all, else None."""
+def _closed(locked: LockedStudy) -> Claim | None:
+    """Returns the answer of a study that hands out nothing at all; None where it may."""
     if locked.state == "paused":
         return Claim((), exhausted=False, reason="paused")
     if locked.state == "active":
         deadline_at = locked.limits.deadline_at
-        if deadline_at is not None and locked.now >= deadline_at:
-            locked.finish_study("deadline")
-        else:
+        if deadline_at is None or locked.now < deadline_at:
             return None
+        locked.finish_study("deadline")
     if locked.state == "stopped":
         return Claim((), exhausted=True, reason="stopped")
-    locked.end_free_trials()
+    locked.prune_unowned_trials()
     return Claim((), exhausted=True, reason=locked.reason or "done")
 
 
-def _grant(locked: LockedStudy, request: Request, seen: ClaimSurvey) -> Claim:
-    """Hands out what is mislaid, free, waiting and new, in this order."""
-    wishes = request.wishes
-    mislaid = unfinished_trials.mislaid(locked, request) if seen.n_owned else []
-    n = request.n - len(mislaid)
-    free = (
-        unfinished_trials.orphans(locked, n, may_pause=wishes is not None) if seen.has_free else []
+def _grant_open(locked: LockedStudy, request: ClaimRequest, found: ClaimSurvey) -> Claim:
+    """Grants trials whose response was lost, interrupted, waiting and new ones, in this order."""
+    may_pause, n = request.may_pause, request.n
+    lost = unfinished_trials.lost_responses(locked, request) if found.n_owned else []
+    n -= len(lost)
+    interrupted = (
+        unfinished_trials.interrupted(locked, n, may_pause=may_pause)
+        if found.has_interrupted
+        else []
     )
-    n -= len(free)
-    may_start = budgets.n_startable(locked.limits.n_trials, seen.n_started, n)
-    waiting = unfinished_trials.waiting(locked, may_start) if seen.has_waiting else []
-    n, may_start = n - len(waiting), may_start - len(waiting)
-    if wishes is None:
-        wanted = [*free, *waiting, *[UnfinishedTrial("new")] * may_start]
-        n_missed = 0
+    n -= len(interrupted)
+    n_new = budgets.n_startable(locked.limits.n_trials, found.n_started, n)
+    waiting = unfinished_trials.waiting(locked, n_new) if found.has_waiting else []
+    n, n_new, n_missed = n - len(waiting), n_new - len(waiting), 0
+    if request.assignments is None:
+        rest = [UnfinishedTrial("new")] * n_new
     else:
-        waiting = [replace(trial, epoch_stop=wishes.first_stop) for trial in waiting]
-        possible = unfinished_trials.wished(locked, request)
-        n_missed = len(wishes.ordered) - len(possible)
-        if n_missed:
-            # What it believes to be paused may have been ended by another program.
-            drop_ended_elsewhere(locked)
-        # Somebody may have put down just now what was paused when the wish was made.
-        given = {trial.trial_id for trial in free}
-        possible = [trial for trial in possible if trial.trial_id not in given]
-        wanted = [*free, *waiting, *_within(possible, n, may_start)]
-    chosen = _funded(locked, wanted, may_pause=wishes is not None)
-    going_on = [*mislaid, *(trial for trial in chosen if trial.kind in ("free", "held"))]
-    starting = _start(locked, [trial for trial in chosen if trial.kind in ("waiting", "new")], seen)
-    if going_on or starting:
-        leases = _hand_out(locked, request.worker_id, going_on, starting)
+        first_stop = request.assignments.first_stop
+        waiting = [replace(trial, epoch_stop=first_stop) for trial in waiting]
+        possible, n_missed = _possible(locked, request, interrupted)
+        rest = _first(possible, n, n_new)
+    chosen = _funded(locked, [*interrupted, *waiting, *rest], may_pause=may_pause)
+    continued = [*lost, *(trial for trial in chosen if trial.kind in ("unowned", "held"))]
+    starting = [trial for trial in chosen if trial.kind in ("waiting", "new")]
+    if continued or starting:
+        started = _start(locked, starting, found)
+        leases = _write_leases(locked, request.worker_id, continued, started)
         return Claim(leases, exhausted=False, reason="", n_missed=n_missed)
-    return replace(_nothing_left(locked, wishes), n_missed=n_missed)
+    return replace(_nothing_left(locked, request.assignments), n_missed=n_missed)
 
 
-def _within(wanted: Sequence[UnfinishedTrial], n: int, n_new: int) -> list[UnfinishedTrial]:
+def _possible(
+    locked: LockedStudy, request: ClaimRequest, granted: Sequence[UnfinishedTrial]
+) -> tuple[list[UnfinishedTrial], int]:
+    """Returns the requested trials that can still be granted, and how many requests missed.
+
+    Args:
+        locked: The study.
+        request: With assignments.
+        granted: Interrupted trials. The worker may have asked for one of them: it was suspended
+            after the worker had last looked.
+    """
+    assert request.assignments is not None
+    possible = unfinished_trials.requested(locked, request)
+    n_missed = len(request.assignments.ordered) - len(possible)
+    if n_missed:
+        # A trial that the worker believes to be paused may have been ended by another program.
+        drop_ended_elsewhere(locked)
+    given = {trial.trial_id for trial in granted}
+    return [trial for trial in possible if trial.trial_id not in given], n_missed
+
+
+def _first(wanted: Sequence[UnfinishedTrial], n: int, n_new: int) -> list[UnfinishedTrial]:
     """Returns the first ``n`` of them, with at most ``n_new`` new trials."""
     new = itertools.islice((trial for trial in wanted if trial.kind == "new"), n_new)
     may_start = {id(trial) for trial in new}
@@ -151,7 +161,7 @@ def _within(wanted: Sequence[UnfinishedTrial], n: int, n_new: int) -> list[Unfin
 def _funded(
     locked: LockedStudy, wanted: Sequence[UnfinishedTrial], *, may_pause: bool
 ) -> list[UnfinishedTrial]:
-    """Returns the candidates that the budget of epochs allows, each with its ``epoch_stop``."""
+    """Returns the trials that the budget of epochs allows, each with its ``epoch_stop``."""
     epochs = locked.limits.epochs or UNBOUNDED_EPOCHS
     goals = [min(epochs, trial.epoch_stop) if may_pause else epochs for trial in wanted]
     wants = [max(0, goal - trial.epoch) for goal, trial in zip(goals, wanted, strict=True)]
@@ -159,17 +169,17 @@ def _funded(
     return [
         replace(trial, epoch_stop=trial.epoch + share)
         for trial, want, share in zip(wanted, wants, given, strict=True)
-        # A trial that has all its epochs still has to be settled by somebody.
+        # A trial that has all its epochs is handed out to be settled.
         if share or not want
     ]
 
 
 def _start(
-    locked: LockedStudy, chosen: Sequence[UnfinishedTrial], seen: ClaimSurvey
+    locked: LockedStudy, starting: Sequence[UnfinishedTrial], found: ClaimSurvey
 ) -> list[UnfinishedTrial]:
-    """Turns waiting trials and new ones into RUNNING trials of Optuna's."""
-    waiting = [trial for trial in chosen if trial.kind == "waiting"]
-    new = [trial for trial in chosen if trial.kind == "new"]
+    """Sets waiting trials to Optuna's state RUNNING, and creates the new ones in it."""
+    waiting = [trial for trial in starting if trial.kind == "waiting"]
+    new = [trial for trial in starting if trial.kind == "new"]
     if waiting:
         trial_rows.change_state(
             locked.conn,
@@ -180,28 +190,28 @@ def _start(
         )
     if not new:
         return waiting
-    last = (seen.last_id or 0, -1 if seen.last_number is None else seen.last_number)
+    last = (found.last_id or 0, -1 if found.last_number is None else found.last_number)
     added = trial_rows.add_trials(
         locked.conn, locked.study_id, len(new), started_at=locked.now, last=last
     )
-    born = [
+    created = [
         replace(trial, trial_id=trial_id, number=number)
         for trial, (trial_id, number) in zip(new, added, strict=True)
     ]
-    return [*waiting, *born]
+    return [*waiting, *created]
 
 
-def _hand_out(
+def _write_leases(
     locked: LockedStudy,
     worker_id: int,
-    going_on: Sequence[UnfinishedTrial],
-    starting: Sequence[UnfinishedTrial],
+    continued: Sequence[UnfinishedTrial],
+    started: Sequence[UnfinishedTrial],
 ) -> tuple[Lease, ...]:
-    """Grants the leases, each with a token of its own: two statements for any number."""
-    given = [*going_on, *starting]
+    """Writes the leases, each with a token of its own, in two statements for any number."""
+    given = [*continued, *started]
     kept = sum(trial.kind == "held" for trial in given)
     fresh = iter(locked.next_tokens(len(given) - kept))
-    # Whoever goes on with a trial that it has shall not lose what it is just writing.
+    # A trial that its worker continues keeps its token: reports may be under way.
     tokens = [trial.token if trial.kind == "held" else next(fresh) for trial in given]
     leases = [
         Lease(
@@ -219,7 +229,7 @@ def _hand_out(
         )
         for trial, token in zip(given, tokens, strict=True)
     ]
-    old, new = leases[: len(going_on)], leases[len(going_on) :]
+    old, new = leases[: len(continued)], leases[len(continued) :]
     for part in fences.chunks(old):
         locked.conn.execute(_regrant(part, locked))
     trial_rows.write_rows(locked.conn, _LEASES, [_lease_row(lease, locked) for lease in new])
@@ -249,10 +259,10 @@ def _lease_row(lease: Lease, locked: LockedStudy) -> dict[str, Any]:
     return row
 
 
-def _nothing_left(locked: LockedStudy, wishes: AssignmentRequests | None) -> Claim:
-    """Tells waiting for others from a budget that is used up, and ends the study if it is.
+def _nothing_left(locked: LockedStudy, asked: AssignmentRequests | None) -> Claim:
+    """Answers a claim that gets nothing; ends the study if there is nothing to wait for.
 
-    A study whose trials pause ends when its epochs are spent, or when somebody has found that
+    A study whose trials pause ends when its epochs are spent, or when a worker has found that
     nothing is worth doing and nothing was granted since.
     """
     lease = hpo_lease.c
@@ -260,17 +270,17 @@ def _nothing_left(locked: LockedStudy, wishes: AssignmentRequests | None) -> Cla
         lease.study_id == locked.study_id, lease.worker_id.is_not(None)
     )
     if locked.conn.execute(owned.limit(1)).scalar() is not None:
-        # They may die and leave their trials, or stop early and give epochs back.
+        # Their workers may die, or stop early, which leaves epochs of the budget.
         return Claim((), exhausted=False, reason="waiting")
     reason = "budget"
-    if wishes is not None:
+    if asked is not None:
         left = unfinished_trials.epochs_left(locked)
         if left is None or left > 0:
-            if wishes.finished_at != locked.last_token:
+            if asked.finished_at != locked.last_token:
                 return Claim((), exhausted=False, reason="waiting")
-            reason = wishes.reason
+            reason = asked.reason
     if reason == "budget":
         reason = spending.end_of_trials(locked)
     locked.finish_study(reason)
-    locked.end_free_trials()
+    locked.prune_unowned_trials()
     return Claim((), exhausted=True, reason=reason)

@@ -1,8 +1,8 @@
-"""What workers report: epochs, written only while the lease of their trial is in force.
+"""Epoch reports: written only while the lease of their trial is in force.
 
-It is the most frequent of the ledger's verbs, so the number of its statements depends neither on
-the number of trials nor on that of epochs, and no statement is built anew: PostgreSQL does all in
-one, the others in four.
+This is the most frequent of the ledger's verbs. So the number of its statements depends neither on
+the number of trials nor on that of epochs, and no statement is built anew. PostgreSQL does all in
+one statement, the other databases in four.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ _STEPS = optuna_tables.trial_intermediate_values
 
 
 def report(db: Database, rows: Sequence[EpochRow]) -> set[int]:
-    """See `Ledger.report`."""
+    """Writes epochs; see `Ledger.report`."""
     first_of = {(row.trial_id, row.token, row.epoch): row for row in reversed(rows)}
-    # In the order of their keys: two who write the same ones shall not wait for one another.
+    # In the order of their keys, so that two writers of the same rows cannot deadlock.
     given = [first_of[key] for key in sorted(first_of)]
     write = _write_at_once if db.dialect == "postgresql" else _write
     ending: set[int] = set()
 
     def work(conn: sa.Connection) -> _Written:
-        # Whoever locks a study and leases takes the study first.
-        turns = [LockedStudy.take(db, conn, study_id) for study_id in sorted(ending)]
+        # A transaction that locks a study and leases locks the study first.
+        studies = [LockedStudy.lock(db, conn, study_id) for study_id in sorted(ending)]
         written = write(db, conn, given, ending)
-        for locked in turns:
+        for locked in studies:
             if locked.study_id in written.reached:
                 locked.finish_study("target")
-                locked.end_free_trials()
+                locked.prune_unowned_trials()
         return written
 
     is_single = db.dialect == "postgresql"
     written = db.transaction(work, single=is_single) if rows else _Written(set(), set())
     while not written.reached <= ending:
-        # Nothing was written. Once in the life of a study.
+        # Nothing was written: the studies are locked first. This happens once in a study's life.
         ending |= written.reached
         written = db.transaction(work)
     return {row.trial_id for row in rows} - written.owned
 
 
 class _Written(NamedTuple):
-    """What became of a report.
+    """The result of a report.
 
     Attributes:
         owned: Trials whose leases are in force.
-        reached: Active studies whose target it reaches: nothing is written unless it was said that
-            they may end.
+        reached: Active studies whose target the report reaches. Nothing is written if one of them
+            is not among those that may end.
     """
 
     owned: set[int]
@@ -159,7 +159,7 @@ def _finite(value: float | None) -> float | None:
 
 @lru_cache(maxsize=8)
 def _insert(table: sa.Table, step: str, dialect: str) -> sa.Insert:
-    """Returns the INSERT of a row, which leaves one that is there already as it is."""
+    """Returns the INSERT of a row, which leaves an existing row as it is."""
     insert = upserts.insert_of(dialect)(table)
     if dialect == "mysql":
         # Not INSERT IGNORE, which would turn other errors into warnings, too.
@@ -167,13 +167,13 @@ def _insert(table: sa.Table, step: str, dialect: str) -> sa.Insert:
     else:
         insert = insert.on_conflict_do_nothing(index_elements=("trial_id", step))
     assert isinstance(insert, sa.Insert)
-    # The keys are given: SQLAlchemy shall not look for those that the database made.
+    # The keys are given, so SQLAlchemy need not ask the database for them.
     return insert.inline()
 
 
 @lru_cache(maxsize=8)
 def _advance(n: int) -> sa.Update:
-    """Returns the UPDATE that moves leases to the last epoch that was reported of their trials."""
+    """Returns the UPDATE that moves leases to the last reported epoch of their trials."""
     lease = hpo_lease.c
     last = (
         sa.select(sa.func.max(hpo_epoch.c.epoch))
@@ -188,7 +188,7 @@ def _advance(n: int) -> sa.Update:
     )
 
 
-# The leases are locked in the order of their ids, so that two who lock several cannot deadlock.
+# Leases are locked in the order of their ids, so that two transactions cannot deadlock.
 _AT_ONCE = sa.text(
     """
     WITH given AS MATERIALIZED (

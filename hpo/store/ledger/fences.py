@@ -1,4 +1,4 @@
-"""Statements that the ledger's parts share: fences, and values by trial."""
+"""Fences: conditions on lease tokens, and statements about many trials at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fenced(NamedTuple):
     attempt: int
     epoch: int
     target: float | None
-    """Of its study while that is active: read on the way, so that a report need not ask for it."""
+    """Of its study while that is active. Read along, so that a report need not ask for it."""
 
 
 def fence(pairs: Sequence[Pair]) -> sa.ColumnElement[bool]:
@@ -43,7 +43,7 @@ def lock_fenced(
 ) -> dict[int, Fenced]:
     """Locks those of the leases that are in force and whose trial is RUNNING, by trial_id.
 
-    They are locked in the order of their ids, so that two who lock several cannot deadlock.
+    They are locked in the order of their ids, so that two transactions cannot deadlock.
     """
     found: dict[int, Fenced] = {}
     for part in chunks(sorted({trial_id for trial_id, _ in pairs})):
@@ -74,8 +74,8 @@ def with_ids(
     """Returns a statement about some ids, and the values of its parameters.
 
     Args:
-        build: Makes the statement for a number of ids, and keeps it. A few sizes serve all: the
-            last id may be named several times.
+        build: Makes the statement for a number of ids, and caches it. Only powers of two are asked
+            for: the last id is repeated to fill up.
         ids: At most `CHUNK`.
         values: Of its other parameters.
     """
@@ -94,7 +94,7 @@ def ids(items: Iterable[Any]) -> list[int]:
     return sorted(item.trial_id for item in items)
 
 
-# In a subquery, whose row is not locked.
+# A subquery, so that the study's row is not locked.
 _TARGET = (
     sa.select(hpo_study.c.target)
     .where(hpo_study.c.study_id == hpo_lease.c.study_id, hpo_study.c.state == "active")

@@ -1,4 +1,4 @@
-"""What the ledger takes and gives: leases, reports, outcomes. Pure data."""
+"""Leases, reports and outcomes: what the ledger hands out and takes in, as pure data."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Lease:
         token: Differs for every grant; the owner shows it with everything it writes.
         attempt: 1 for a trial that was never lost, one more for each time it was.
         epoch: Epochs reported so far, 0 for a new trial. The checkpoint may be older.
-        epoch_stop: Epochs after which to settle. It may equal ``epoch``: the trial's last owner
+        epoch_stop: Epochs after which to settle. It equals ``epoch`` where the trial's last owner
             died between its last report and its settlement.
-        checkpoint: Where to go on from, as its last owner said.
-        seconds: What its epochs reported so far took.
+        checkpoint: Where to resume from, by its last owner.
+        seconds: Duration of its epochs reported so far.
         is_new: The trial begins with this lease, and was not enqueued: it has no params.
     """
 
@@ -44,12 +44,12 @@ class Lease:
 
 @dataclass(frozen=True)
 class AssignmentRequest:
-    """An assignment that a worker would like to have.
+    """An assignment that a worker asks for.
 
     Attributes:
         trial_id: A paused trial, or one of the worker's own that is at its ``epoch_stop``; None
             for a new trial.
-        epoch: Where it stands, as the worker knows; 0 for a new one.
+        epoch: Its epochs so far, as the worker knows; 0 for a new trial.
         epoch_stop: How far to train it.
     """
 
@@ -60,13 +60,13 @@ class AssignmentRequest:
 
 @dataclass(frozen=True)
 class AssignmentRequests:
-    """What the search of a study whose trials pause would do next.
+    """The assignments that a worker asks for in a study whose trials pause.
 
     Attributes:
         ordered: The most wanted first.
-        first_stop: How far to train trials that somebody has enqueued.
-        finished_at: ``StudyStatus.last_token`` of the standing by which nothing is worth doing any
-            more and nobody works; None where that is not so.
+        first_stop: How far to train enqueued trials.
+        finished_at: ``last_token`` of the `StudyStatus` in which no worker trains and nothing is
+            worth training any more; None where that is not so.
         reason: Why the study ends then: budget, patience, or exhausted where every point of its
             space was tried.
     """
@@ -79,12 +79,12 @@ class AssignmentRequests:
 
 @dataclass(frozen=True)
 class LeaseStatus:
-    """Where a trial that has not ended stands.
+    """The lease of an unfinished trial, as others see it.
 
     Attributes:
-        is_held: A worker has it now.
+        is_held: A worker owns it.
         epoch: Epochs reported.
-        epoch_stop: Up to which its present or last assignment goes.
+        epoch_stop: The end of its present or last assignment.
     """
 
     is_held: bool
@@ -94,13 +94,13 @@ class LeaseStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """What a study may still spend, and where its unfinished trials stand.
+    """What a study may still spend, and the leases of its unfinished trials.
 
     Attributes:
         last_token: Grows with every lease that is granted.
         epochs: Most epochs of one trial; None without a limit.
         n_new: Trials that may still begin; None for any number.
-        epochs_left: Epochs that are neither spent nor promised; None for any number.
+        epochs_left: Epochs that are neither spent nor reserved; None for any number.
         leases: By trial_id.
         seconds_left: Until the deadline; None without one.
         epoch_s: Mean seconds of an epoch of the unfinished trials; None where there is no deadline
@@ -121,12 +121,12 @@ class Claim:
     """The answer to a claim.
 
     Attributes:
-        leases: At most as many as were asked for. One of a trial that the worker holds has the
-            token that it had, and a later ``epoch_stop``.
-        exhausted: Nothing will ever come again unless budgets or the study's state change.
+        leases: At most as many as were asked for. The lease of a trial that the worker holds keeps
+            its token, and has a later ``epoch_stop``.
+        exhausted: No lease will follow unless budgets or the study's state change.
         reason: Why there are no leases. With ``exhausted``: budget, target, deadline, stopped
             or done; without: waiting (for others' trials to end) or paused.
-        n_missed: Wishes that were not granted, for others had been faster.
+        n_missed: Requests that could not be granted, because other workers were faster.
     """
 
     leases: tuple[Lease, ...]
@@ -146,7 +146,7 @@ class EpochRow:
         metrics: Every metric by its name.
         objective: Becomes Optuna's intermediate value at step ``epoch``; None reports none.
         learning_rate: At the end of the epoch.
-        seconds: What the epoch took.
+        seconds: Duration of the epoch.
         samples_per_s: Training samples per second.
     """
 
@@ -167,15 +167,15 @@ class Outcome:
     Attributes:
         trial_id: The trial.
         token: Of the lease.
-        state: complete, pruned and failed end the trial; paused and released keep it for
-            continuation, by whichever worker. One that has reached its ``epoch_stop`` waits until
-            somebody wishes to go on with it.
+        state: complete, pruned and failed end the trial. paused and released keep it, to be
+            continued by any worker; one that has reached its ``epoch_stop`` waits until a worker
+            asks for it.
         values: One an objective; None for none.
         reason: The kind of the event that is recorded, such as pruned, nan, oom, user_code,
             interrupted; empty for no event.
         message: The event's text.
-        checkpoint: Where to go on from; None leaves what is known.
-        user_attrs: Become Optuna's user attributes; values that JSON can say.
+        checkpoint: Where to resume from; None keeps the one before.
+        user_attrs: Optuna's user attributes to set, with values for JSON.
         epoch: Epochs completed.
     """
 
@@ -197,11 +197,11 @@ class Renewal:
     Attributes:
         state: Of the study; ``gone`` when the study or the worker is no longer known.
         ending: Why running trials should end at their next epoch: stopped, deadline, target,
-            budget or gone; empty when they should go on.
-        held: The trials whose lease this worker has. Compare with what the worker held *before*
-            it called: a trial claimed meanwhile may be missing here.
+            budget or gone; empty while they should continue.
+        held: The trials whose lease this worker has. Compare with the trials that the worker held
+            *before* the call: a trial claimed meanwhile may be missing here.
         trial_s: Seconds that one trial may train; None for any number.
-        patience: Trials in a row that may be no better than the best; None for any number.
+        patience: As in `Limits`; None without early stopping.
         target: First objective's value that ends the study; None without one.
     """
 

@@ -1,9 +1,10 @@
-"""The ledger: who works on which trial. Each verb is one short transaction, safe to repeat.
+"""Ledger: who trains which trial. Each verb is one short transaction, safe to repeat.
 
 The database is the only coordinator. Budgets are exact because every claim holds the study's row
-locked (`claims`); no stale worker writes anything because every row it hands in carries its
-lease's token, and is written only while that token is in force (`settlement`); a dead worker's
-trials go on because any other worker may take them over (`reaping`). Time is the database's.
+locked (`claims`). No stale worker writes anything, because every row that it hands in carries its
+lease's token, and is written only while that token is in force (`settlement`). The trials of a
+dead worker are continued, because any other worker may take them over (`reaping`). Time is the
+database's. The transactions are opened here, but for those of a report (`epoch_reports`).
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from hpo.store.ledger.leases import (
     StudyStatus,
 )
 from hpo.store.ledger.locked_study import LockedStudy
-from hpo.store.ledger.reaping import Patience
-from hpo.store.ledger.unfinished_trials import Request
+from hpo.store.ledger.reaping import ReapingPolicy
+from hpo.store.ledger.unfinished_trials import ClaimRequest
 
 _GONE = Renewal(state="gone", ending="gone", held=frozenset())
 
 
 class Ledger:
-    """Claim, renew, report, settle, reap. Holds nothing but its settings; threads may share it.
+    """The verbs claim, renew, report, settle and reap.
 
-    Every verb raises StoreError when the database fails; `Database.is_outage` tells whether
-    calling again may help.
+    It holds nothing but its settings, so threads may share it. Every verb raises StoreError when
+    the database fails; `Database.is_outage` says whether calling again may help.
 
     Args:
         db: The database.
@@ -61,13 +62,13 @@ class Ledger:
         self, db: Database, *, grace_s: float | None = None, max_attempts: int = 3
     ) -> None:
         self._db = db
-        usual_s = reaping.usual_grace_s() if grace_s is None else grace_s
-        self._patience = Patience(usual_s, max_attempts)
+        silence_s = reaping.default_grace_s() if grace_s is None else grace_s
+        self._policy = ReapingPolicy(silence_s, max_attempts)
 
     @property
     def grace_s(self) -> float:
         """Silence after which a worker is taken for dead, in seconds."""
-        return self._patience.grace_s
+        return self._policy.grace_s
 
     def claim(
         self,
@@ -75,44 +76,49 @@ class Ledger:
         worker_id: int,
         n: int,
         held: Collection[int] = (),
-        wishes: AssignmentRequests | None = None,
+        assignments: AssignmentRequests | None = None,
     ) -> Claim:
         """Takes up to ``n`` trials: lost ones first, then enqueued ones, then new ones.
 
-        In this order: what this worker owns without knowing (the answer to its last claim was
-        lost; it gets new tokens), trials that were interrupted or whose worker died, Optuna's
-        WAITING trials, new trials. It counts as a heartbeat and reaps. When all is spent, the
-        study is marked done in the same transaction, and what is left of it is pruned.
+        In this order: trials that this worker owns without knowing (the response to its last claim
+        was lost; they get new tokens), trials that were interrupted or whose worker died, Optuna's
+        WAITING trials, new trials. A claim counts as a heartbeat, and reaps. When the budget is
+        spent, the study is marked done in the same transaction, and its paused trials are pruned.
 
         Args:
             study_id: The study.
             worker_id: As `workers.register` gave it.
             n: How many trials, beside those it holds.
             held: The trial_ids that the worker works on now.
-            wishes: For a study whose trials pause: after the lost and the enqueued ones these are
-                granted, in their order, as far as budgets go and the trials still are where the
-                worker believes. Trials that it holds and wishes to go on with count among the
-                ``n``, and keep their token. Without wishes every trial is to be trained to its
-                last epoch.
+            assignments: What the worker asks for, in a study whose trials pause. They are granted
+                after the lost and the enqueued trials, in their order, as far as the budgets allow
+                and the trials still are where the worker believes. Trials that it holds and asks
+                to continue count among the ``n``, and keep their token. Without assignments every
+                trial is to be trained to its last epoch.
 
         Raises:
             StoreError: The study or the worker is not known.
         """
-        request = Request(worker_id, n, frozenset(held), wishes)
-        return claims.claim(self._db, study_id, request, self._patience)
+        request = ClaimRequest(worker_id, n, frozenset(held), assignments)
+
+        def work(conn: sa.Connection) -> Claim:
+            locked = LockedStudy.lock(self._db, conn, study_id)
+            return claims.grant(locked, request, self._policy)
+
+        return self._db.transaction(work)
 
     def renew(self, worker_id: int, checkpoints: Mapping[int, str] | None = None) -> Renewal:
-        """Tells that the worker lives, and asks whether its trials should go on.
+        """Records a worker's heartbeat, and returns what the worker should know of its study.
 
         Args:
             worker_id: The worker.
-            checkpoints: Where to continue each of its trials from, by trial_id; those whose
-                lease it has lost are passed over.
+            checkpoints: The latest checkpoint of each of its trials, by trial_id; trials whose
+                lease it has lost are ignored.
         """
 
         def work(conn: sa.Connection) -> Renewal:
             now = self._db.now(conn)
-            if not workers.mark_alive(conn, worker_id, now, self._patience):
+            if not workers.mark_alive(conn, worker_id, now, self._policy):
                 return _GONE
             lease, study = hpo_lease.c, hpo_study.c
             for part in fences.chunks(sorted((checkpoints or {}).items())):
@@ -148,34 +154,35 @@ class Ledger:
         return self._db.transaction(work)
 
     def study_status(self, study_id: int, *, with_leases: bool = True) -> StudyStatus:
-        """Returns what a study may still spend, and where its unfinished trials stand.
+        """Returns what a study may still spend, and the leases of its unfinished trials.
 
         Args:
             study_id: The study.
-            with_leases: False leaves the places empty, for who has them from `Storage.changes`.
+            with_leases: False leaves the leases empty, for a caller that has them from
+                `Storage.changes`.
 
         Raises:
             StoreError: There is no such study.
         """
         with self._db.read() as conn:
-            # The token is read first: if it is the same later, nothing was granted since.
-            locked = LockedStudy.glance(self._db, conn, study_id)
+            # The token is read first: if it is the same later, nothing was granted meanwhile.
+            locked = LockedStudy.unlocked(self._db, conn, study_id)
             lease, limits = hpo_lease.c, locked.limits
             n_new = None
             if limits.n_trials is not None:
                 n_new = max(0, limits.n_trials - unfinished_trials.n_started(locked))
             wanted = sa.select(lease.trial_id, lease.worker_id, lease.epoch, lease.epoch_stop)
             rows = conn.execute(wanted.where(lease.study_id == study_id)) if with_leases else ()
-            places = {
+            leases = {
                 row.trial_id: LeaseStatus(row.worker_id is not None, row.epoch, row.epoch_stop)
                 for row in rows
             }
             left = unfinished_trials.epochs_left(locked)
             time_left = unfinished_trials.time_left(locked)
-        return StudyStatus(locked.last_token, limits.epochs, n_new, left, places, *time_left)
+        return StudyStatus(locked.last_token, limits.epochs, n_new, left, leases, *time_left)
 
     def in_force(self, leases: Collection[Lease]) -> set[int]:
-        """Returns the trial_ids of those leases that their worker still has."""
+        """Returns the trial_ids of the leases that are still in force."""
         if not leases:
             return set()
         lease, found = hpo_lease.c, set[int]()
@@ -185,7 +192,7 @@ class Ledger:
         return found
 
     def open_numbers(self, study_id: int) -> set[int]:
-        """Returns the numbers of the trials that are leased or free to be continued."""
+        """Returns the numbers of the study's trials that have a lease, with or without an owner."""
         trials = optuna_tables.trials.c
         statement = (
             sa.select(trials.number)
@@ -196,12 +203,11 @@ class Ledger:
             return set(conn.scalars(statement))
 
     def report(self, rows: Sequence[EpochRow]) -> set[int]:
-        """Writes epochs of any number of trials, into our table and Optuna's, all at once.
+        """Writes epochs of any number of trials, into hpo's table and Optuna's.
 
-        One that reaches the study's target ends the study, in the same transaction.
-
-        Repeating it is harmless: what was reported first for an epoch stays. The number of
-        statements does not depend on the number of trials.
+        An epoch that reaches the study's target ends the study, in the same transaction. Repeating
+        a report is harmless: the first report of an epoch stays. The number of statements does not
+        depend on the number of trials.
 
         Returns:
             The trial_ids whose lease is lost; nothing was written for them.
@@ -209,7 +215,7 @@ class Ledger:
         return epoch_reports.report(self._db, rows)
 
     def finish_if_reported(self, study_id: int) -> bool:
-        """Ends a study whose target a trial has reported, not through `report`; see `targets`.
+        """Ends a study whose target was reported by other means than `report`.
 
         Returns:
             Whether the study is over because of its target.
@@ -219,10 +225,10 @@ class Ledger:
         """
 
         def work(conn: sa.Connection) -> bool:
-            locked = LockedStudy.take(self._db, conn, study_id)
+            locked = LockedStudy.lock(self._db, conn, study_id)
             spending.finish_if_target_reached(locked, reported=True)
             if locked.state == "done":
-                locked.end_free_trials()
+                locked.prune_unowned_trials()
             return (locked.state, locked.reason) == ("done", "target")
 
         return self._db.transaction(work)
@@ -230,38 +236,40 @@ class Ledger:
     def settle(self, outcomes: Sequence[Outcome]) -> set[int]:
         """Hands trials back with their outcomes: state, values, user attributes, event.
 
-        A lease ends with its settlement. Settling a second time changes nothing and answers
-        that the lease is lost. A value that is NaN is none; a complete trial with one fails,
-        with reason nan. Interrupted trials count no attempt.
+        A lease ends with its settlement. Settling it again changes nothing, and answers that the
+        lease is lost. NaN is no value: a complete trial with one fails, with the reason nan. An
+        interruption does not count as an attempt.
 
         Returns:
             The trial_ids whose lease is lost; nothing was written for them.
         """
-        return settlement.settle(self._db, outcomes)
+        if not outcomes:
+            return set()
+        return self._db.transaction(lambda conn: settlement.settle(self._db, conn, outcomes))
 
     def reap(self, study_id: int) -> list[int]:
-        """Takes the trials of dead workers, so that they can be claimed again.
+        """Releases the trials of dead workers, so that they can be claimed again.
 
-        Dead are workers that were silent for ``grace_s`` while another was heard all the time,
-        that have ended, or whose process on this machine is gone (known at once, without grace
-        or witness). A trial lost ``max_attempts`` times
-        fails. Of two that reap at the same time one finds nothing. It also notices a target
-        that a trial reached which another program has completed.
+        A worker is dead if it was silent for ``grace_s`` while another one was heard all the time,
+        if it has ended, or if its process on this machine is gone, which needs neither grace nor
+        witness. A trial that was lost ``max_attempts`` times fails. Of two processes that reap at
+        the same time, one finds nothing. Reaping also notices a target that was reached by a trial
+        which another program has completed.
 
         Returns:
-            The trial_ids taken, ascending.
+            The trial_ids released, ascending.
 
         Raises:
             StoreError: There is no such study.
         """
 
         def work(conn: sa.Connection) -> list[int]:
-            locked = LockedStudy.take(self._db, conn, study_id)
-            taken = reaping.free_dead(locked, self._patience)
+            locked = LockedStudy.lock(self._db, conn, study_id)
+            released = reaping.release_dead(locked, self._policy)
             claims.drop_ended_elsewhere(locked)
             spending.finish_if_target_reached(locked)
             if locked.state == "done":
-                locked.end_free_trials()
-            return taken
+                locked.prune_unowned_trials()
+            return released
 
         return self._db.transaction(work)

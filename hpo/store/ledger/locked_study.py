@@ -1,4 +1,4 @@
-"""A turn at a study: its row locked, the database's time read, its trials ended or set free."""
+"""Locked study: a study whose row is locked, with the database's time, and what changes it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hpo.store.ledger.budgets import Limits
 from hpo.store.rows import events, trial_rows
 from hpo.store.rows.events import Event
 
-FREE = 0
-"""The token of a lease that nobody owns; no grant ever has it."""
+UNOWNED_TOKEN = 0
+"""The token of a lease without an owner; no grant ever has it."""
 
 
 @dataclass
 class LockedStudy:
-    """What the holder of a study's lock works with; valid within the transaction only.
+    """A study's row, locked until the transaction ends, and valid no longer.
 
     Attributes:
         conn: The transaction.
         study_id: The study.
-        now: The database's clock, read after the lock was had.
+        now: The database's clock, read after the row was locked.
         state: active, paused, stopped or done.
         reason: Why the study is in this state.
         limits: Its budgets.
@@ -50,34 +50,34 @@ class LockedStudy:
     last_token: int
 
     @classmethod
-    def take(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
+    def lock(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
         """Locks the study, in our table and in Optuna's, until the transaction ends.
 
-        Whoever locks a study and leases takes the study first.
+        A transaction that locks a study and leases locks the study first.
 
         Raises:
-            StoreError: There is no such study; somebody may have deleted it.
+            StoreError: There is no such study; it may have been deleted.
         """
         found = cls._of(db, conn, _study(db.dialect, is_locked=True), {"study_id": study_id})
         return cls._only(found, db, study_id)
 
     @classmethod
-    def take_those_of(
+    def lock_those_of_trials(
         cls, db: Database, conn: sa.Connection, trial_ids: Sequence[int]
     ) -> list[LockedStudy]:
-        """Locks, as `take` does, the studies of leased trials, in the order of their ids."""
+        """Locks the studies of leased trials, as `lock` does, in the order of their ids."""
         found: dict[int, LockedStudy] = {}
         for part in fences.chunks(trial_ids):
-            turns = cls._of(db, conn, _studies_of_trials(db.dialect), {"ids": part})
-            found |= {locked.study_id: locked for locked in turns}
+            some = cls._of(db, conn, _studies_of_trials(db.dialect), {"ids": part})
+            found |= {locked.study_id: locked for locked in some}
         return [found[study_id] for study_id in sorted(found)]
 
     @classmethod
-    def glance(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
-        """Reads the study without a lock, for who changes nothing.
+    def unlocked(cls, db: Database, conn: sa.Connection, study_id: int) -> LockedStudy:
+        """Reads the study without a lock, for a caller that changes nothing.
 
         Raises:
-            StoreError: There is no such study; somebody may have deleted it.
+            StoreError: There is no such study; it may have been deleted.
         """
         found = cls._of(db, conn, _study(db.dialect, is_locked=False), {"study_id": study_id})
         return cls._only(found, db, study_id)
@@ -111,7 +111,7 @@ class LockedStudy:
         ]
 
     def finish_study(self, reason: str) -> None:
-        """Marks the study done; running trials learn of it by their worker's next heartbeat."""
+        """Marks the study done; workers learn of it by their next heartbeat."""
         self.state, self.reason = "done", reason
         self.update_study(state="done", reason=reason, updated_at=self.now)
         self.record([Event(self.study_id, "done", reason)])
@@ -124,15 +124,15 @@ class LockedStudy:
         return list(range(first, first + n))
 
     def record(self, found: Sequence[Event]) -> None:
-        """Adds events at the time of this turn."""
+        """Records events at the time `now`."""
         events.record(self.conn, found, self.now)
 
     def end_trials(self, epochs_of: Mapping[int, int], state: TrialState) -> None:
         """Ends trials, and removes their leases.
 
         Args:
-            epochs_of: Epochs that each trial has spent, by trial_id; the caller has locked the
-                leases, or found them under the study's lock.
+            epochs_of: Epochs that each trial has spent, by trial_id. The caller has locked the
+                leases, or read them under the study's lock.
             state: COMPLETE, PRUNED or FAIL.
         """
         running = (TrialState.RUNNING,)
@@ -142,10 +142,10 @@ class LockedStudy:
         self.epochs_spent += sum(epochs_of.values())
         self.update_study(epochs_spent=self.epochs_spent)
 
-    def end_free_trials(self) -> list[int]:
-        """Prunes the trials that nobody works on: the study is done, nobody ever will.
+    def prune_unowned_trials(self) -> list[int]:
+        """Prunes the trials without an owner, as the study is done.
 
-        Their value is the last one that they reported, as Optuna's pruned trials have it.
+        Their value is the last one that they reported, as with Optuna's pruned trials.
 
         Returns:
             Their ids.
@@ -165,7 +165,7 @@ class LockedStudy:
         )
         self.end_trials({row.trial_id: row.epoch for row in found}, TrialState.PRUNED)
         kind, text = self.reason or "done", f"the study ended: {self.reason or 'done'}"
-        # One that had come to where it should is a loser of the search, as others are.
+        # A trial that has reached its `epoch_stop` was paused by the search, not interrupted.
         kinds = ["pruned" if 0 < row.epoch_stop <= row.epoch else kind for row in found]
         self.record(
             [
@@ -190,7 +190,7 @@ _DELETE_LEASES = sa.delete(hpo_lease).where(
 
 @lru_cache(maxsize=8)
 def _study(dialect: str, *, is_locked: bool) -> sa.Select[Any]:
-    """Returns the SELECT of one study; the columns that nobody decides by stay where they are."""
+    """Returns the SELECT of one study, with the columns that decisions need."""
     row = _rows().where(hpo_study.c.study_id == sa.bindparam("study_id"))
     return _with_time(row.with_for_update() if is_locked else row, dialect)
 
@@ -213,7 +213,7 @@ def _rows() -> sa.Select[Any]:
 def _with_time(rows: sa.Select[Any], dialect: str) -> sa.Select[Any]:
     if dialect != "postgresql":
         return rows
-    # Outside of what is locked: the clock is read after the lock was had.
+    # Outside the subquery that locks: the clock is read after the row was locked.
     found = rows.subquery("found")
     clock = sa.literal_column("clock_timestamp() AT TIME ZONE 'UTC'", hpo_study.c.created_at.type)
     return sa.select(found, clock.label("now"))

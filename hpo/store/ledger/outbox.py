@@ -1,12 +1,13 @@
-"""What a worker could not write while its database was away: kept on local disk, in order.
+"""Outbox: what a worker could not write during an outage, kept on local disk, in order.
 
-A worker's spool is a file that is only appended to. Its owner holds a lock on it as long as it
-lives; when it dies, the next worker of its study on this machine takes the lock, writes what it
-finds and removes the file. Writing it twice is harmless, for every record carries the token of
-its lease: what has been written already, or belongs to a lease that was lost, is passed over.
+A worker's outbox is a file that is only appended to. Its owner holds a lock on it as long as it
+lives. When the owner dies, the next worker of its study on this machine takes the lock, writes the
+records into the database and removes the file. Writing them twice is harmless, because every
+record carries the token of its lease: records that were written already, or belong to a lease that
+was lost, are passed over.
 
-A line is a record: the CRC-32 of the rest in hexadecimal, a blank, JSON. A record that its writer
-did not finish is recognised by its checksum.
+A line is a record: the CRC-32 of the rest in hexadecimal, a blank, JSON. The checksum tells a
+record that its writer did not finish.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 Record: TypeAlias = EpochRow | Outcome
 ENVIRONMENT_VARIABLE = "HPO_SPOOL"
 BATCH = 256
-"""Records of one transaction when they are replayed."""
+"""Records of one transaction when they are replayed: short locks, and few round trips."""
 
 _SUFFIX = ".spool"
 _ODD_SUFFIX = ".unread"
@@ -49,7 +50,7 @@ _KINDS: dict[str, type[Record]] = {"epoch": EpochRow, "outcome": Outcome}
 
 
 def folder_of(url: str, study_id: int) -> Path:
-    """Returns the folder of a study's spools on this machine.
+    """Returns the folder of a study's outbox files on this machine.
 
     It lies in the user's state folder, or in ``$HPO_SPOOL``. Machines may share that: each has a
     folder of its own, because locks do not hold on every network file system.
@@ -68,7 +69,7 @@ def folder_of(url: str, study_id: int) -> Path:
 
 
 class Outbox:
-    """The spool of this process as a worker: made when first needed, locked until removed.
+    """The outbox file of this process: created when it is first needed, locked until removed.
 
     Args:
         folder: As `folder_of` gives it.
@@ -76,16 +77,16 @@ class Outbox:
     """
 
     def __init__(self, folder: Path, worker_id: int) -> None:
-        # Never the name of an older file: SQLite gives the ids of deleted rows to new ones.
+        # Never the name of an older file, as SQLite may reuse the ids of deleted rows.
         self.path = folder / f"worker-{worker_id}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
         self._lock: filelock.BaseFileLock | None = None
         self._size = 0
 
     def append(self, records: Sequence[Record]) -> None:
-        """Adds records; they are on the disk when it returns.
+        """Appends records; they are on the disk when it returns.
 
         Raises:
-            OSError: The disk does not take them; nothing was added.
+            OSError: The disk did not take them; nothing was appended.
         """
         self._take()
         with self.path.open("ab") as file:
@@ -95,12 +96,12 @@ class Outbox:
                 os.fsync(file.fileno())
                 self._size = file.tell()
             except OSError:
-                # Half a record would hide those that follow it.
+                # Half a record would hide the records that follow it.
                 os.ftruncate(file.fileno(), self._size)
                 raise
 
     def remove(self) -> None:
-        """Removes the file, if there is one; everything in it has been written."""
+        """Removes the file, if there is one, after its records were written."""
         if self._lock is not None:
             _remove(self.path)
             self._lock.release()
@@ -118,14 +119,14 @@ class Outbox:
 
 
 def encode(record: Record) -> bytes:
-    """Returns a record as a line of a spool."""
+    """Returns a record as a line of an outbox file."""
     kind = "epoch" if isinstance(record, EpochRow) else "outcome"
     text = json.dumps({"kind": kind, **asdict(record)}).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 class OddRecordError(Exception):
-    """A record that is whole, and not of this program's shape: another version wrote it."""
+    """A whole record of another shape than this program's: another version wrote it."""
 
 
 def decode(line: bytes) -> Record | None:
@@ -201,22 +202,22 @@ def write(ledger: Ledger, batch: Sequence[Record]) -> set[int]:
 
 
 def adopt(db: Database, study_id: int) -> int:
-    """Writes what dead workers of this machine have left for a study, and removes it.
+    """Writes the records that dead workers of this machine have left, and removes their files.
 
-    Call it before the leases of the dead are given to others: nothing is written for a lease
-    that is no longer in force. Of two processes that try, one does.
+    It must run before the leases of the dead are reaped: nothing is written for a lease that is no
+    longer in force. Of two processes that call it, one adopts a file.
 
     Returns:
         How many records were written.
 
     Raises:
-        StoreError: The database failed; what is not written yet stays.
+        StoreError: The database failed; records that are not written yet stay.
     """
-    return sum(_adopt(db, study_id, path) for path in spools_in(folder_of(db.url, study_id)))
+    return sum(_adopt(db, study_id, path) for path in files_in(folder_of(db.url, study_id)))
 
 
-def spools_in(folder: Path) -> list[Path]:
-    """Returns the spools in a folder, whoever's they are; none where there is no folder."""
+def files_in(folder: Path) -> list[Path]:
+    """Returns the outbox files in a folder, of all workers; none where there is no folder."""
     return sorted(folder.glob(f"*{_SUFFIX}"))
 
 
@@ -230,7 +231,7 @@ def _adopt(db: Database, study_id: int, path: Path) -> int:
         logger.warning("%s cannot be locked: %s", path, error)
         return 0
     try:
-        # Another may have adopted and removed it while this process looked at the folder.
+        # Another process may have adopted and removed it meanwhile.
         n_written = _replay(db, study_id, path) if path.exists() else 0
         _remove(path)
     except OSError as error:
@@ -258,8 +259,8 @@ def _replay(db: Database, study_id: int, path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    # The lock's file may go because nobody ever makes a spool of this name again: whoever
-    # locks its ghost finds no spool.
+    # The lock's file can be removed, too, because the name is never used again: a process that
+    # still locks it finds no outbox file.
     path.unlink(missing_ok=True)
     _lock_path(path).unlink(missing_ok=True)
 
@@ -269,7 +270,7 @@ def _lock_path(path: Path) -> Path:
 
 
 def _lock_of(path: Path) -> filelock.BaseFileLock:
-    # Not bound to a thread: one makes the spool, another removes it.
+    # Not bound to a thread: one creates the file, another removes it.
     return filelock.FileLock(_lock_path(path), thread_local=False)
 
 

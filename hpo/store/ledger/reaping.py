@@ -1,9 +1,9 @@
-"""Taking trials from workers that died, so that others continue them.
+"""Reaping: the trials of dead workers are released, so that others continue them.
 
-Silence counts only while somebody was there to hear it. After an outage of the database every
-heartbeat is old; the first worker that is back must not take the trials of all the others, which
-live and are about to come back, too. So a worker is silent if its last heartbeat is older than
-the grace *and* another worker, the witness, was heard without a gap for as long.
+Silence counts only while another worker was there to hear it. After an outage of the database
+every heartbeat is old; the first worker that is back must not take the trials of all the others,
+which live and are about to come back, too. So a worker is silent if its last heartbeat is older
+than the grace *and* another worker, the witness, was heard without a gap for as long.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from optuna.trial import TrialState
 from hpo.errors import StoreError
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import fences
-from hpo.store.ledger.locked_study import FREE, LockedStudy
+from hpo.store.ledger.locked_study import UNOWNED_TOKEN, LockedStudy
 from hpo.store.rows import processes
 from hpo.store.rows.events import Event
 
 ENVIRONMENT_VARIABLE = "HPO_GRACE_S"
 
 
-def usual_grace_s() -> float:
-    """Returns ``$HPO_GRACE_S``, or a minute.
+def default_grace_s() -> float:
+    """Returns ``$HPO_GRACE_S``, by default 60.
 
     Raises:
         StoreError: It is not a number of seconds.
@@ -45,8 +45,8 @@ def usual_grace_s() -> float:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a worker may be silent and a trial be lost.
+class ReapingPolicy:
+    """How long a worker may be silent, and how often a trial may be lost.
 
     Attributes:
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken
@@ -59,34 +59,37 @@ class Patience:
 
     @property
     def gap_s(self) -> float:
-        """Seconds between two heartbeats after which a worker is a witness only from the later."""
+        """Seconds between two heartbeats after which a worker is a witness only from the later on.
+
+        A third of the grace: heartbeats come several times within it.
+        """
         return self.grace_s / 3
 
 
-def free_dead(locked: LockedStudy, patience: Patience) -> list[int]:
-    """Sets the trials of dead workers free, and fails those that were lost too often.
+def release_dead(locked: LockedStudy, policy: ReapingPolicy) -> list[int]:
+    """Releases the trials of dead workers, and fails those that were lost too often.
 
     Returns:
         The trial_ids, ascending.
     """
-    suspects = {row.worker_id: row for row in _suspects(locked, patience)}
-    silent = any(_silent_s(row, locked.now) > patience.grace_s for row in suspects.values())
-    grace_s = patience.grace_s if silent and _has_witness(locked, patience) else math.inf
-    judged = {key: why_dead(row, locked.now, grace_s) for key, row in suspects.items()}
-    why = {worker_id: reason for worker_id, reason in judged.items() if reason}
+    suspects = {row.worker_id: row for row in _suspects(locked, policy)}
+    silent = any(_silent_s(row, locked.now) > policy.grace_s for row in suspects.values())
+    grace_s = policy.grace_s if silent and _has_witness(locked, policy) else math.inf
+    causes = {key: why_dead(row, locked.now, grace_s) for key, row in suspects.items()}
+    why = {worker_id: reason for worker_id, reason in causes.items() if reason}
     if not why:
         return []
     _mark_ended(locked, [suspects[worker_id] for worker_id in why])
     leases = _leases_of(locked, list(why))
-    hopeless = [row for row in leases if row.attempt >= patience.max_attempts]
-    others = [row for row in leases if row.attempt < patience.max_attempts]
-    if hopeless:
-        locked.end_trials({row.trial_id: row.epoch for row in hopeless}, TrialState.FAIL)
+    failing = [row for row in leases if row.attempt >= policy.max_attempts]
+    others = [row for row in leases if row.attempt < policy.max_attempts]
+    if failing:
+        locked.end_trials({row.trial_id: row.epoch for row in failing}, TrialState.FAIL)
     if others:
-        free(locked, hpo_lease.c.trial_id.in_(fences.ids(others)), lost=True)
-    locked.record([_event(locked, row, why[row.worker_id], patience) for row in leases])
+        release(locked, hpo_lease.c.trial_id.in_(fences.ids(others)), lost=True)
+    locked.record([_event(locked, row, why[row.worker_id], policy) for row in leases])
     if locked.state == "done":
-        locked.end_free_trials()
+        locked.prune_unowned_trials()
     return fences.ids(leases)
 
 
@@ -96,7 +99,7 @@ def why_dead(worker: Any, now: datetime, grace_s: float) -> str:
     Args:
         worker: A row of ``hpo_worker``.
         now: The database's clock.
-        grace_s: How long it may be silent; infinite where there was no witness.
+        grace_s: How long it may be silent; infinite without a witness.
     """
     if worker.ended_at is not None:
         return "ended without handing its trials back"
@@ -107,22 +110,22 @@ def why_dead(worker: Any, now: datetime, grace_s: float) -> str:
     return ""
 
 
-def heard(now: datetime, patience: Patience) -> tuple[tuple[sa.Column[Any], Any], ...]:
+def heard(now: datetime, policy: ReapingPolicy) -> tuple[tuple[sa.Column[Any], Any], ...]:
     """Returns what a heartbeat sets in ``hpo_worker``, for ``ordered_values``.
 
     In this order: MySQL sets one column after the other, and ``heard_since`` looks at the
     heartbeat before.
     """
     worker = hpo_worker.c
-    was_gone = worker.heartbeat_at < now - timedelta(seconds=patience.gap_s)
+    was_gone = worker.heartbeat_at < now - timedelta(seconds=policy.gap_s)
     heard_since = sa.case(
         (was_gone, sa.literal(now, worker.heard_since.type)), else_=worker.heard_since
     )
     return (worker.heard_since, heard_since), (worker.heartbeat_at, now)
 
 
-def free(locked: LockedStudy, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
-    """Sets leases of the study free, in one statement; their tokens are void from then on.
+def release(locked: LockedStudy, which: sa.ColumnElement[bool], *, lost: bool = False) -> None:
+    """Releases leases of the study, in one statement; their tokens are void from then on.
 
     Args:
         locked: The study.
@@ -130,32 +133,32 @@ def free(locked: LockedStudy, which: sa.ColumnElement[bool], *, lost: bool = Fal
         lost: Count an attempt.
     """
     lease = hpo_lease.c
-    conditions = (lease.study_id == locked.study_id, lease.token != FREE, which)
-    values: dict[str, Any] = {"worker_id": None, "token": FREE, "updated_at": locked.now}
+    conditions = (lease.study_id == locked.study_id, lease.token != UNOWNED_TOKEN, which)
+    values: dict[str, Any] = {"worker_id": None, "token": UNOWNED_TOKEN, "updated_at": locked.now}
     if lost:
         values["attempt"] = lease.attempt + 1
     locked.conn.execute(sa.update(hpo_lease).where(*conditions).values(**values))
 
 
-def _has_witness(locked: LockedStudy, patience: Patience) -> bool:
-    """Tells whether a worker, of whatever study, was heard for as long as the grace, and lately."""
+def _has_witness(locked: LockedStudy, policy: ReapingPolicy) -> bool:
+    """Returns whether any worker was heard for as long as the grace, and recently."""
     worker = hpo_worker.c
     statement = sa.select(worker.worker_id).where(
         worker.ended_at.is_(None),
-        worker.heartbeat_at >= locked.now - timedelta(seconds=patience.gap_s),
-        worker.heard_since <= locked.now - timedelta(seconds=patience.grace_s),
+        worker.heartbeat_at >= locked.now - timedelta(seconds=policy.gap_s),
+        worker.heard_since <= locked.now - timedelta(seconds=policy.grace_s),
     )
     return locked.conn.execute(statement.limit(1)).first() is not None
 
 
-def _suspects(locked: LockedStudy, patience: Patience) -> Sequence[Any]:
-    """Returns the workers that own leases and may be dead, as far as SQL can tell."""
-    return locked.conn.execute(_SUSPECTS, suspicion(locked, patience)).all()
+def _suspects(locked: LockedStudy, policy: ReapingPolicy) -> Sequence[Any]:
+    """Returns the workers that own leases and may be dead, judged by their rows alone."""
+    return locked.conn.execute(_SUSPECTS, suspicion(locked, policy)).all()
 
 
-def suspicion(locked: LockedStudy, patience: Patience) -> dict[str, Any]:
+def suspicion(locked: LockedStudy, policy: ReapingPolicy) -> dict[str, Any]:
     """Returns the values of the parameters of `suspicious`."""
-    heard_after = locked.now - timedelta(seconds=patience.grace_s)
+    heard_after = locked.now - timedelta(seconds=policy.grace_s)
     return {"study": locked.study_id, "heard_after": heard_after, "machine": processes.machine()}
 
 
@@ -225,10 +228,10 @@ def _is_gone(worker: Any) -> bool:
     return processes.is_dead(worker.pid, worker.pid_started_at)
 
 
-def _event(locked: LockedStudy, lease: Any, why: str, patience: Patience) -> Event:
+def _event(locked: LockedStudy, lease: Any, why: str, policy: ReapingPolicy) -> Event:
     text = f"worker {lease.worker_id} {why}"
-    if lease.attempt >= patience.max_attempts:
+    if lease.attempt >= policy.max_attempts:
         text += f"; the trial failed: lost {lease.attempt} times"
     else:
-        text += f"; the trial goes on, attempt {lease.attempt + 1} of {patience.max_attempts}"
+        text += f"; the trial goes on, attempt {lease.attempt + 1} of {policy.max_attempts}"
     return Event(locked.study_id, "lost", text, lease.trial_id, lease.worker_id)

@@ -1,4 +1,4 @@
-"""How trials end or are put down: outcomes, written only while their lease is in force."""
+"""Settlement: outcomes of leases, written only while the lease is in force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.ledger import breaker, fences, spending
 from hpo.store.ledger.leases import Outcome
-from hpo.store.ledger.locked_study import FREE, LockedStudy
+from hpo.store.ledger.locked_study import UNOWNED_TOKEN, LockedStudy
 from hpo.store.rows import trial_rows
 from hpo.store.rows.events import Event
 
@@ -24,22 +24,17 @@ _FINAL = {
 }
 
 
-def settle(db: Database, outcomes: Sequence[Outcome]) -> set[int]:
-    """See `Ledger.settle`."""
+def settle(db: Database, conn: sa.Connection, outcomes: Sequence[Outcome]) -> set[int]:
+    """Writes outcomes, and returns the trial_ids whose lease is lost; see `Ledger.settle`."""
     given = {(outcome.trial_id, outcome.token): _sane(outcome) for outcome in outcomes}
-
-    def work(conn: sa.Connection) -> set[int]:
-        settled: set[int] = set()
-        for locked in LockedStudy.take_those_of(
-            db, conn, sorted({trial_id for trial_id, _ in given})
-        ):
-            owned = fences.lock_fenced(conn, given.keys(), locked.study_id)
-            mine = [given[lease.trial_id, lease.token] for lease in owned.values()]
-            _settle_in(locked, mine, owned)
-            settled |= owned.keys()
-        return _lost(given, settled)
-
-    return db.transaction(work) if outcomes else set()
+    trial_ids = {trial_id for trial_id, _ in given}
+    settled: set[int] = set()
+    for locked in LockedStudy.lock_those_of_trials(db, conn, sorted(trial_ids)):
+        owned = fences.lock_fenced(conn, given.keys(), locked.study_id)
+        mine = [given[lease.trial_id, lease.token] for lease in owned.values()]
+        _settle_in(locked, mine, owned)
+        settled |= owned.keys()
+    return trial_ids - settled
 
 
 def _settle_in(
@@ -57,7 +52,7 @@ def _settle_in(
             epochs = {o.trial_id: max(o.epoch, owned[o.trial_id].epoch) for o in ending}
             locked.end_trials(epochs, state)
     if others:
-        _put_down(locked, others, owned)
+        _release(locked, others, owned)
     locked.record(
         [
             Event(
@@ -77,7 +72,7 @@ def _settle_in(
     if failed:
         breaker.stop_if_failing(locked, failed[-1])
     if locked.state == "done":
-        locked.end_free_trials()
+        locked.prune_unowned_trials()
 
 
 def _write_results(
@@ -97,10 +92,10 @@ def _write_results(
     trial_rows.write_rows(conn, trial_rows.VALUES, values)
 
 
-def _put_down(
+def _release(
     locked: LockedStudy, outcomes: Sequence[Outcome], owned: Mapping[int, fences.Fenced]
 ) -> None:
-    """Sets trials free for continuation, each from where its owner got to."""
+    """Releases trials, to be continued from where their owners stopped."""
     column = hpo_lease.c
     for part in fences.chunks(outcomes):
         epochs = {o.trial_id: max(o.epoch, owned[o.trial_id].epoch) for o in part}
@@ -110,7 +105,7 @@ def _put_down(
             .where(fences.fence([(o.trial_id, o.token) for o in part]))
             .values(
                 worker_id=None,
-                token=FREE,
+                token=UNOWNED_TOKEN,
                 epoch=fences.by_trial(column.epoch, epochs),
                 checkpoint=fences.by_trial(column.checkpoint, checkpoints),
                 updated_at=locked.now,
@@ -118,12 +113,8 @@ def _put_down(
         )
 
 
-def _lost(pairs: Iterable[fences.Pair], owned: Iterable[int]) -> set[int]:
-    return {trial_id for trial_id, _ in pairs}.difference(owned)
-
-
 def _sane(outcome: Outcome) -> Outcome:
-    """Returns an outcome that Optuna can hold: no value of a finished trial is NaN."""
+    """Returns the outcome without NaN, which Optuna's table of values cannot hold."""
     if not any(math.isnan(value) for value in outcome.values or ()):
         return outcome
     if outcome.state == "complete":

@@ -1,4 +1,4 @@
-"""What a study has spent, and what follows from it when a budget changes under way."""
+"""Budget spending: what a study has spent of its budget, and the ends that this brings."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import stored_specs, study_rows
 
 CANCELLED = "cancelled"
-"""Kind of the event of a trial that somebody cancelled."""
+"""Kind of the event of a cancelled trial."""
 RETRIED_FROM = "retried_from"
-"""User attribute of a trial that takes a failed one's place: the other's number."""
+"""User attribute of a trial that retries a failed one: the number of the failed trial."""
 
+# The options of `hpo update` that give a study more of a budget.
 _HOURS: Final = "--hours H"
 _TRIALS: Final = "--trials N"
 
 
-def n_excused(locked: LockedStudy) -> int:
-    """Counts the trials that a budget of trials leaves out: the cancelled and the retried ones.
+def n_exempt(locked: LockedStudy) -> int:
+    """Returns how many trials do not count against the budget: cancelled and retried ones.
 
-    A study's row holds its limit with these added, so that no claim has to count them; this count
-    is for whoever writes the limit anew.
+    A study's row holds its limit with these added, so that no claim has to count them. They are
+    counted when the limit is written anew.
     """
     cancelled = (
         sa.select(trials.c.number)
@@ -49,7 +50,7 @@ def n_excused(locked: LockedStudy) -> int:
 
 
 def retries(locked: LockedStudy) -> dict[int, int]:
-    """Returns which trials were retried: the number of each, and that of the trial in its place."""
+    """Returns the retried trials: the number of each, and that of the trial in its place."""
     attribute = optuna_tables.trial_user_attributes.c
     statement = (
         sa.select(trials.c.number, attribute.value_json)
@@ -59,15 +60,15 @@ def retries(locked: LockedStudy) -> dict[int, int]:
     return {int(row.value_json): row.number for row in locked.conn.execute(statement)}
 
 
-def excuse(locked: LockedStudy, n: int) -> None:
-    """Leaves ``n`` more trials out of the budget of trials."""
+def exempt(locked: LockedStudy, n: int) -> None:
+    """Exempts ``n`` more trials from the budget of trials."""
     if n and locked.limits.n_trials is not None:
         locked.limits = locked.limits.with_more_trials(n)
         locked.update_study(n_trials=locked.limits.n_trials)
 
 
 def finish_if_spent(locked: LockedStudy) -> None:
-    """Marks a study done when its deadline has passed or as much has ended as may."""
+    """Marks a study done when its deadline has passed or a part of its budget is spent."""
     if locked.state == "done":
         return
     option = _spent(locked)
@@ -77,9 +78,9 @@ def finish_if_spent(locked: LockedStudy) -> None:
 
 
 def end_of_trials(locked: LockedStudy) -> str:
-    """Returns why no trial may begin: the budget, or ``exhausted`` where a grid has no more points.
+    """Returns why no trial may start: ``budget``, or ``exhausted`` where a grid has no more points.
 
-    A grid has as many trials as points, if its budget has not fewer.
+    A grid has as many trials as points, or fewer by its budget.
     """
     left = unfinished_trials.epochs_left(locked)
     limit = locked.limits.n_trials
@@ -92,23 +93,23 @@ def end_of_trials(locked: LockedStudy) -> str:
     sampler, budget = table.get("sampler"), table.get("budget")
     name = sampler.get("name") if isinstance(sampler, dict) else sampler
     given = budget.get("trials") if isinstance(budget, dict) else None
-    if name != "grid" or (given is not None and limit >= given + n_excused(locked)):
+    if name != "grid" or (given is not None and limit >= given + n_exempt(locked)):
         return "budget"
     return "exhausted"
 
 
 def way_to_more(db: Database, study_id: int) -> str:
-    """Returns the command that gives a study more to do; nothing while its budget has some left.
+    """Returns the command that extends a study's budget; empty while some of it is left.
 
-    What a stopped study still runs counts as ended: it is about to. No budget helps a grid of which
-    every point was tried.
+    Trials that a stopped study still runs count as ended. A grid of which every point was tried
+    has no such command.
     """
     with db.read() as conn:
-        return more(LockedStudy.glance(db, conn, study_id))
+        return command_to_extend(LockedStudy.unlocked(db, conn, study_id))
 
 
-def more(locked: LockedStudy) -> str:
-    """Returns the command of `way_to_more`, of the study of a turn."""
+def command_to_extend(locked: LockedStudy) -> str:
+    """Returns the command of `way_to_more`, in the caller's transaction."""
     option = _spent(locked, _n_held(locked) if locked.state == "stopped" else 0)
     if option == _TRIALS and end_of_trials(locked) == "exhausted":
         return ""
@@ -116,57 +117,22 @@ def more(locked: LockedStudy) -> str:
     return "" if option is None else f"hpo update {name} {option}"
 
 
-def _spent(locked: LockedStudy, n_ending: int = 0) -> str | None:
-    """Returns the option of the part of a budget that is spent; None where all have some left."""
-    limits = locked.limits
-    if limits.deadline_at is not None and locked.now >= limits.deadline_at:
-        return _HOURS
-    if limits.n_trials is not None and _n_ended(locked) + n_ending >= limits.n_trials:
-        return _TRIALS
-    if limits.total_epochs is not None and _n_epochs(locked) >= limits.total_epochs:
-        return "--total-epochs N"
-    return None
+def release_over_budget(locked: LockedStudy) -> None:
+    """Releases the trials whose leases reserve more epochs than the budget has now.
 
-
-def recall(locked: LockedStudy) -> None:
-    """Takes back the trials that were promised more epochs than there are now.
-
-    Their workers learn of it with their next report, lose the epoch that they are in, and claim
-    again: the trials go on from their checkpoints, towards what is left.
+    Their workers learn of it by their next report, lose the epoch that they train, and claim again:
+    the trials resume from their checkpoints, with fewer epochs.
     """
     lease, limits = hpo_lease.c, locked.limits
     left = unfinished_trials.epochs_left(locked)
     if left is not None and left < 0:
-        reaping.free(locked, sa.true())
+        reaping.release(locked, sa.true())
     elif limits.epochs is not None:
-        reaping.free(locked, lease.epoch_stop > limits.epochs)
-
-
-def _n_ended(locked: LockedStudy) -> int:
-    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    statement = sa.select(sa.func.count()).where(
-        trials.c.study_id == locked.study_id, trials.c.state.in_(ended)
-    )
-    return int(locked.conn.execute(statement).scalar_one())
-
-
-def _n_held(locked: LockedStudy) -> int:
-    """Counts the trials that workers have."""
-    lease = hpo_lease.c
-    statement = sa.select(sa.func.count()).where(
-        lease.study_id == locked.study_id, lease.worker_id.is_not(None)
-    )
-    return int(locked.conn.execute(statement).scalar_one())
-
-
-def _n_epochs(locked: LockedStudy) -> int:
-    lease = hpo_lease.c
-    statement = sa.select(sa.func.sum(lease.epoch)).where(lease.study_id == locked.study_id)
-    return locked.epochs_spent + int(locked.conn.execute(statement).scalar() or 0)
+        reaping.release(locked, lease.epoch_stop > limits.epochs)
 
 
 def target_of(db: Database, study_id: int) -> float | None:
-    """Returns the target of a study that is active, or has ended by it; else None."""
+    """Returns the target of a study that is active, or was ended by it; else None."""
     study = hpo_study.c
     ended_by_it = sa.and_(study.state == "done", study.reason == "target")
     statement = sa.select(study.target).where(
@@ -179,13 +145,13 @@ def target_of(db: Database, study_id: int) -> float | None:
 def reaches_target(
     conn: sa.Connection, study_id: int, target: float, values: Iterable[float]
 ) -> bool:
-    """Tells whether one of a study's first values is as good as a target."""
+    """Returns whether one of these values of a study's first objective reaches a target."""
     up = _is_maximized(conn, study_id)
     return any(value >= target if up else value <= target for value in values)
 
 
 def finish_if_values_reach_target(locked: LockedStudy, values: Iterable[float]) -> None:
-    """Marks an active study done when one of these values is enough."""
+    """Marks an active study done when one of these values reaches the target."""
     target = locked.limits.target
     if target is None or locked.state != "active":
         return
@@ -194,14 +160,14 @@ def finish_if_values_reach_target(locked: LockedStudy, values: Iterable[float]) 
 
 
 def finish_if_target_reached(locked: LockedStudy, *, reported: bool = False) -> None:
-    """Marks an active study done when any of its COMPLETE trials is good enough.
+    """Marks an active study done when one of its COMPLETE trials reaches the target.
 
-    It looks at every value of the study: for when the target changes, and for trials that other
+    It reads every value of the study: for when the target changes, and for trials that other
     programs have completed.
 
     Args:
         locked: The study.
-        reported: Look at what trials of any state have reported, too.
+        reported: Consider also the intermediate values of trials of any state.
     """
     target = locked.limits.target
     if target is None or locked.state != "active":
@@ -212,6 +178,41 @@ def finish_if_target_reached(locked: LockedStudy, *, reported: bool = False) -> 
         found = locked.conn.scalar(_reported(locked.study_id, target, up))
     if found is not None:
         locked.finish_study("target")
+
+
+def _spent(locked: LockedStudy, n_ending: int = 0) -> str | None:
+    """Returns the option that extends the part of a budget that is spent; None where none is."""
+    limits = locked.limits
+    if limits.deadline_at is not None and locked.now >= limits.deadline_at:
+        return _HOURS
+    if limits.n_trials is not None and _n_ended(locked) + n_ending >= limits.n_trials:
+        return _TRIALS
+    if limits.total_epochs is not None and _n_epochs(locked) >= limits.total_epochs:
+        return "--total-epochs N"
+    return None
+
+
+def _n_ended(locked: LockedStudy) -> int:
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    statement = sa.select(sa.func.count()).where(
+        trials.c.study_id == locked.study_id, trials.c.state.in_(ended)
+    )
+    return int(locked.conn.execute(statement).scalar_one())
+
+
+def _n_held(locked: LockedStudy) -> int:
+    """Returns how many trials workers own."""
+    lease = hpo_lease.c
+    statement = sa.select(sa.func.count()).where(
+        lease.study_id == locked.study_id, lease.worker_id.is_not(None)
+    )
+    return int(locked.conn.execute(statement).scalar_one())
+
+
+def _n_epochs(locked: LockedStudy) -> int:
+    lease = hpo_lease.c
+    statement = sa.select(sa.func.sum(lease.epoch)).where(lease.study_id == locked.study_id)
+    return locked.epochs_spent + int(locked.conn.execute(statement).scalar() or 0)
 
 
 def _completed(study_id: int, target: float, up: bool) -> sa.Select[tuple[int]]:

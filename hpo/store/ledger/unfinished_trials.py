@@ -1,4 +1,4 @@
-"""What a claim looks at: the study's unfinished trials, and what is left of its budgets."""
+"""Unfinished trials: those that a claim may hand out, and what is left of the study's budgets."""
 
 from __future__ import annotations
 
@@ -16,26 +16,44 @@ from hpo.store.ledger.budgets import UNBOUNDED_EPOCHS
 from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests
 from hpo.store.ledger.locked_study import LockedStudy
 
-Kind: TypeAlias = Literal["mislaid", "free", "held", "waiting", "new"]
+Kind: TypeAlias = Literal["lost_response", "unowned", "held", "waiting", "new"]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a worker asks for: ``n`` trials beside those it holds.
+class ClaimRequest:
+    """A worker's claim.
 
-    Of a study whose trials pause it says which. Those it holds and wishes to go on with are among
-    the ``n``.
+    Attributes:
+        worker_id: The worker.
+        n: How many trials it asks for, beside those that it holds.
+        held: The trial_ids that it works on now.
+        assignments: Which trials it asks for, in a study whose trials pause. Those that it holds
+            and would continue are among the ``n``.
     """
 
     worker_id: int
     n: int
     held: frozenset[int]
-    wishes: AssignmentRequests | None = None
+    assignments: AssignmentRequests | None = None
+
+    @property
+    def may_pause(self) -> bool:
+        """Whether trials pause: an unowned one may wait until it is asked for."""
+        return self.assignments is not None
 
 
 @dataclass(frozen=True)
 class UnfinishedTrial:
-    """A trial that could be handed out; a new one has no ``trial_id`` yet."""
+    """A trial that may be handed out.
+
+    Attributes:
+        kind: ``lost_response``: the worker owns it, but the response to its claim was lost;
+            ``unowned``: its lease has no owner; ``held``: the worker trains it now; ``waiting``:
+            enqueued; ``new``: to be created, without a ``trial_id`` yet.
+        trial_id: The trial, unique in the database.
+        number: The trial, counted within the study from 0.
+        attempt: As in `Lease`, and so are the others.
+    """
 
     kind: Kind
     trial_id: int = 0
@@ -48,60 +66,63 @@ class UnfinishedTrial:
     token: int = 0
 
 
-def mislaid(locked: LockedStudy, request: Request) -> list[UnfinishedTrial]:
-    """Returns what the worker owns but does not know of: the answer to its claim was lost."""
+def lost_responses(locked: LockedStudy, request: ClaimRequest) -> list[UnfinishedTrial]:
+    """Returns the trials that the worker owns but does not hold."""
     is_owner = hpo_lease.c.worker_id == request.worker_id
-    owned = unfinished(locked, "mislaid", is_owner, request.n + len(request.held))
+    owned = unfinished(locked, "lost_response", is_owner, request.n + len(request.held))
     return [trial for trial in owned if trial.trial_id not in request.held][: request.n]
 
 
-def orphans(locked: LockedStudy, limit: int, *, may_pause: bool) -> list[UnfinishedTrial]:
-    """Returns the trials that nobody has and that somebody should go on with, without a wish.
+def interrupted(locked: LockedStudy, limit: int, *, may_pause: bool) -> list[UnfinishedTrial]:
+    """Returns trials without an owner that are continued without a request, the oldest first.
 
     Args:
         locked: The study.
         limit: At most so many.
-        may_pause: Those that have reached their ``epoch_stop`` are paused.
+        may_pause: Trials that have reached their ``epoch_stop`` are paused, not interrupted.
     """
     epochs = locked.limits.epochs or UNBOUNDED_EPOCHS
-    return unfinished(locked, "free", is_orphan(sa.literal(epochs), may_pause), limit)
+    which = is_interrupted(sa.literal(epochs), may_pause=may_pause)
+    return unfinished(locked, "unowned", which, limit)
 
 
-def is_orphan(epochs: sa.ColumnElement[int], may_pause: bool) -> sa.ColumnElement[bool]:
-    """Returns the condition on ``hpo_lease`` of `orphans`; ``epochs`` are those of a trial."""
+def is_interrupted(epochs: sa.ColumnElement[int], *, may_pause: bool) -> sa.ColumnElement[bool]:
+    """Returns the condition on ``hpo_lease`` of `interrupted`; ``epochs`` are those of a trial."""
     lease = hpo_lease.c
-    is_free: sa.ColumnElement[bool] = lease.worker_id.is_(None)
+    is_unowned: sa.ColumnElement[bool] = lease.worker_id.is_(None)
     if not may_pause:
-        return is_free
-    # One that has all its epochs still has to be settled by somebody.
-    return sa.and_(is_free, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
+        return is_unowned
+    # A trial that has all its epochs is not paused: it is only left to be settled.
+    return sa.and_(is_unowned, sa.or_(lease.epoch < lease.epoch_stop, lease.epoch >= epochs))
 
 
-def wished(locked: LockedStudy, request: Request) -> list[UnfinishedTrial]:
-    """Returns the wishes that can be had, in their order: the trials still are where they were."""
-    wishes = request.wishes.ordered if request.wishes else ()
+def requested(locked: LockedStudy, request: ClaimRequest) -> list[UnfinishedTrial]:
+    """Returns the requested trials that can be granted, in the order of the requests.
+
+    A trial that is no longer at the epoch that the worker knows is left out.
+    """
+    ordered = request.assignments.ordered if request.assignments else ()
     lease = hpo_lease.c
     found: dict[int, UnfinishedTrial] = {}
-    for part in fences.chunks(
-        sorted(wish.trial_id for wish in wishes if wish.trial_id is not None)
-    ):
-        is_free, is_own = lease.worker_id.is_(None), lease.worker_id == request.worker_id
+    for part in fences.chunks(sorted(one.trial_id for one in ordered if one.trial_id is not None)):
+        is_unowned, is_own = lease.worker_id.is_(None), lease.worker_id == request.worker_id
         named = lease.trial_id.in_(part)
-        found |= {x.trial_id: x for x in unfinished(locked, "free", named & is_free, len(part))}
+        others = unfinished(locked, "unowned", named & is_unowned, len(part))
+        found |= {trial.trial_id: trial for trial in others}
         own = unfinished(locked, "held", named & is_own, len(part))
-        found |= {x.trial_id: x for x in own if x.trial_id in request.held}
-    return [trial for wish in wishes if (trial := _granted(wish, found)) is not None]
+        found |= {trial.trial_id: trial for trial in own if trial.trial_id in request.held}
+    return [trial for one in ordered if (trial := _grantable(one, found)) is not None]
 
 
-def _granted(
-    wish: AssignmentRequest, found: Mapping[int, UnfinishedTrial]
+def _grantable(
+    asked: AssignmentRequest, found: Mapping[int, UnfinishedTrial]
 ) -> UnfinishedTrial | None:
-    if wish.trial_id is None:
-        return UnfinishedTrial("new", epoch_stop=wish.epoch_stop)
-    trial = found.get(wish.trial_id)
-    if trial is None or trial.epoch != wish.epoch:
+    if asked.trial_id is None:
+        return UnfinishedTrial("new", epoch_stop=asked.epoch_stop)
+    trial = found.get(asked.trial_id)
+    if trial is None or trial.epoch != asked.epoch:
         return None
-    return replace(trial, epoch_stop=wish.epoch_stop)
+    return replace(trial, epoch_stop=asked.epoch_stop)
 
 
 def unfinished(
@@ -133,7 +154,7 @@ def unfinished(
 
 
 def n_started(locked: LockedStudy) -> int:
-    """Counts what the budget of trials has been spent on: everything but waiting trials."""
+    """Returns how many trials count against the budget of trials: all but the waiting ones."""
     if locked.limits.n_trials is None:
         return 0
     statement = sa.select(sa.func.count()).where(
@@ -143,7 +164,7 @@ def n_started(locked: LockedStudy) -> int:
 
 
 def waiting(locked: LockedStudy, limit: int) -> list[UnfinishedTrial]:
-    """Returns Optuna's WAITING trials, which somebody enqueued, locked, oldest first."""
+    """Returns the enqueued trials, in Optuna's state WAITING, locked, oldest first."""
     if limit <= 0:
         return []
     statement = (
@@ -157,7 +178,7 @@ def waiting(locked: LockedStudy, limit: int) -> list[UnfinishedTrial]:
 
 
 def epochs_left(locked: LockedStudy) -> int | None:
-    """Returns the study's epochs that are neither spent nor reserved; None for any number."""
+    """Returns the study's epochs that are neither spent nor reserved; None without a limit."""
     if locked.limits.total_epochs is None:
         return None
     lease = hpo_lease.c
@@ -169,7 +190,7 @@ def epochs_left(locked: LockedStudy) -> int | None:
 
 
 def time_left(locked: LockedStudy) -> tuple[float | None, float | None]:
-    """Returns the seconds until the deadline, and those of an epoch: see ``Standing``."""
+    """Returns ``seconds_left`` and ``epoch_s`` of a `StudyStatus`."""
     if locked.limits.deadline_at is None:
         return None, None
     statement = (

@@ -1,4 +1,4 @@
-"""The registry of workers: who works on which study, and whether it still lives."""
+"""Workers: registered with a study, alive by their heartbeats, retired."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.ledger import reaping
 from hpo.store.ledger.locked_study import LockedStudy
-from hpo.store.ledger.reaping import Patience
+from hpo.store.ledger.reaping import ReapingPolicy
 from hpo.store.rows import last_ids, processes
 from hpo.store.rows.worker_list import WorkerRow as WorkerRow
 from hpo.store.rows.worker_list import live as live
@@ -25,7 +25,7 @@ _PACKAGES = ("hpo", "torch", "optuna", "sqlalchemy")
 
 
 def register(db: Database, study_id: int, device: str) -> int:
-    """Enters this process as a worker of a study and returns its ``worker_id``.
+    """Registers this process as a worker of a study and returns its ``worker_id``.
 
     Raises:
         StoreError: There is no such study.
@@ -42,7 +42,7 @@ def register(db: Database, study_id: int, device: str) -> int:
     }
 
     def enter(conn: sa.Connection) -> int:
-        now = LockedStudy.take(db, conn, study_id).now
+        now = LockedStudy.lock(db, conn, study_id).now
         times = {"started_at": now, "heartbeat_at": now, "heard_since": now}
         above = last_ids.above(conn, hpo_worker.c.worker_id)
         own = {} if above is None else {"worker_id": above + 1}
@@ -54,25 +54,24 @@ def register(db: Database, study_id: int, device: str) -> int:
     return db.transaction(enter)
 
 
-def mark_alive(conn: sa.Connection, worker_id: int, now: datetime, patience: Patience) -> bool:
+def mark_alive(conn: sa.Connection, worker_id: int, now: datetime, policy: ReapingPolicy) -> bool:
     """Records that a worker lives; False when it is not known, or has ended."""
     worker = hpo_worker.c
     statement = (
         sa.update(hpo_worker)
         .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
-        .ordered_values(*reaping.heard(now, patience))
+        .ordered_values(*reaping.heard(now, policy))
     )
     return conn.execute(statement).rowcount > 0
 
 
 def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
-    """Ends a worker and sets its trials free. Repeating it is harmless.
+    """Ends a worker and releases its trials. Repeating it is harmless.
 
     Args:
         db: The database.
-        worker_id: The worker; an unknown one is none to retire.
-        lost: It died instead of leaving: its trials count an attempt, and fail when they have
-            had too many.
+        worker_id: The worker; an unknown one is ignored.
+        lost: It died. The loss counts as an attempt of its trials, which fail after too many.
     """
 
     def leave(conn: sa.Connection) -> None:
@@ -81,18 +80,18 @@ def retire(db: Database, worker_id: int, *, lost: bool = False) -> None:
         study_id = conn.execute(of_worker).scalar_one_or_none()
         if study_id is None:
             return
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         conn.execute(
             sa.update(hpo_worker)
             .where(worker.worker_id == worker_id, worker.ended_at.is_(None))
             .values(ended_at=locked.now)
         )
         if lost:
-            reaping.free_dead(locked, Patience())
+            reaping.release_dead(locked, ReapingPolicy())
             return
-        reaping.free(locked, hpo_lease.c.worker_id == worker_id)
+        reaping.release(locked, hpo_lease.c.worker_id == worker_id)
         if locked.state == "done":
-            locked.end_free_trials()
+            locked.prune_unowned_trials()
 
     db.transaction(leave)
 

@@ -60,7 +60,7 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
     transition = _TRANSITIONS[verb]
 
     def work(conn: sa.Connection) -> StudyState:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         before = cast(StudyState, locked.state)
         if before == transition.to:
             return before
@@ -69,7 +69,7 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
                 study_rows.name_of(conn, study_id),
                 f" ({locked.reason})" * bool(locked.reason),
             )
-            more = spending.more(locked) or f"hpo update {name}"
+            more = spending.command_to_extend(locked) or f"hpo update {name}"
             has_more = before == "done" and locked.reason != "exhausted"
             hint = f"`{more}` gives it more to do" if has_more else None
             raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)
@@ -104,14 +104,14 @@ def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[i
     """
 
     def work(conn: sa.Connection) -> list[int]:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         if numbers:
             require(locked, numbers, _OPEN, "has ended")
         leases = _leases(locked)
         found = [row for row in _open_trials(locked) if not numbers or row.number in numbers]
         ids = fences.ids(found)
         _end(locked, ids, [row for row in leases if row.trial_id in set(ids)])
-        spending.excuse(locked, len(found))
+        spending.exempt(locked, len(found))
         locked.record(
             [Event(study_id, spending.CANCELLED, "by `hpo cancel`", trial_id) for trial_id in ids]
         )

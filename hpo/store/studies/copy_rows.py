@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from hpo.store.db import hpo_tables
 from hpo.store.db import optuna_tables as schema
-from hpo.store.ledger.locked_study import FREE
+from hpo.store.ledger.locked_study import UNOWNED_TOKEN
 
 MARKER = "hpo:copying"
 """System attribute of a study that is a copy not yet complete."""
@@ -94,7 +94,7 @@ OF_TRIAL = (
     _kind(schema.trial_system_attributes),
     _kind(schema.trial_heartbeats),
     # Nobody owns a trial in the copy: whoever comes first goes on with it.
-    _kind(hpo_tables.hpo_lease, token=FREE),
+    _kind(hpo_tables.hpo_lease, token=UNOWNED_TOKEN),
     _kind(hpo_tables.hpo_epoch),
 )
 OF_STUDY = (

@@ -54,7 +54,7 @@ def enqueue(db: Database, study_id: int, params: Mapping[str, Any], n: int = 1) 
     """
 
     def work(conn: sa.Connection) -> list[int]:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         added = _add(locked, [({FIXED_PARAMS: dict(params)}, {}) for _ in range(n)])
         given = ", ".join(f"{name} = {value}" for name, value in params.items())
         locked.record([Event(study_id, "enqueued", f"{_listed(added)} with {given}")])
@@ -108,7 +108,7 @@ def retry(
     """
 
     def work(conn: sa.Connection) -> dict[int, int]:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         before = spending.retries(locked)
         if numbers:
             control.require(locked, numbers, _RETRIABLE, "has not failed")
@@ -119,7 +119,7 @@ def retry(
             _require_failed(numbers, found, before, reasons)
         chosen = [trial for trial in found if trial.head.number not in before]
         pairs = _retry(locked, chosen)
-        spending.excuse(locked, sum(trial.reason != spending.CANCELLED for trial in chosen))
+        spending.exempt(locked, sum(trial.reason != spending.CANCELLED for trial in chosen))
         _reopen(locked)
         return pairs
 

@@ -46,7 +46,7 @@ def rename(db: Database, study_id: int, name: str) -> str:
 
     def work(conn: sa.Connection) -> str:
         is_ours = conn.scalar(_is_ours(study_id)) is not None
-        locked = LockedStudy.take(db, conn, study_id) if is_ours else None
+        locked = LockedStudy.lock(db, conn, study_id) if is_ours else None
         if locked is None and not trial_rows.lock_study(conn, study_id):
             raise StoreError(f"study {study_id} is no longer in {db.masked_url}; was it deleted?")
         old = study_rows.name_of(conn, study_id) or ""

@@ -75,7 +75,7 @@ def create_or_join(
             raise _other_spec(record, spec)
         # First, for it locks the study, which the note then does not have to.
         locked = (
-            None if record.budget == spec.budget else LockedStudy.take(db, conn, record.study_id)
+            None if record.budget == spec.budget else LockedStudy.lock(db, conn, record.study_id)
         )
         is_new = by_name or study_budgets.note_given(conn, record.study_id, spec.budget)
         if locked is not None and is_new:

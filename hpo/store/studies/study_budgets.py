@@ -51,7 +51,7 @@ def change(
     """
 
     def work(conn: sa.Connection) -> tuple[StudyRecord, StudyRecord]:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         name = study_rows.name_of(conn, study_id) or ""
         before = read(conn, name, db)
         budget = new_budget(before)
@@ -67,7 +67,7 @@ def update(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
     """Does what `change` does to a locked study, in the caller's transaction."""
     spec = record.spec.model_copy(update={"budget": budget})
     locked.limits = budgets.limits(spec, record.created_at).with_more_trials(
-        spending.n_excused(locked)
+        spending.n_exempt(locked)
     )
     values: dict[str, Any] = {"spec": toml.dumps(spec), **vars(locked.limits)}
     if locked.state == "done" and budgets.grew(record.budget, budget):
@@ -79,9 +79,9 @@ def update(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
     spending.finish_if_spent(locked)
     if spec.task is not None:
         # The steps of an objective are its own: no budget of epochs says when it is through.
-        spending.recall(locked)
+        spending.release_over_budget(locked)
     if locked.state == "done":
-        locked.end_free_trials()
+        locked.prune_unowned_trials()
 
 
 def last_given(conn: sa.Connection, study_id: int) -> dict[str, Any] | None:

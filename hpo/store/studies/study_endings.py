@@ -30,10 +30,10 @@ def finish(db: Database, study_id: int, reason: str) -> None:
     """
 
     def work(conn: sa.Connection) -> None:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         if locked.state in ("active", "paused"):
             locked.finish_study(reason)
-            locked.end_free_trials()
+            locked.prune_unowned_trials()
 
     db.transaction(work)
 
@@ -55,7 +55,7 @@ def stop(
     """
 
     def work(conn: sa.Connection) -> None:
-        locked = LockedStudy.take(db, conn, study_id)
+        locked = LockedStudy.lock(db, conn, study_id)
         if locked.state not in ("active", "paused") or (young and has_results(conn, study_id)):
             return
         locked.state, locked.reason = "stopped", reason

@@ -93,7 +93,7 @@ class Context:
 
     @property
     def spools(self) -> list[Path]:
-        return outbox.spools_in(outbox.folder_of(self.db.url, self.study_id))
+        return outbox.files_in(outbox.folder_of(self.db.url, self.study_id))
 
     def events(self) -> list[str]:
         found = kit.recent_events(self.db, self.study_id)
@@ -300,7 +300,7 @@ def test_of_two_that_adopt_the_spool_of_a_killed_worker_one_does(
     assert kit.epochs_of(db, one) == [1, 2, 3]
     assert kit.epochs_of(db, two) == [1]
     assert kit.states(db, study_id) == ["COMPLETE", "RUNNING"]
-    assert outbox.spools_in(outbox.folder_of(db.url, study_id)) == []
+    assert outbox.files_in(outbox.folder_of(db.url, study_id)) == []
     (event,) = (e for e in kit.recent_events(db, study_id) if e.kind == "outage")
     assert event.message.startswith("wrote 5 records")
     db.dispose()

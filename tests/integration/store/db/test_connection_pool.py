@@ -61,7 +61,7 @@ class Crowd:
             assert kit.epochs_of(self.db, trial_id) == [1, 2, 3]
         kinds = {event.kind for event in kit.recent_events(self.db, self.study_id)}
         assert kinds.isdisjoint({"outage", "lost"})
-        assert outbox.spools_in(outbox.folder_of(self.url, self.study_id)) == []
+        assert outbox.files_in(outbox.folder_of(self.url, self.study_id)) == []
 
     def _count(self) -> None:
         ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

@@ -43,14 +43,14 @@ def _outcome(text: str = "") -> Outcome:
 
 
 def _only(folder: Path) -> Path:
-    (path,) = outbox.spools_in(folder)
+    (path,) = outbox.files_in(folder)
     return path
 
 
 def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
     records = [_row(1), _row(2), _outcome("several\nlines\r\n\u2028"), _row(3)]
     mine = Outbox(tmp_path / "new" / "folder", 4)
-    assert outbox.spools_in(tmp_path / "new" / "folder") == []
+    assert outbox.files_in(tmp_path / "new" / "folder") == []
     mine.append(records[:1])
     mine.append(records[1:])
     assert outbox.read(mine.path).records == records
@@ -141,7 +141,7 @@ def test_a_worker_never_writes_into_an_older_spool(tmp_path: Path) -> None:
     first, second = Outbox(tmp_path, 4), Outbox(tmp_path, 4)
     first.append([_row(1)])
     second.append([_row(2)])
-    assert len(outbox.spools_in(tmp_path)) == 2
+    assert len(outbox.files_in(tmp_path)) == 2
     first.remove()
     second.remove()
 
