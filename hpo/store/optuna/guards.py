@@ -26,23 +26,23 @@ def read(database: Database) -> Iterator[sa.Connection]:
     """Opens a transaction that only reads.
 
     Raises:
-        StorageInternalError: The database failed; its cause tells why.
+        StorageInternalError: The database failed; the cause is its error.
     """
     with _translated(), database.read() as connection:
         yield connection
 
 
 def write(database: Database, work: Callable[[sa.Connection], _T], *, single: bool = False) -> _T:
-    """Does `work` in a writing transaction, again from its start when it lost against another.
+    """Runs `work` in a writing transaction, again if that lost against another transaction.
 
     Args:
         database: Where.
-        work: Changes nothing but the database.
-        single: One statement of it writes; see `Database.transaction`.
+        work: Must change nothing but the database.
+        single: It sends one statement; see `Database.transaction`.
 
     Raises:
-        StorageInternalError: The database failed, or refused what it was given; its cause tells
-            why, an `IntegrityError` among them.
+        StorageInternalError: The database failed, or refused a row; the cause is its error, such
+            as an `IntegrityError`.
     """
     with _translated():
         return database.transaction(work, single=single)
@@ -59,17 +59,17 @@ def _translated() -> Iterator[None]:
 
 
 def no_study(study_id: int) -> KeyError:
-    """Returns what a verb raises for an unknown study."""
+    """Returns the error for an unknown study."""
     return KeyError(f"there is no study with study_id {study_id}")
 
 
 def no_trial(trial_id: int) -> KeyError:
-    """Returns what a verb raises for an unknown trial."""
+    """Returns the error for an unknown trial."""
     return KeyError(f"there is no trial with trial_id {trial_id}")
 
 
 def finished_error(number: int) -> UpdateFinishedTrialError:
-    """Returns what a verb raises that would change a finished trial."""
+    """Returns the error of a write to a finished trial."""
     return UpdateFinishedTrialError(f"trial {number} is finished and cannot be changed")
 
 
@@ -97,7 +97,7 @@ def lock_open(connection: sa.Connection, trial_ids: Sequence[int]) -> dict[int, 
 
 
 def require_open(trial_id: int, head: TrialHead | Head | None) -> None:
-    """Makes sure that a trial may be written to.
+    """Checks that a trial may be written to.
 
     Raises:
         KeyError: It is not there.

@@ -1,12 +1,12 @@
-"""Where the trials of a study stand, read again only where something has moved.
+"""Lease cache: the leases of one study, read again only where something has moved.
 
-A paused trial is a RUNNING one for Optuna, with a lease that nobody owns. Whoever goes on with it
-writes its lease, so one whose lease is as it was is as it was, too.
+A paused trial is a RUNNING one for Optuna, with a lease that has no owner. A worker that continues
+it writes its lease, so a trial whose lease is unchanged is unchanged, too.
 
-One row tells whether anything has moved at all: how many leases there are, and the sums of what
-they hold. Where it differs, those are read that were written since, with a margin for transactions
+One row tells whether anything has moved at all: how many leases there are, and the sums of their
+columns. If it differs, the leases are read that were written since, with a margin for transactions
 that were open meanwhile; leases that ended are found by their trials. If the sums are not right
-then, all are read again.
+then, all leases are read again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from hpo.store.db.optuna_tables import trials
 from hpo.store.ledger.leases import LeaseStatus
 
 MARGIN_S = 60.0
-"""Most seconds between a transaction's look at the clock and its end; longer ones cost a read."""
+"""Seconds that a transaction may last after it has read the clock. A longer one costs a read of all
+leases."""
 
 _L = hpo_lease.c
 _COLUMNS = (_L.trial_id, _L.worker_id, _L.token, _L.epoch, _L.epoch_stop, _L.updated_at)
@@ -49,7 +50,7 @@ _ENDED = sa.select(trials.c.trial_id).where(
 
 
 class _Row(NamedTuple):
-    """What a lease says, or the sums of all."""
+    """The columns of a lease, or the sums over all leases."""
 
     n_or_id: int
     worker: int | None
@@ -73,7 +74,7 @@ class LeaseCache:
         study_id: The study.
 
     Attributes:
-        statuses: Where each unfinished trial stands, by trial_id; another mapping after a change.
+        statuses: The lease of each unfinished trial, by trial_id; a new mapping after a change.
     """
 
     def __init__(self, study_id: int) -> None:
@@ -84,12 +85,12 @@ class LeaseCache:
         self.statuses: Mapping[int, LeaseStatus] = {}
 
     def is_paused(self, trial_id: int) -> bool:
-        """Tells whether nobody works on a trial that has a lease."""
-        place = self.statuses.get(trial_id)
-        return place is not None and not place.is_held
+        """Returns whether a trial has a lease without an owner."""
+        status = self.statuses.get(trial_id)
+        return status is not None and not status.is_held
 
     def refresh(self, connection: sa.Connection) -> set[int]:
-        """Reads what has moved, and returns the trial_ids: of new, changed and ended leases."""
+        """Reads what has moved, and returns the trial_ids of new, changed and ended leases."""
         sums = _Row.of(connection.execute(_SUMS, {"study": self._study_id}).one())
         if sums == self._seen:
             return set()
@@ -105,7 +106,7 @@ class LeaseCache:
 
     def _read_since(self, connection: sa.Connection) -> set[int]:
         if self._latest is None:
-            # There was no lease yet: a first look at an empty study.
+            # No lease was read yet.
             self._seen = None
             return set()
         at = {"study": self._study_id, "since": self._latest - timedelta(seconds=MARGIN_S)}

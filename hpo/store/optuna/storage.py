@@ -1,8 +1,8 @@
-"""Optuna's storage on Optuna's own schema: few statements, batched verbs, incremental reads.
+"""Storage: Optuna's storage on its own schema, with few statements and incremental reads.
 
-Every verb is one short transaction. Anything written here is read by plain Optuna and the other
-way round. Finished trials are cached (`trial_cache`), with a check that they still are what was
-cached; everything else is read when it is asked for.
+Every verb is one short transaction. Plain Optuna reads what is written here, and the other way
+round. Finished trials are cached (`trial_cache`), with a check that they still are what was cached;
+everything else is read when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import uuid
 import weakref
 from collections.abc import Container, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
+from typing_extensions import override
 
 from hpo.store.db import optuna_tables as schema
 from hpo.store.db.optuna_schema import DEFAULT_STUDY_NAME_PREFIX, FrozenStudy
@@ -48,12 +48,12 @@ class Storage(BaseStorage):
 
     Args:
         database: Where the studies are.
-        known: Ids of studies by the names that they had when somebody looked: workers of a study
-            that is renamed go on.
+        known: Ids of studies by earlier names, so that the workers of a renamed study find it.
     """
 
     def __init__(self, database: Database, known: Mapping[str, int] | None = None) -> None:
         self._database = database
+        self._read = partial(guards.read, database)
         self._known = dict(known or {})
         self._writer = TrialWriter(database)
         self._caches = TrialCaches(self._read)
@@ -63,15 +63,15 @@ class Storage(BaseStorage):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["database"], state["known"])  # type: ignore[misc]
-        # A copy has a `Database` of its own: its connections are closed when the copy goes.
+        # A copy has a `Database` of its own, whose connections are closed with the copy.
         weakref.finalize(self, self._database.dispose)
 
     # Studies
 
+    @override
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
     ) -> int:
-        """See `BaseStorage`."""
         name = f"{DEFAULT_STUDY_NAME_PREFIX}{uuid.uuid4()}" if study_name is None else study_name
         try:
             study_id = guards.write(
@@ -85,23 +85,23 @@ class Storage(BaseStorage):
         _logger.info("created study %s (study_id %d)", name, study_id)
         return study_id
 
+    @override
     def delete_study(self, study_id: int) -> None:
-        """See `BaseStorage`."""
         existed = guards.write(self._database, lambda c: study_rows.delete(c, study_id))
         self._forget(study_id)
         if not existed:
             raise guards.no_study(study_id)
 
+    @override
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
         self._put_study_attr(schema.study_user_attributes, study_id, key, value)
 
+    @override
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
         self._put_study_attr(schema.study_system_attributes, study_id, key, value)
 
+    @override
     def get_study_id_from_name(self, study_name: str) -> int:
-        """See `BaseStorage`."""
         if study_name in self._known:
             return self._known[study_name]
         with self._read() as connection:
@@ -110,43 +110,45 @@ class Storage(BaseStorage):
             raise KeyError(f"there is no study named {study_name!r}")
         return study_id
 
+    @override
     def get_study_name_from_id(self, study_id: int) -> str:
-        """See `BaseStorage`."""
         with self._read() as connection:
             name = study_rows.name_of(connection, study_id)
         if name is None:
             raise guards.no_study(study_id)
         return name
 
+    @override
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """See `BaseStorage`."""
         with self._read() as connection:
             directions = study_rows.directions_of(connection, study_id)
         if not directions:
             raise guards.no_study(study_id)
         return directions
 
+    @override
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """See `BaseStorage`."""
         return self._attrs(schema.studies, schema.study_user_attributes, study_id)
 
+    @override
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """See `BaseStorage`."""
         return self._attrs(schema.studies, schema.study_system_attributes, study_id)
 
+    @override
     def get_all_studies(self) -> list[FrozenStudy]:
-        """See `BaseStorage`."""
         with self._read() as connection:
             return study_rows.all_studies(connection)
 
     # Trials: writing one
 
+    @override
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """See `BaseStorage`; numbers are consecutive under the lock of the study's row."""
+        """Numbers are consecutive under the lock of the study's row."""
         if template_trial is None:
             return self._writer.create(study_id)
         return self._writer.create_from(study_id, template_trial)
 
+    @override
     def set_trial_param(
         self,
         trial_id: int,
@@ -154,33 +156,34 @@ class Storage(BaseStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """See `BaseStorage`; a parameter that the trial has already is left as it is."""
+        """A parameter that the trial has already is left as it is."""
         self._writer.set_param(trial_id, param_name, param_value_internal, distribution)
         self._caches.touch([trial_id])
 
+    @override
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """See `BaseStorage`; WAITING to RUNNING succeeds for one caller only."""
+        """WAITING to RUNNING succeeds for one caller only."""
         is_set = self._writer.set_state_values(trial_id, state, values)
         self._caches.touch([trial_id])
         return is_set
 
+    @override
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
-        """See `BaseStorage`."""
         row = trial_rows.intermediate_row(trial_id, step, intermediate_value)
         self._writer.put(trial_rows.INTERMEDIATES, row)
         self._caches.touch([trial_id])
 
+    @override
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
         self._writer.put(trial_rows.USER_ATTRS, trial_rows.attr_row(trial_id, key, value))
         self._caches.touch([trial_id])
 
+    @override
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
         self._writer.put(trial_rows.SYSTEM_ATTRS, trial_rows.attr_row(trial_id, key, value))
         self._caches.touch([trial_id])
 
@@ -195,8 +198,9 @@ class Storage(BaseStorage):
 
     # Trials: reading
 
+    @override
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """See `BaseStorage`; a finished trial is the cached object."""
+        """A finished trial is the cached object."""
         with self._read() as connection:
             head = trial_reader.read_head(connection, trial_id)
             if head is None:
@@ -204,30 +208,33 @@ class Storage(BaseStorage):
             cached = self._caches.finished(head)
             return cached or next(trial_reader.read_trials(connection, [head]))
 
+    @override
     def get_all_trials(
         self,
         study_id: int,
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """See `BaseStorage`; one statement when nothing is new, two otherwise."""
+        """One statement when nothing is new, two otherwise."""
         trials = self._caches.of(study_id).trials(states)
         return [copy_trial(trial) for trial in trials] if deepcopy else trials
 
     def changes(self, study_id: int, since: Cursor | None = None) -> Changes:
-        """Returns what has changed in a study since another such question, for reading only."""
+        """Returns what has changed in a study since another call; do not change the trials."""
         return self._caches.of(study_id).changes(since)
 
+    @override
     def get_n_trials(
         self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None
     ) -> int:
-        """See `BaseStorage`; reads no params and values."""
+        """Reads no params and values."""
         states = (state,) if isinstance(state, TrialState) else state
         heads = self._caches.of(study_id).heads()
         return sum(states is None or head.state in states for head in heads)
 
+    @override
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """See `BaseStorage`; the oldest of equally good ones, found without reading the others."""
+        """The oldest of equally good ones, found without reading the others."""
         directions = self.get_study_directions(study_id)
         if len(directions) > 1:
             raise RuntimeError("a study with several objectives has no single best trial")
@@ -237,45 +244,42 @@ class Storage(BaseStorage):
             raise ValueError("no trials are completed yet")
         return self.get_trial(trial_id)
 
+    @override
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        """See `BaseStorage`."""
         with self._read() as connection:
             trial_id = study_rows.trial_id_of(connection, study_id, trial_number)
         if trial_id is None:
             raise KeyError(f"study_id {study_id} has no trial with number {trial_number}")
         return trial_id
 
+    @override
     def get_trial_number_from_id(self, trial_id: int) -> int:
-        """See `BaseStorage`."""
         with self._read() as connection:
             head = trial_reader.read_head(connection, trial_id)
         if head is None:
             raise guards.no_trial(trial_id)
         return head.number
 
+    @override
     def get_trial_param(self, trial_id: int, param_name: str) -> float:
-        """See `BaseStorage`."""
         with self._read() as connection:
             value = trial_reader.read_param(connection, trial_id, param_name)
         if value is None:
             raise KeyError(f"trial_id {trial_id} has no parameter {param_name!r}")
         return value
 
+    @override
     def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
-        """See `BaseStorage`."""
         return self._attrs(schema.trials, schema.trial_user_attributes, trial_id)
 
+    @override
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
-        """See `BaseStorage`."""
         return self._attrs(schema.trials, schema.trial_system_attributes, trial_id)
 
+    @override
     def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
-        """See `BaseStorage`."""
         if trial_state.is_finished():
             raise guards.finished_error(self.get_trial_number_from_id(trial_id))
-
-    def _read(self) -> AbstractContextManager[sa.Connection]:
-        return guards.read(self._database)
 
     def _forget(self, study_id: int) -> None:
         self._caches.forget(study_id)

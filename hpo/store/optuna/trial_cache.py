@@ -1,33 +1,33 @@
-"""The trials of one study, kept in memory and read again only where they may have changed.
+"""Trial cache: the trials of one study, read again only where they may have changed.
 
-Why a cached answer is a right one:
+A cached answer is right for these reasons:
 
-* A finished trial never changes: Optuna refuses every write to it, and so do we, in the same
-  statement (`trial_rows.write_fenced`). So it is read once. What is unfinished is read at each
-  question that wants unfinished trials, because its values may be overwritten in place.
-* Paused trials are unfinished, too, and a study of many epochs has thousands. Who works on one
-  writes its lease first, so they are read again when their lease has moved (`lease_book`).
-  Another program that writes to one without a lease, such as plain Optuna, is seen after
-  `REREAD_S` at the latest, when they are all read again.
+* A finished trial never changes: Optuna refuses every write to it, and so does hpo, in the same
+  statement (`trial_rows.write_fenced`). So it is read once. Unfinished trials are read whenever
+  they are asked for, because their values may be overwritten in place.
+* Paused trials are unfinished, too, and a study of many epochs has thousands. A worker that
+  continues one writes its lease first, so they are read again when their lease has moved
+  (`paused_trials`). Writes of programs that take no lease, such as plain Optuna, are seen after
+  `paused_trials.REREAD_S` at the latest, when all paused trials are read again.
 * New trials are found by id, but not as `id > last_seen`, since rows become visible in the order
-  of commits. Numbers tell what is missing: they are consecutive, so as long as number 7 is
+  of commits. Numbers tell what is missing, because they are consecutive: as long as number 7 is
   unknown, everything after number 6 is read again. The newest `YOUNG` trials before that point
   are read again too, against writers who give numbers without locking the study.
-* Those same young trials show whether the study is still the one that was cached. SQLite gives
-  the id of a deleted study, and the ids of its trials, to the next one. If any known young trial
-  is gone or differs in its number or times, everything is forgotten and read anew.
+* The same young trials show whether the study is still the one that was cached. SQLite gives the
+  id of a deleted study, and the ids of its trials, to the next one. If any known young trial is
+  gone or differs in its number or times, everything is forgotten and read anew.
 
-Memory: about 1 kB a finished trial of 10 params, plus 75 bytes an intermediate value that
-somebody looked at; distributions are shared. A study of 100,000 trials takes some 100 MB.
+Memory: about 1 kB a finished trial of 10 params, plus 75 bytes an intermediate value that was
+asked for; distributions are shared. A study of 100,000 trials takes some 100 MB.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -36,43 +36,40 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.optuna_internals import trial_id_of
 from hpo.store.db import optuna_tables as schema
 from hpo.store.ledger.leases import LeaseStatus
-from hpo.store.optuna.lease_cache import LeaseCache
+from hpo.store.optuna.paused_trials import PausedTrials
 from hpo.store.rows import trial_reader
 from hpo.store.rows.stored_trial import StoredTrial
 from hpo.store.rows.trial_reader import Head
 
 YOUNG = 32
-"""How many trials before the first unknown number are read again at every look."""
+"""Trials before the first unknown number that are read again: more than writers at a time."""
 
 EAGER = 256
-"""Up to so many newly finished trials come with their intermediate values at once."""
+"""Up to so many newly finished trials are read at once with their intermediate values."""
 
 REACH = 8
-"""How far, in chunks of trials, to look for others whose intermediate values to read along."""
+"""Chunks of trials among which to find others whose deferred values are read along."""
 
 FEW_OPEN = 48
-"""Up to so many unfinished trials are read without a look at their leases."""
-
-REREAD_S = 300.0
-"""Seconds after which paused trials are read again although their leases have not moved."""
+"""Up to so many unfinished trials are read without their leases, which costs less."""
 
 Connect = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 class Cursor(NamedTuple):
-    """How much somebody has seen of what a cache has read."""
+    """How much of what a cache has read was seen by its caller."""
 
     generation: int
     n_read: int
 
 
 class Changes(NamedTuple):
-    """What has changed in a study, or may have.
+    """The trials of a study that have changed, or may have.
 
     Attributes:
-        trials: Those that were read since, and all that somebody works on or may begin.
-        leases: Where the unfinished trials stand that have a lease, by trial_id; all of them.
-        cursor: For the next question.
+        trials: Those that were read since, and all that are running or waiting.
+        leases: The leases of all unfinished trials, by trial_id.
+        cursor: For the next call.
     """
 
     trials: list[FrozenTrial]
@@ -118,7 +115,7 @@ class TrialCache:
         wanted = frozenset(s for s in TrialState if states is None or s in states)
         with self._lock, self._connect() as connection, trial_reader.without_collector():
             self._refresh(connection)
-            opened = list(self._still.values()) if TrialState.RUNNING in wanted else []
+            opened = list(self._paused) if TrialState.RUNNING in wanted else []
             opened += self._load(connection, wanted)
             finished = self._finished(wanted)
             if not opened:
@@ -126,7 +123,7 @@ class TrialCache:
             return sorted([*finished, *opened], key=_number)
 
     def changes(self, since: Cursor | None = None) -> Changes:
-        """Returns what has changed since another such question; without one, everything.
+        """Returns what has changed since another call; without one, everything.
 
         The caller must not change the trials.
 
@@ -135,7 +132,7 @@ class TrialCache:
         """
         with self._lock, self._connect() as connection, trial_reader.without_collector():
             self._refresh(connection, watch=True)
-            known = list(self._still.values())
+            known = list(self._paused)
             opened = self._load(connection, frozenset(TrialState))
             cursor = Cursor(self._generation, len(self._read))
             if since is None or since.generation != self._generation:
@@ -143,17 +140,16 @@ class TrialCache:
             else:
                 news = {trial_id_of(trial): trial for trial in opened}
                 for trial_id in self._read[since.n_read :]:
-                    trial = self._trials.get(trial_id) or self._still.get(trial_id)
+                    trial = self._trials.get(trial_id) or self._paused.get(trial_id)
                     if trial is not None:
                         news[trial_id] = trial
                 found = list(news.values())
-            return Changes(sorted(found, key=_number), self._leases.statuses, cursor)
+            return Changes(sorted(found, key=_number), self._paused.leases, cursor)
 
     def touch(self, trial_ids: Iterable[int]) -> None:
-        """Has trials read again that were just written, whatever their leases say."""
+        """Has trials read again that were just written."""
         with self._lock:
-            for trial_id in trial_ids:
-                self._still.pop(trial_id, None)
+            self._paused.drop(trial_ids)
 
     def finished(self, head: Head) -> FrozenTrial | None:
         """Returns the cached trial, if `head`, just read, shows that it is still the same."""
@@ -169,41 +165,26 @@ class TrialCache:
         self._order: list[int] = []
         self._contiguous = 0
         self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}
-        self._leases = LeaseCache(self._study_id)
-        # The paused trials as they were read, while their leases have not moved.
-        self._still: dict[int, FrozenTrial] = {}
-        self._reread_at_s = time.monotonic() + REREAD_S
-        # The ids of trials in the order in which they were read; those that are in work left out.
+        self._paused = PausedTrials(self._study_id)
+        # The ids of finished and paused trials in the order in which they were read.
         self._read: list[int] = []
         self._generation += 1
 
     def _refresh(self, connection: sa.Connection, *, watch: bool = False) -> None:
         self._is_watched = watch or len(self._open) > FEW_OPEN
         if self._is_watched:
-            self._watch(connection)
+            self._paused.refresh(connection)
         else:
-            self._still.clear()
+            self._paused.clear()
         self._refresh_heads(connection)
         if not self._is_watched and len(self._open) > FEW_OPEN:
             self._is_watched = True
-            self._watch(connection)
-
-    def _watch(self, connection: sa.Connection) -> None:
-        """Learns which trials were paused at this moment, and forgets those that have moved.
-
-        What is read of a trial after this is at least as new as its lease.
-        """
-        moved = self._leases.refresh(connection)
-        if time.monotonic() > self._reread_at_s:
-            self._still.clear()
-            self._reread_at_s = time.monotonic() + REREAD_S
-        for trial_id in moved & self._still.keys():
-            del self._still[trial_id]
+            self._paused.refresh(connection)
 
     def _refresh_heads(self, connection: sa.Connection) -> None:
         young = self._order[max(0, self._contiguous - YOUNG) :]
         floor = min(young, default=0)
-        unsure = self._open - self._still.keys()
+        unsure = self._paused.missing(self._open)
         also = [trial_id for trial_id in unsure if trial_id < floor]
         heads = trial_reader.read_heads(connection, self._study_id, floor, also)
         if young and not self._same_study(heads, [*young, *also]):
@@ -227,10 +208,10 @@ class TrialCache:
         if not changed:
             return
         new = [head.trial_id for head in changed if head.trial_id not in self._heads]
+        self._paused.drop(head.trial_id for head in changed)
         for head in changed:
             self._heads[head.trial_id] = head
             self._open.discard(head.trial_id)
-            self._still.pop(head.trial_id, None)
             (self._unread if head.state.is_finished() else self._open).add(head.trial_id)
         if new:
             self._order.extend(new)
@@ -244,9 +225,9 @@ class TrialCache:
         self._contiguous = n
 
     def _load(self, connection: sa.Connection, wanted: frozenset[TrialState]) -> list[FrozenTrial]:
-        """Reads those of `wanted` that are not known, and returns the unfinished ones of them."""
+        """Reads the trials of `wanted` that are not known, and returns the unfinished ones."""
         finished = [h for h in self._pick(self._unread) if h.state in wanted]
-        unread = self._open - self._still.keys()
+        unread = self._paused.missing(self._open)
         opened = [h for h in self._pick(unread) if h.state in wanted]
         eager = len(finished) <= EAGER
         heads = [*finished, *opened] if eager else finished
@@ -261,14 +242,8 @@ class TrialCache:
             self._read += [head.trial_id for head in finished]
         rest = list(trials if eager else trial_reader.read_trials(connection, opened))
         if self._is_watched:
-            self._keep_paused(rest)
+            self._read += self._paused.keep(rest)
         return rest
-
-    def _keep_paused(self, trials: list[FrozenTrial]) -> None:
-        for trial in trials:
-            if trial.state is TrialState.RUNNING and self._leases.is_paused(trial_id_of(trial)):
-                self._still[trial_id_of(trial)] = trial
-                self._read.append(trial_id_of(trial))
 
     def _pick(self, trial_ids: set[int]) -> list[Head]:
         return [self._heads[trial_id] for trial_id in sorted(trial_ids)]
@@ -282,7 +257,7 @@ class TrialCache:
         return self._by_states[wanted]
 
     def _load_intermediate(self, trial: StoredTrial) -> None:
-        """Sets the intermediate values of a deferred trial and of its deferred neighbours."""
+        """Reads the intermediate values of a deferred trial and of its deferred neighbours."""
         with self._lock, self._connect() as connection, trial_reader.without_collector():
             head = trial_reader.read_head(connection, trial_id_of(trial))
             if head is None or not _is_row_of(head, trial):
@@ -292,8 +267,8 @@ class TrialCache:
                 block[trial_id].intermediate_values = values
 
     def _deferred_after(self, trial: StoredTrial) -> dict[int, StoredTrial]:
-        # Who asks for a pruned trial's values wants those of the pruned ones, as TPE does; who
-        # asks for a complete one's, such as the median pruner, those of the complete ones.
+        # TPE asks for the values of all pruned trials, the median pruner for those of all complete
+        # ones: trials of the same state are read along.
         following = self._order[trial.number : trial.number + REACH * trial_reader.CHUNK]
         alike = (
             (trial_id, other)
@@ -305,12 +280,11 @@ class TrialCache:
         return dict(islice(alike, trial_reader.CHUNK - 1))
 
 
-def _number(trial: FrozenTrial) -> int:
-    return trial.number
+_number = attrgetter("number")
 
 
 def _continues(known: Head, found: Head | None) -> bool:
-    """Whether `found` can be the trial that was `known`: the same, or gone on from there."""
+    """Returns whether `found` can be the trial that was `known`, unchanged or later."""
     if found is None or found.number != known.number:
         return False
     if known.state.is_finished():
@@ -322,4 +296,4 @@ def _continues(known: Head, found: Head | None) -> bool:
 
 def _is_row_of(head: Head, trial: FrozenTrial) -> bool:
     completed_at = schema.utc_to_local(head.datetime_complete)
-    return (head.number, completed_at) == (trial.number, trial.datetime_complete)
+    return head.number == trial.number and completed_at == trial.datetime_complete

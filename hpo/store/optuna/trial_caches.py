@@ -1,4 +1,4 @@
-"""The trials of several studies, kept in memory: see `trial_cache`."""
+"""Trial caches: those of the studies that were asked for last."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from hpo.store.optuna.trial_cache import Connect, TrialCache
 from hpo.store.rows.trial_reader import Head
 
 MAX_STUDIES = 8
-"""Studies whose trials are kept in memory; the one not asked for longest is forgotten first."""
+"""Studies whose trials are kept in memory; a process mostly works on one. The least recently used
+one is dropped first."""
 
 
 class TrialCaches:
-    """The caches of the studies that were asked for last, at most `MAX_STUDIES` of them.
+    """The caches of at most `MAX_STUDIES` studies, by study_id.
 
     Args:
         connect: As for `TrialCache`.
@@ -28,7 +29,7 @@ class TrialCaches:
         self._caches: OrderedDict[int, TrialCache] = OrderedDict()
 
     def of(self, study_id: int) -> TrialCache:
-        """Returns the study's cache, empty when it was not asked for lately."""
+        """Returns the study's cache, an empty one where there was none."""
         with self._lock:
             if study_id not in self._caches:
                 self._caches[study_id] = TrialCache(study_id, self._connect)
@@ -38,7 +39,7 @@ class TrialCaches:
             return self._caches[study_id]
 
     def touch(self, trial_ids: Iterable[int]) -> None:
-        """See `TrialCache.touch`; of whichever study the trials are."""
+        """Calls `TrialCache.touch` for trials of any study."""
         with self._lock:
             caches = list(self._caches.values())
         for cache in caches:

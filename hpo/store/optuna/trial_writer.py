@@ -1,4 +1,4 @@
-"""Storage's verbs that write trials: Optuna's rules, one transaction a verb, one trial or many."""
+"""Trial writer: creates and changes trials by Optuna's rules, one transaction a verb."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrialWriter:
         self._distributions = UsedDistributions()
 
     def forget(self, study_id: int) -> None:
-        """Drops what is remembered of a study that was deleted or has just been created."""
+        """Forgets the distributions of a study that was deleted or has just been created."""
         self._distributions.forget(study_id)
 
     def create(self, study_id: int) -> int:
@@ -52,11 +52,11 @@ class TrialWriter:
         return trial_id
 
     def create_from(self, study_id: int, template: FrozenTrial) -> int:
-        """Adds a trial with everything that `template` has but its number and id.
+        """Adds a copy of `template`, with a number and an id of its own.
 
         Raises:
             KeyError: There is no such study.
-            ValueError: A distribution does not go with the one that the study uses.
+            ValueError: A distribution is incompatible with the one that the study uses.
         """
         params = {
             name: (distribution.to_internal_repr(template.params[name]), distribution)
@@ -85,7 +85,7 @@ class TrialWriter:
     def set_param(
         self, trial_id: int, name: str, value: float, distribution: BaseDistribution
     ) -> None:
-        """Sets one parameter; one that the trial has already stays.
+        """Sets one parameter; one that is set already stays.
 
         Raises:
             KeyError: There is no such trial.
@@ -99,7 +99,7 @@ class TrialWriter:
             self.set_params([item])
 
     def put(self, target: UpsertTarget, row: Mapping[str, Any]) -> None:
-        """Writes one row that hangs on a trial, with one statement.
+        """Writes one row of a child table of `trials`, with one statement.
 
         Raises:
             KeyError: There is no such trial.
@@ -117,7 +117,7 @@ class TrialWriter:
     def set_params(
         self, items: Sequence[tuple[int, Params]], attrs: Sequence[tuple[int, str, Any]] = ()
     ) -> None:
-        """Sets parameters of many trials; one that a trial has already stays.
+        """Sets parameters of many trials; those that are set already stay.
 
         Args:
             items: (trial_id, params) of each.
@@ -126,7 +126,7 @@ class TrialWriter:
         Raises:
             KeyError: There is no such trial.
             UpdateFinishedTrialError: One of the trials is finished.
-            ValueError: A distribution does not go with the one that the study uses.
+            ValueError: A distribution is incompatible with the one that the study uses.
         """
         rows = _param_rows(items)
         notes = [trial_rows.attr_row(*attr) for attr in attrs]
@@ -177,7 +177,7 @@ class TrialWriter:
 
 
 def _param_rows(items: Iterable[tuple[int, Params]]) -> list[dict[str, Any]]:
-    # Trials asked for together share their distributions: each is written as JSON once.
+    # Trials that were drawn together share their distributions: each is written as JSON once.
     texts: dict[int, str] = {}
     rows = []
     for trial_id, params in items:

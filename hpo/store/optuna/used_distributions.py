@@ -1,4 +1,4 @@
-"""Which distribution a study uses for each parameter: checked, and remembered."""
+"""Used distributions: the distribution that a study uses for each parameter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from hpo.store.rows import study_rows, trial_reader
 
 MAX_REMEMBERED = 10_000
-"""Trials whose study, and parameters whose distribution, are remembered."""
+"""Trials whose study, and parameters whose distribution, are remembered: some megabytes."""
 
 Params = Mapping[str, tuple[float, BaseDistribution]]
 """Name -> (value in Optuna's internal representation, distribution)."""
@@ -20,11 +20,11 @@ Items = Iterable[tuple[int, Params]]
 
 
 class UsedDistributions:
-    """Remembers what studies use, so that setting a parameter needs a single statement.
+    """The distributions of studies, remembered so that setting a parameter needs one statement.
 
-    What it remembers can be wrong only where SQLite gave the ids of a study deleted by another
-    process to a new one. So a conflict is looked up in the database before it is raised; what
-    goes through in that case is a distribution that the older study would have accepted.
+    They can be wrong only where SQLite gave the ids of a study that another process deleted to a
+    new one. So a conflict is looked up in the database before it is raised. In that case a
+    distribution may be accepted that only the older study would have accepted.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class UsedDistributions:
         self._used: dict[tuple[int, str], BaseDistribution] = {}
 
     def forget(self, study_id: int) -> None:
-        """Drops what is remembered of a study that was deleted or has just been created."""
+        """Forgets a study that was deleted or has just been created."""
         self._study_of = {t: s for t, s in self._study_of.copy().items() if s != study_id}
         self._used = {key: d for key, d in self._used.copy().items() if key[0] != study_id}
 
     def remember(self, study_of: Mapping[int, int], items: Items = ()) -> None:
         """Keeps the study of trials, and the distributions that were just written for them."""
-        # Forgetting everything at once is rare and cheap: each is looked up again when needed.
+        # Forgetting everything at once is rare and cheap: each is looked up when it is needed.
         if len(self._study_of) > MAX_REMEMBERED:
             self._study_of = {}
         if len(self._used) > MAX_REMEMBERED:
@@ -49,7 +49,7 @@ class UsedDistributions:
                 self._used[study_of[trial_id], name] = distribution
 
     def all_known(self, items: Items) -> bool:
-        """Whether each distribution is remembered to go with what the trial's study uses."""
+        """Returns whether each distribution is known to be compatible with the study's."""
         return all(
             self._knows(self._study_of.get(trial_id, -1), name, distribution)
             for trial_id, params in items
@@ -60,7 +60,7 @@ class UsedDistributions:
         """Compares distributions with those that the studies use, and with one another.
 
         Raises:
-            ValueError: One does not go with the others.
+            ValueError: Two of them are incompatible.
         """
         accepted: dict[tuple[int, str], BaseDistribution] = {}
         for trial_id, params in items:

@@ -1,4 +1,4 @@
-"""Optuna's `FrozenTrial` with intermediate values that may come later, and with cheap copies."""
+"""Stored trials: Optuna's `FrozenTrial` with deferred intermediate values, and cheap copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo.optuna_internals import trial_id_of
 
 
 class StoredTrial(FrozenTrial):
-    """A finished trial whose intermediate values are read when they are first looked at.
+    """A finished trial whose intermediate values are read when they are first needed.
 
     A study of 20,000 trials with 50 reports each has a million intermediate values, which most
     samplers never ask for.
@@ -21,17 +21,17 @@ class StoredTrial(FrozenTrial):
     _load: Callable[[StoredTrial], None] | None
 
     def defer(self, load: Callable[[StoredTrial], None]) -> None:
-        """Forgets the intermediate values; `load` sets them on this trial when needed."""
+        """Drops the intermediate values; `load` sets them on this trial when they are needed."""
         self._load = load
         del self.intermediate_values
 
     @property
     def is_deferred(self) -> bool:
-        """Whether the intermediate values are still to be read."""
+        """Whether the intermediate values are not read yet."""
         return "intermediate_values" not in self.__dict__
 
     def __getattr__(self, name: str) -> Any:
-        # Only called for what is missing, so a loaded trial is as fast as any other.
+        # Called for missing attributes only, so a loaded trial is as fast as any other.
         if name == "intermediate_values":
             load, self._load = self._load, None
             if load is not None:
@@ -64,8 +64,8 @@ class StoredTrial(FrozenTrial):
 def copy_trial(trial: FrozenTrial) -> FrozenTrial:
     """Returns a copy that shares nothing changeable with `trial`.
 
-    Much faster than `copy.deepcopy`: numbers, strings and distributions are values that nobody
-    changes in place, so only containers are copied.
+    Much faster than `copy.deepcopy`: numbers, strings and distributions are never changed in place,
+    so only containers are copied.
     """
     copied = FrozenTrial(
         number=trial.number,

@@ -17,7 +17,7 @@ from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease, Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.optuna import trial_cache
+from hpo.store.optuna import paused_trials, trial_cache
 from hpo.store.optuna.storage import Storage
 from hpo.store.optuna.trial_cache import Changes
 from tests.conftest import GetServer
@@ -181,8 +181,8 @@ def test_what_others_write_without_a_lease_is_seen_in_time(
     study.writer.set_trial_intermediate_value(ids[1], 9, 0.9)
     assert study.look().trials == []
     assert study.reader.get_trial(ids[1]).intermediate_values[9] == 0.9
-    now_s = trial_cache.time.monotonic() + trial_cache.REREAD_S
-    monkeypatch.setattr(trial_cache.time, "monotonic", lambda: now_s + 1)
+    now_s = paused_trials.time.monotonic() + paused_trials.REREAD_S
+    monkeypatch.setattr(paused_trials.time, "monotonic", lambda: now_s + 1)
     study.assert_known()
     assert study.known[ids[1]].intermediate_values[9] == 0.9
 
