@@ -1,4 +1,4 @@
-"""What each trial was proposed from, as its worker wrote it down."""
+"""Decision log: what each decision of the search was made from, as its worker recorded it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Suggestion(NamedTuple):
     """One record of a worker.
 
     Attributes:
-        worker_id: Who made it.
+        worker_id: The worker that made it.
         at: When; naive UTC by the database's clock.
         record: As `hpo.search.base.decision_replay` reads it.
         suggestion_id: Of its row.
@@ -28,7 +28,7 @@ class Suggestion(NamedTuple):
 
 
 def add(db: Database, study_id: int, worker_id: int, record: str) -> None:
-    """Keeps a record, in a transaction that locks nothing."""
+    """Adds a record, in a transaction that locks nothing."""
 
     def write(conn: sa.Connection) -> None:
         row = {"study_id": study_id, "worker_id": worker_id, "record": record, "at": db.now(conn)}

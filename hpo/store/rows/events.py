@@ -1,4 +1,4 @@
-"""Events: what is worth knowing later about a study, its trials and its workers."""
+"""Events: the history of a study, its trials and its workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hpo.store.db.hpo_tables import hpo_event
 from hpo.tracebacks import encodable
 
 _CHUNK = 500
+"""Trials of one statement, and most events that one question returns."""
 MAX_KIND = 32
+"""Length of the column."""
 MAX_MESSAGE = 100_000
 """Longest message kept, in characters: a traceback fits, a runaway log does not."""
 NOTICE: Final = "notice"
@@ -27,7 +29,7 @@ class Event:
 
     Attributes:
         study_id: The study.
-        kind: In a word: pruned, nan, oom, user_code, lost, interrupted, ...
+        kind: One word: pruned, nan, oom, user_code, lost, interrupted, ...
         message: In full.
         trial_id: The trial it is about, if any.
         worker_id: The worker it is about, if any.
@@ -43,7 +45,7 @@ class Event:
 
 
 def record(conn: sa.Connection, events: Iterable[Event], now: datetime) -> None:
-    """Adds events with one statement, in the caller's transaction."""
+    """Records events with one statement, in the caller's transaction."""
     rows = [
         {
             "at": now,
@@ -61,13 +63,13 @@ def record(conn: sa.Connection, events: Iterable[Event], now: datetime) -> None:
 
 
 def record_once(db: Database, event: Event) -> None:
-    """Adds an event of a study, unless another worker has said the same."""
+    """Records an event of a study, unless another worker has recorded the same."""
     column = hpo_event.c
     same = (column.study_id == event.study_id, column.kind == event.kind)
 
     def work(conn: sa.Connection) -> None:
         found = conn.scalars(sa.select(column.message).where(*same).limit(_CHUNK))
-        # The last line of a traceback: the numbers of its lines may differ.
+        # Of a traceback the last line counts: line numbers may differ.
         if _last_line(event.message) not in {_last_line(text) for text in found}:
             record(conn, [event], db.now(conn))
 
@@ -101,7 +103,7 @@ def since(db: Database, study_id: int, event_id: int, kind: str) -> list[Event]:
 
 
 def last_of(conn: sa.Connection, trial_ids: Sequence[int]) -> dict[int, Event]:
-    """Returns the last event of each of these trials that has one: it tells why a trial ended."""
+    """Returns the last event of each of these trials, which says why a trial ended."""
     event = hpo_event.c
     found: dict[int, Event] = {}
     for start in range(0, len(trial_ids), _CHUNK):

@@ -1,4 +1,4 @@
-"""Ids that SQLite would give a second time."""
+"""Last ids: keep SQLite from giving the ids of deleted rows to new ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo.store.db.hpo_tables import hpo_last_id
 
 
 def above(conn: sa.Connection, key: sa.Column[Any]) -> int | None:
-    """Returns the id above which the next rows of a table begin; None to let the database count.
+    """Returns the id above which a table's new rows begin; None to let the database count.
 
     Args:
         conn: In a writing transaction.

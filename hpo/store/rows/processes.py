@@ -1,4 +1,4 @@
-"""Whether a process that registered on this machine still runs."""
+"""Processes: identified within a machine, and whether they still run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import psutil
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 _SAME_START_S = 1.5
+"""Most seconds by which two readings of a process's start differ: both are rounded."""
 
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """Returns what names the boot and the process namespace that this process's pid is valid in.
+    """Returns an identifier of the boot and the process namespace in which pids are valid.
 
     A host's name is not enough: containers may share one without seeing each other's processes.
     """
@@ -31,7 +32,7 @@ def machine() -> str:
 def started_at(pid: int) -> float | None:
     """Returns seconds from the machine's start to the process's; None when it is dead.
 
-    Unlike the time of day, this number stays when somebody sets the machine's clock.
+    Unlike the time of day, this number stays the same when the machine's clock is set.
     """
     try:
         process = psutil.Process(pid)
@@ -43,6 +44,6 @@ def started_at(pid: int) -> float | None:
 
 
 def is_dead(pid: int, pid_started_at: float) -> bool:
-    """Tells whether the process that registered with these numbers is gone."""
+    """Returns whether the process that registered with these numbers is gone."""
     found = started_at(pid)
     return found is None or abs(found - pid_started_at) > _SAME_START_S

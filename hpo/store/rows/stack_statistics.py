@@ -1,4 +1,4 @@
-"""What is known of stacks: how many lanes they take, and how full those of a study were."""
+"""Stack statistics: how many lanes a stack takes, and how full the stacks of a study were."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_stack, hpo_worker
 
 _DEVICE_LENGTH = 128
+"""Length of the column."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How full stacks were; a trial that trains alone counts as a stack of one lane.
+    """Use of stacks; a trial that trains alone counts as a stack of one lane.
 
     Attributes:
         lanes: Trials that train now.
@@ -34,13 +35,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How many lanes a stack takes, as somebody has measured it.
+    """The measured number of lanes that a stack takes.
 
     Attributes:
-        lanes: So many.
-        slowdown: How many times longer steps took then than they had to; None where that is not
+        lanes: How many.
+        slowdown: By which factor other work on the device slowed the steps; None where that is not
             known.
-        age_s: Seconds since then.
+        age_s: Seconds since the measurement.
     """
 
     lanes: int
@@ -49,7 +50,7 @@ class Measurement:
 
 
 def known(db: Database, device: str) -> dict[str, Measurement]:
-    """Returns what was measured on devices of this name, by digest of the signature."""
+    """Returns the measurements on devices of this name, by digest of the signature."""
     stack = hpo_stack.c
     statement = sa.select(stack.signature, stack.lanes, stack.slowdown, stack.measured_at).where(
         stack.device == device[:_DEVICE_LENGTH]
@@ -67,7 +68,7 @@ def known(db: Database, device: str) -> dict[str, Measurement]:
 def remember(
     db: Database, device: str, signature: str, n_lanes: int, slowdown: float | None
 ) -> None:
-    """Keeps a measurement; a newer one replaces it."""
+    """Stores a measurement, in place of an earlier one."""
     key = {"signature": signature, "device": device[:_DEVICE_LENGTH]}
 
     def write(conn: sa.Connection) -> None:
@@ -80,7 +81,7 @@ def remember(
 
 
 def note(db: Database, worker_id: int, usage: Usage) -> None:
-    """Keeps how full a worker's stacks were so far."""
+    """Stores the use of a worker's stacks so far."""
     values = {
         "lanes": usage.lanes,
         "lane_epochs": usage.lane_epochs,
@@ -91,7 +92,7 @@ def note(db: Database, worker_id: int, usage: Usage) -> None:
 
 
 def usage(conn: sa.Connection, study_id: int) -> Usage:
-    """Returns how full the stacks of a study were, those of all its workers together."""
+    """Returns the use of a study's stacks, of all its workers together."""
     worker = hpo_worker.c
     now = sa.case((worker.ended_at.is_(None), worker.lanes), else_=0)
     sums = [

@@ -1,4 +1,4 @@
-"""Reading the specs that a database holds: written by hpo, but by anybody since."""
+"""Stored specs: read from the database with checks, as other programs may have changed them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from hpo.spec.study_spec import StudySpec
 
 LONGEST: Final = 1_000_000
-"""In characters, as for study files: a larger one takes minutes to read."""
+"""Characters of a spec, as for study files: a larger one takes minutes to read."""
 MOST_PARAMETERS: Final = 10_000
+"""Parameters of a spec: checking more of them takes minutes, too."""
 
 
 def read_table(text: Any, study: str) -> dict[str, Any]:
@@ -45,9 +46,9 @@ def read(text: Any, study: str) -> StudySpec:
     """Returns a stored spec.
 
     Raises:
-        StoreError: It is no spec; the row is named, and the first of what is wrong.
+        StoreError: It is no spec; the row is named, and the first problem.
     """
-    # What reads and checks a spec takes long to load, and a list of studies needs none.
+    # The parser takes long to load, and a list of studies does not need it.
     from hpo.spec import toml
 
     table = read_table(text, study)

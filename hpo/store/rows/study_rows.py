@@ -1,4 +1,4 @@
-"""Reading and writing Optuna's rows of studies; every function runs in the caller's transaction."""
+"""Study rows: Optuna's rows of studies, read and written in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def create(connection: sa.Connection, name: str, directions: Sequence[StudyDirec
 
 
 def delete(connection: sa.Connection, study_id: int) -> bool:
-    """Deletes a study with its trials; rows of other tables go by their foreign keys.
+    """Deletes a study with its trials; foreign keys delete the rows of other tables.
 
     Returns:
         False when there is no such study.
@@ -50,7 +50,7 @@ def delete(connection: sa.Connection, study_id: int) -> bool:
     if not lock_study(connection, study_id):
         return False
     own = sa.select(_trials.trial_id).where(_trials.study_id == study_id)
-    # Writers of single rows hold their trial only, not the study: wait for them here.
+    # Writers of single rows lock their trial only, not the study: wait for them here.
     connection.execute(own.order_by(_trials.trial_id).with_for_update())
     for table in (*(target.table for target in CHILD_TARGETS), schema.trial_heartbeats):
         connection.execute(sa.delete(table).where(table.c.trial_id.in_(own)))
@@ -94,7 +94,7 @@ def put_attr(
         table: `study_user_attributes` or `study_system_attributes`.
         study_id: The study.
         key: The attribute's name.
-        value: Anything that JSON can say.
+        value: Anything that JSON can hold.
 
     Returns:
         False when there is no such study.
@@ -103,7 +103,7 @@ def put_attr(
     statement = _attr_statement(table, connection.dialect.name)
     if connection.execute(statement, row).rowcount > 0:
         return True
-    # MySQL may count a row that keeps its value as not touched.
+    # MySQL may not count a row that keeps its value.
     return name_of(connection, study_id) is not None
 
 

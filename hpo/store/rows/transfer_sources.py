@@ -1,4 +1,4 @@
-"""What studies have learnt from others, and which others there are to learn from."""
+"""Transfer sources: the specs of studies to learn from, and what a study has learnt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.db.optuna_tables import studies
 
 _MOST = 200
+"""Studies to learn from: the newest ones, more than a warm start uses."""
 
 
 def specs(db: Database, name: str | None = None) -> list[str]:
@@ -32,17 +33,17 @@ def specs(db: Database, name: str | None = None) -> list[str]:
 
 
 def of_study(db: Database, study_id: int) -> str | None:
-    """Returns what a study has learnt; None where nothing is kept."""
+    """Returns what a study has learnt; None where nothing is stored."""
     statement = sa.select(hpo_study.c.prior).where(hpo_study.c.study_id == study_id)
     with db.read() as conn:
         return conn.execute(statement).scalar_one_or_none()
 
 
 def keep(db: Database, study_id: int, prior: str) -> str:
-    """Keeps what a study has learnt, unless it has learnt something before.
+    """Stores what a study has learnt, unless something is stored already.
 
     Returns:
-        What is kept now.
+        What is stored now.
     """
     study = hpo_study.c
 

@@ -1,4 +1,4 @@
-"""What is asked to read trials from Optuna's tables."""
+"""Trial queries: the SELECT statements of `trial_reader` and `trial_rows`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _HEAD = [
     for name in ("trial_id", "number", "state", "datetime_start", "datetime_complete")
 ]
 PARAM, INTERMEDIATE, VALUE, USER_ATTR, SYSTEM_ATTR, PARAM_LIST, STEP_LIST = range(7)
-"""The kinds of rows that `rows` finds."""
+"""The kinds of rows that `rows` returns."""
 
 
 @lru_cache(maxsize=4)
 def rows(*, intermediate: bool, in_lists: bool) -> sa.CompoundSelect[Any]:
-    """Returns all that hangs on some trials: kind, trial_id, index, name, number, text.
+    """Returns the SELECT of the child rows of trials: kind, trial_id, index, name, number, text.
 
     Args:
         intermediate: With the intermediate values.
-        in_lists: With the params, and with the intermediate values, of a trial in one row each,
-            as JSON; for drivers that take long for each row.
+        in_lists: With all params of a trial in one row as JSON, and all intermediate values in
+            another; for drivers that are slow for each row.
     """
     p, v = schema.trial_params.c, schema.trial_values.c
     plain = (p.param_id, p.param_name, p.param_value, p.distribution_json)
@@ -63,7 +63,7 @@ def _part(
     number: sa.ColumnElement[float] | None,
     text: sa.ColumnElement[str],
 ) -> sa.Select[Any]:
-    # PostgreSQL wants the same type in every part, also where a part has nothing to say.
+    # PostgreSQL wants the same type in every part, also where a part has only NULL.
     return sa.select(
         sa.literal_column(str(kind)).label("kind"),
         trial_id.label("trial_id"),
@@ -75,13 +75,13 @@ def _part(
 
 
 def _unless_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """Returns the name of the value's type, NULL for the usual one: less to send and to parse."""
+    """Returns the name of the value's type, NULL for the usual one, to send and parse less."""
     return sa.case((column != "FINITE", sa.cast(column, sa.String(16))))
 
 
 HEADS = sa.select(*_HEAD).order_by(schema.trials.c.trial_id)
 HEAD = sa.select(*_HEAD).where(schema.trials.c.trial_id == sa.bindparam("trial"))
-# These are the most rows by far, so they have no column that says nothing.
+# These are by far the most rows, so they have no superfluous column.
 STEPS = sa.select(
     _S.trial_id,
     _S.step,
@@ -98,4 +98,18 @@ STEP_LISTS = _list(
     _S.step,
     _S.intermediate_value,
     _unless_finite(_S.intermediate_value_type),
+)
+LAST_TRIAL = (
+    sa.select(schema.trials.c.trial_id, schema.trials.c.number)
+    .where(schema.trials.c.study_id == sa.bindparam("study"))
+    .order_by(schema.trials.c.trial_id.desc())
+    .limit(1)
+)
+TRIALS_SINCE = (
+    sa.select(schema.trials.c.trial_id, schema.trials.c.number)
+    .where(
+        schema.trials.c.study_id == sa.bindparam("study"),
+        schema.trials.c.trial_id > sa.bindparam("last"),
+    )
+    .order_by(schema.trials.c.trial_id)
 )

@@ -1,4 +1,4 @@
-"""Reading trials from Optuna's tables: heads, then what hangs on them, in few statements."""
+"""Trial reader: trials from Optuna's tables, in few statements."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from hpo.store.rows import trial_queries
 from hpo.store.rows.stored_trial import StoredTrial
 
 CHUNK = 500
-"""Most trials whose rows one statement asks for; bounds its parameters and its answer."""
+"""Most trials of one statement: it bounds the number of parameters and the size of the result."""
 _IN_LISTS = ("mysql",)
-"""Kinds of databases whose driver is plain Python, and takes long for each row."""
+"""Databases whose driver is plain Python, and slow for each row."""
 
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Keeps Python from looking for garbage while many objects are made, none of which is any.
+    """Pauses Python's garbage collector while many objects are created that all stay.
 
-    It would look again and again at all that was read before, for half of the time of a large
-    read. Threads that overlap here switch it on again too early at worst.
+    It would scan everything that was read before again and again, for half of the time of a large
+    read. If threads overlap here, it is switched on again too early at worst.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -54,7 +54,7 @@ class Head(NamedTuple):
 
 
 class TrialRows:
-    """What hangs on one trial, as it was read."""
+    """The rows of the child tables of one trial."""
 
     __slots__ = ("intermediate", "params", "system_attrs", "user_attrs", "values")
 
@@ -148,7 +148,7 @@ def _read_steps(connection: sa.Connection, trial_ids: Sequence[int]) -> dict[int
 
 
 def _by_step(values: dict[int, float]) -> dict[int, float]:
-    # A server returns rows as it finds them; people and plots read curves from left to right.
+    # A server returns rows in any order; curves are read from left to right.
     return dict(sorted(values.items()))
 
 
@@ -159,7 +159,7 @@ def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _collect(rows: Iterable[Any]) -> defaultdict[int, TrialRows]:
-    """Sorts the rows of `trial_queries.rows` by trial; see there for the columns."""
+    """Groups the rows of `trial_queries.rows` by trial."""
     found: defaultdict[int, TrialRows] = defaultdict(TrialRows)
     for kind, trial_id, index, name, number, text in rows:
         trial = found[trial_id]
@@ -212,5 +212,5 @@ def _build(head: Head, rows: TrialRows) -> FrozenTrial:
 
 @lru_cache(maxsize=4096)
 def parse_distribution(text: str) -> BaseDistribution:
-    """Returns the distribution for its JSON; trials share one object, which nobody changes."""
+    """Returns the distribution for its JSON; trials share one object, which is never changed."""
     return json_to_distribution(text)

@@ -1,9 +1,10 @@
-"""Writing rows of trials into Optuna's tables: the one place that builds them.
+"""Trial rows: built, written and locked, in the caller's transaction.
 
-`Storage` and the ledger share these functions. All run inside the caller's transaction. Two kinds
-of writing stand here. `write_fenced` writes one row with one statement, which writes nothing when
-the trial is finished or unknown. `write_rows` writes many rows at once; the caller has looked at
-the trials' states under `lock_trials` before.
+Optuna's storage and the ledger share these functions. Two modules write rows of trials in ways of
+their own: `epoch_reports` inserts intermediate values in one statement with its epochs, and
+`copy_rows` inserts rows as another database has them. `write_fenced` writes one row with one
+statement, which writes nothing if the trial is finished or unknown. `write_rows` writes many rows;
+the caller has looked at the trials' states under `lock_trials` before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from optuna.trial import TrialState
 
 from hpo.store.db import compiled_statements
 from hpo.store.db import optuna_tables as schema
-from hpo.store.rows import last_ids, upserts
+from hpo.store.rows import last_ids, trial_queries, upserts
 from hpo.store.rows.upserts import OPEN_STATES, UpsertTarget
 
 # Optuna never overwrites a parameter of a trial: a second insert fails and is ignored.
@@ -36,7 +37,7 @@ CHILD_TARGETS = (PARAMS, INTERMEDIATES, VALUES, USER_ATTRS, SYSTEM_ATTRS)
 
 
 class TrialHead(NamedTuple):
-    """What a writer must know about a trial before it writes."""
+    """The columns of a trial that its writer decides by."""
 
     study_id: int
     number: int
@@ -84,7 +85,7 @@ def attr_row(trial_id: int, key: str, value: Any) -> dict[str, Any]:
     """Returns a row of `trial_user_attributes` or `trial_system_attributes`.
 
     Raises:
-        TypeError: The value is none that JSON can say.
+        TypeError: JSON has no such value.
     """
     return {"trial_id": trial_id, "key": key, "value_json": json_of(key, value)}
 
@@ -93,7 +94,7 @@ def json_of(key: str, value: Any) -> str:
     """Returns the value of an attribute as Optuna's storage writes it.
 
     Raises:
-        TypeError: It is none that JSON can say.
+        TypeError: JSON has no such value.
     """
     try:
         return json.dumps(value)
@@ -109,8 +110,7 @@ def write_fenced(connection: sa.Connection, target: UpsertTarget, row: Mapping[s
     ends, so that nothing is ever added to a finished trial.
 
     Returns:
-        True when a row was written. False means finished, unknown, or nothing to change: look
-        at the trial to tell which.
+        Whether a row was written. If not, the trial is finished or unknown, or nothing changed.
     """
     statement = upserts.one_fenced(target, connection.dialect.name)
     values = {f"new_{column}": row[column] for column in target.columns}
@@ -121,13 +121,36 @@ def write_rows(
     connection: sa.Connection,
     target: UpsertTarget,
     rows: Iterable[Mapping[str, Any]],
-) -> None:
+    *,
+    fenced: bool = False,
+) -> bool:
     """Writes many rows with one statement (SQLite: one prepared statement, many times).
 
-    Of rows with equal keys the last one counts. Rows go in the order given: Optuna returns a
-    trial's params in the order of their ids.
+    Of rows with equal keys the last one counts. Rows are written in the order given: Optuna
+    returns a trial's params in the order of their ids.
+
+    Args:
+        connection: In a writing transaction.
+        target: Where to.
+        rows: With all columns of the target.
+        fenced: Leave out rows of finished and unknown trials; PostgreSQL only.
+
+    Returns:
+        Whether every row was written; always True unless fenced.
     """
-    _write_rows(connection, target, rows)
+    rows = list(rows)
+    by_key = dict(zip(map(itemgetter(*target.keys), rows), rows, strict=True))
+    if not by_key:
+        return True
+    dialect = connection.dialect.name
+    statement = upserts.many(target, dialect, fenced=fenced)
+    given = list(by_key.values())
+    if dialect != "postgresql":
+        compiled_statements.run_many(connection, statement, given)
+        return True
+    arrays = {name: upserts.array_text([row[name] for row in given]) for name in target.columns}
+    n_written = connection.execute(statement, arrays).rowcount
+    return n_written == len(given) or not fenced
 
 
 def write_rows_fenced(
@@ -136,39 +159,18 @@ def write_rows_fenced(
     """Writes many rows like `write_rows`, but only to trials that are not finished.
 
     Returns:
-        True when every row was written. False means that a trial is finished or unknown, or
-        that a row of it stands already and is not to be overwritten: the caller looks with
-        `lock_trials`, and rolls back unless all trials are unfinished.
+        Whether every row was written. If not, a trial is finished or unknown, or one of its rows
+        exists and is not to be overwritten: the caller looks with `lock_trials`, and rolls back
+        unless all trials are unfinished.
     """
     if connection.dialect.name == "postgresql":
-        return _write_rows(connection, target, rows, fenced=True)
-    # One statement cannot both carry many rows and look at their trials here.
+        return write_rows(connection, target, rows, fenced=True)
+    # Here one statement cannot both carry many rows and look at their trials.
     trial_ids = {row["trial_id"] for row in rows}
     heads = lock_trials(connection, trial_ids, exclusive=False)
     if len(heads) < len(trial_ids) or any(h.state.is_finished() for h in heads.values()):
         return False
-    return _write_rows(connection, target, rows)
-
-
-def _write_rows(
-    connection: sa.Connection,
-    target: UpsertTarget,
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    fenced: bool = False,
-) -> bool:
-    rows = list(rows)
-    by_key = dict(zip(map(itemgetter(*target.keys), rows), rows, strict=True))
-    if not by_key:
-        return True
-    dialect = connection.dialect.name
-    statement = upserts.many(target, dialect, fenced=fenced)
-    if dialect != "postgresql":
-        compiled_statements.run_many(connection, statement, list(by_key.values()))
-        return True
-    given = by_key.values()
-    arrays = {name: upserts.array_text([row[name] for row in given]) for name in target.columns}
-    return connection.execute(statement, arrays).rowcount == len(by_key)
+    return write_rows(connection, target, rows)
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> bool:
@@ -190,7 +192,7 @@ def lock_trials(
 
     Args:
         connection: In a writing transaction.
-        trial_ids: Of any studies; unknown ones are left out of the answer.
+        trial_ids: Of any studies; unknown ones are left out of the result.
         exclusive: True to change the trials themselves, False to add rows to them.
     """
     wanted = sorted(set(trial_ids))
@@ -230,7 +232,7 @@ def add_trials(
     if n == 0:
         return []
     if last is None:
-        row = connection.execute(_LAST_TRIAL, {"study": study_id}).one_or_none()
+        row = connection.execute(trial_queries.LAST_TRIAL, {"study": study_id}).one_or_none()
         last = (0, -1) if row is None else (row[0], row[1])
     last_id, last_number = last
     common = {
@@ -252,7 +254,9 @@ def add_trials(
         added = connection.execute(upserts.TRIAL_SERIES, series).all()
     else:
         connection.execute(_INSERT_TRIAL, rows)
-        added = connection.execute(_TRIALS_SINCE, {"study": study_id, "last": last_id}).all()
+        added = connection.execute(
+            trial_queries.TRIALS_SINCE, {"study": study_id, "last": last_id}
+        ).all()
     return sorted((row[0], row[1]) for row in added)
 
 
@@ -294,17 +298,3 @@ _LOCK_TRIALS = {
     for exclusive in (False, True)
 }
 _INSERT_TRIAL = sa.insert(schema.trials)
-_LAST_TRIAL = (
-    sa.select(schema.trials.c.trial_id, schema.trials.c.number)
-    .where(schema.trials.c.study_id == sa.bindparam("study"))
-    .order_by(schema.trials.c.trial_id.desc())
-    .limit(1)
-)
-_TRIALS_SINCE = (
-    sa.select(schema.trials.c.trial_id, schema.trials.c.number)
-    .where(
-        schema.trials.c.study_id == sa.bindparam("study"),
-        schema.trials.c.trial_id > sa.bindparam("last"),
-    )
-    .order_by(schema.trials.c.trial_id)
-)

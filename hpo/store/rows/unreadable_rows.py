@@ -1,8 +1,8 @@
-"""Finding the row that makes a database unreadable: what a driver, JSON or TOML would not tell.
+"""Unreadable rows: found and named, where a driver, JSON or TOML would not say which row it is.
 
-SQLite takes any value in any column, every database any text in a column of JSON, and whoever may
-write may write anything. Reading checks nothing that it need not; when it fails, this looks through
-the rows for the first that cannot be what hpo or Optuna wrote.
+SQLite takes any value in any column, every database any text in a column of JSON, and other
+programs may write anything. Reading does not check more than it needs to. When it fails, this
+module looks for the first row that neither hpo nor Optuna can have written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ UNREADABLE: Final = (
     *(ValueError, TypeError, LookupError),
     *(AttributeError, ArithmeticError, RecursionError),
 )
-"""What reading raises when it meets such a row."""
+"""Exceptions of reading such a row."""
 STUDY_STATES: Final = ("active", "paused", "stopped", "done")
 BATCH: Final = 1_000
+"""Rows in memory at a time."""
 _LONGEST_EXCERPT: Final = 40
+"""Characters of a value that a message shows."""
 
 Row = Mapping[str, Any]
 
@@ -45,7 +47,7 @@ def first(db: Database, study_id: int | None = None) -> str | None:
         with db.read() as conn:
             return next(_wrong_rows(conn, study_id), None)
     except StoreError:
-        # A table or a column is missing, say: that is told by whoever opens the database.
+        # A table or a column is missing: opening the database reports that.
         return None
 
 
@@ -54,7 +56,7 @@ def _wrong_rows(conn: sa.Connection, study_id: int | None) -> Iterator[str]:
         condition = _of_study(table, study_id)
         if table.name in _SKIPPED or condition is None:
             continue
-        # As the driver gives it: types would fail where they meet what they are not.
+        # As the driver gives it: SQLAlchemy's types would raise on a value of another type.
         raw = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in table.c]
         query = sa.select(*raw).where(condition).order_by(*(c.name for c in table.primary_key))
         for found in conn.execute(query).mappings().yield_per(BATCH):
@@ -202,7 +204,7 @@ def _state(value: str) -> str:
 
 
 def _param(row: Row) -> str:
-    """Tells what is wrong with a parameter: a choice that there is not, or no number."""
+    """Returns what is wrong with a parameter: a choice that does not exist, or no number."""
     found, value = json.loads(row["distribution_json"]), float(row["param_value"])
     if found["name"].startswith("Categorical"):
         n = len(found["attributes"]["choices"])

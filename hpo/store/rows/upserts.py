@@ -1,4 +1,4 @@
-"""Statements that write trials: INSERTs that overwrite, or leave, the row that is there already."""
+"""Upserts: INSERT statements that overwrite, or leave, the rows that exist already."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OPEN_STATES = (TrialState.RUNNING, TrialState.WAITING)
 
 @dataclass(frozen=True)
 class UpsertTarget:
-    """A table that hangs on `trials`, and what to do when a row is there already.
+    """A child table of `trials`, and what to do when a row exists already.
 
     Attributes:
         table: The table.
         keys: Its unique columns.
-        updates: Columns that a repeated write overwrites; empty where the first write stands.
+        updates: Columns that a repeated write overwrites; empty where the first write stays.
     """
 
     table: sa.Table
@@ -113,7 +113,7 @@ def _given_rows(target: UpsertTarget, *, fenced: bool) -> sa.Select[Any]:
 
 
 def array_text(values: Sequence[Any]) -> str:
-    """Writes a column's values as PostgreSQL writes an array.
+    """Returns a column's values as PostgreSQL writes an array.
 
     Args:
         values: Numbers, texts, times, members of an enum, None; of one kind, and None.
@@ -146,7 +146,7 @@ def _element(value: Any) -> str:
 
 
 def insert_of(dialect: str) -> Callable[[sa.Table], Any]:
-    """Returns a dialect's own INSERT, which knows what to do about rows that are there."""
+    """Returns a dialect's own INSERT, which has clauses for rows that exist already."""
     # Only the one that is needed: loading all of them takes a tenth of a second.
     name = "mysql" if dialect == "mariadb" else dialect
     make: Callable[[sa.Table], Any] = importlib.import_module(f"sqlalchemy.dialects.{name}").insert
@@ -175,7 +175,7 @@ def insert_or_update(
 
 
 def _counted(statement: sa.Insert) -> sa.Insert:
-    # SQLAlchemy otherwise forgets how many rows an INSERT wrote.
+    # Otherwise SQLAlchemy forgets how many rows an INSERT wrote.
     return statement.execution_options(preserve_rowcount=True)
 
 

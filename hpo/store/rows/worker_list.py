@@ -1,4 +1,4 @@
-"""Who works: what the rows of workers tell to whoever only looks."""
+"""Worker list: the rows of workers, and which of them live."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hpo.store.rows import processes
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker as its row tells; times are naive UTC by the database's clock.
+    """A worker's row; times are naive UTC by the database's clock.
 
     Attributes:
         pid_started_at: Seconds from the machine's start to the process's.
         machine: The boot and process namespace within which the pid means something.
-        versions: Of Python and of the packages that matter, by name.
+        versions: Of Python and of packages, by name.
         heard_since: Since when its heartbeats have come without a gap.
         ended_at: When it left or was found dead; None while it may live.
-        lanes: Trials that it trains now; None where it does not say.
+        lanes: Trials that it trains now; None where it has not reported any.
         lane_epochs: Epochs of its trials so far.
         stack_epochs: Epochs of its stacks so far; trials that train alone count as one each.
     """
@@ -47,9 +47,9 @@ class WorkerRow:
 
 
 def live(db: Database, study_id: int | None = None, grace_s: float = 60.0) -> list[WorkerRow]:
-    """Returns the workers that live, of one study or of all, by their ids.
+    """Returns the live workers of one study or of all, by their ids.
 
-    They were heard of within ``grace_s``; and where they are on this machine, they run.
+    A live worker was heard within ``grace_s``. If it is on this machine, its process runs.
     """
     with db.read() as conn:
         found = conn.execute(_heard_of(hpo_worker, db.now(conn), study_id, grace_s)).mappings()
@@ -84,7 +84,7 @@ def _heard_of(what: Any, now: datetime, study_id: int | None, grace_s: float) ->
 
 
 def _is_gone(row: Any) -> bool:
-    # Nobody is there to bury those that were all killed at once.
+    # If all workers were killed at once, none is left that marks them as ended.
     is_here = row.machine == processes.machine()
     return is_here and processes.is_dead(row.pid, row.pid_started_at)
 
