@@ -221,7 +221,7 @@ def test_a_study_is_renamed_and_deleted_in_the_dashboard_while_its_workers_work(
     assert run.returncode == 3, output
     errors = [line for line in output.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, output
-    assert "somebody has deleted it" in errors[0]
+    assert "it was deleted" in errors[0]
     assert "Traceback" not in output
     left = shell.query(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"

@@ -1,8 +1,8 @@
-"""Statements that are compiled once and then given to the driver as they are.
+"""Compiled statements: compiled once, and then passed to the driver as they are.
 
 SQLAlchemy's own way from a statement and its values to the driver takes longer than most of the
-ledger's statements run. What it knows of the database stays in use: how it is spelt there, how
-values are written, its pool, its events, its errors.
+ledger's statements run. Its knowledge of the database stays in use: the dialect's SQL, the
+conversion of values, the pool, the events, the errors.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _Write = Callable[[Any], Any]
 
 
 def run(conn: sa.Connection, statement: sa.Executable, row: Row) -> sa.CursorResult[Any]:
-    """Runs a statement; what comes back is as the driver gives it.
+    """Runs a statement; the result is as the driver returns it.
 
     Args:
         conn: In a transaction.
-        statement: One object for all times: it is compiled at its first.
+        statement: Always the same object, as it is compiled once.
         row: Values of its parameters.
     """
     ready = _ready(statement, tuple(row), conn.dialect)
@@ -45,11 +45,11 @@ def run_many(conn: sa.Connection, statement: sa.Executable, rows: Sequence[Row])
 
 
 class _Ready(NamedTuple):
-    """A statement in the driver's words.
+    """A statement in the driver's SQL.
 
     Attributes:
         text: With the driver's own placeholders.
-        values: Makes of a row what the driver takes for them.
+        values: Converts a row to what the driver takes for them.
     """
 
     text: str
@@ -68,7 +68,7 @@ def _ready(statement: Any, columns: tuple[str, ...], dialect: sa.Dialect) -> _Re
         if name not in columns:
             constants[name] = bind.value if write is None else write(bind.value)
         elif write is not None:
-            # The rows of a statement have the same times and states, most of them.
+            # Most rows of a statement have the same times and states.
             writers[name] = lru_cache(maxsize=16, typed=True)(write)
     return _Ready(compiled.string, _values(names, writers, constants, compiled.positional))
 
@@ -79,7 +79,7 @@ def _values(
     constants: Mapping[str, Any],
     is_positional: bool,
 ) -> Callable[[Row], Any]:
-    """Returns what makes values for a driver that counts placeholders, or names them."""
+    """Returns the conversion of a row, for a driver with positional or named placeholders."""
     in_order = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
     if is_positional and not writers and not constants:
         return in_order

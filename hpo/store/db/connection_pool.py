@@ -1,4 +1,4 @@
-"""A process's connections: kept between transactions, and dropped once they may be bad."""
+"""Connection pool: connections kept between transactions, and dropped once they may be bad."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 PING_AFTER_S = 1.0
-"""Seconds after which an idle connection is asked whether it still lives before it is used."""
+"""Seconds after which an idle connection is pinged before use; a ping costs a round trip."""
 
 _USED_AT = "hpo_used_at"
-# The pool that a record belongs to: SQLAlchemy tells nobody.
+# The pool that a record belongs to, for which SQLAlchemy has no public attribute.
 _POOL = "_ConnectionRecord__pool"
 
 
 class ConnectionPool:
-    """Looks after the pool of an engine.
+    """The pool of an engine, with pings and with replacement of bad connections.
 
     Args:
         engine: Just created.
@@ -37,7 +37,7 @@ class ConnectionPool:
             sa.event.listen(engine, "checkout", self._ping)
 
     def drop(self) -> None:
-        """Closes what is idle, and has what is in use closed when it comes back.
+        """Closes idle connections now, and those in use when they are returned.
 
         A session keeps what it began with, such as being read-only, or a limit on the time of
         statements; only a new one knows that the server has changed its mind.
@@ -51,14 +51,14 @@ class ConnectionPool:
 
     def _note_use(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
         record.info[_USED_AT] = time.monotonic()
-        # Also one that was waited for, or being opened, while the pool was dropped.
+        # Also a connection that was being opened while the pool was dropped.
         if getattr(record, _POOL) is not self._engine.pool:
             record.invalidate()
 
     def _ping(self, connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any) -> None:
         """Replaces connections that died while they were idle, as SQLAlchemy's own ping would.
 
-        That one pings each time, which costs a round trip for every transaction.
+        SQLAlchemy's ping costs a round trip for every transaction.
         """
         used_at = record.info.get(_USED_AT, -math.inf)
         if time.monotonic() - used_at < PING_AFTER_S:
@@ -72,7 +72,7 @@ class ConnectionPool:
     def _require_file(
         self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]
     ) -> None:
-        # SQLite would make a new file in place of one that somebody has moved away.
+        # SQLite would create a new file in place of one that was moved away.
         if self._was_there:
             arguments[0] = f"file:{quote(str(self._path))}?mode=rw"
             options["uri"] = True

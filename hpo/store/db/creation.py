@@ -1,7 +1,7 @@
-"""Makes all tables of an empty database at once.
+"""Schema creation: all tables of an empty database at once.
 
-As alembic's own advice has it, a new database needs no migrations: tables as this program means
-them, and the newest revision. Loading alembic would take the first `hpo run` half a second more.
+As alembic's documentation advises, a new database needs no migrations: it gets this program's
+tables and the newest revision. Loading alembic would slow the first `hpo run` by half a second.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ALL: Final = frozenset(
 
 
 def create(db: Database) -> bool:
-    """Makes Optuna's tables and ours, where there are none of either.
+    """Creates Optuna's tables and hpo's, where there are none of either.
 
     Returns:
-        Whether they are made. Where not, there are some, or Optuna is of another version:
-        ``hpo.store.db.migrations`` looks into it.
+        Whether they were created. If not, some exist already, or Optuna is of another version:
+        ``hpo.store.db.migrations`` deals with that.
     """
     if not optuna_schema.is_known():
         return False
@@ -43,20 +43,20 @@ def create(db: Database) -> bool:
         if db.dialect == "sqlite":
             for trigger in hpo_tables.SQLITE_TRIGGERS.values():
                 conn.execute(sa.text(trigger))
-        # The last, because MySQL commits at every CREATE TABLE: without it all is made again.
+        # Last, because MySQL commits at every CREATE TABLE: without it all is created again.
         _stamp(conn, VERSION_TABLE, HEAD)
     return True
 
 
 @contextmanager
 def alone(db: Database) -> Iterator[sa.Connection]:
-    """A writing transaction during which nobody else changes the schema."""
+    """Opens a writing transaction during which no other process changes the schema."""
     with db.write() as conn:
         if db.dialect == "postgresql":
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         if db.dialect != "mysql":
-            # SQLite's BEGIN IMMEDIATE already excludes every other writer; on both databases
-            # the whole change of the schema commits or goes as one.
+            # SQLite's BEGIN IMMEDIATE already excludes every other writer. On both databases the
+            # whole change of the schema is committed or rolled back as one.
             yield conn
             return
         # MySQL commits at every CREATE TABLE: its lock belongs to the session instead.

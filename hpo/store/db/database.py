@@ -1,4 +1,4 @@
-"""A database by its URL: opened, checked, and used in short transactions."""
+"""Database: opened by its URL, and used in short transactions."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = ["DEFAULT_URL", "Database", "resolve_url"]
 T = TypeVar("T")
 
 MAX_TRIES = 8
+"""Attempts at a transaction that loses against others, with random waits of up to a second."""
 
 
 class FileMovedError(ConnectionError):
@@ -38,7 +39,7 @@ class Database:
 
     Attributes:
         url: The resolved URL, with the password; never log it.
-        masked_url: The URL as people may see it.
+        masked_url: The URL without its password, for messages.
         dialect: ``sqlite``, ``postgresql`` or ``mysql`` (which stands for MariaDB, too).
         engine: SQLAlchemy's engine. A transaction begun on it directly writes; prefer `read`
             and `write`.
@@ -55,8 +56,8 @@ class Database:
         self.dialect = self._url.get_backend_name()
         self._file: tuple[int, int] | None = None
         self.engine = engines.create(self._url)
-        self._pooling = ConnectionPool(self.engine)
-        self._own = threading.local()
+        self._pool = ConnectionPool(self.engine)
+        self._thread = threading.local()
 
     @classmethod
     def connect(cls, url: str | None = None) -> Database:
@@ -77,7 +78,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; on SQLite it sees one snapshot and blocks nobody.
+        """Opens a transaction that only reads; on SQLite it sees one snapshot and blocks no other.
 
         Raises:
             StoreError: The database failed; the driver's error is its cause.
@@ -87,10 +88,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: committed at the end, rolled back on any error.
+        """Opens a transaction that writes: committed at the end, rolled back on any error.
 
-        On SQLite it is ``BEGIN IMMEDIATE``, so that nobody else writes between its reads and
-        its writes. Integrity errors pass as SQLAlchemy raises them.
+        On SQLite it is ``BEGIN IMMEDIATE``, so that no other process writes between its reads and
+        its writes. Integrity errors are raised as SQLAlchemy's own.
 
         Raises:
             StoreError: The database failed; the driver's error is its cause.
@@ -99,15 +100,15 @@ class Database:
             yield conn
 
     def transaction(self, work: Callable[[sa.Connection], T], *, single: bool = False) -> T:
-        """Runs ``work`` in `write`, again from the start when it lost against another one.
+        """Runs ``work`` in `write`, again from the start if it lost against another transaction.
 
-        Deadlocks and serialization failures are no faults but the way PostgreSQL and MySQL
-        settle who goes first.
+        Deadlocks and serialization failures are no faults: PostgreSQL and MySQL settle by them
+        which transaction comes first.
 
         Args:
             work: Must change nothing but the database.
-            single: It sends one statement, which PostgreSQL takes for a transaction by itself: in
-                one round trip instead of three.
+            single: It sends one statement, which is a transaction by itself on PostgreSQL: one
+                round trip instead of three.
 
         Raises:
             StoreError: The database failed, or lost `MAX_TRIES` times in a row.
@@ -140,7 +141,7 @@ class Database:
         return moment + self.clock_offset
 
     def is_outage(self, error: BaseException) -> bool:
-        """Tells whether waiting may mend this error: server gone, locked, disk full."""
+        """Returns whether waiting may help against this error: server gone, locked, disk full."""
         return driver_errors.is_outage(error)
 
     def merge_log(self) -> None:
@@ -148,12 +149,12 @@ class Database:
         engines.merge_log(self.engine)
 
     def is_crowded(self, error: BaseException) -> bool:
-        """Tells whether only a connection was wanted: the database works, and others use it."""
+        """Returns whether only a free connection is missing: the database itself works."""
         return driver_errors.is_crowded(error)
 
     def drop_sessions(self) -> None:
-        """Has the next transactions begin new sessions, for the present ones may be bad."""
-        self._pooling.drop()
+        """Makes the next transactions use new connections, as the present ones may be bad."""
+        self._pool.drop()
 
     def dispose(self) -> None:
         """Closes every connection; the next use opens new ones."""
@@ -171,7 +172,7 @@ class Database:
         Raises:
             StoreError: It is not there.
         """
-        # SQLite would create the file; a misspelt path must not leave one behind.
+        # SQLite would create the file; a misspelt path must not create one.
         if self.dialect == "sqlite" and not Path(str(self._url.database)).exists():
             raise StoreError(
                 f"there is no database at {self.masked_url}; `hpo run STUDY.toml` creates one, "
@@ -183,13 +184,13 @@ class Database:
             self._file = _identity(str(self._url.database))
 
     def _require_same_file(self) -> None:
-        """Makes sure that an open SQLite database was not moved away, nor another put there.
+        """Checks that the file of an open SQLite database was not moved away or replaced.
 
-        SQLite would go on with the moved one, unseen, or make an empty one in its place. Moving
-        it back mends it, so it is an outage.
+        SQLite would continue with the moved file, or create an empty one in its place. Moving the
+        file back helps, so this is an outage.
 
         Raises:
-            StoreError: It was.
+            StoreError: The file was moved or replaced.
         """
         if self._file is None:
             return
@@ -203,8 +204,8 @@ class Database:
     @contextmanager
     def _begin(self, *, read_only: bool, single: bool = False) -> Iterator[sa.Connection]:
         self._require_same_file()
-        # A thread that has the pool's one connection would wait for itself.
-        is_nested = getattr(self._own, "is_busy", False)
+        # A thread that holds the pool's only connection would wait for itself.
+        is_nested = getattr(self._thread, "is_busy", False)
         engine = engines.create(self._url, pooled=False) if is_nested else self.engine
         try:
             with engine.connect() as conn:
@@ -213,11 +214,11 @@ class Database:
                 )
                 with conn.begin():
                     self._note_file()
-                    self._own.is_busy = True
+                    self._thread.is_busy = True
                     try:
                         yield conn
                     finally:
-                        self._own.is_busy = is_nested
+                        self._thread.is_busy = is_nested
         except (sa.exc.IntegrityError, sa.exc.DataError):
             raise
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""What each driver's errors mean: a kind, and in words what happened and what to do.
+"""Driver error tables: the meaning of each driver's errors, and what a user does about them.
 
 The codes are those that the pinned drivers raise;
 `tests/integration/store/db/test_driver_errors.py` has servers raise them.
@@ -23,7 +23,7 @@ class ErrorKind(Enum):
     REFUSED = auto()
     """Waiting does not help: the user must change something."""
     FAULT = auto()
-    """The database does not take a statement of ours."""
+    """The database rejects a statement of hpo's."""
 
 
 class DriverError(NamedTuple):
@@ -42,20 +42,20 @@ def _refused(advice: str) -> DriverError:
 
 
 AWAY: Final = _outage(
-    "the database cannot be reached; see that its server runs and the address is right"
+    "the database cannot be reached; check that its server runs and that the address is right"
 )
 ENDED: Final = _outage(
-    "the database cannot be reached, for the server has ended the connection; see that it runs"
+    "the database cannot be reached: the server has ended the connection; check that it runs"
 )
 LOCKED: Final = _outage("the database was locked for too long; end the session that holds the lock")
 CANCELLED: Final = _outage(
-    "the server has cancelled a statement; see its limit on the time of statements"
+    "the server has cancelled a statement; check its limit on the time of statements"
 )
 FULL: Final = _outage("the database cannot be written; make room on the disk of its server")
-DISK: Final = _outage("the server cannot read or write its disk; see its log")
+DISK: Final = _outage("the server cannot read or write its disk; check its log")
 READ_ONLY: Final = _outage("the database cannot be written; its server is read-only")
-NO_MEMORY: Final = _outage("the server has too little memory; see its log")
-QUOTA: Final = _outage("the user has sent as much as it may in an hour; raise its limit")
+NO_MEMORY: Final = _outage("the server has too little memory; check its log")
+QUOTA: Final = _outage("the user has sent as much as its limit for an hour allows; raise the limit")
 HOST_BLOCKED: Final = _outage(
     "the server blocks this machine after failed connections; run `mysqladmin flush-hosts`"
 )
@@ -79,14 +79,20 @@ WRONG_PASSWORD: Final = _refused(
     "the server refused user and password; put the right ones into the URL"
 )
 NO_DATABASE: Final = _refused(
-    "the server has no such database; create it first, or mend its name in the URL"
+    "the server has no such database; create it, or correct its name in the URL"
 )
-DENIED: Final = _refused("this user may not do that; grant it the rights on this database")
-NO_LOGIN: Final = _refused("the server does not let this user in; see its rights and its password")
-UNSAFE: Final = _refused("the connection could not be secured; see the SSL options of the URL")
-WRONG_OPTION: Final = _refused("the URL has an option that the driver does not take; mend the URL")
+DENIED: Final = _refused("this user may not do that; grant it the privileges on this database")
+NO_LOGIN: Final = _refused(
+    "the server does not let this user log in; check its privileges and its password"
+)
+UNSAFE: Final = _refused("the connection could not be secured; check the SSL options of the URL")
+WRONG_OPTION: Final = _refused(
+    "the URL has an option that the driver does not know; correct the URL"
+)
 NO_TABLE: Final = _refused("a table is missing; run `hpo db check`")
-UNKNOWN: Final = DriverError(ErrorKind.FAULT, "the database refused; run `hpo db check`")
+UNKNOWN: Final = DriverError(
+    ErrorKind.FAULT, "the database refused a statement; run `hpo db check`"
+)
 
 # By SQLSTATE, the longest prefix counts.
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -114,7 +120,7 @@ POSTGRESQL: Final = {
     "57P05": ENDED,
     "58": DISK,
 }
-# psycopg has no code for a connection that could not be made, only the server's words.
+# psycopg has no code for a connection that failed, only the server's text.
 POSTGRESQL_TEXTS: Final = {
     "too many clients": SERVER_CROWDED,
     "remaining connection slots": SERVER_CROWDED,
@@ -156,7 +162,7 @@ _MYSQL_CODES: Final = {
 # https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html
 MYSQL: Final = {code: fault for fault, codes in _MYSQL_CODES.items() for code in codes}
 MYSQL_LIMIT: Final = 1226
-"""The user has used up something: its connections, or what it may send in an hour."""
+"""The user has reached a limit: of its connections, or of what it may send in an hour."""
 MYSQL_NO_SPACE: Final = ("no space left", "error 28 ", "error 122 ", "errno: 28")
 """Words of the storage engine's errors that mean a full disk."""
 
@@ -172,7 +178,7 @@ SQLITE_OUTAGES: Final = frozenset(
         sqlite3.SQLITE_NOMEM,
     }
 )
-SQLITE_REFUSALS: Final = frozenset(
+SQLITE_REFUSED: Final = frozenset(
     {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
 SQLITE_MOVED: Final = sqlite3.SQLITE_READONLY | (4 << 8)
@@ -187,7 +193,7 @@ SQLITE_WORDS: Final = {
     sqlite3.SQLITE_PERM: _NOT_WRITABLE,
     sqlite3.SQLITE_AUTH: _NOT_WRITABLE,
     sqlite3.SQLITE_CANTOPEN: (
-        "{path} cannot be opened; see that you may read and write it and its folder"
+        "{path} cannot be opened; check that you may read and write it and its folder"
     ),
     sqlite3.SQLITE_BUSY: _IS_LOCKED,
     sqlite3.SQLITE_LOCKED: _IS_LOCKED,

@@ -1,4 +1,4 @@
-"""What an error of the database means: wait, try again at once, or tell the user what to do."""
+"""Driver errors: classified into wait, try again at once, or tell the user what to do."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ EXTRAS = {"postgresql": "postgres", "mysql": "mysql"}
 
 def kind_of(error: BaseException) -> ErrorKind:
     """Returns what is to be done about an error; for errors of no database, `FAULT`."""
-    return _fault_of(error).kind
+    return _classify(error).kind
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tells whether waiting may mend this error: server gone or crowded, locked, disk full."""
+    """Returns whether waiting may help: server gone or crowded, locked, disk full."""
     return kind_of(error) in (ErrorKind.OUTAGE, ErrorKind.CROWDED, ErrorKind.CONFLICT)
 
 
 def is_crowded(error: BaseException) -> bool:
-    """Tells whether no connection was free: the database itself works."""
+    """Returns whether no connection was free: the database itself works."""
     return kind_of(error) is ErrorKind.CROWDED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tells whether the transaction lost against another one and should simply be run again."""
+    """Returns whether the transaction lost against another one and should simply be run again."""
     return kind_of(error) is ErrorKind.CONFLICT
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Tells whether a statement named a table that the database does not have."""
-    return _fault_of(error) is tables.NO_TABLE
+    """Returns whether a statement named a table that the database does not have."""
+    return _classify(error) is tables.NO_TABLE
 
 
 def explain(error: BaseException, url: sa.URL) -> StoreError:
-    """Returns the one line for the user: what is wrong with the database and what to do.
+    """Returns one line for the user: what is wrong with the database and what to do.
 
     The original error is to be chained by the caller; `is_outage` looks through the chain.
     """
@@ -60,7 +60,7 @@ def explain(error: BaseException, url: sa.URL) -> StoreError:
     if isinstance(driver_error, sqlite3.Error):
         return StoreError(_explain_sqlite(driver_error, Path(str(url.database))))
     reason = urls.mask(_first_line(driver_error or error), url.password)
-    return StoreError(f"{urls.shown(url)}: {_fault_of(error).advice} ({reason})")
+    return StoreError(f"{urls.shown(url)}: {_classify(error).advice} ({reason})")
 
 
 def missing_driver(url: sa.URL) -> StoreError:
@@ -72,24 +72,24 @@ def missing_driver(url: sa.URL) -> StoreError:
     )
 
 
-def _fault_of(error: BaseException) -> DriverError:
+def _classify(error: BaseException) -> DriverError:
     links = list(_chain(error))
     if any(isinstance(link, sa.exc.TimeoutError) for link in links):
         return tables.OWN_CROWDED
     driver_error = _driver_error(error)
-    # By the driver first: psycopg's and PyMySQL's errors have a `sqlstate` both, and the same
-    # state is another thing on another server.
+    # By the driver first: psycopg's and PyMySQL's errors both have a `sqlstate`, and the same state
+    # means different things on different servers.
     if driver_error is None:
         is_broken = any(isinstance(link, ConnectionError) for link in links)
         return tables.AWAY if is_broken else tables.UNKNOWN
     if isinstance(driver_error, sqlite3.Error):
-        return _sqlite_fault(driver_error)
+        return _classify_sqlite(driver_error)
     if _is_mysql(driver_error):
-        return _mysql_fault(driver_error)
-    return _postgresql_fault(driver_error)
+        return _classify_mysql(driver_error)
+    return _classify_postgresql(driver_error)
 
 
-def _postgresql_fault(error: BaseException) -> DriverError:
+def _classify_postgresql(error: BaseException) -> DriverError:
     state, text = _sqlstate(error), str(error)
     if state is not None:
         prefixes = (state[:length] for length in (5, 2))
@@ -98,12 +98,12 @@ def _postgresql_fault(error: BaseException) -> DriverError:
     for words, fault in tables.POSTGRESQL_TEXTS.items():
         if words in text:
             return fault
-    # The connection broke, or could not be made.
+    # The connection broke, or failed to open.
     names = {parent.__name__ for parent in type(error).__mro__}
     return tables.AWAY if names & {"OperationalError", "InterfaceError"} else tables.UNKNOWN
 
 
-def _mysql_fault(error: BaseException) -> DriverError:
+def _classify_mysql(error: BaseException) -> DriverError:
     code, text = _mysql_code(error), str(error).lower()
     if code == tables.MYSQL_LIMIT:
         return tables.USER_CROWDED if "connections" in text else tables.QUOTA
@@ -116,13 +116,13 @@ def _mysql_fault(error: BaseException) -> DriverError:
     return {"08": tables.AWAY, "40": tables.LOST_A_RACE}.get(state[:2], tables.UNKNOWN)
 
 
-def _sqlite_fault(error: sqlite3.Error) -> DriverError:
+def _classify_sqlite(error: sqlite3.Error) -> DriverError:
     if str(error).startswith("no such table"):
         return tables.NO_TABLE
     code = _sqlite_code(error)
     if code in tables.SQLITE_OUTAGES:
-        return tables.LOCKED  # Only its kind counts: `_explain_sqlite` has the words.
-    return tables.DENIED if code in tables.SQLITE_REFUSALS else tables.UNKNOWN
+        return tables.LOCKED  # Only its kind counts: `_explain_sqlite` writes the text.
+    return tables.DENIED if code in tables.SQLITE_REFUSED else tables.UNKNOWN
 
 
 def _explain_sqlite(error: sqlite3.Error, path: Path) -> str:

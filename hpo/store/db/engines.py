@@ -1,4 +1,4 @@
-"""SQLAlchemy's engines: the settings that each kind of database needs, and its connections."""
+"""Engines: SQLAlchemy's engines with the settings that each kind of database needs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from hpo.store.db import driver_errors
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30
+"""Seconds that a statement waits for a lock, and that a session may be idle in a transaction: half
+the grace of a worker, so that locks of a frozen process cost no trial."""
 CONNECT_TIMEOUT_S = 10
+"""Seconds to connect to a server: enough for a slow network."""
 POOL_TIMEOUT_S = 2 * BUSY_TIMEOUT_S
-"""How long a thread waits until others of its process are through with the connection."""
+"""Seconds that a thread waits for its process's connection, which may be waiting for a lock."""
 READ_ONLY = "hpo_read_only"
-"""Execution option of a connection on which SQLite need not take the lock for writing."""
+"""Execution option of a connection for which SQLite need not take the lock for writing."""
 SINGLE = "hpo_single"
 """Execution option of a connection on which one statement is the whole transaction."""
 _MERGE_TIMEOUT_S = 2
+"""Seconds that merging the log waits for others: merging is optional, so it is short."""
 
 _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
-# A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the
-# study's row for ever; the server ends such a session instead.
+# A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the study's
+# row for ever; the server ends such a session instead.
 _POSTGRESQL_SETTINGS = (
     f"SET SESSION lock_timeout = '{BUSY_TIMEOUT_S}s'",
     f"SET SESSION idle_in_transaction_session_timeout = '{BUSY_TIMEOUT_S}s'",
@@ -64,7 +68,7 @@ def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
 
     Args:
         url: The database.
-        pooled: Whether its connections are kept; a server's one is then for all threads.
+        pooled: Whether its connections are kept. All threads then share one, except on SQLite.
 
     Raises:
         StoreError: The driver is not installed.
@@ -74,10 +78,10 @@ def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
     if not pooled:
         options |= {"poolclass": sa.NullPool}
     elif backend != "sqlite":
-        # One connection for all threads of a process: a server has few.
+        # One connection for all threads of a process, as a server has few.
         options |= {"pool_size": 1, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
     if backend == "postgresql":
-        # The driver begins nothing of its own accord: _begin_postgresql does.
+        # The driver begins nothing by itself: _begin_postgresql does.
         options |= {"isolation_level": "AUTOCOMMIT"}
     elif backend == "mysql":
         options |= {"isolation_level": "READ COMMITTED"}
@@ -93,10 +97,9 @@ def create(url: sa.URL, *, pooled: bool = True) -> sa.Engine:
 
 
 def merge_log(engine: sa.Engine) -> None:
-    """Brings what SQLite keeps in its write-ahead log into the database's own file.
+    """Merges SQLite's write-ahead log into the database's own file, which users may copy.
 
-    People copy and send that file. Nobody has to succeed: while others use the database the last
-    of them does it.
+    It may fail: while other processes use the database, the last of them merges it.
     """
     if engine.dialect.name != "sqlite" or not Path(str(engine.url.database)).exists():
         return
@@ -119,7 +122,7 @@ def merge_log(engine: sa.Engine) -> None:
 def close_all() -> None:
     """Merges the logs of this process's SQLite databases, and closes all idle connections.
 
-    For the end of a process, above all of one that ends by `os._exit`.
+    It is called at the end of a process, also of one that ends by `os._exit`.
     """
     for engine in list(_engines):
         pool = engine.pool
@@ -132,7 +135,7 @@ atexit.register(close_all)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # The driver must not begin transactions of its own accord: _begin_sqlite does.
+    # The driver must not begin transactions by itself: _begin_sqlite does.
     # Source: SQLAlchemy's SQLite dialect, "Enabling Non-Legacy SQLite Transactional Modes".
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
@@ -142,8 +145,8 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # Somebody else is at it, or the file cannot be written: the next connection tries
-            # again, and everything is right without it, only slower.
+            # Another process is switching it on, or the file cannot be written. The next connection
+            # tries again; without the log everything works, only slower.
             logger.debug("no write-ahead log yet: %s", error)
 
 
@@ -176,7 +179,7 @@ def _execute_all(connection: Any, statements: tuple[str, ...]) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-    # A session setting made in a transaction that is rolled back would be undone.
+    # A rollback would undo the settings.
     connection.commit()
 
 

@@ -1,4 +1,4 @@
-"""Our tables. They stand beside Optuna's, and go when Optuna's rows go.
+"""hpo's tables: beside Optuna's, and deleted with Optuna's rows.
 
 Every time is naive UTC by the database's clock. Changing anything here needs a migration.
 """
@@ -75,7 +75,7 @@ hpo_worker = _table(
     sa.Column("versions", _Text, nullable=False),
     sa.Column("started_at", _DateTime, nullable=False),
     sa.Column("heartbeat_at", _DateTime, nullable=False),
-    # Since when its heartbeats have come without a gap: it can tell of others' silence since then.
+    # Since when its heartbeats have come without a gap: since then it is a witness of silence.
     sa.Column("heard_since", _DateTime, nullable=False),
     sa.Column("ended_at", _DateTime),
     # Lanes that train now; and how full stacks were: epochs of lanes by epochs of stacks.
@@ -86,7 +86,7 @@ hpo_worker = _table(
 )
 
 # One row for each unfinished trial that hpo started: owned (worker_id and a token that is not 0)
-# or free to be continued (worker_id null, token 0). The row goes when the trial ends.
+# or unowned, to be continued (worker_id null, token 0). The row is deleted when the trial ends.
 hpo_lease = _table(
     "hpo_lease",
     _of(_TRIAL_ID, primary_key=True, autoincrement=False),
@@ -127,7 +127,7 @@ hpo_event = _table(
     sa.Index("ix_hpo_event_trial_id", "trial_id"),
 )
 
-# What a worker's trials were proposed from: a row for each plan that gave it some.
+# The decision log: a row for each plan of the search that gave a worker trials.
 hpo_suggestion = _table(
     "hpo_suggestion",
     sa.Column("suggestion_id", sa.Integer, primary_key=True),
@@ -138,16 +138,15 @@ hpo_suggestion = _table(
     sa.Index("ix_hpo_suggestion_study_id", "study_id"),
 )
 
-# How many lanes a stack takes, by the digest of its signature and the device's name. Of no study:
-# what was measured for one serves the next.
+# How many lanes a stack takes, by the digest of its signature and the device's name. It belongs to
+# no study: what was measured for one serves the next.
 hpo_stack = _table(
     "hpo_stack",
     sa.Column("signature", sa.String(64), primary_key=True),
     sa.Column("device", sa.String(128), primary_key=True),
     sa.Column("lanes", sa.Integer, nullable=False),
     sa.Column("measured_at", _DateTime, nullable=False),
-    # How many times longer steps took then than they had to, for others were at work; null where
-    # nothing was measured.
+    # The factor by which other work on the device slowed the steps; null where it was not measured.
     sa.Column("slowdown", sa.Double),
 )
 
@@ -171,7 +170,7 @@ _OF_STUDIES = (
 
 
 def _trigger(name: str, table: str, key: str, children: tuple[str, ...]) -> str:
-    """Returns a trigger that clears what hangs on a deleted row, and remembers its id."""
+    """Returns a trigger that deletes the child rows of a deleted row, and remembers its id."""
     deletes = "".join(f"DELETE FROM {child} WHERE {key} = OLD.{key}; " for child in children)
     return (
         f"CREATE TRIGGER {name} AFTER DELETE ON {table} BEGIN {deletes}"

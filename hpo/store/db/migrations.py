@@ -1,4 +1,4 @@
-"""Creates and upgrades the schema: Optuna's tables first, then ours with alembic."""
+"""Migrations: the schema created and upgraded, Optuna's tables first, then hpo's with alembic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def create(db: Database) -> None:
-    """Makes what is missing: Optuna's tables, then ours. Safe to repeat and to run in parallel.
+    """Creates missing tables: Optuna's, then hpo's. Safe to repeat and to run in parallel.
 
     Raises:
         StoreError: Optuna's tables are there at a revision that this program does not know.
@@ -36,7 +36,7 @@ def create(db: Database) -> None:
 
 
 def upgrade(db: Database) -> None:
-    """Brings our tables to `head`, creating what is missing.
+    """Upgrades hpo's tables to `head`, and creates missing ones.
 
     Raises:
         StoreError: The schema is newer than this program, or Optuna's is of another revision.
@@ -53,7 +53,7 @@ def upgrade(db: Database) -> None:
 
 
 def current(db: Database) -> str | None:
-    """Returns the revision of our tables, or None where there are none."""
+    """Returns the revision of hpo's tables, or None where there are none."""
     with db.read() as conn:
         return _current(conn)
 
@@ -66,7 +66,7 @@ def head() -> str:
 
 
 def check(db: Database) -> list[str]:
-    """Compares the tables in the database with those this program means.
+    """Compares the tables in the database with those of this program.
 
     Returns:
         One line for each difference; empty when all is well.

@@ -1,4 +1,4 @@
-"""One INSERT of many rows for MySQL and MariaDB, as their driver would write it, only faster.
+"""Multi-row INSERT for MySQL and MariaDB, with the text that their driver would write, only faster.
 
 PyMySQL writes each value of each row through several calls; for the rows of a report that takes
 longer than the server takes to store them.
@@ -45,7 +45,7 @@ def statements(
             return "NULL"
         if kind is not str:
             return escape(value)
-        # Most texts of a column are the same: names, states, distributions.
+        # Most texts of a column are equal: names, states, distributions.
         found = known.get(value)
         if found is None:
             found = known[value] = escape(value)

@@ -1,6 +1,6 @@
-"""Opening a database: the connection, and a check that it has the tables this program needs.
+"""Opening a database: the connection, and a check of both schemas.
 
-The check is one cheap statement where the tables are there; alembic is loaded where they are not.
+The check is one cheap statement where the tables exist; alembic is loaded where they do not.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _BOTH = sa.text(
 
 
 def open_database(url: str | None = None, *, create: bool = False) -> Database:
-    """Opens a database and checks both schemas, Optuna's and ours.
+    """Opens a database and checks both schemas, Optuna's and hpo's.
 
     Args:
         url: As `resolve_url` takes it.
-        create: Make what is missing: the SQLite file, Optuna's tables, ours. Any number of
+        create: Create what is missing: the SQLite file, Optuna's tables, hpo's. Any number of
             processes may do so at once.
 
     Raises:
@@ -71,7 +71,7 @@ def ensure(db: Database, *, create: bool) -> None:
 
     revision = current(db)
     if create and revision in REVISIONS[:-1]:
-        # MySQL shows tables while they are made: perhaps somebody is at it. This waits for them.
+        # MySQL shows tables while another process creates them: this waits for it.
         create_schema(db)
         revision = current(db)
     if revision is None:

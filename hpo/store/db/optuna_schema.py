@@ -1,8 +1,8 @@
 """Optuna's schema: created as Optuna itself creates it, and checked against what this code knows.
 
-This module is the only one that imports Optuna's private parts: `optuna.storages._rdb.models`
-(tables, `SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), and
-what its storage contract speaks of. `check_version` guards all of it.
+Only this module touches Optuna's private parts: `optuna.storages._rdb.models` (tables,
+`SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), names of its
+storage contract, and a trial's id. `check_version` guards the schema.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hpo.store.db.optuna_tables import version_info
 from hpo.store.db.schema import OPTUNA_VERSION_TABLE, only_row
 
 if TYPE_CHECKING:
-    # Loaded when it is needed, to create or check a schema: `hpo ls` starts quicker without it.
+    # Loaded only to create or check a schema: `hpo ls` starts faster without it.
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
@@ -43,7 +43,7 @@ def current_revision(bind: sa.Engine | sa.Connection) -> str | None:
 
 
 def check_version(bind: sa.Engine | sa.Connection) -> None:
-    """Makes sure that this code, the installed Optuna and the database mean the same tables.
+    """Checks that this code, the installed Optuna and the database mean the same tables.
 
     Raises:
         StoreError: They do not; the hint says what to do.
@@ -79,8 +79,8 @@ def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
     """Creates Optuna's tables the way `RDBStorage` does: tables, `version_info`, revision.
 
     Safe to repeat; the revision is written last, so an interrupted creation is completed by the
-    next call. Two processes must not be here at once: the caller holds a lock. Given a
-    connection, everything happens in its transaction (MySQL and MariaDB commit at each table).
+    next call. The caller holds a lock against other processes. Given a connection, everything
+    happens in its transaction (MySQL and MariaDB commit at each table).
 
     Raises:
         StoreError: The database holds Optuna tables of another revision.
@@ -95,16 +95,16 @@ def create_all_and_stamp(bind: sa.Engine | sa.Connection) -> None:
 
 
 def create_all(connection: sa.Connection) -> None:
-    """Creates those of Optuna's tables that are missing, and writes their version, no revision."""
+    """Creates Optuna's missing tables, and writes their version, but no revision."""
     models.BaseModel.metadata.create_all(connection)
     _add_microseconds(connection)
     _insert_version_info(connection)
 
 
 def is_known() -> bool:
-    """Whether the installed Optuna's newest revision is the one that this code knows.
+    """Returns whether the installed Optuna's newest revision is the one that this code knows.
 
-    By the names of its scripts; those who must be certain ask `check_version`.
+    It compares the names of the scripts; `check_version` is certain.
     """
     scripts = Path(models.__file__).with_name("alembic") / "versions"
     return max(path.stem.rstrip("_") for path in scripts.glob("v*.py")) == OPTUNA_REVISION
@@ -118,7 +118,7 @@ FINER_TIMES = (
 
 
 def keeps_microseconds(connection: sa.Connection) -> bool:
-    """Whether the times of trials are kept in full; not so on MySQL where Optuna made them."""
+    """Returns whether trials' times are kept in full; on MySQL not where Optuna made the tables."""
     if not _is_mysql(connection):
         return True
     query = sa.text(

@@ -1,7 +1,7 @@
-"""Optuna's tables, and how it stores numbers and times, without loading Optuna.
+"""Optuna's tables, and how Optuna stores numbers and times, without loading Optuna.
 
-They are written down here, for reading and writing rows: `hpo ls` starts in half the time. Optuna's
-own models create them (`optuna_schema`), and a test holds the two against each other.
+They are declared here for reading and writing rows, which halves the start of `hpo ls`. Optuna's
+own models create them (`optuna_schema`); a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_VERSION_LENGTH = 256
 
 
 class _Member(sa.types.TypeDecorator[Any]):
-    """A member of an enum of Optuna's, which is loaded when a row is read.
+    """A column type for members of an enum of Optuna's, which is loaded when a row is read.
 
     Args:
         module: Where Optuna has the enum.
@@ -37,11 +37,11 @@ class _Member(sa.types.TypeDecorator[Any]):
         super().__init__(*names, name=name.lower())
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        """Takes members and their names."""
+        """Returns the name of a member, or of a name."""
         return value if value is None or isinstance(value, str) else str(value.name)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
-        """Gives members."""
+        """Returns the member of a name."""
         return None if value is None else _enum(self.module, self.name)[value]
 
 
@@ -56,7 +56,7 @@ def name_of(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 class ValueType(enum.Enum):
-    """What kind of number a value of a trial is; infinities stand in no column of numbers."""
+    """The kind of number that a trial's value is, as columns of numbers hold no infinities."""
 
     FINITE = 1
     INF_POS = 2
@@ -64,7 +64,7 @@ class ValueType(enum.Enum):
 
 
 class IntermediateType(enum.Enum):
-    """The same for an intermediate value, which may also be NaN."""
+    """The kind of number that an intermediate value is, which may also be NaN."""
 
     FINITE = 1
     INF_POS = 2
@@ -196,7 +196,7 @@ version_info = sa.Table(
 )
 
 TABLE_NAMES = frozenset(metadata.tables) | {"alembic_version"}
-"""Every table that belongs to Optuna: our migrations leave these alone."""
+"""Every table that belongs to Optuna: hpo's migrations do not change them."""
 
 _VALUE_INFINITY = {math.inf: ValueType.INF_POS, -math.inf: ValueType.INF_NEG}
 _INTERMEDIATE_INFINITY = {math.inf: IntermediateType.INF_POS, -math.inf: IntermediateType.INF_NEG}
@@ -241,14 +241,14 @@ def utc_now() -> datetime.datetime:
 
 
 def local_to_utc(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Turns a time of a `FrozenTrial` (naive means local) into the stored naive UTC."""
+    """Converts a time of a `FrozenTrial` (naive means local) to the stored naive UTC."""
     if moment is None:
         return None
     return moment.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def utc_to_local(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Turns a stored naive UTC time into the naive local time that a `FrozenTrial` carries."""
+    """Converts a stored naive UTC time to the naive local time of a `FrozenTrial`."""
     if moment is None:
         return None
     return moment.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)

@@ -1,7 +1,7 @@
-"""Schema revisions that this program knows, and reading the one that a database has.
+"""Schema revisions: those that this program knows, and the one that a database has.
 
-The names of the revisions stand here as literals, so that opening a database loads neither
-alembic nor Optuna; a test holds them against the migration scripts.
+The names of the revisions are literals, so that opening a database loads neither alembic nor
+Optuna; a test compares them with the migration scripts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def only_row(found: Sequence[object], table: str) -> str | None:
 
 
 def shown(found: Sequence[object]) -> str:
-    """Writes a few values in a line."""
+    """Returns a few values as one line."""
     # A value of gigabytes is not written in full to be cut.
     cut = (one[:40] if isinstance(one, str | bytes) else one for one in found[:3])
     return ", ".join(map(repr, cut)) + ", ..." * (len(found) > 3)

@@ -1,4 +1,4 @@
-"""Database URLs: from what a person types to what SQLAlchemy takes, with passwords masked."""
+"""Database URLs: read from what a user types, and shown with passwords masked."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def absolute(url: sa.URL) -> sa.URL:
 
 
 def shown(url: sa.URL) -> str:
-    """Returns the URL as a person sees it: without driver, password masked."""
+    """Returns the URL for messages: without driver, password masked."""
     plain = url.set(drivername=url.get_backend_name())
     return mask(plain.render_as_string(hide_password=True))
 

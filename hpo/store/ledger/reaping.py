@@ -233,5 +233,5 @@ def _event(locked: LockedStudy, lease: Any, why: str, policy: ReapingPolicy) -> 
     if lease.attempt >= policy.max_attempts:
         text += f"; the trial failed: lost {lease.attempt} times"
     else:
-        text += f"; the trial goes on, attempt {lease.attempt + 1} of {policy.max_attempts}"
+        text += f"; the trial is resumed, attempt {lease.attempt + 1} of {policy.max_attempts}"
     return Event(locked.study_id, "lost", text, lease.trial_id, lease.worker_id)

@@ -2,9 +2,8 @@
 
 Optuna's storage and the ledger share these functions. Two modules write rows of trials in ways of
 their own: `epoch_reports` inserts intermediate values in one statement with its epochs, and
-`copy_rows` inserts rows as another database has them. `write_fenced` writes one row with one
-statement, which writes nothing if the trial is finished or unknown. `write_rows` writes many rows;
-the caller has looked at the trials' states under `lock_trials` before.
+`copy_rows` inserts rows as another database has them. `write_fenced` writes one row unless its
+trial is finished. Before `write_rows` the caller reads the trials' states under `lock_trials`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person may order while a study runs: pause, resume, stop, cancel.
+"""Control of a running study: pause, resume, stop, cancel.
 
 Each is one short transaction that holds the study's lock. Workers follow at their next claim,
 report or heartbeat, whichever comes first.
@@ -45,16 +45,16 @@ _TRANSITIONS: Mapping[Verb, _Transition] = {
 def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
     """Pauses, resumes or stops a study.
 
-    Pausing hands out nothing and lets workers put their trials down and wait; stopping lets
-    running trials end at their next epoch and workers leave. Resuming also takes back that the
-    study stopped itself: its failures until now count no more. A study that has nothing left to
-    do is done then.
+    A paused study hands out no trials; workers suspend theirs and wait. A stopped study lets
+    running trials end at their next epoch, and workers leave. Resuming works also for a study that
+    has stopped itself: its failures so far no longer count. A resumed study that has nothing left
+    to do is done.
 
     Returns:
         The state that the study was in; the one it is in now where the verb changes nothing.
 
     Raises:
-        HpoError: The verb makes no sense in the study's state.
+        HpoError: The verb does not apply to the study's state.
         StoreError: There is no such study.
     """
     transition = _TRANSITIONS[verb]
@@ -77,7 +77,7 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
         locked.update_study(state=transition.to, reason=None, updated_at=locked.now)
         locked.record([Event(study_id, transition.to)])
         if verb == "resume" and not _leases(locked):
-            # Whoever goes on with a paused trial tells how it ends.
+            # With a lease, the worker that continues the trial finds how the study ends.
             spending.finish_if_spent(locked)
         return before
 
@@ -85,9 +85,9 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
 
 
 def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[int]:
-    """Ends trials at once as FAIL, with reason cancelled; a budget of trials leaves them out.
+    """Ends trials at once as FAIL, with reason cancelled; they do not count against the budget.
 
-    Their leases are void from then on: a worker that trains one of them is told so by its next
+    Their leases are void from then on: a worker that trains one of them learns of it by its next
     report or heartbeat, and drops it.
 
     Args:
@@ -123,7 +123,7 @@ def cancel(db: Database, study_id: int, numbers: Collection[int] = ()) -> list[i
 def require(
     locked: LockedStudy, numbers: Collection[int], states: Collection[TrialState], otherwise: str
 ) -> None:
-    """Makes sure that trials are there and in one of some states.
+    """Checks that trials exist and are in one of some states.
 
     Raises:
         SpecError: With one problem for each that is not.
@@ -157,7 +157,7 @@ def _open_trials(locked: LockedStudy) -> Sequence[Any]:
 
 
 def _leases(locked: LockedStudy) -> Sequence[Any]:
-    """Locks the leases of the study, as every writer of several does: in the order of their ids."""
+    """Locks the leases of the study, in the order of their ids, as every writer does."""
     lease = hpo_lease.c
     statement = (
         sa.select(lease.trial_id, lease.token, lease.epoch)
@@ -171,7 +171,7 @@ def _leases(locked: LockedStudy) -> Sequence[Any]:
 def _end(locked: LockedStudy, ids: Sequence[int], leases: Sequence[Any]) -> None:
     if leases:
         locked.end_trials({row.trial_id: row.epoch for row in leases}, TrialState.FAIL)
-    # Waiting ones, and those that another program runs, have no lease.
+    # Waiting trials, and those that another program runs, have no lease.
     rest = sorted(set(ids) - {row.trial_id for row in leases})
     for part in fences.chunks(rest):
         trial_rows.change_state(locked.conn, part, TrialState.FAIL, locked.now, only_from=_OPEN)

@@ -1,4 +1,4 @@
-"""Whether a copy is what it was made from: counts and checksums, table by table."""
+"""Copy check: counts and checksums of a study and of its copy, table by table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hpo.store.studies.copy_rows import (
 
 
 class Digest(NamedTuple):
-    """How many rows, and a checksum over all of them in their order."""
+    """The number of rows, and a checksum over all of them in their order."""
 
     n_rows: int
     checksum: str
@@ -55,7 +55,7 @@ def digests(side: Side, on_trials: Callable[[int], None]) -> dict[str, Digest]:
             sums[kind.name].add(copy_rows.of_trials(side, kind, batch))
         on_trials(len(batch))
     for kind in OF_STUDY:
-        # The order of a study's rows says nothing, and a database may have one of its own.
+        # The order of a study's rows has no meaning, and may differ between databases.
         sums[kind.name].add(sorted(copy_rows.of_study(side, kind), key=repr))
     sums[WORKERS.name].add(copy_rows.workers(side))
     for rows in copy_rows.events(side):
@@ -66,7 +66,7 @@ def digests(side: Side, on_trials: Callable[[int], None]) -> dict[str, Digest]:
 
 
 def differences(source: dict[str, Digest], copy: dict[str, Digest]) -> list[str]:
-    """Returns what differs, a line a table; empty when nothing does."""
+    """Returns the differences, one line a table; empty when there are none."""
     found = []
     for name, wanted in source.items():
         n_wanted, n_there = wanted.n_rows, copy[name].n_rows

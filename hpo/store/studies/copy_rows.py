@@ -1,10 +1,10 @@
-"""The rows of one study, read from one database in a form that another can take.
+"""Copy rows: the rows of one study, read from one database in a form that another can take.
 
-Ids are a database's own. What both databases agree on is a trial's number within its study and a
-worker's place among the study's workers. So every row is read as a plain tuple without its own
-key, with those in the place of ids: such tuples are compared as they are, and written with the
-ids that the other database gave. Rows come in the order of their keys, which is the order in
-which Optuna returns params and attributes.
+Ids are a database's own. Both databases agree on a trial's number within its study, and on a
+worker's position among the study's workers. So every row is read as a plain tuple without its own
+key, with these in place of ids: such tuples are compared as they are, and written with the ids
+that the other database gave. Rows are in the order of their keys, which is the order in which
+Optuna returns params and attributes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MARKER = "hpo:copying"
 
 MAX_TRIALS = 250
 MAX_ROWS = 20_000
-"""A batch has at most so many trials, and about so many rows, unless one trial has more."""
+"""A batch has at most so many trials, and about so many rows, unless one trial has more: some
+megabytes, and a transaction of about a second."""
 
 Row: TypeAlias = tuple[Any, ...]
 Numbers: TypeAlias = Mapping[int, int]
@@ -38,7 +39,7 @@ class Side(NamedTuple):
     """A study in one of the databases.
 
     Attributes:
-        conn: In a transaction that sees one snapshot.
+        conn: In a transaction with one snapshot.
         study_id: Its id there.
         has_ours: Whether the database has the tables of hpo beside Optuna's.
     """
@@ -50,12 +51,12 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """A table, and what of its rows is carried over.
+    """A table, and the columns that are copied.
 
     Attributes:
         table: The table.
-        columns: What is read, beside the ids.
-        fixed: What is written instead of what was there, beside the ids.
+        columns: Columns that are read, beside the ids.
+        fixed: Values that are written instead of those of the source, beside the ids.
     """
 
     table: sa.Table
@@ -93,7 +94,7 @@ OF_TRIAL = (
     _kind(schema.trial_user_attributes),
     _kind(schema.trial_system_attributes),
     _kind(schema.trial_heartbeats),
-    # Nobody owns a trial in the copy: whoever comes first goes on with it.
+    # In the copy no trial has an owner: any worker may continue it.
     _kind(hpo_tables.hpo_lease, token=UNOWNED_TOKEN),
     _kind(hpo_tables.hpo_epoch),
 )
@@ -111,7 +112,7 @@ NOT_COPIED = frozenset({"studies", "version_info", "hpo_stack", "hpo_last_id"})
 
 
 def is_ours(kind: Kind) -> bool:
-    """Whether a table is one of hpo's, which a database that Optuna made does not have."""
+    """Returns whether a table is one of hpo's, which a database of plain Optuna does not have."""
     return kind.name in hpo_tables.metadata.tables
 
 
@@ -134,7 +135,7 @@ def batches(side: Side) -> Iterator[dict[int, int]]:
 
 
 def _weights(side: Side) -> dict[int, int]:
-    """Returns how many reports each trial has: only these can be many."""
+    """Returns how many reports each trial has: only of these a trial may have many."""
     found: dict[int, int] = {}
     for kind in OF_TRIAL:
         if kind.name in ("trial_intermediate_values", "hpo_epoch"):
@@ -158,7 +159,7 @@ def heads(side: Side, numbers: Numbers) -> list[Row]:
 
 
 def of_trials(side: Side, kind: Kind, numbers: Numbers) -> list[Row]:
-    """Returns rows that hang on the trials of a batch, each with the trial's number before it."""
+    """Returns child rows of the trials of a batch, each with the trial's number first."""
     if is_ours(kind) and not side.has_ours:
         return []
     return _tidy(kind, _of_trials(side, kind, numbers))
@@ -172,12 +173,12 @@ def _of_trials(side: Side, kind: Kind, numbers: Numbers) -> list[Row]:
         .order_by(trial_id, *kind.keys)
     )
     rows = [(numbers[row[0]], *row[1:]) for row in side.conn.execute(query).all()]
-    # Ids may have another order than numbers; the rows of one trial stay in theirs.
+    # Ids may have another order than numbers; the rows of one trial keep their order.
     return sorted(rows, key=_first)
 
 
 def of_study(side: Side, kind: Kind) -> list[Row]:
-    """Returns the rows of one of `OF_STUDY`; what marks a copy is none of them."""
+    """Returns the rows of one of `OF_STUDY`, without the mark of a copy."""
     if is_ours(kind) and not side.has_ours:
         return []
     table = kind.table
@@ -188,7 +189,7 @@ def of_study(side: Side, kind: Kind) -> list[Row]:
 
 
 def workers(side: Side) -> list[Row]:
-    """Returns the workers, with their end: in the copy they are history."""
+    """Returns the workers, all of them ended: in the copy they are history."""
     names = WORKERS.names
     ended, heard = names.index("ended_at"), names.index("heartbeat_at")
     return [
@@ -198,7 +199,7 @@ def workers(side: Side) -> list[Row]:
 
 
 def worker_ids(side: Side) -> list[int]:
-    """Returns the ids of the study's workers; a worker's place is its index here."""
+    """Returns the ids of the study's workers; a worker's position is its index here."""
     if not side.has_ours:
         return []
     w = hpo_tables.hpo_worker.c
@@ -207,8 +208,8 @@ def worker_ids(side: Side) -> list[int]:
 
 
 def events(side: Side) -> Iterator[list[Row]]:
-    """Yields the events in pieces, each with its trial's number and its worker's place first."""
-    places = {worker_id: place for place, worker_id in enumerate(worker_ids(side))}
+    """Yields the events in pieces, each with its trial's number and its worker's position first."""
+    positions = {worker_id: position for position, worker_id in enumerate(worker_ids(side))}
     e, last = EVENTS.table.c, 0
     query = (
         sa.select(e.event_id, schema.trials.c.number, e.worker_id, *EVENTS.columns)
@@ -222,12 +223,12 @@ def events(side: Side) -> Iterator[list[Row]]:
         if not found:
             return
         last = found[-1][0]
-        yield [(row[1], places.get(row[2]), *row[3:]) for row in found]
+        yield [(row[1], positions.get(row[2]), *row[3:]) for row in found]
 
 
 def suggestions(side: Side) -> Iterator[list[Row]]:
-    """Yields the records of plans in pieces, each with its worker's place first."""
-    places = {worker_id: place for place, worker_id in enumerate(worker_ids(side))}
+    """Yields the decision log in pieces, each record with its worker's position first."""
+    positions = {worker_id: position for position, worker_id in enumerate(worker_ids(side))}
     s, last = SUGGESTIONS.table.c, 0
     query = (
         sa.select(s.suggestion_id, s.worker_id, *SUGGESTIONS.columns)
@@ -240,7 +241,7 @@ def suggestions(side: Side) -> Iterator[list[Row]]:
         if not found:
             return
         last = found[-1][0]
-        yield [(places.get(row[1]), *row[2:]) for row in found]
+        yield [(positions.get(row[1]), *row[2:]) for row in found]
 
 
 def insert(
@@ -250,9 +251,9 @@ def insert(
 
     Args:
         conn: In a writing transaction.
-        kind: Where to.
-        rows: The columns of `kind` are the last entries of each.
-        ids: Of each row, the ids that take the place of those that stayed behind.
+        kind: The table.
+        rows: Each ends with the columns of `kind`.
+        ids: The ids of each row in this database.
     """
     names, n = kind.names, len(kind.names)
     values = [
@@ -264,7 +265,7 @@ def insert(
 
 
 def _tidy(kind: Kind, rows: Sequence[Any]) -> list[Row]:
-    """Takes away what not every database can hold."""
+    """Rounds values that not every database can hold."""
     if kind.table is schema.trial_heartbeats:
         # MySQL keeps them to the second.
         return [tuple(_whole_seconds(value) for value in row) for row in rows]

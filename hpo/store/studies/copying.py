@@ -1,10 +1,10 @@
-"""Copies studies from one database to another, of any two kinds.
+"""Copying: studies from one database to another, of any two kinds.
 
-A copy grows under a name of its own, batch by batch in the order of the trials' numbers, each
-batch in one transaction; nobody finds it by the study's name before all of it is there and has
-been compared with the source. A mark on it says whose copy it is, so a copy that was interrupted
-goes on: finished trials stay, unfinished ones, which may have changed since, are written anew.
-The source is seen as it was at one moment, whatever happens to it meanwhile.
+A copy grows under a name of its own, batch by batch in the order of the trials' numbers, each batch
+in one transaction. It gets the study's name only when it is complete and was compared with the
+source. A mark says whose copy it is, so an interrupted copy can be continued: finished trials stay,
+unfinished ones, which may have changed since, are written again. The source is seen as it was at
+one moment, whatever happens to it meanwhile.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.db.opening import ensure
 from hpo.store.ledger import workers
-from hpo.store.rows import stored_specs, study_rows
+from hpo.store.rows import study_rows
 from hpo.store.rows.trial_reader import without_collector
 from hpo.store.studies import copy_check, copy_rows
 from hpo.store.studies.copy_rows import MARKER, Side
-from hpo.store.studies.partial_copy import PartialCopy
+from hpo.store.studies.partial_copy import PartialCopy, study_row
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ _ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the copy of a study is.
+    """The progress of a copy.
 
     Attributes:
         name: The study.
         phase: copying or checking.
         n_done: Trials copied, or trials of both sides compared.
-        n_total: Out of so many.
+        n_total: Trials to copy or to compare.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Copied:
-    """A study that is in both databases now.
+    """A study that is now in both databases.
 
     Attributes:
         name: In the source.
         new_name: In the copy.
-        n_trials: How many it has.
-        was_there: Nothing had to be copied: the other database had the very same already.
+        n_trials: Its trials.
+        was_there: The other database had the same study already.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Copied:
 
 @dataclass(frozen=True)
 class Options:
-    """What a copy may do.
+    """Options of a copy.
 
     Attributes:
         force: Copy a study although it has live workers, as it is at that moment.
-        restart: Throw away what an interrupted copy has left, instead of going on with it.
+        restart: Delete what an interrupted copy has left, instead of continuing it.
     """
 
     force: bool = False
@@ -103,14 +103,14 @@ def open_source(url: str) -> Database:
 
 
 def choose(source: Database, names: Sequence[str]) -> list[str]:
-    """Returns the names of the studies to copy: those asked for, or all.
+    """Returns the names of the studies to copy: the given ones, or all.
 
     Raises:
-        SpecError: The source has none of such a name.
-        StoreError: It has none at all.
+        SpecError: The source has no study of such a name.
+        StoreError: The source has no study.
     """
     with source.read() as conn:
-        # A copy that another `db copy` has not completed is no study yet.
+        # An incomplete copy is not a study yet.
         known = [
             study.study_name
             for study in study_rows.all_studies(conn)
@@ -125,10 +125,10 @@ def choose(source: Database, names: Sequence[str]) -> list[str]:
 
 
 def check_free(source: Database, names: Sequence[str]) -> None:
-    """Makes sure that nobody works on the studies.
+    """Checks that no worker trains the studies.
 
     Raises:
-        StoreError: Somebody does.
+        StoreError: A study has live workers.
     """
     with source.read() as conn:
         found = {name: study_rows.id_of(conn, name) for name in names}
@@ -138,7 +138,7 @@ def check_free(source: Database, names: Sequence[str]) -> None:
         n_live = len(workers.live(source, study_id))
         if n_live:
             raise StoreError(
-                f"{name} has {n_live} live worker{'s' * (n_live > 1)}, which would go on there",
+                f"{name} has {n_live} live worker{'s' * (n_live > 1)}, which would train it there",
                 hint=f"`hpo stop {name}` ends them; --force copies the study as it is now",
             )
 
@@ -150,13 +150,13 @@ def copy(
     options: Options = Options(),
     on_progress: OnProgress = lambda progress: None,
 ) -> Copied:
-    """Copies one study, or goes on with a copy that was interrupted.
+    """Copies one study, or continues an interrupted copy.
 
     Args:
-        source: Is only read.
-        target: Has both schemas.
+        source: The database to read.
+        target: The database to write, with both schemas.
         names: The study's name, and the name of its copy.
-        options: What it may do.
+        options: Its options.
         on_progress: Called after each batch.
 
     Raises:
@@ -167,13 +167,13 @@ def copy(
     if not options.force:
         check_free(source, [name])
     _require_fine_times(target)
-    # Rows come and go by the batch, and none of them refers to itself.
+    # Rows are created and dropped by the batch, and form no reference cycles.
     with without_collector():
         return _Copy(source, target, name, new_name, on_progress).run(options.restart)
 
 
 class _Copy:
-    """One study on its way."""
+    """The copy of one study."""
 
     def __init__(
         self, source: Database, target: Database, name: str, new_name: str, report: OnProgress
@@ -189,7 +189,7 @@ class _Copy:
         existing = self._existing()
         with _snapshot(self._source) as conn:
             side = self._side(conn)
-            row = _own_row(side, self._name, self._new_name)
+            row = study_row(side, self._name, self._new_name)
             n_trials = sum(len(batch) for batch in copy_rows.batches(side))
             partial = None
             if existing is None:
@@ -232,7 +232,7 @@ class _Copy:
             side = Side(conn, study_id, has_ours=True)
             count = self._counter("checking", n_total, n_total // 2)
             found = copy_check.differences(wanted, copy_check.digests(side, count))
-            return found, _own_row(side, self._new_name, self._new_name)
+            return found, study_row(side, self._new_name, self._new_name)
 
     def _require_same(self, differences: list[str]) -> None:
         if differences:
@@ -246,7 +246,7 @@ class _Copy:
         if differences:
             raise StoreError(
                 f"the copy of {self._name} differs from its source: {'; '.join(differences)}",
-                hint="nobody can use it; --restart makes it anew",
+                hint="the copy is not used; --restart makes it again",
             )
         partial.publish(row)
         logger.info("copied %s to %s", self._name, self._target.masked_url)
@@ -272,28 +272,9 @@ def _require_fine_times(target: Database) -> None:
             )
 
 
-def _own_row(side: Side, name: str, new_name: str) -> dict[str, Any] | None:
-    """Returns the study's row of `hpo_study` as the copy shall have it; None without one."""
-    if not side.has_ours:
-        return None
-    query = sa.select(*copy_rows.STUDY.columns).where(hpo_study.c.study_id == side.study_id)
-    found = side.conn.execute(query).mappings().one_or_none()
-    if found is None:
-        return None
-    row = dict(found)
-    if name != new_name:
-        # Only for a new name: the text of a spec shall stay the very same.
-        from hpo.spec import toml
-
-        spec = stored_specs.read(row["spec"], name).model_copy(update={"name": new_name})
-        spec = toml.loads(toml.dumps(spec), f"study {new_name}")
-        row |= {"spec": toml.dumps(spec), "digest": spec.digest}
-    return row
-
-
 @contextmanager
 def _snapshot(db: Database) -> Iterator[sa.Connection]:
-    """A reading transaction, all of whose statements see the same moment."""
+    """Opens a reading transaction whose statements all see one snapshot."""
     with db.read() as conn:
         if db.dialect != "sqlite":
             conn.execute(_ONE_SNAPSHOT)

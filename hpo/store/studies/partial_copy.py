@@ -1,7 +1,7 @@
-"""A copy of a study that is not complete yet: under a name of its own, marked, and fenced.
+"""Partial copy: a copy of a study that is not complete yet, under a name of its own and fenced.
 
-The mark holds a token of the process that works on it. Each of its transactions locks the study
-and looks at the token, so when somebody else goes on with the copy, the first one is told so and
+Its mark holds a token of the process that works on it. Each of the process's transactions locks the
+study and checks the token. When another process continues the copy, the first one gets an error and
 writes nothing more.
 """
 
@@ -20,7 +20,7 @@ from hpo.errors import StoreError
 from hpo.store.db import optuna_tables as schema
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
-from hpo.store.rows import study_rows
+from hpo.store.rows import stored_specs, study_rows
 from hpo.store.rows.trial_rows import lock_study
 from hpo.store.studies import copy_rows
 from hpo.store.studies.copy_rows import HEADS, MARKER, OF_STUDY, OF_TRIAL, SUGGESTIONS, Row, Side
@@ -39,14 +39,33 @@ def working_name(name: str) -> str:
     return name + _SUFFIX
 
 
+def study_row(side: Side, name: str, new_name: str) -> dict[str, Any] | None:
+    """Returns the row of `hpo_study` that the copy gets; None where the study has none."""
+    if not side.has_ours:
+        return None
+    query = sa.select(*copy_rows.STUDY.columns).where(hpo_study.c.study_id == side.study_id)
+    found = side.conn.execute(query).mappings().one_or_none()
+    if found is None:
+        return None
+    row = dict(found)
+    if name != new_name:
+        # Only for a new name: otherwise the text of the spec stays the same.
+        from hpo.spec import toml
+
+        spec = stored_specs.read(row["spec"], name).model_copy(update={"name": new_name})
+        spec = toml.loads(toml.dumps(spec), f"study {new_name}")
+        row |= {"spec": toml.dumps(spec), "digest": spec.digest}
+    return row
+
+
 class PartialCopy:
-    """The copy, as the process that works on it sees it.
+    """A copy of a study, as the process that works on it sees it.
 
     Args:
-        database: Where it grows.
-        name: What it will be called.
-        study_id: Its id there.
-        token: This process's.
+        database: The database of the copy.
+        name: Its name once it is complete.
+        study_id: Its id.
+        token: The token of this process.
     """
 
     def __init__(self, database: Database, name: str, study_id: int, token: str) -> None:
@@ -54,22 +73,22 @@ class PartialCopy:
         self._name = name
         self._token = token
         self.study_id = study_id
-        self._ids, self._unfinished = self._look()
+        self._ids, self._unfinished = self._copied_trials()
 
     @classmethod
     def take(
         cls, database: Database, name: str, source: Side, *, restart: bool = False
     ) -> PartialCopy:
-        """Begins a copy, or takes over the one that is there.
+        """Starts a copy, or takes over an existing one.
 
         Args:
-            database: Where the copy shall be.
-            name: What it will be called.
+            database: The database of the copy.
+            name: Its name once it is complete.
             source: The study.
-            restart: Throw away what is there.
+            restart: Delete an existing copy first.
 
         Raises:
-            StoreError: What is there is the copy of another study.
+            StoreError: The existing copy is of another study.
         """
         token, origin = uuid.uuid4().hex, _origin(source)
         directions = study_rows.directions_of(source.conn, source.study_id)
@@ -84,7 +103,7 @@ class PartialCopy:
             elif _mark_of(conn, study_id).get("origin") != origin:
                 raise StoreError(
                     f"{database.masked_url} holds part of a copy of another study called {name}",
-                    hint="--restart throws that away and begins anew",
+                    hint="--restart deletes that part and starts again",
                 )
             mark = {"origin": origin, "token": token}
             study_rows.put_attr(conn, schema.study_system_attributes, study_id, MARKER, mark)
@@ -94,7 +113,7 @@ class PartialCopy:
         return cls(database, name, study_id, token)
 
     def missing(self, batch: dict[int, int]) -> dict[int, int]:
-        """Returns those of a batch, trial_id -> number, that are not here as they will stay."""
+        """Returns the trials of a batch, trial_id -> number, that are not copied for good."""
         return {
             trial_id: number
             for trial_id, number in batch.items()
@@ -102,7 +121,7 @@ class PartialCopy:
         }
 
     def write_trials(self, source: Side, batch: dict[int, int]) -> None:
-        """Copies trials with all that hangs on them, in one transaction."""
+        """Copies trials with their child rows, in one transaction."""
         heads = copy_rows.heads(source, batch)
         children = [(kind, copy_rows.of_trials(source, kind, batch)) for kind in OF_TRIAL]
 
@@ -118,7 +137,7 @@ class PartialCopy:
         self._ids |= self._run_fenced(work)
 
     def write_rest(self, source: Side) -> None:
-        """Copies what belongs to the study: attributes, workers, events, records of plans."""
+        """Copies the study's own rows: attributes, workers, events, decision log."""
         of_study = [(kind, copy_rows.of_study(source, kind)) for kind in OF_STUDY]
         workers = copy_rows.workers(source)
 
@@ -138,10 +157,10 @@ class PartialCopy:
             self._run_fenced(partial(self._write_suggestions, rows))
 
     def publish(self, row: dict[str, Any] | None) -> None:
-        """Gives the copy its name, its row of `hpo_study` and takes the mark away.
+        """Gives the copy its name and its row of `hpo_study`, and removes the mark.
 
         Raises:
-            StoreError: Somebody has created a study of this name meanwhile.
+            StoreError: A study of this name was created meanwhile.
         """
         attrs = schema.study_system_attributes
 
@@ -159,8 +178,8 @@ class PartialCopy:
 
         self._run_fenced(work)
 
-    def _look(self) -> tuple[dict[int, int], set[int]]:
-        """Returns the trials that are here, number -> trial_id, and which may have changed."""
+    def _copied_trials(self) -> tuple[dict[int, int], set[int]]:
+        """Returns the copied trials, number -> trial_id, and the unfinished ones of them."""
         t = schema.trials.c
         query = sa.select(t.number, t.trial_id, t.state).where(t.study_id == self.study_id)
         with self._database.read() as conn:
@@ -188,17 +207,20 @@ class PartialCopy:
             {
                 "study_id": self.study_id,
                 "trial_id": None if number is None else self._ids[number],
-                "worker_id": None if place is None else workers[place],
+                "worker_id": None if position is None else workers[position],
             }
-            for number, place, *_ in rows
+            for number, position, *_ in rows
         ]
         copy_rows.insert(conn, copy_rows.EVENTS, rows, own)
 
     def _write_suggestions(self, rows: list[Row], conn: sa.Connection) -> None:
         workers = copy_rows.worker_ids(Side(conn, self.study_id, has_ours=True))
         own = [
-            {"study_id": self.study_id, "worker_id": None if place is None else workers[place]}
-            for place, *_ in rows
+            {
+                "study_id": self.study_id,
+                "worker_id": None if position is None else workers[position],
+            }
+            for position, *_ in rows
         ]
         copy_rows.insert(conn, SUGGESTIONS, rows, own)
 
@@ -206,14 +228,14 @@ class PartialCopy:
         def fenced(conn: sa.Connection) -> T:
             lock_study(conn, self.study_id)
             if _mark_of(conn, self.study_id).get("token") != self._token:
-                raise StoreError(f"another process goes on with this copy of {self._name}")
+                raise StoreError(f"another process has taken over this copy of {self._name}")
             return work(conn)
 
         return _run(self._database, self._name, fenced)
 
 
 def _rewrite(conn: sa.Connection, heads: list[Row], ids: Mapping[int, int]) -> None:
-    """Writes trials that are here already anew, and deletes what hangs on them."""
+    """Overwrites copied trials, and deletes their child rows."""
     trials, names = HEADS.table, HEADS.names
     for kind in OF_TRIAL:
         conn.execute(sa.delete(kind.table).where(kind.table.c.trial_id.in_(ids.values())))
@@ -247,7 +269,7 @@ def _mark_of(conn: sa.Connection, study_id: int) -> dict[str, Any]:
 
 
 def _origin(source: Side) -> str:
-    """Returns what tells a study from another one that took its name later."""
+    """Returns what distinguishes a study from a later one of the same name."""
     t, study_id = schema.trials.c, source.study_id
     query = sa.select(hpo_study.c.created_at).where(hpo_study.c.study_id == study_id)
     created_at = source.conn.execute(query).scalar_one_or_none() if source.has_ours else None

@@ -1,7 +1,7 @@
-"""Trials that wait to be run: enqueued with given params, or once more after they failed.
+"""Queueing: trials enqueued with given params, or again after they failed.
 
-A waiting trial holds its params the way Optuna's `enqueue_trial` writes them, so plain Optuna may
-run it as well.
+A waiting trial holds its params as Optuna's `enqueue_trial` writes them, so plain Optuna may run it
+as well.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class _Failed:
 
 
 def enqueue(db: Database, study_id: int, params: Mapping[str, Any], n: int = 1) -> list[int]:
-    """Adds ``n`` waiting trials with these params; a sampler draws the others when they start.
+    """Adds ``n`` waiting trials with these params; the sampler draws the others when they start.
 
     Args:
         db: The database.
         study_id: The study.
-        params: Values that JSON can say, by name; the caller has checked them.
+        params: Values for JSON, by name; the caller has checked them.
         n: How many.
 
     Returns:
@@ -88,8 +88,8 @@ def retry(
 
     A finished trial never changes, so the failed one stays as it is; the new one names it in its
     user attribute ``retried_from`` and takes its place in the budget of trials: retrying ``k``
-    trials lets ``k`` more start. The epochs that the failed one spent stay spent. A study that is
-    done because its trials were spent goes on.
+    trials allows ``k`` more. The epochs that the failed one spent stay spent. A study that is done
+    because its trials were spent continues.
 
     Args:
         db: The database.
@@ -185,7 +185,7 @@ def _retry(locked: LockedStudy, chosen: Sequence[_Failed]) -> dict[int, int]:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    # A trial that failed early has not drawn all that it had been given.
+    # A trial that failed early has not yet used all the params that it was given.
     return {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
 
 

@@ -1,7 +1,7 @@
-"""Renaming a study, also while workers work on it: they know it by its id.
+"""Renaming: a study gets another name, also while workers train it, as they know it by its id.
 
-Its files stay where they are, in the folder of the name that it was created with. That stands
-among Optuna's attributes of the study, and no later study gets the same folder.
+Its files stay in the folder of the name that it was created with. That name is stored among
+Optuna's attributes of the study, and no later study gets the same folder.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from hpo.store.rows.events import Event
 _FILES = "hpo:files"
 _TABLE = optuna_tables.study_system_attributes
 _STUDIES = optuna_tables.studies
-_MAX_LENGTH = 512
-"""Of a name in Optuna's table."""
+_MAX_LENGTH = optuna_tables.MAX_NAME_LENGTH
 
 
 def rename(db: Database, study_id: int, name: str) -> str:
@@ -53,7 +52,7 @@ def rename(db: Database, study_id: int, name: str) -> str:
         if old == name:
             return old
         _require_name(name, is_ours=is_ours)
-        # A database may hold that only capitals differ.
+        # A database may compare names without regard to case.
         if study_rows.id_of(conn, name) not in (None, study_id):
             raise _taken(name)
         conn.execute(
@@ -66,12 +65,12 @@ def rename(db: Database, study_id: int, name: str) -> str:
     try:
         return db.transaction(work)
     except sa.exc.IntegrityError:
-        # Somebody has taken it in this moment.
+        # Another process has taken the name meanwhile.
         raise _taken(name) from None
 
 
 def files_of(conn: sa.Connection, study_id: int, name: str) -> str:
-    """Returns the name under which the files of a study lie: its own, or its first one."""
+    """Returns the name of the folder of a study's files: its first name."""
     text = conn.scalar(
         sa.select(_TABLE.c.value_json).where(_TABLE.c.study_id == study_id, _TABLE.c.key == _FILES)
     )
@@ -79,7 +78,7 @@ def files_of(conn: sa.Connection, study_id: int, name: str) -> str:
 
 
 def reserve_files(conn: sa.Connection, study_id: int, name: str) -> None:
-    """Keeps a new study's files apart from those of one that had its name before."""
+    """Gives a new study a folder of its own, if a renamed study has its name's."""
     statement = sa.select(_TABLE.c.value_json).where(_TABLE.c.key == _FILES)
     taken = {json.loads(text) for text in conn.scalars(statement)}
     if name in taken:
@@ -98,7 +97,7 @@ def _rename_ours(locked: LockedStudy, old: str, name: str) -> None:
 
 
 def _require_name(name: str, *, is_ours: bool) -> None:
-    """Makes sure that a study may have this name.
+    """Checks that a study may have this name.
 
     Raises:
         SpecError: It may not.

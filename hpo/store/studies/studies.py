@@ -1,4 +1,4 @@
-"""Studies: their spec, state and budget, beside Optuna's row for each."""
+"""Studies: created, joined and deleted, beside Optuna's row for each."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def create_or_join(
 ) -> tuple[StudyRecord, bool]:
     """Creates the study of a spec, or joins the one that is there, in one transaction.
 
-    A study of the same name is joined when it differs in nothing but the budget. That is then
-    updated, unless it is what was given the last time: `hpo update` has changed it since. One that
-    was stopped for its objective returns more values than it has directions is replaced by one
-    with directions for them.
+    A study of the same name is joined if it differs in nothing but the budget. The budget is then
+    updated, unless the same one was given the last time: `hpo update` has changed it since. A study
+    that was stopped because its objective returns more values than it has directions is replaced
+    by one with directions for them.
 
     Args:
         db: The database.
         spec: The study.
         base_dir: Folder that its relative paths refer to.
-        by_name: The spec is that of the study itself: its budget is given by nobody.
+        by_name: The spec is that of the study itself, so no budget is given.
 
     Returns:
         The study, and whether it was created now.
@@ -60,7 +60,7 @@ def create_or_join(
     def work(conn: sa.Connection) -> tuple[StudyRecord, bool]:
         study_id = study_rows.id_of(conn, spec.name)
         if study_id is not None and _is_superseded(conn, spec, db, study_id):
-            logger.warning("%s had no results; it begins anew with its directions", spec.name)
+            logger.warning("%s had no results; it is created again with its directions", spec.name)
             study_rows.delete(conn, study_id)
             study_id = None
         if study_id is None:
@@ -73,7 +73,7 @@ def create_or_join(
         record = read(conn, spec.name, db)
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
-        # First, for it locks the study, which the note then does not have to.
+        # First, because it locks the study, which noting the budget needs, too.
         locked = (
             None if record.budget == spec.budget else LockedStudy.lock(db, conn, record.study_id)
         )
@@ -87,14 +87,14 @@ def create_or_join(
 
 
 def is_done(db: Database, study_id: int) -> bool:
-    """Tells whether a study is over: one short read, for those who have nothing else to do."""
+    """Returns whether a study is done, by one short read."""
     query = sa.select(hpo_study.c.state).where(hpo_study.c.study_id == study_id)
     with db.read() as conn:
         return conn.scalar(query) == "done"
 
 
 def delete(db: Database, study_id: int) -> bool:
-    """Deletes a study with everything of it, Optuna's rows and ours.
+    """Deletes a study with all its rows, Optuna's and hpo's.
 
     Returns:
         False when there was no such study.
@@ -146,6 +146,6 @@ def _other_spec(record: StudyRecord, spec: StudySpec) -> SpecError:
     return SpecError(
         f"another study called {spec.name} is in the database:",
         details=difference.split("\n"),
-        hint=f"give this one another name, go on with the other by `hpo run {spec.name}`, or "
+        hint=f"give this one another name, continue the other by `hpo run {spec.name}`, or "
         "delete it with `hpo delete`",
     )

@@ -1,9 +1,8 @@
-"""Study budgets: changed while a study runs, and compared with what a run has given before.
+"""Study budgets: changed while a study runs, and compared with the budget of the run before.
 
-`hpo update` changes the budget that holds. A run that gives the same budget as the run before does
-not take that change back; a run whose file or options give another budget does. So the budget that
-was last given is kept beside the one that holds, among Optuna's attributes of the study, where it
-is copied with the study.
+`hpo update` changes the budget in force. A run that gives the same budget as the run before does
+not undo that; a run whose file or options give another budget does. So the budget that was last
+given is stored, too, among Optuna's attributes of the study, and is copied with the study.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ _TABLE = optuna_tables.study_system_attributes
 def change(
     db: Database, study_id: int, new_budget: Callable[[StudyRecord], Budget]
 ) -> tuple[StudyRecord, StudyRecord]:
-    """Changes a study's budget, raising or lowering it, while nobody else can.
+    """Changes a study's budget, raising or lowering it, under the study's lock.
 
-    A study that is done goes on if the budget grew and something of it is left; any other is done
-    when as much has ended as may. Trials that are running stay, though they may be more than
-    there should be, and none starts in their place; those with more epochs than there are now are
-    taken back and go on towards what is left. Hours count from the study's creation.
+    A done study continues if the budget grew and some of it is left. Any other study is done when
+    the budget is spent. Running trials stay, though they may be more than the budget allows, and
+    no others start in their place. Trials with more epochs than the budget has now are released,
+    to be resumed with fewer. Hours count from the study's creation.
 
     Args:
         db: The database.
         study_id: The study.
-        new_budget: Gives the new budget, from the study as it is.
+        new_budget: Returns the new budget, given the study as it is.
 
     Returns:
         The study before and after.
@@ -78,14 +77,14 @@ def update(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
     spending.finish_if_target_reached(locked, reported=True)
     spending.finish_if_spent(locked)
     if spec.task is not None:
-        # The steps of an objective are its own: no budget of epochs says when it is through.
+        # An objective counts its steps itself: no budget of epochs ends its trials.
         spending.release_over_budget(locked)
     if locked.state == "done":
         locked.prune_unowned_trials()
 
 
 def last_given(conn: sa.Connection, study_id: int) -> dict[str, Any] | None:
-    """Returns the entries of the budget that was last given; None where none is known."""
+    """Returns the entries of the budget that a run has last given; None where none is known."""
     statement = sa.select(_TABLE.c.value_json).where(
         _TABLE.c.study_id == study_id, _TABLE.c.key == _ATTRIBUTE
     )
@@ -95,10 +94,10 @@ def last_given(conn: sa.Connection, study_id: int) -> dict[str, Any] | None:
 
 
 def note_given(conn: sa.Connection, study_id: int, budget: Budget) -> bool:
-    """Notes the budget that a run gives.
+    """Stores the budget that a run gives.
 
     Returns:
-        Whether it is another than the run before has given.
+        Whether it differs from the one that the run before has given.
     """
     table = budget.to_table()
     if last_given(conn, study_id) == table:

@@ -1,4 +1,4 @@
-"""Ends of a study that its trials bring about, and not its budget or a person."""
+"""Study endings: a study finished or stopped by what its trials have shown."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows.events import Event
 
 BY_OBJECTIVE: Final = "study.stop"
-"""Why a study is done whose objective called ``study.stop()``: what runs still runs to its end."""
+"""Reason of a study whose objective called ``study.stop()``: running trials train to their end."""
 
 WRONG_COUNT: Final = "directions"
-"""Kind of the event of a study whose objective returns another number of values than it has
-directions."""
+"""Kind of the event of a study whose objective does not return one value a direction."""
 
 
 def finish(db: Database, study_id: int, reason: str) -> None:
@@ -41,13 +40,13 @@ def finish(db: Database, study_id: int, reason: str) -> None:
 def stop(
     db: Database, study_id: int, reason: str, also: Sequence[Event] = (), *, young: bool = False
 ) -> None:
-    """Stops a study that is active or paused; nothing begins until somebody resumes it.
+    """Stops a study that is active or paused; no trial starts until it is resumed.
 
     Args:
         db: The database.
         study_id: The study.
-        reason: In a line.
-        also: Events that tell more.
+        reason: One line.
+        also: Events to record before the study's own.
         young: Only if none of its trials is complete or pruned.
 
     Raises:
@@ -66,7 +65,7 @@ def stop(
 
 
 def has_wrong_count(conn: sa.Connection, study_id: int) -> bool:
-    """Tells whether a study came to nothing but for the number of its directions."""
+    """Returns whether a study has no results because of the number of its directions."""
     column = hpo_event.c
     told = sa.select(column.event_id).where(column.study_id == study_id, column.kind == WRONG_COUNT)
     is_told = conn.execute(told.limit(1)).first() is not None
@@ -74,7 +73,7 @@ def has_wrong_count(conn: sa.Connection, study_id: int) -> bool:
 
 
 def has_results(conn: sa.Connection, study_id: int) -> bool:
-    """Tells whether a trial of the study is complete or pruned."""
+    """Returns whether a trial of the study is complete or pruned."""
     found = sa.select(trials.c.trial_id).where(
         trials.c.study_id == study_id,
         trials.c.state.in_((TrialState.COMPLETE, TrialState.PRUNED)),

@@ -1,4 +1,4 @@
-"""What the database knows of a study: by its name, or by its id whatever it is called by now."""
+"""Study records: what the database knows of a study, read by name or by id."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NAME = optuna_tables.studies.c.study_name
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study as the database has it; times are naive UTC by the database's clock.
+    """A study's row; times are naive UTC by the database's clock.
 
     Attributes:
         spec: As it was created or last updated.
         digest: Of the spec, without its budget.
         state: active, paused, stopped or done.
         base_dir: Folder that relative paths of the spec refer to.
-        deadline_at: When its hours are over.
+        deadline_at: When its budget of hours ends.
         reason: Why it is in its state.
-        prior: First points learnt from other studies, as `hpo.search.model.warm_start` reads them.
-        files: The name under which its files lie: that with which it was created.
+        prior: First points learnt from other studies, for `hpo.search.model.warm_start`.
+        files: The name of its folder of files: the name with which it was created.
     """
 
     study_id: int
@@ -63,7 +63,7 @@ def load(db: Database, name: str) -> StudyRecord:
 
 
 def reload(db: Database, study: StudyRecord) -> StudyRecord:
-    """Returns a study that was there before as it is now, whatever it is called by now.
+    """Returns the present record of a study that was loaded before, also if it was renamed.
 
     Raises:
         StoreError: It was deleted.
@@ -72,7 +72,7 @@ def reload(db: Database, study: StudyRecord) -> StudyRecord:
 
 
 def load_again(db: Database, study_id: int, created_at: datetime, name: str) -> StudyRecord:
-    """See `reload`; for those who know a study's id, when it was created, and its name of then.
+    """Returns the record of a study by its id and its time of creation; see `reload`.
 
     Raises:
         StoreError: It was deleted.
@@ -91,7 +91,7 @@ def load_again(db: Database, study_id: int, created_at: datetime, name: str) -> 
 
 
 def is_deleted(db: Database, study: StudyRecord) -> bool:
-    """Tells whether a study that was there is gone; no while the database does not answer."""
+    """Returns whether a study was deleted; False while the database does not answer."""
     own = hpo_study.c
     statement = sa.select(own.study_id).where(
         own.study_id == study.study_id, own.created_at == study.created_at
@@ -104,10 +104,10 @@ def is_deleted(db: Database, study: StudyRecord) -> bool:
 
 
 def deleted(db: Database, name: str) -> StoreError:
-    """Returns the error for a study that was there a moment ago."""
+    """Returns the error for a study that was deleted meanwhile."""
     return StoreError(
-        f"the study {name} is no longer in {db.masked_url}: somebody has deleted it",
-        hint="what its workers did is gone with it; its file starts it anew",
+        f"the study {name} is no longer in {db.masked_url}: it was deleted",
+        hint="its results were deleted with it; running its file starts it again",
     )
 
 
@@ -118,14 +118,14 @@ def names(db: Database) -> list[str]:
 
 
 def is_optunas_own(db: Database, name: str) -> bool:
-    """Tells whether a study is one of Optuna's that hpo has not created."""
+    """Returns whether a study is one of Optuna's that hpo has not created."""
     with db.read() as conn:
         exists = conn.scalar(sa.select(_NAME).where(_NAME.in_([name]))) is not None
         return exists and name not in _names(conn)
 
 
 def refuse_optunas_own(url: str | None, name: str) -> None:
-    """Refuses a study of Optuna's in a database that has no tables of hpo.
+    """Checks for a study of Optuna's in a database that has no tables of hpo.
 
     Raises:
         StoreError: The database has one of this name.
@@ -141,7 +141,7 @@ def refuse_optunas_own(url: str | None, name: str) -> None:
             query = sa.select(_NAME).where(_NAME.in_([name]))
             exists = not has_ours and conn.scalar(query) is not None
     except StoreError:
-        # There are no tables of Optuna's either: others tell of that.
+        # There are no tables of Optuna's either: opening the database reports that.
         return
     finally:
         db.dispose()
@@ -151,7 +151,7 @@ def refuse_optunas_own(url: str | None, name: str) -> None:
 
 def _optunas_own(name: str) -> StoreError:
     return StoreError(
-        f"{name} was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
+        f"{name} was not created by hpo: it is a study of Optuna's; continue it in Optuna, "
         "or choose another name"
     )
 

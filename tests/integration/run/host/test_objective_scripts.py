@@ -104,7 +104,7 @@ def test_nor_is_one_in_a_database_without_tables_of_hpo(folder: Path, command: s
     found = CliRunner().invoke(hpo, [command, "plain", "--storage", "sqlite:///plain.db"])
     assert (found.exit_code, found.stderr) == (
         3,
-        "error: plain was not created by hpo: it is a study of Optuna's; go on with it in Optuna, "
+        "error: plain was not created by hpo: it is a study of Optuna's; continue it in Optuna, "
         "or choose another name\n",
     )
     other = CliRunner().invoke(hpo, [command, "other", "--storage", "sqlite:///plain.db"])

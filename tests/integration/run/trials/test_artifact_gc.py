@@ -92,7 +92,7 @@ def test_what_a_killed_worker_has_half_written_goes_once_its_trial_has_ended(
     )
     context.ledger.settle([kit.outcome(ended, values=(0.5,))])
     assert sweep(context)
-    # Another worker may go on with the other trial, and be writing this.
+    # Another worker may continue the other trial, and be writing this.
     assert (left.exists(), written.exists()) == (False, True)
     context.ledger.settle([kit.outcome(running, values=(0.25,))])
     assert sweep(context)

@@ -256,7 +256,7 @@ def test_connecting_needs_a_database(tmp_path: Path) -> None:
 def test_a_server_that_does_not_answer(dialect: str) -> None:
     url = f"{dialect}://u:s3cret@127.0.0.1:{free_port()}/hpo"
     message = _message(url)
-    assert "cannot be reached; see that its server runs" in message
+    assert "cannot be reached; check that its server runs" in message
     assert f"{dialect}://u:***@127.0.0.1" in message
     with pytest.raises(StoreError) as caught:
         Database.connect(url)
@@ -274,7 +274,7 @@ def test_a_wrong_password(server: Server) -> None:
 
 def test_a_database_that_the_server_does_not_have(server: Server) -> None:
     message = _message(server.url("nosuch"))
-    assert "the server has no such database; create it first" in message
+    assert "the server has no such database; create it" in message
 
 
 def test_a_server_that_stops_is_an_outage_and_comes_back(server: Server) -> None:

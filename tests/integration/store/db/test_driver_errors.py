@@ -65,7 +65,7 @@ POSTGRESQL: dict[str, tuple[Provoke, ErrorKind, str]] = {
     "deadlock": (lambda lab: lab.deadlocked(), ErrorKind.CONFLICT, "other sessions were faster"),
     "full disk": (lambda lab: lab.full(), ErrorKind.OUTAGE, "make room on the disk of its server"),
     "restart": (lambda lab: lab.restarted(), ErrorKind.OUTAGE, "cannot be reached"),
-    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "see that its server runs"),
+    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "check that its server runs"),
     "wrong password": (
         lambda lab: lab.opening(lab.url(password="y")),
         ErrorKind.REFUSED,
@@ -76,7 +76,7 @@ POSTGRESQL: dict[str, tuple[Provoke, ErrorKind, str]] = {
         ErrorKind.REFUSED,
         "no such database",
     ),
-    "no login": (lambda lab: _without_login(lab), ErrorKind.REFUSED, "does not let this user in"),
+    "no login": (lambda lab: _without_login(lab), ErrorKind.REFUSED, "let this user log in"),
     "no right": (
         lambda lab: lab.failing("CREATE TABLE more (a INT)"),
         ErrorKind.REFUSED,
@@ -140,7 +140,7 @@ MARIADB: dict[str, tuple[Provoke, ErrorKind, str]] = {
     "deadlock": (lambda lab: lab.deadlocked(), ErrorKind.CONFLICT, "other sessions were faster"),
     "full disk": (lambda lab: lab.full(), ErrorKind.OUTAGE, "make room on the disk of its server"),
     "restart": (lambda lab: lab.restarted(), ErrorKind.OUTAGE, "cannot be reached"),
-    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "see that its server runs"),
+    "stopped": (lambda lab: lab.stopped(), ErrorKind.OUTAGE, "check that its server runs"),
     "wrong password": (
         lambda lab: lab.opening(lab.url(password="y")),
         ErrorKind.REFUSED,
@@ -154,7 +154,7 @@ MARIADB: dict[str, tuple[Provoke, ErrorKind, str]] = {
     "locked account": (
         lambda lab: _without_login(lab),
         ErrorKind.REFUSED,
-        "does not let this user in",
+        "let this user log in",
     ),
     "no right": (
         lambda lab: lab.failing("CREATE TABLE more (a INT)"),

@@ -41,7 +41,7 @@ def test_a_silent_worker_loses_its_trials_after_the_grace(database: Database) ->
     assert ledger.report([kit.epoch_row(lease, 2)]) == {lease.trial_id}
     event = kit.recent_events(database, study_id, trial_id=lease.trial_id)[0]
     assert (event.kind, event.worker_id) == ("lost", silent)
-    assert "on far was silent for 61 s; the trial goes on, attempt 2 of 3" in event.message
+    assert "on far was silent for 61 s; the trial is resumed, attempt 2 of 3" in event.message
 
 
 def test_the_first_that_is_back_after_an_outage_takes_nothing(database: Database) -> None:

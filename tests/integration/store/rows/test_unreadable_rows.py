@@ -1,4 +1,4 @@
-"""Rows that nobody can read: the commands name them, and go on with the other studies."""
+"""Rows that nobody can read: the commands name them, and continue the other studies."""
 
 from __future__ import annotations
 

@@ -321,7 +321,7 @@ def test_who_was_overtaken_writes_nothing_more(source: Database, target: Databas
         if (progress.phase, progress.n_done) == ("copying", 0):
             copy(source, target)
 
-    with pytest.raises(StoreError, match="another process goes on with this copy"):
+    with pytest.raises(StoreError, match="another process has taken over this copy"):
         copying.copy(source, target, ("digits", "digits"), Options(), overtake)
     assert facts(target, "digits") == facts(source, "digits")
 

@@ -86,9 +86,7 @@ def test_a_study_of_the_same_id_and_name_is_another_one(database: Database) -> N
     again = kit.new_study(database, "s")
 
     assert studies.is_deleted(database, before)
-    with pytest.raises(
-        StoreError, match=r"the study s is no longer in .*: somebody has deleted it"
-    ):
+    with pytest.raises(StoreError, match=r"the study s is no longer in .*: it was deleted"):
         studies.reload(database, before)
     assert Ledger(database).renew(worker_id).state == "gone"
     assert again != study_id
