@@ -1,8 +1,8 @@
 """Optuna's schema: created as Optuna itself creates it, and checked against what this code knows.
 
-Only this module touches Optuna's private parts: `optuna.storages._rdb.models` (tables,
-`SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), names of its
-storage contract, and a trial's id. `check_version` guards the schema.
+Only this module imports Optuna's private modules: `optuna.storages._rdb.models` (tables,
+`SCHEMA_VERSION`), the alembic scripts beside it (names of the known revisions), and what its
+storage contract speaks of. `check_version` guards all of it.
 """
 
 from __future__ import annotations
