@@ -103,19 +103,16 @@ class DatabaseClient:
         """
         return self._write(outcomes, self._ledger.settle)
 
-    def try_call(self, call: Callable[[], T], default: D, *, waits: bool = False) -> T | D:
+    def try_call(self, call: Callable[[], T], default: D) -> T | D:
         """Makes a call whose answer training can do without.
 
         Args:
             call: Safe to repeat.
             default: The answer during an outage, and when the call takes longer than a report may.
-            waits: Whether to wait out an outage all the same; see ``call``.
 
         Raises:
             StoreError: Waiting does not help.
         """
-        if waits:
-            return self.call(call)
         if self.is_down:
             return default
         try:

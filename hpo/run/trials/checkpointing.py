@@ -1,4 +1,4 @@
-"""When to write a checkpoint: often enough to lose little, seldom enough to cost little."""
+"""Checkpointing: when and how the checkpoints and models of running trials are written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped, backoff
+from hpo.run.trials.running_trial import RunningTrial
 from hpo.tracebacks import headline, internal, is_internal, report_of
 from hpo.train.engine import Engine
 
@@ -48,116 +49,102 @@ class Pace:
 
 
 class Checkpointer:
-    """Writes the checkpoints and models of an engine's lanes, and knows when one is due.
+    """Writes the checkpoints and models of an engine's lanes, and decides when one is due.
 
-    A disk that takes no files ends no trial: checkpoints are left out, and whoever has a model to
-    keep waits. That is said once, and again when it happens another time.
+    A disk that takes no files ends no trial: checkpoints are left out, and a complete trial waits
+    until its model is kept. The warning is given once for each time that it happens.
 
     Args:
         engine: Trains the lanes.
-        context: The worker's place.
+        context: The study and its artifacts.
     """
 
     def __init__(self, engine: Engine, context: WorkerContext) -> None:
         self._engine = engine
         self._context = context
-        self._unsaved_s: dict[int, float] = {}
         self._saving_s = 0.0
-        self._trouble = ""
+        self._warning = ""
         self._next_try_at = 0.0
 
-    def is_due(self, key: int, epoch_s: float) -> bool:
-        """Tells whether a lane should be saved that has trained for one more epoch.
+    def is_due(self, trial: RunningTrial, epoch_s: float) -> bool:
+        """Returns whether to save a trial that has trained for one more epoch.
 
         Args:
-            key: The lane.
+            trial: The trial.
             epoch_s: Its share of the seconds that the epoch took.
         """
-        trained_s = self._unsaved_s.get(key, 0.0) + epoch_s
-        self._unsaved_s[key] = trained_s
-        if self._trouble and time.monotonic() < self._next_try_at:
+        trial.unsaved_s += epoch_s
+        if self._warning and time.monotonic() < self._next_try_at:
             return False
-        return Pace(trained_s, epoch_s, self._saving_s).is_due
+        return Pace(trial.unsaved_s, epoch_s, self._saving_s).is_due
 
-    def save(self, key: int, number: int) -> bool:
-        """Writes the checkpoint of a lane; its epochs must have been reported.
-
-        Args:
-            key: The lane.
-            number: Its trial's.
+    def save(self, trial: RunningTrial) -> bool:
+        """Writes the checkpoint of a trial; its epochs must have been reported.
 
         Returns:
             Whether it is written: where not, an older one is as it was.
         """
         began_s = time.perf_counter()
-        path = self._context.artifacts.checkpoint(number)
+        path = self._context.artifacts.checkpoint(trial.number)
         try:
-            self._engine.save(key, path)
+            self._engine.save(trial.key, path)
         except OSError as error:
-            self._complain(path, error)
+            self._note_disk_error(path, error)
             return False
         except Exception as error:  # noqa: BLE001 - a model may hold what no file can
-            self._refuse(f"trial {number} has no checkpoint", error)
+            self._warn(f"trial {trial.number} has no checkpoint", error)
             return False
-        self._relieve()
+        self._note_success()
         self._context.artifacts.share(path)
         self._saving_s = time.perf_counter() - began_s
-        self._unsaved_s[key] = 0.0
+        trial.unsaved_s = 0.0
         return True
 
-    def export(self, key: int, number: int) -> None:
+    def export(self, trial: RunningTrial) -> None:
         """Writes the model of a trial that is complete, and waits until its disk takes it.
-
-        Args:
-            key: The lane.
-            number: Its trial's.
 
         Raises:
             Stopped: The worker was told to leave while it waited.
         """
-        path, context = self._context.artifacts.model(number), self._context
+        path, context = self._context.artifacts.model(trial.number), self._context
         for pause_s in backoff():
             try:
-                metadata = context.model_metadata(number) if context.model_metadata else None
-                self._engine.export(key, path, metadata)
+                metadata = context.model_metadata(trial.number) if context.model_metadata else None
+                self._engine.export(trial.key, path, metadata)
             except OSError as error:
-                self._complain(path, error)
+                self._note_disk_error(path, error)
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can
-                self._refuse(f"trial {number} has no file of its model", error)
+                self._warn(f"trial {trial.number} has no file of its model", error)
                 return
             else:
-                self._relieve()
+                self._note_success()
                 context.artifacts.share(path)
                 return
-            if key in context.client.lost or context.stop.wait(pause_s):
+            if trial.key in context.client.lost or context.stop.wait(pause_s):
                 break
-        if key not in context.client.lost:
+        if trial.key not in context.client.lost:
             raise Stopped
 
-    def forget(self, key: int) -> None:
-        """Forgets a lane that is no longer trained here."""
-        self._unsaved_s.pop(key, None)
-
-    def _complain(self, path: Path, error: OSError) -> None:
+    def _note_disk_error(self, path: Path, error: OSError) -> None:
         self._next_try_at = time.monotonic() + RETRY_S
         folder = self._context.artifacts.folder
         why = error.strerror or headline(error)
         text = (
-            f"{folder} cannot be written ({why}): trials go on without checkpoints, "
+            f"{folder} cannot be written ({why}): trials continue without checkpoints, "
             "and complete ones wait until their models can be kept"
         )
         logger.warning("%s: %s", path, headline(error))
-        if not self._trouble:
-            self._trouble = text
+        if not self._warning:
+            self._warning = text
             self._context.warn_once(DISK, text)
 
-    def _relieve(self) -> None:
-        if self._trouble:
-            self._context.forget_warning(self._trouble)
-            self._trouble = ""
+    def _note_success(self) -> None:
+        if self._warning:
+            self._context.forget_warning(self._warning)
+            self._warning = ""
             logger.info("%s can be written again", self._context.artifacts.folder)
 
-    def _refuse(self, what: str, error: Exception) -> None:
+    def _warn(self, what: str, error: Exception) -> None:
         logger.warning("%s: %s", what, report_of(error))
         if is_internal(error):
             self._context.warn_once("internal", internal(what, error), report_of(error))

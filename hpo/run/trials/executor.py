@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.ledger.leases import Claim, Lease
 from hpo.store.rows.stack_statistics import Usage
 
 
@@ -50,27 +50,3 @@ class Executor(Protocol):
 
     def release(self) -> None:
         """Releases every trial so that it can be resumed, here or elsewhere."""
-
-
-def released(lease: Lease, epoch: int, checkpoint: str | None = None) -> Outcome:
-    """Returns the outcome of a trial that another worker can resume."""
-    return Outcome(
-        trial_id=lease.trial_id,
-        token=lease.token,
-        state="released",
-        reason="interrupted",
-        checkpoint=checkpoint,
-        epoch=epoch,
-    )
-
-
-def timed_out(lease: Lease, epoch: int, message: str) -> Outcome:
-    """Returns the outcome of a trial that took longer than it may."""
-    return Outcome(
-        trial_id=lease.trial_id,
-        token=lease.token,
-        state="failed",
-        reason="timeout",
-        message=message,
-        epoch=epoch,
-    )

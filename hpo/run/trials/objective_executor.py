@@ -1,4 +1,4 @@
-"""Runs an Optuna objective unchanged: the whole loop is the user's."""
+"""Objective executor: runs an Optuna objective unchanged, whose whole loop is the user's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import partial
 from typing import TypeAlias
 
 import optuna
-from optuna.trial import TrialState
 
 from hpo.run.assignment.sampler_assigner import SamplerAssigner
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped
-from hpo.run.trials.executor import released, timed_out
+from hpo.run.trials import outcomes
+from hpo.run.trials.executor import Executor
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.trials.objective_values import Returned, judged
 from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish
-from hpo.store.ledger.leases import Claim, Lease, Outcome, OutcomeState
+from hpo.store.ledger.leases import Claim, Lease, Outcome
 from hpo.store.rows.events import Event
 from hpo.store.studies import study_endings
 from hpo.tracebacks import is_internal, report_of, text_of
@@ -26,14 +26,14 @@ from hpo.tracebacks import is_internal, report_of, text_of
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
 
 
-class ObjectiveExecutor:
-    """One call of an objective at a time.
+class ObjectiveExecutor(Executor):
+    """Runs one call of an objective at a time.
 
     During an outage the objective waits in its next report or suggestion; the outcome of one
-    that is through is spooled.
+    that has returned is kept until the database is back.
 
     Args:
-        context: The study, its ledger and its search, over a patient storage.
+        context: The study, its ledger and its search, over a retrying storage.
         objective: Takes an ``optuna.Trial``, returns its value or values.
     """
 
@@ -43,7 +43,7 @@ class ObjectiveExecutor:
         self._assigner = SamplerAssigner(context)
         self._lease: Lease | None = None
         self._is_last = False
-        self._complaint = ""
+        self._stop_reason = ""
 
     @property
     def held(self) -> frozenset[int]:
@@ -52,15 +52,15 @@ class ObjectiveExecutor:
 
     @property
     def usage(self) -> None:
-        """Nothing: what an objective does inside is its own."""
+        """None: an objective has no stacks."""
 
     @property
     def wanted(self) -> int:
-        """Whether there is room for a trial: for one at a time."""
+        """1 if there is room for a trial, else 0."""
         return int(self._lease is None)
 
     def claim(self) -> Claim:
-        """Takes a trial.
+        """Claims a trial.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away.
@@ -68,10 +68,10 @@ class ObjectiveExecutor:
         return self._assigner.claim(self.wanted, self.held)
 
     def continue_offline(self) -> None:
-        """Nothing: an objective runs to its end."""
+        """Does nothing: an objective runs to its end."""
 
     def begin(self, leases: Sequence[Lease]) -> None:
-        """Takes a trial on; ``work`` runs it."""
+        """Holds a trial; ``work`` runs it."""
         if leases:
             (self._lease,) = leases
 
@@ -89,7 +89,7 @@ class ObjectiveExecutor:
             self._lease = None
             return
         except Stopped:
-            # It begins again elsewhere, with the same params: nobody can save its state.
+            # It begins again elsewhere, with the same params: an objective has no checkpoint.
             self.release()
             return
         self._settle(lease, outcome)
@@ -97,13 +97,13 @@ class ObjectiveExecutor:
         self._end_study()
 
     def release(self) -> None:
-        """Hands back a trial that was taken on and not ended."""
+        """Releases a trial that has not ended."""
         if self._lease is not None:
-            self._context.client.settle([released(self._lease, self._lease.epoch)])
+            self._context.client.settle([outcomes.released(self._lease, self._lease.epoch)])
             self._lease = None
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
-        end = (lease, _STATES[outcome.state], outcome.values)
+        end = (lease, outcomes.STATES[outcome.state], outcome.values)
         failure = before_finish(self._context, [end])
         self._context.client.settle([outcome])
         if failure is not None:
@@ -111,20 +111,20 @@ class ObjectiveExecutor:
             raise failure
 
     def _end_study(self) -> None:
-        """Does what the trial that has just ended wants of its study."""
+        """Ends the study if the trial that has just ended calls for it."""
         context, study_id = self._context, self._context.study.study_id
         if self._is_last:
             reason = study_endings.BY_OBJECTIVE
             context.client.call(lambda: study_endings.finish(context.db, study_id, reason))
-        elif self._complaint:
+        elif self._stop_reason:
             event = Event(
-                study_id, study_endings.WRONG_COUNT, self._complaint, worker_id=context.worker_id
+                study_id, study_endings.WRONG_COUNT, self._stop_reason, worker_id=context.worker_id
             )
             stop = partial(
-                study_endings.stop, context.db, study_id, self._complaint, [event], young=True
+                study_endings.stop, context.db, study_id, self._stop_reason, [event], young=True
             )
             context.client.call(stop)
-        self._is_last, self._complaint = False, ""
+        self._is_last, self._stop_reason = False, ""
 
     def _call(self, lease: Lease) -> Outcome:
         context, trial = self._context, None
@@ -135,18 +135,18 @@ class ObjectiveExecutor:
         except (LeaseLost, Stopped):
             raise
         except KeyboardInterrupt:
-            # As Ctrl-C does: the trial can go on later.
+            # As after Ctrl-C, the trial can be resumed later.
             context.stop.set()
             raise Stopped from None
         except optuna.TrialPruned as error:
             if trial is not None and trial.good_enough is not None:
-                # It was told to stop because it is as good as anybody wants.
-                outcome = _outcome(lease, "complete", "", values=(trial.good_enough,))
+                # It was stopped because it has reached the target.
+                outcome = outcomes.complete(lease, lease.epoch, (trial.good_enough,))
             else:
                 outcome = self._pruned(lease, text_of(error))
         except OutOfTime as error:
-            outcome = timed_out(lease, lease.epoch, str(error))
-        except BaseException as error:  # noqa: BLE001 - the trial's boundary: code raises what it likes
+            outcome = outcomes.timed_out(lease, lease.epoch, str(error))
+        except BaseException as error:  # noqa: BLE001 - the trial's boundary: user code may raise anything
             outcome = self._failed(lease, error)
         else:
             outcome = self._returned(lease, returned)
@@ -162,7 +162,7 @@ class ObjectiveExecutor:
         Raises:
             StoreError: The database fails: that is not the trial's fault.
             SearchFailed: Nor are faults of the sampler.
-            LeaseLost: Nobody has to know how a trial ended that somebody has cancelled.
+            LeaseLost: The trial was cancelled: its outcome no longer matters.
         """
         self._context.client.require_usable()
         if isinstance(error, (SearchFailed, *LOST)) and not self._context.owned([lease]):
@@ -170,44 +170,22 @@ class ObjectiveExecutor:
         if isinstance(error, SearchFailed):
             raise error
         reason = "internal" if is_internal(error) else "user_code"
-        return _outcome(lease, "failed", reason, message=report_of(error))
+        return outcomes.failed(lease, lease.epoch, reason, report_of(error))
 
-    def _pruned(self, lease: Lease, said: str) -> Outcome:
+    def _pruned(self, lease: Lease, message: str) -> Outcome:
         reason, values = self._context.ending or "pruned", None
         with contextlib.suppress(*LOST):
             values = self._last_value(lease.trial_id)
-        return _outcome(lease, "pruned", reason, values=values, message=said)
+        return outcomes.pruned(lease, lease.epoch, reason, values, message)
 
     def _returned(self, lease: Lease, returned: Returned) -> Outcome:
         if returned.n_values is not None:
-            self._complaint = returned.message
+            self._stop_reason = returned.message
         if returned.values is None:
-            return _outcome(lease, "failed", returned.reason, message=returned.message)
-        return _outcome(lease, "complete", "", values=returned.values)
+            return outcomes.failed(lease, lease.epoch, returned.reason, returned.message)
+        return outcomes.complete(lease, lease.epoch, returned.values)
 
     def _last_value(self, trial_id: int) -> tuple[float, ...] | None:
         reported = self._context.search.reported(trial_id)
         last = reported[max(reported)] if reported else math.nan
         return None if math.isnan(last) else (last,)
-
-
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-def _outcome(
-    lease: Lease,
-    state: OutcomeState,
-    reason: str,
-    *,
-    values: tuple[float, ...] | None = None,
-    message: str = "",
-) -> Outcome:
-    return Outcome(
-        trial_id=lease.trial_id,
-        token=lease.token,
-        state=state,
-        values=values,
-        reason=reason,
-        message=message,
-        epoch=lease.epoch,
-    )

@@ -1,81 +1,65 @@
-"""How trials of a task end."""
+"""Outcomes: how the trials of a worker ended or were handed back, as the ledger records them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final
 
 from optuna.trial import TrialState
 
-from hpo.run.link.context import WorkerContext
 from hpo.store.ledger.leases import Lease, Outcome
-from hpo.train.engine import Engine, EpochReport, Failure
+from hpo.train.engine import Failure
 
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a trial ends."""
-
-    state: Literal["complete", "pruned", "failed"]
-    reason: str
-    values: tuple[float, ...] | None = None
-    message: str = ""
+STATES: Final = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+"""Optuna's state of a trial, by the state of its outcome."""
 
 
-@dataclass(frozen=True)
-class End:
-    """A trial that ends after an epoch."""
-
-    key: int
-    epoch: int
-    verdict: Verdict
-    user_attrs: Mapping[str, float] = field(default_factory=dict)
-
-    def outcome(self, lease: Lease) -> Outcome:
-        """Returns what the ledger is told."""
-        verdict = self.verdict
-        return Outcome(
-            trial_id=lease.trial_id,
-            token=lease.token,
-            state=verdict.state,
-            values=verdict.values,
-            reason=verdict.reason,
-            message=verdict.message,
-            user_attrs=self.user_attrs,
-            epoch=self.epoch,
-        )
+def complete(lease: Lease, epoch: int, values: tuple[float, ...]) -> Outcome:
+    """Returns the outcome of a trial that has its values."""
+    return Outcome(lease.trial_id, lease.token, "complete", values, epoch=epoch)
 
 
-def good_enough(context: WorkerContext, engine: Engine, reports: Sequence[EpochReport]) -> set[int]:
-    """Returns the lanes whose best epoch reaches the study's target: they are complete."""
-    if context.target is None:
-        return set()
-    metric = context.study.spec.metrics[0]
-    keys = {report.key for report in reports if report.failure is None}
-    return {
-        key for key in keys if context.reaches_target(engine.best(key)[1].get(metric, math.nan))
-    }
+def pruned(
+    lease: Lease, epoch: int, reason: str, values: tuple[float, ...] | None, message: str = ""
+) -> Outcome:
+    """Returns the outcome of a trial that was stopped; its values are the last that it reported."""
+    return Outcome(lease.trial_id, lease.token, "pruned", values, reason, message, epoch=epoch)
 
 
-def complete(best: Mapping[str, float], metrics: Sequence[str]) -> Verdict:
-    """Returns how a trial ends that is through, from the metrics of its best epoch."""
-    return Verdict("complete", "", tuple(best[name] for name in metrics))
+def failed(lease: Lease, epoch: int, reason: str, message: str) -> Outcome:
+    """Returns the outcome of a trial that failed."""
+    return Outcome(lease.trial_id, lease.token, "failed", None, reason, message, epoch=epoch)
 
 
-def failed(failure: Failure) -> Verdict:
-    """Returns how a trial ends that cannot go on."""
+def timed_out(lease: Lease, epoch: int, message: str) -> Outcome:
+    """Returns the outcome of a trial that took longer than it may."""
+    return failed(lease, epoch, "timeout", message)
+
+
+def of_failure(lease: Lease, epoch: int, failure: Failure) -> Outcome:
+    """Returns the outcome of a trial that cannot be trained further."""
     # A diverged trial says something about its params: samplers learn from pruned trials, and
     # leave failed ones out.
     if failure.reason == "nan":
-        return Verdict("pruned", failure.reason, None, failure.message)
-    return Verdict("failed", failure.reason, None, failure.message)
+        return pruned(lease, epoch, failure.reason, None, failure.message)
+    return failed(lease, epoch, failure.reason, failure.message)
 
 
-def last_values(report: EpochReport, metrics: Sequence[str]) -> tuple[float, ...] | None:
-    """Returns the values of a trial that is stopped after an epoch, as Optuna gives them."""
-    values = tuple(report.metrics[name] for name in metrics)
-    return values if all(map(math.isfinite, values)) else None
+def paused(lease: Lease, epoch: int, checkpoint: str | None) -> Outcome:
+    """Returns the outcome of a trial that waits at its stop until the search resumes it."""
+    return Outcome(lease.trial_id, lease.token, "paused", checkpoint=checkpoint, epoch=epoch)
+
+
+def released(lease: Lease, epoch: int, checkpoint: str | None = None) -> Outcome:
+    """Returns the outcome of a trial that any worker can resume."""
+    return Outcome(
+        trial_id=lease.trial_id,
+        token=lease.token,
+        state="released",
+        reason="interrupted",
+        checkpoint=checkpoint,
+        epoch=epoch,
+    )

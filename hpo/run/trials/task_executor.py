@@ -1,37 +1,38 @@
-"""Runs the trials of a task on an engine, epoch by epoch."""
+"""Task executor: trains the trials of a task as lanes of an engine, epoch by epoch."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Final
 
 from hpo.run.assignment.assigner import Assigner
 from hpo.run.link.context import WorkerContext
-from hpo.run.link.watchdog import overtime
-from hpo.run.trials.admission import board, lane_of
+from hpo.run.trials import outcomes
 from hpo.run.trials.artifact_gc import sweep
 from hpo.run.trials.checkpointing import Checkpointer
-from hpo.run.trials.epoch_batches import EpochBatcher
-from hpo.run.trials.executor import released
-from hpo.run.trials.outcomes import STATES, End, Verdict, complete, failed, good_enough, last_values
-from hpo.run.trials.search_errors import asked_pruner, before_finish, of_owned, searching
+from hpo.run.trials.executor import Executor
+from hpo.run.trials.running_trial import RunningTrial, add_lane, lane_of
+from hpo.run.trials.search_errors import before_finish, of_owned
+from hpo.run.trials.trial_endings import TrialEndings
 from hpo.spec.space.params import Params
-from hpo.store.ledger import spending
-from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.ledger.leases import Claim, EpochRow, Lease, Outcome
 from hpo.store.rows.stack_statistics import Usage
-from hpo.train.engine import Engine, EpochReport, Failure, Lane
+from hpo.train.engine import Engine, EpochReport, Failure
 from hpo.train.loop.fold_engine import spread_of
 from hpo.train.user_code_guard import attempt
 
 logger = logging.getLogger(__name__)
+REPORT_S: Final = 0.25
+"""How long epochs may wait, so that others are written along with them."""
 
 
-class TaskExecutor:
-    """Trials of one task as lanes of an engine.
+class TaskExecutor(Executor):
+    """Trains the trials of one task as lanes of an engine.
 
-    An outage of the database stops no lane: reports are spooled, and nothing is pruned.
+    An outage of the database stops no lane: reports are kept, and no trial is pruned.
 
     Args:
         context: The study, its ledger and its search.
@@ -43,283 +44,231 @@ class TaskExecutor:
         self._context = context
         self._engine = engine
         self._assigner = assigner
-        self._leases: dict[int, Lease] = {}
-        self._at_stop: set[int] = set()
-        self._trained_s: dict[int, float] = {}
-        self._saver = Checkpointer(engine, context)
-        self._is_untidy = True
-        self._reporting = EpochBatcher(context)
+        self._metrics = context.study.spec.metrics
+        self._checkpointer = Checkpointer(engine, context)
+        self._endings = TrialEndings(context, engine, assigner)
+        self._trials: dict[int, RunningTrial] = {}
+        self._rows: list[EpochRow] = []
+        self._first_row_at = 0.0
+        self._has_garbage = True
 
     @property
     def held(self) -> frozenset[int]:
         """Ids of the trials that are lanes now."""
-        return frozenset(self._leases)
+        return frozenset(self._trials)
 
     @property
     def usage(self) -> Usage:
         """How full its stacks are, and were."""
         engine = self._engine
-        return Usage(len(self._leases), engine.lane_epochs, engine.stack_epochs)
+        return Usage(len(self._trials), engine.lane_epochs, engine.stack_epochs)
 
     @property
     def wanted(self) -> int:
         """How many trials to claim now: those at their stop may be among them."""
-        n_going = len(self._leases) - len(self._at_stop)
+        n_at_stop = len(self._at_stop())
+        n_going = len(self._trials) - n_at_stop
         n_free = self._engine.capacity - n_going
-        # Whatever is at its stop waits for an answer.
-        return max(self._assigner.wanted(n_free, n_going), len(self._at_stop))
+        # Each that is at its stop waits for an answer.
+        return max(self._assigner.wanted(n_free, n_going), n_at_stop)
 
     def claim(self) -> Claim:
-        """Takes as many trials as it has room for.
+        """Claims as many trials as it has room for; those at their stop may be continued.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away.
         """
         # The search decides by epochs, not by when they happened to be written.
-        self._report()
-        at_stop = [self._leases[key] for key in sorted(self._at_stop)]
+        self._write_epochs()
+        at_stop = [trial.lease for trial in sorted(self._at_stop(), key=lambda trial: trial.key)]
         return self._assigner.claim(self.wanted, self.held, at_stop)
 
     def continue_offline(self) -> None:
-        """Trains what is at its stop a bit further, where no budget of epochs forbids it."""
+        """Trains what is at its stop further, where no budget of all epochs forbids it."""
         budget = self._context.study.spec.budget
         if budget.total_epochs is not None:
-            self._pause(self._at_stop)
-        for key in self._at_stop:
-            lease = self._leases[key]
-            epoch_stop = max(lease.epoch_stop + 1, min(2 * lease.epoch_stop, budget.epochs))
-            self._leases[key] = replace(lease, epoch_stop=epoch_stop)
-        self._at_stop.clear()
+            self._pause(self._at_stop())
+        for trial in self._at_stop():
+            trial.extend(budget.epochs)
 
     def begin(self, leases: Sequence[Lease]) -> None:
         """Makes trials lanes: from their checkpoints where there are any, else from their seeds.
 
-        Lanes that are at their stop go on if they are among the trials, else they are put aside.
+        Lanes at their stop continue if they are among the trials, else they are paused.
         """
         for lease in leases:
-            if lease.trial_id in self._leases:
-                self._leases[lease.trial_id] = lease
-                self._at_stop.discard(lease.trial_id)
-        self._pause(self._at_stop)
-        self._begin([lease for lease in leases if lease.trial_id not in self._leases])
+            if lease.trial_id in self._trials:
+                self._trials[lease.trial_id].grant(lease)
+        self._pause(self._at_stop())
+        self._begin([lease for lease in leases if lease.trial_id not in self._trials])
+
+    def work(self) -> None:
+        """Trains lanes for one epoch, reports all at once, and ends those that are complete."""
+        with self._context.watchdog.watch(trial.lease for trial in self._trials.values()):
+            reports = self._engine.advance()
+        self._keep_epochs(reports)
+        self._drop(self._context.client.lost & self._trials.keys())
+        reports = self._of_held(reports)
+        for report in reports:
+            self._trials[report.key].trained_s += report.seconds
+        if self._must_write(reports):
+            self._write_epochs()
+            reports = self._of_held(reports)
+        ended = self._endings.after_epoch(reports, self._trials)
+        self._end([ended[report.key] for report in reports if report.key in ended])
+        for report in reports:
+            trial = self._trials.get(report.key)
+            share_s = report.seconds / len(reports)
+            if trial is not None and self._checkpointer.is_due(trial, share_s):
+                self._save(trial)
+        self._collect_garbage()
+
+    def release(self) -> None:
+        """Saves every lane and releases its trial, so that any worker can resume it."""
+        self._write_epochs()
+        # The study may have ended, and its paused trials with it.
+        self._has_garbage |= self._assigner.pauses
+        for trial in list(self._trials.values()):
+            path, epoch = self._saved(trial), self._engine.epoch(trial.key)
+            self._context.client.settle([outcomes.released(trial.lease, epoch, path)])
+            self._forget(trial.key)
+        self._collect_garbage()
+
+    # Beginning and pausing.
 
     def _begin(self, leases: Sequence[Lease]) -> None:
-        leases, answer = of_owned(self._context, leases, self._assigner.params)
-        found = answer or []
-        self._tidy()
-        ends, surplus = [], []
-        for lease, params in zip(leases, found, strict=True):
-            if len(self._leases) >= self._engine.capacity:
+        leases, found = of_owned(self._context, leases, self._assigner.params)
+        self._collect_garbage()
+        ended, surplus = [], []
+        for lease, params in zip(leases, found or (), strict=True):
+            if len(self._trials) >= self._engine.capacity:
                 # A trial of another structure has taken the place of many.
-                surplus.append(replace(released(lease, lease.epoch), reason=""))
+                surplus.append(replace(outcomes.released(lease, lease.epoch), reason=""))
                 continue
-            self._leases[lease.trial_id] = lease
-            self._trained_s[lease.trial_id] = lease.seconds
-            failure = self._board(lease, params)
+            self._trials[lease.trial_id] = RunningTrial.of(lease)
+            failure = self._add_lane(lease, params)
             if failure:
-                ends.append(End(lease.trial_id, lease.epoch, failed(failure)))
+                ended.append(outcomes.of_failure(lease, lease.epoch, failure))
         self._context.client.settle(surplus)
-        self._settle(ends)
-        for end in ends:
-            self._forget(end.key)
+        self._settle(ended)
+        for outcome in ended:
+            self._forget(outcome.trial_id)
 
-    def _board(self, lease: Lease, params: Params) -> Failure | None:
+    def _add_lane(self, lease: Lease, params: Params) -> Failure | None:
         with self._context.watchdog.watch([lease]):
-            lane = self._lane(lease, params)
-            failure = attempt(lambda: board(self._engine, lane))
+            lane = lane_of(self._context, lease, params, pauses=self._assigner.pauses)
+            failure = attempt(lambda: add_lane(self._engine, lane))
             if isinstance(failure, Failure):
                 # Where the engine itself raised it may hold half of the lane.
                 self._engine.remove(lane.key)
         return failure
 
-    def _pause(self, keys: Iterable[int]) -> None:
-        """Puts lanes aside; somebody may go on with them later."""
-        outcomes = []
-        for key in list(keys):
-            is_saved = self._save(key)
-            if key in self._leases:
-                lease, epoch = self._leases[key], self._engine.epoch(key)
-                path = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
-                outcomes.append(Outcome(key, lease.token, "paused", checkpoint=path, epoch=epoch))
-        if outcomes:
-            self._context.client.settle(outcomes)
-        for outcome in outcomes:
+    def _at_stop(self) -> list[RunningTrial]:
+        return [trial for trial in self._trials.values() if trial.is_at_stop]
+
+    def _pause(self, trials: Iterable[RunningTrial]) -> None:
+        """Pauses trials; the search may resume them later."""
+        ended = []
+        for trial in trials:
+            path = self._saved(trial)
+            if trial.key in self._trials:
+                ended.append(outcomes.paused(trial.lease, self._engine.epoch(trial.key), path))
+        if ended:
+            self._context.client.settle(ended)
+        for outcome in ended:
             self._forget(outcome.trial_id)
 
-    def _lane(self, lease: Lease, params: Params) -> Lane:
-        return lane_of(self._context, lease, params, pauses=self._assigner.pauses)
+    # Reporting: short epochs are written together.
 
-    def work(self) -> None:
-        """Trains lanes for one epoch, reports all at once, and ends those that are through."""
-        with self._context.watchdog.watch(self._leases.values()):
-            reports = self._engine.advance()
-        self._reporting.note(reports, self._leases)
-        self._drop(self._context.client.lost & self._leases.keys())
-        reports = [report for report in reports if report.key in self._leases]
-        for report in reports:
-            self._trained_s[report.key] += report.seconds
-        if self._is_due(reports):
-            self._report()
-            reports = [report for report in reports if report.key in self._leases]
-        verdicts = self._judge(reports)
-        self._end([End(r.key, r.epoch, verdicts[r.key]) for r in reports if r.key in verdicts])
-        for report in reports:
-            goes_on = report.key not in verdicts and report.key in self._leases
-            if goes_on and self._saver.is_due(report.key, report.seconds / len(reports)):
-                self._save(report.key)
-        self._tidy()
+    def _of_held(self, reports: Sequence[EpochReport]) -> list[EpochReport]:
+        return [report for report in reports if report.key in self._trials]
 
-    def release(self) -> None:
-        """Saves every lane and hands its trial back for somebody to go on with."""
-        self._report()
-        # The study may have ended, and its paused trials with it.
-        self._is_untidy |= self._assigner.pauses
-        for key, lease in list(self._leases.items()):
-            is_saved = self._save(key)
-            checkpoint = str(self._context.artifacts.checkpoint(lease.number)) if is_saved else None
-            self._context.client.settle([released(lease, self._engine.epoch(key), checkpoint)])
-            self._forget(key)
-        self._tidy()
+    def _keep_epochs(self, reports: Sequence[EpochReport]) -> None:
+        if not self._rows:
+            self._first_row_at = time.monotonic()
+        self._rows += [
+            self._trials[report.key].epoch_row(report, self._metrics)
+            for report in reports
+            if report.failure is None
+        ]
 
-    def _is_due(self, reports: list[EpochReport]) -> bool:
-        """Tells whether the epochs that were noted must be written now."""
-        return (
-            self._reporting.is_due
-            or bool(self._context.ending)
-            or any(self._own_end(report) or self._decides_at(report.epoch) for report in reports)
-            or bool(good_enough(self._context, self._engine, reports))
+    def _must_write(self, reports: Sequence[EpochReport]) -> bool:
+        """Returns whether the epochs must be written now; a small stack has dozens a second."""
+        return time.monotonic() - self._first_row_at > REPORT_S or self._endings.are_due(
+            reports, self._trials
         )
 
-    def _report(self) -> None:
-        """Writes the epochs that were noted, and drops the lanes whose lease is lost."""
-        self._drop(self._reporting.write(self._leases.keys()) & self._leases.keys())
+    def _write_epochs(self) -> None:
+        """Writes the epochs of lanes that are still held, and drops lanes whose lease is lost."""
+        rows, self._rows = [row for row in self._rows if row.trial_id in self._trials], []
+        if rows:
+            self._drop(self._context.client.report(rows) & self._trials.keys())
 
-    def _judge(self, reports: list[EpochReport]) -> dict[int, Verdict]:
-        """Returns how trials end, by key; those that go on have no verdict."""
-        context = self._context
-        good = good_enough(context, self._engine, reports)
-        if good:
-            # By the study's row: somebody may have changed the target just now.
-            study_id = context.study.study_id
-            context.target = context.client.try_call(
-                lambda: spending.target_of(context.db, study_id), context.target
-            )
-            good = good_enough(context, self._engine, reports)
-            context.ending = "target" if good else context.ending
-        self._note_stops(reports)
-        verdicts = {r.key: found for r in reports if (found := self._own_end(r)) is not None}
-        verdicts |= {key: self._complete(key) for key in good}
-        others = [report for report in reports if report.key not in verdicts]
-        keys = [report.key for report in others if self._decides_at(report.epoch)]
-        pruned: set[int] = set()
-        if keys and not context.ending:
-            pruned = self._to_prune(keys)
-        for report in others:
-            if context.ending or report.key in pruned:
-                values = last_values(report, context.study.spec.metrics)
-                verdicts[report.key] = Verdict("pruned", context.ending or "pruned", values)
-        self._at_stop -= verdicts.keys()
-        return verdicts
+    # Ending.
 
-    def _to_prune(self, keys: list[int]) -> set[int]:
-        context, nobody = self._context, set[int]()
-
-        def ask(leases: Sequence[Lease]) -> set[int]:
-            ids = [lease.trial_id for lease in leases]
-            call = partial(context.client.try_call, lambda: context.search.to_prune(ids), nobody)
-            return asked_pruner(context, call, nobody)
-
-        _, answer = of_owned(context, [self._leases[key] for key in keys], ask)
-        return answer or nobody
-
-    def _decides_at(self, epoch: int) -> bool:
-        return not self._assigner.pauses and self._context.search.decides_at(epoch)
-
-    def _note_stops(self, reports: list[EpochReport]) -> None:
-        """Finds the lanes that have come as far as they should, and are not complete."""
-        metric = self._context.study.spec.metrics[0]
-        values = {
-            report.key: (lease, report.metrics[metric])
-            for report in reports
-            if not (report.failure or report.is_spent)
-            and report.epoch >= (lease := self._leases[report.key]).epoch_stop
-        }
-        if values:
-            with searching(self._context):
-                self._at_stop |= self._assigner.to_pause(values)
-
-    def _own_end(self, report: EpochReport) -> Verdict | None:
-        """Returns how a trial ends whatever the others do."""
-        if report.failure:
-            return failed(report.failure)
-        stop = self._leases[report.key].epoch_stop
-        if report.is_spent or (report.epoch >= stop and report.key not in self._at_stop):
-            return self._complete(report.key)
-        late = overtime(self._trained_s[report.key], report.epoch, self._context.trial_s)
-        return Verdict("failed", "timeout", None, late) if late else None
-
-    def _complete(self, key: int) -> Verdict:
-        return complete(self._engine.best(key)[1], self._context.study.spec.metrics)
-
-    def _end(self, ends: list[End]) -> None:
-        context = self._context
-        ends = [self._completed(end) if end.verdict.state == "complete" else end for end in ends]
-        self._settle(ends)
-        for end in ends:
-            context.artifacts.drop(context.artifacts.checkpoint(self._leases[end.key].number))
+    def _end(self, ended: Sequence[Outcome]) -> None:
+        artifacts = self._context.artifacts
+        ended = [self._tested(one) if one.state == "complete" else one for one in ended]
+        self._settle(ended)
+        for outcome in ended:
+            artifacts.drop(artifacts.checkpoint(self._trials[outcome.trial_id].number))
             # Another trial may be the best now, and its model or another's needed no longer.
-            self._is_untidy |= end.verdict.state == "complete"
-            self._forget(end.key)
+            self._has_garbage |= outcome.state == "complete"
+            self._forget(outcome.trial_id)
 
-    def _completed(self, end: End) -> End:
-        """Measures the best model of a trial on test data, and keeps it; the task may raise."""
-        lease = self._leases[end.key]
-        with self._context.watchdog.watch([lease]):
-            measured = attempt(lambda: self._measured(end.key))
-        if isinstance(measured, Failure):
-            return replace(end, verdict=failed(measured))
-        self._saver.export(end.key, lease.number)
-        return replace(end, user_attrs=measured)
+    def _tested(self, outcome: Outcome) -> Outcome:
+        """Measures the best model of a trial on test data, and exports it; the task may raise."""
+        trial = self._trials[outcome.trial_id]
+        with self._context.watchdog.watch([trial.lease]):
+            attrs = attempt(lambda: self._test(trial.key))
+        if isinstance(attrs, Failure):
+            return outcomes.of_failure(trial.lease, outcome.epoch, attrs)
+        self._checkpointer.export(trial)
+        return replace(outcome, user_attrs=attrs)
 
-    def _measured(self, key: int) -> dict[str, float]:
+    def _test(self, key: int) -> dict[str, float]:
         epoch, best = self._engine.best(key)
-        spread = spread_of(best, self._context.study.spec.metrics[0])
+        spread = spread_of(best, self._metrics[0])
         return {**self._engine.test(key), "best_epoch": epoch, **spread}
 
-    def _settle(self, ends: list[End]) -> None:
-        if not ends:
+    def _settle(self, ended: Sequence[Outcome]) -> None:
+        if not ended:
             return
-        context = self._context
         noted = [
-            (self._leases[end.key], STATES[end.verdict.state], end.verdict.values) for end in ends
+            (self._trials[one.trial_id].lease, outcomes.STATES[one.state], one.values)
+            for one in ended
         ]
-        failure = before_finish(context, noted)
-        for key in context.client.settle([end.outcome(self._leases[end.key]) for end in ends]):
-            logger.warning("trial %d was taken over by another worker", self._leases[key].number)
+        failure = before_finish(self._context, noted)
+        for key in self._context.client.settle(ended):
+            logger.warning("trial %d was taken over by another worker", self._trials[key].number)
         if failure is not None:
-            for end in ends:
-                self._forget(end.key)
+            for outcome in ended:
+                self._forget(outcome.trial_id)
             raise failure
 
-    def _tidy(self) -> None:
-        """Removes the files that nobody needs any longer, where a trial may have left some."""
-        if self._is_untidy:
-            self._is_untidy = not sweep(self._context)
+    # Files and lanes.
 
-    def _save(self, key: int) -> bool:
+    def _collect_garbage(self) -> None:
+        """Removes files that are needed no longer, where a trial may have left some."""
+        if self._has_garbage:
+            self._has_garbage = not sweep(self._context)
+
+    def _save(self, trial: RunningTrial) -> bool:
         # No checkpoint may be ahead of what was reported: the curve would have a hole.
-        self._report()
-        return key in self._leases and self._saver.save(key, self._leases[key].number)
+        self._write_epochs()
+        return trial.key in self._trials and self._checkpointer.save(trial)
 
-    def _drop(self, keys: set[int]) -> None:
+    def _saved(self, trial: RunningTrial) -> str | None:
+        """Writes a trial's checkpoint; returns its path, None where it could not be written."""
+        is_saved = self._save(trial)
+        return str(self._context.artifacts.checkpoint(trial.number)) if is_saved else None
+
+    def _drop(self, keys: Iterable[int]) -> None:
         for key in keys:
-            logger.warning("lost the lease of trial %d; dropped it", self._leases[key].number)
+            logger.warning("lost the lease of trial %d; dropped it", self._trials[key].number)
             self._forget(key)
-            self._is_untidy = True
+            self._has_garbage = True
 
     def _forget(self, key: int) -> None:
         self._engine.remove(key)
-        self._at_stop.discard(key)
-        self._saver.forget(key)
-        del self._trained_s[key]
-        del self._leases[key]
+        del self._trials[key]

@@ -12,7 +12,8 @@ from hpo.run.assignment.assigner import AWAY
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import STOP_GRACE_S, Stopped
 from hpo.run.link.watchdog import hung
-from hpo.run.trials.executor import Executor, released, timed_out
+from hpo.run.trials.executor import Executor
+from hpo.run.trials.outcomes import released, timed_out
 from hpo.run.trials.search_errors import SearchFailed, searching, stop_study
 from hpo.store.ledger.leases import Claim
 from hpo.store.rows import stack_statistics
