@@ -28,18 +28,18 @@ def join_hpo(url: str, name: str) -> Iterator[Found]:
     from hpo.store.ledger.leases import Outcome
     from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
-    from hpo.store.studies import studies
+    from hpo.store.studies import study_records
 
     yield None
     db = open_database(url)
-    study = studies.load(db, name)
+    study = study_records.load(db, name)
     worker_id = workers.register(db, study.study_id, "cpu")
     search = Search(study.spec, Storage(db))
     (lease,) = Ledger(db).claim(study.study_id, worker_id, 1).leases
     params = search.params(lease.trial_id)
     yield None
     assert len(params) == len(study.spec.space)
-    # The next probe shall draw params, too, instead of going on with this trial.
+    # So that the next probe draws params, too, instead of continuing this trial.
     Ledger(db).settle([Outcome(lease.trial_id, lease.token, "failed")])
     workers.retire(db, worker_id)
 
@@ -52,11 +52,11 @@ def join_optuna(url: str, name: str) -> Iterator[Found]:
 
     from hpo.search.base.distributions import suggest
     from hpo.store.db.opening import open_database
-    from hpo.store.studies import studies
+    from hpo.store.studies import study_records
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     db = open_database(url)
-    space = studies.load(db, name).spec.space
+    space = study_records.load(db, name).spec.space
     yield None
     storage = optuna.storages.RDBStorage(db.url)
     study = optuna.load_study(study_name=name, storage=storage, sampler=TPESampler(seed=0))
@@ -80,7 +80,7 @@ def look(url: str, name: str) -> Iterator[Found]:
     from hpo.store.db.opening import open_database
     from hpo.store.ledger.ledger import Ledger
     from hpo.store.optuna.storage import Storage
-    from hpo.store.studies import studies
+    from hpo.store.studies import study_records
     from tests.kits.outages import Cable
 
     parsed, cable = sa.make_url(url), None
@@ -89,7 +89,7 @@ def look(url: str, name: str) -> Iterator[Found]:
         url = parsed.set(host="127.0.0.1", port=cable.port).render_as_string(hide_password=False)
     yield None
     db = open_database(url)
-    study = studies.load(db, name)
+    study = study_records.load(db, name)
     unused: Any = None
     search, ledger = Search(study.spec, Storage(db)), Ledger(db)
     client = DatabaseClient(db, ledger, study.study_id, 0, threading.Event())

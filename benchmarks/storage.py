@@ -1,13 +1,13 @@
 """How many trials a second hpo's workers put through a database, beside Optuna's own storage.
 
-A trial has 5 params and 10 epochs, each reported by itself when it ends. Nobody trains, draws or
+A trial has 5 params and 10 epochs, each reported by itself when it ends. Nothing trains, draws or
 prunes anything: the time is that of the database layer. Optuna makes its trials by its own API:
 ask, suggest, report, tell. hpo's are made as its workers make them: a claim, params by the search,
 a report of all lanes for each epoch, a settlement by the line. An objective that ``hpo run
 --objective`` runs is a third way: claimed and settled by hpo, its params and reports written by
 ``optuna.Trial``.
 
-Each has a database of its own. The servers are set to be durable, as they are when nobody changes
+Each has a database of its own. The servers are set to be durable, as they are when nothing changes
 that: a commit waits for the disk. Rounds of all take turns, and the median round counts, so that a
 busy machine harms all alike.
 
@@ -57,7 +57,7 @@ N_BEFORE = 64
 METRIC = "val_loss"
 N_ROWS = {"trials": 1, "trial_params": len(PARAMS), "trial_values": 1}
 N_ROWS |= {"trial_intermediate_values": len(EPOCHS)}
-"""Rows that each trial must have left in Optuna's tables, whoever wrote it."""
+"""Rows that each trial must leave in Optuna's tables, by either writer."""
 
 
 class DurablePostgreSQL(PostgreSQL):
@@ -217,7 +217,7 @@ def _outcome(lease: Lease) -> Outcome:
 
 @dataclass
 class Contender:
-    """Somebody who writes trials, and what that took.
+    """A writer of trials, and the cost of its writes.
 
     Attributes:
         name: As the table shows it.
@@ -274,7 +274,7 @@ class Contender:
                 assert found == n_each * n_trials, (self.name, name, found, n_trials)
 
     def _count_statement(self, _c: object, _k: object, statement: str, *_: object) -> None:
-        # SQLite's BEGIN passes here, that of the servers does not: counted for nobody.
+        # SQLite's BEGIN passes here, that of the servers does not: not counted.
         self.n_statements += not statement.startswith("BEGIN")
 
     def _count_transaction(self, _connection: object) -> None:

@@ -31,7 +31,7 @@ from hpo.report.text.printable import cell
 from hpo.report.text.text_tables import UNLIMITED
 from hpo.run.host.session import RunEnd, Session
 from hpo.store.db.database import Database
-from hpo.store.studies import studies, study_endings
+from hpo.store.studies import study_endings, study_records
 
 REDRAW_S = 0.25
 PLAIN_S = 5.0
@@ -96,7 +96,7 @@ class Tracker:
 
     def _find(self) -> Subject:
         # It may have been renamed, or deleted and begun anew.
-        study = studies.reload(self.session.db, self.session.study)
+        study = study_records.reload(self.session.db, self.session.study)
         return find(self.session.db, study.name)
 
     def _view(self, now_s: float) -> progress_view.View:

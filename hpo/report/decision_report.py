@@ -22,8 +22,8 @@ from hpo.store.optuna.storage import Storage
 from hpo.store.rows import decision_log
 from hpo.store.rows.decision_log import Suggestion
 from hpo.store.rows.unreadable_rows import UNREADABLE
-from hpo.store.studies import studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies import study_records
+from hpo.store.studies.study_records import StudyRecord
 
 _PRECISION = 1e-9
 _UNPLANNED = ("enqueued", "interrupted", "anew")
@@ -68,7 +68,7 @@ class Replay:
 
     def __init__(self, db: Database, name: str) -> None:
         self._db = db
-        self._study: StudyRecord = studies.load(db, name)
+        self._study: StudyRecord = study_records.load(db, name)
         self._found = decision_log.of_study(db, self._study.study_id)
         self._records = [_record(one) for one in self._found]
         self._rows: list[ObservedTrial] = []

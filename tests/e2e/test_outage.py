@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.store.db.opening import open_database
-from hpo.store.studies import studies
+from hpo.store.studies import studies, study_records
 from tests.conftest import start_server
 from tests.e2e.conftest import Shell
 from tests.kits.servers import Server
@@ -262,7 +262,7 @@ def test_a_study_that_is_deleted_ends_its_workers(
     process = shell.start(*study, "--storage", database.url, "--artifacts", "files")
     _until_both_train(shell, database)
     db = open_database(database.url)
-    studies.delete(db, studies.load(db, "small").study_id)
+    studies.delete(db, study_records.load(db, "small").study_id)
     db.dispose()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 3, output

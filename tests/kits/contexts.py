@@ -13,12 +13,12 @@ from hpo.store.db.database import Database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 
 
 def context_at(db: Database, name: str, folder: Path) -> WorkerContext:
     """Registers this process as a worker of a study, with its files in a folder."""
-    study = studies.load(db, name)
+    study = study_records.load(db, name)
     ledger = Ledger(db)
     worker_id = workers.register(db, study.study_id, "cpu")
     client = DatabaseClient(db, ledger, study.study_id, worker_id, (stop := threading.Event()))

@@ -24,7 +24,7 @@ READ = "SELECT b FROM t WHERE a = 1"
 
 
 class Lab:
-    """A database with a table, used by somebody with few rights.
+    """A database with a table, used by a user with few privileges.
 
     Args:
         server: Which may be stopped.

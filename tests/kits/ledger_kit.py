@@ -1,4 +1,4 @@
-"""Short ways to a study, its workers and what they hand in, for tests of the store."""
+"""Studies, workers, reports and outcomes for tests of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hpo.store.studies import studies, study_budgets
 
 
 def spec(name: str = "s", direction: str = "maximize", **budget: Any) -> StudySpec:
-    """Returns a study that nobody will train."""
+    """Returns the spec of a study that is not trained."""
     return StudySpec(
         name=name,
         task="digits-mlp",

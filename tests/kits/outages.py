@@ -116,7 +116,7 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """From now on nothing arrives, and nobody is told."""
+        """From now on nothing arrives, without an error."""
         self._plugged.clear()
 
     def mend(self) -> None:

@@ -18,8 +18,8 @@ from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.db.opening import open_database
-from hpo.store.ledger import workers
-from hpo.store.studies import renaming, studies
+from hpo.store.rows import worker_list
+from hpo.store.studies import renaming, studies, study_records
 
 
 @click.command(cls=Command)
@@ -37,7 +37,7 @@ def delete(
     """Delete a study: its trials from the database, its files from this machine."""
     db = open_database(storage)
     study_id = _find(db, name)
-    live = workers.live(db, study_id)
+    live = worker_list.live(db, study_id)
     if live and not force:
         raise HpoError(
             f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
@@ -79,7 +79,7 @@ def _find(db: Database, name: str) -> int:
     with db.read() as conn:
         found = conn.scalar(query)
     # It tells what is wrong with the name.
-    return studies.load(db, name).study_id if found is None else int(found)
+    return study_records.load(db, name).study_id if found is None else int(found)
 
 
 def _named(db: Database, study_id: int, name: str) -> FilesOwner:

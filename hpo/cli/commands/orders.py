@@ -13,10 +13,11 @@ from hpo.spec.space.points import read_point, split_entries
 from hpo.spec.values.findings import Findings
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.ledger import spending, workers
-from hpo.store.studies import control, queueing, studies
+from hpo.store.ledger import spending
+from hpo.store.rows import worker_list
+from hpo.store.studies import control, queueing, study_records
 from hpo.store.studies.control import Verb
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 
 REASONS = ("oom", "nan", "user_code", "internal", "timeout", "lost", "cancelled")
 N_LISTED = 8
@@ -150,7 +151,7 @@ def open_study(storage: str | None, name: str) -> tuple[Database, StudyRecord]:
         StoreError: There is none of this name, or the database cannot be used.
     """
     db = open_database(storage)
-    return db, studies.load(db, name)
+    return db, study_records.load(db, name)
 
 
 def listed(numbers: Sequence[int]) -> str:
@@ -164,7 +165,7 @@ def listed(numbers: Sequence[int]) -> str:
 def _steer(storage: str | None, name: str, verb: Verb) -> None:
     db, record = open_study(storage, name)
     before = control.steer(db, record.study_id, verb)
-    after = studies.load(db, name).state
+    after = study_records.load(db, name).state
     if before == after:
         say(f"{name} was {after} already")
         return
@@ -177,7 +178,7 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
 
 def _next_step(db: Database, name: str) -> str:
     """Returns what a person has to do before trials of the study run, if anything."""
-    record, quoted = studies.load(db, name), shlex.quote(name)
+    record, quoted = study_records.load(db, name), shlex.quote(name)
     more = spending.way_to_more(db, record.study_id)
     if record.state == "stopped" and more:
         return f"; its budget is spent: `{more}` gives it more to do"
@@ -188,6 +189,6 @@ def _next_step(db: Database, name: str) -> str:
     if record.state == "done":
         more = more or f"hpo update {quoted}"
         return f"; the study is done ({record.reason}): `{more}` gives it more to do"
-    if not workers.live(db, record.study_id):
+    if not worker_list.live(db, record.study_id):
         return f"; nobody works on it: `hpo run {quoted}`"
     return ""

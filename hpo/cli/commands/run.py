@@ -23,7 +23,7 @@ from hpo.spec.methods import METHODS
 
 if TYPE_CHECKING:
     from hpo.spec.study_spec import Budget
-    from hpo.store.studies.studies import StudyRecord
+    from hpo.store.studies.study_records import StudyRecord
 
 BUDGET = "Instead of the study file's"
 
@@ -98,7 +98,7 @@ def worker(name: str | None, **given: Any) -> None:
     with quickly():
         from hpo.report.study_queries import find
         from hpo.store.db.opening import open_database
-        from hpo.store.studies import studies, study_records
+        from hpo.store.studies import study_records
 
     # Closed again before processes are forked.
     try:
@@ -107,7 +107,7 @@ def worker(name: str | None, **given: Any) -> None:
         if name is not None:
             study_records.refuse_optunas_own(given["storage"], name)
         raise
-    name = find(db).name if name is None else studies.load(db, name).name
+    name = find(db).name if name is None else study_records.load(db, name).name
     db.dispose()
     with quickly():
         from hpo.run.host.session import attach

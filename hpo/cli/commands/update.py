@@ -18,9 +18,9 @@ from hpo.report.text import formatting
 from hpo.report.text.formatting import NO_LIMIT
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
-from hpo.store.ledger import workers
+from hpo.store.rows import worker_list
 from hpo.store.studies import study_budgets
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 
 ENDS = ("trials", "total_epochs", "hours", "target")
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -164,7 +164,7 @@ def _outcome(db: Database, before: StudyRecord, after: StudyRecord) -> str:
     if after.state == "done":
         return f"; it is done ({after.reason})"
     if before.state == "done":
-        helped = workers.live(db, after.study_id)
+        helped = worker_list.live(db, after.study_id)
         return "; it goes on" + ("" if helped else f": `hpo run {shlex.quote(after.name)}`")
     quoted = shlex.quote(after.name)
     return (

@@ -12,7 +12,7 @@ import tomlkit
 
 from hpo.run.files.artifacts import identity_of
 from hpo.search.base.derived_seeds import mix
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 from hpo.train.data.dataset import Data
 from hpo.train.data.splits import Splits
 from hpo.train.task import Task

@@ -16,7 +16,7 @@ from hpo.spec import ready_made, study_files, toml
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.opening import open_database
 from hpo.store.rows import events
-from hpo.store.studies import studies, study_records
+from hpo.store.studies import study_records
 
 BUDGETS = tuple(Budget.model_fields)
 
@@ -155,7 +155,7 @@ def _ready_made(name: str, options: RunOptions) -> Path | None:
         # There is none yet, or whoever starts the study says what is wrong with it.
         return file
     try:
-        return None if name in studies.names(db) else file
+        return None if name in study_records.names(db) else file
     finally:
         db.dispose()
 
@@ -203,13 +203,13 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
             raise SpecError(f"{message}; did you mean {close}?", hint=error.message) from None
         raise
     try:
-        if name not in studies.names(db) and not study_records.is_optunas_own(db, name):
+        if name not in study_records.names(db) and not study_records.is_optunas_own(db, name):
             _require_no_path(name)
             paths = map(str, Path("studies").glob("*.toml"))
-            close = nearest(name, [*studies.names(db), *ready_made.files(), *paths])
+            close = nearest(name, [*study_records.names(db), *ready_made.files(), *paths])
             also = f"; did you mean {close}?" if close else ""
             raise SpecError(f"{name} is neither a study file nor a study in {db.masked_url}{also}")
-        record = studies.load(db, name)
+        record = study_records.load(db, name)
     finally:
         db.dispose()
     # The task was named by whoever made the study, not by the person at this machine.

@@ -29,8 +29,8 @@ from hpo.store.ledger import outbox, spending, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
-from hpo.store.studies import control, studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies import control, studies, study_records
+from hpo.store.studies.study_records import StudyRecord
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Session:
             return RunEnd("interrupted", "interrupted; the same command goes on", 130)
         for end in failed:
             logger.warning("a worker could not work: %s", end.message)
-        study = studies.reload(self.db, self.study)
+        study = study_records.reload(self.db, self.study)
         if study.state == "stopped":
             return _stopped(self.db, study)
         if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
@@ -256,7 +256,7 @@ def attach(name: str, options: RunOptions) -> Session:
         LaunchError: There is no such device.
     """
     db = open_database(options.storage)
-    study = studies.load(db, name)
+    study = study_records.load(db, name)
     if study.state == "stopped":
         raise _error(_stopped(db, study))
     if study.spec.task is not None:
@@ -275,7 +275,7 @@ def _require_source(db: Database, spec: StudySpec) -> None:
     name = named_source(spec)
     if name is None:
         return
-    known = studies.names(db)
+    known = study_records.names(db)
     if spec.name not in known and name not in known:
         raise SpecError(
             f"sampler.learn_from: {db.masked_url} has no study {name!r}{did_you_mean(name, known)}",

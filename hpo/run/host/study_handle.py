@@ -14,8 +14,8 @@ from hpo.search.base.distributions import complete
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies import study_records
+from hpo.store.studies.study_records import StudyRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -63,12 +63,12 @@ class Study:
     @property
     def spec(self) -> StudySpec:
         """The study's description."""
-        return studies.load(self._db, self.name).spec
+        return study_records.load(self._db, self.name).spec
 
     @property
     def state(self) -> str:
         """``active``, ``paused``, ``stopped`` or ``done``."""
-        return studies.load(self._db, self.name).state
+        return study_records.load(self._db, self.name).state
 
     @property
     def optuna(self) -> optuna.Study:
@@ -112,7 +112,7 @@ class Study:
 
     @property
     def _artifacts(self) -> Artifacts:
-        return Artifacts.of(studies.load(self._db, self.name), self._db.url, self._root)
+        return Artifacts.of(study_records.load(self._db, self.name), self._db.url, self._root)
 
     def load_model(self, task: Task | None = None, allow: Sequence[str] = ()) -> TrainedModel:
         """Loads the models of the best trial, to predict with.
@@ -129,7 +129,7 @@ class Study:
         from hpo.run.files.older_models import completed
         from hpo.tasks.code.resolve import Allow, resolve
 
-        record, best = studies.load(self._db, self.name), self.best
+        record, best = study_records.load(self._db, self.name), self.best
         spec, path = record.spec, best.model
         if spec.task is None:
             raise HpoError(f"{self.name} runs an objective, and has no model to predict with")

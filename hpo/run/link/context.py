@@ -17,7 +17,7 @@ from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 
 if TYPE_CHECKING:
     # Brings torch, which an objective may do without.

@@ -41,8 +41,8 @@ from hpo.store.ledger import budgets, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
-from hpo.store.studies import studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies import study_records
+from hpo.store.studies.study_records import StudyRecord
 from hpo.tasks.code.resolve import Allow, load_objective, resolve
 from hpo.tracebacks import is_internal, report_of
 from hpo.train.data.splits import Splits
@@ -146,10 +146,10 @@ def _register(order: WorkerOrder) -> _Registered:
     db = open_database(order.url)
     try:
         if order.study_id is None:
-            study = studies.load(db, order.study_name)
+            study = study_records.load(db, order.study_name)
         else:
             created_at = datetime.fromisoformat(order.created_at)
-            study = studies.load_again(db, order.study_id, created_at, order.study_name)
+            study = study_records.load_again(db, order.study_id, created_at, order.study_name)
         with unreadable_row_named(db, study.study_id):
             portfolio = portfolio_of(db, study) if learns_from_others(study.spec) else None
         worker_id = workers.register(db, study.study_id, order.device)

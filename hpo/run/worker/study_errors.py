@@ -10,7 +10,7 @@ from hpo.run.link.context import WorkerContext
 from hpo.store.db.database import Database
 from hpo.store.rows import unreadable_rows
 from hpo.store.rows.unreadable_rows import UNREADABLE
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def deletion_named(context: WorkerContext) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if studies.is_deleted(context.db, context.study):
-            raise studies.deleted(context.db, context.study.name) from error
+        if study_records.is_deleted(context.db, context.study):
+            raise study_records.deleted(context.db, context.study.name) from error
         raise
 
 

@@ -15,7 +15,7 @@ from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import stored_specs, transfer_sources
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 
 logger = logging.getLogger(__name__)
 

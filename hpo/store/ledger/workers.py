@@ -18,8 +18,6 @@ from hpo.store.ledger import reaping
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.ledger.reaping import ReapingPolicy
 from hpo.store.rows import last_ids, processes
-from hpo.store.rows.worker_list import WorkerRow as WorkerRow
-from hpo.store.rows.worker_list import live as live
 
 _PACKAGES = ("hpo", "torch", "optuna", "sqlalchemy")
 

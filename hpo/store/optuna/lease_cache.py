@@ -3,7 +3,7 @@
 A paused trial is a RUNNING one for Optuna, with a lease that has no owner. A worker that continues
 it writes its lease, so a trial whose lease is unchanged is unchanged, too.
 
-One row tells whether anything has moved at all: how many leases there are, and the sums of their
+One row shows whether anything has moved: how many leases there are, and the sums of their
 columns. If it differs, the leases are read that were written since, with a margin for transactions
 that were open meanwhile; leases that ended are found by their trials. If the sums are not right
 then, all leases are read again.

@@ -22,8 +22,7 @@ from hpo.store.db import migrations, optuna_schema
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.db.opening import ensure
-from hpo.store.ledger import workers
-from hpo.store.rows import study_rows
+from hpo.store.rows import study_rows, worker_list
 from hpo.store.rows.trial_reader import without_collector
 from hpo.store.studies import copy_check, copy_rows
 from hpo.store.studies.copy_rows import MARKER, Side
@@ -135,7 +134,7 @@ def check_free(source: Database, names: Sequence[str]) -> None:
     if migrations.current(source) is None:
         return
     for name, study_id in found.items():
-        n_live = len(workers.live(source, study_id))
+        n_live = len(worker_list.live(source, study_id))
         if n_live:
             raise StoreError(
                 f"{name} has {n_live} live worker{'s' * (n_live > 1)}, which would train it there",

@@ -18,14 +18,7 @@ from hpo.store.ledger import budgets
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows
 from hpo.store.studies import renaming, study_budgets, study_endings
-from hpo.store.studies.study_records import StudyRecord as StudyRecord
-from hpo.store.studies.study_records import deleted as deleted
-from hpo.store.studies.study_records import is_deleted as is_deleted
-from hpo.store.studies.study_records import load as load
-from hpo.store.studies.study_records import load_again as load_again
-from hpo.store.studies.study_records import names as names
-from hpo.store.studies.study_records import read
-from hpo.store.studies.study_records import reload as reload
+from hpo.store.studies.study_records import StudyRecord, read
 
 logger = logging.getLogger(__name__)
 _DIRECTIONS = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}

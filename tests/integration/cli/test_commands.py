@@ -19,7 +19,7 @@ from hpo.run.host import prefork
 from hpo.store.db import schema
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.kits.cli_kit import fill, fill_with_optuna
 
 pytestmark = [
@@ -393,7 +393,7 @@ def test_workers_are_not_forked_for_a_study_that_is_not_there(
 def test_show_says_where_the_files_are(run: Run, filled: Database) -> None:
     assert json.loads(run("show", "-f", "json").stdout)["files"] is None
     assert "files in" not in run("show").stdout
-    record = studies.load(filled, "digits")
+    record = study_records.load(filled, "digits")
     folder = Artifacts.of(record, filled.url).folder
     folder.mkdir(parents=True)
     assert run("show").stdout.splitlines()[-1].startswith(f"files in {folder}: ")

@@ -17,7 +17,8 @@ from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.leases import Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies
+from hpo.store.rows import worker_list
+from hpo.store.studies import study_records
 from tests.kits.cli_kit import fill
 
 pytestmark = pytest.mark.integration
@@ -50,7 +51,7 @@ def filled(run: Run) -> Database:
 
 
 def _let_workers_leave(db: Database) -> None:
-    for worker in workers.live(db):
+    for worker in worker_list.live(db):
         workers.retire(db, worker.worker_id)
 
 
@@ -83,7 +84,7 @@ def test_update_says_what_changed_and_what_follows(run: Run, filled: Database) -
     assert "hours none -> 2.0" in out
     assert out.endswith("UTC); it goes on\n")
     assert "; it goes on" not in run("update", "digits", "--deadline", "none").stdout
-    assert studies.load(filled, "digits").budget.hours is None
+    assert study_records.load(filled, "digits").budget.hours is None
     assert "needs one of" in run("update", "digits", "--trials", "none", expect=2).stderr
     assert "say what to update" in run("update", "digits", expect=2).stderr
     both = run("update", "digits", "--hours", "2", "--deadline", "+2h", expect=2)
@@ -144,9 +145,9 @@ def test_delete_asks_and_spares_a_study_that_is_worked_on(run: Run, filled: Data
     result = run("delete", "digits", typed="n\n", expect=1)
     assert "delete digits: 6 trials in sqlite:///hpo.db, 1 files in" in result.stderr
     assert "nothing was deleted" in result.stderr
-    assert studies.names(filled) == ["digits"]
+    assert study_records.names(filled) == ["digits"]
     assert run("delete", "digits", typed="y\n").stdout.startswith("deleted digits: 6 trials")
-    assert studies.names(filled) == []
+    assert study_records.names(filled) == []
     assert (folder.exists(), other.exists()) == (False, True)
     run("delete", "digits", expect=2)
 
@@ -155,7 +156,7 @@ def test_delete_by_force_and_without_the_files(run: Run, filled: Database) -> No
     folder = Path("hpo.artifacts/digits")
     folder.mkdir(parents=True)
     run("delete", "digits", "-y", "--force", "--keep-files")
-    assert studies.names(filled) == []
+    assert study_records.names(filled) == []
     assert folder.exists()
 
 

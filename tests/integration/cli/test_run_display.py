@@ -18,7 +18,7 @@ from hpo.run.host.session import RunEnd
 from hpo.store.db import driver_errors
 from hpo.store.db.database import Database
 from hpo.store.studies import studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 from tests.kits.cli_kit import SPEC, fill
 
 pytestmark = pytest.mark.integration

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.integration
 NEW = AssignmentRequest(None, 0, 2)
 
 
-def _claim(db: Database, study_id: int, worker_id: int, wish: AssignmentRequest = NEW) -> Lease:
-    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), AssignmentRequests((wish,))).leases
+def _claim(db: Database, study_id: int, worker_id: int, request: AssignmentRequest = NEW) -> Lease:
+    (lease,) = Ledger(db).claim(study_id, worker_id, 1, (), AssignmentRequests((request,))).leases
     return lease
 
 

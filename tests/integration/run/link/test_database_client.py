@@ -24,9 +24,10 @@ from hpo.run.link.watchdog import Watchdog
 from hpo.run.worker.loop import Heartbeat
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.ledger import outbox, workers
+from hpo.store.ledger import outbox
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
+from hpo.store.rows import worker_list
 from tests.conftest import GetServer, servers
 from tests.kits import ledger_kit as kit
 from tests.kits.outages import Outage, outage_of
@@ -154,8 +155,8 @@ def test_the_heart_goes_on_beating_after_an_outage(outage: Outage) -> None:
     _until(lambda: context.client.is_down)
     outage.end()
     _until(lambda: not context.client.is_down)
-    before = workers.live(context.db)[0].heartbeat_at
-    _until(lambda: workers.live(context.db)[0].heartbeat_at > before)
+    before = worker_list.live(context.db)[0].heartbeat_at
+    _until(lambda: worker_list.live(context.db)[0].heartbeat_at > before)
     heartbeat.end()
     assert not heartbeat.is_alive()
     assert context.client.lost == set()

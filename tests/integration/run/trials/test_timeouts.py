@@ -14,7 +14,7 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Lease, Outcome
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import queueing, studies
+from hpo.store.studies import queueing, study_records
 from tests.kits import ledger_kit as kit
 from tests.kits.contexts import context_at
 
@@ -59,7 +59,7 @@ def test_a_heartbeat_brings_the_limit_as_it_is_now(database: Database) -> None:
     assert ledger.renew(worker_id).trial_s is None
     kit.set_budget(database, study_id, Budget(trials=5, epochs=3, trial_hours=0.5))
     assert ledger.renew(worker_id).trial_s == 1800.0
-    assert studies.load(database, "s").budget.trial_hours == 0.5
+    assert study_records.load(database, "s").budget.trial_hours == 0.5
     kit.set_budget(database, study_id, Budget(trials=5, epochs=3))
     assert ledger.renew(worker_id).trial_s is None
 

@@ -28,7 +28,7 @@ from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import trials
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import control, studies
+from hpo.store.studies import control, studies, study_records
 from hpo.train.loop.solo import SoloEngine
 from tests.kits import ledger_kit as kit
 from tests.kits.contexts import context_at
@@ -216,7 +216,7 @@ def test_a_sampler_that_raises_stops_the_study_and_no_trial_is_to_blame(
         SearchFailed, match=r"the sampler cmaes failed: .* at hpo/search/optuna/cma_sampler\.py:"
     ):
         Worker(context, ObjectiveExecutor(context, objective)).run()
-    record = studies.load(context.db, "s")
+    record = study_records.load(context.db, "s")
     assert record.state == "stopped"
     assert "please report it" in (record.reason or "")
     assert "user_code" not in kinds(context)
@@ -233,7 +233,7 @@ def test_a_sampler_of_a_task_that_raises_stops_the_study(
     monkeypatch.setattr("hpo.search.optuna.study_search.draw", None)
     with pytest.raises(SearchFailed, match="the sampler tpe failed: TypeError"):
         Worker(context, executor).run()
-    assert studies.load(context.db, "s").state == "stopped"
+    assert study_records.load(context.db, "s").state == "stopped"
     assert states(context) == ["RUNNING"]
     assert kinds(context)[-2:] == ["internal", "stopped"] or "internal" in kinds(context)
     assert executor.held == frozenset()
@@ -279,7 +279,7 @@ def test_faults_of_hpo_never_stop_a_study(database: Database, tmp_path: Path) ->
             (lease,) = context.ledger.claim(study_id, worker_id, 1).leases or [None]
             if lease is not None:
                 context.ledger.settle([kit.outcome(lease, "failed", reason=reason)])
-        assert studies.load(database, "s").state == state
+        assert study_records.load(database, "s").state == state
 
 
 @pytest.mark.parametrize("error", [SystemExit("too small"), GeneratorExit(), MemoryError()])
@@ -339,7 +339,7 @@ def test_an_objective_that_stops_its_study_is_the_last_to_begin(
 
     assert Worker(context, ObjectiveExecutor(context, objective)).run() == "exhausted"
     assert states(context) == ["COMPLETE"] * 3
-    record = studies.load(database, "s")
+    record = study_records.load(database, "s")
     assert (record.state, record.reason) == ("done", "study.stop")
     # Others that are at work come to their end, as under Optuna.
     assert context.ending == ""
@@ -350,7 +350,7 @@ def test_the_number_of_values_is_told_at_the_first_trial_and_can_be_mended(
 ) -> None:
     context = objective_post(database, tmp_path)
     Worker(context, ObjectiveExecutor(context, lambda trial: (1.0, 2.0))).run()
-    record = studies.load(database, "s")
+    record = study_records.load(database, "s")
     assert (record.state, states(context)) == ("stopped", ["FAIL"])
     assert "--direction minimize --direction maximize" in (record.reason or "")
     spec = StudySpec(**{**_OBJECTIVE, "direction": ["minimize", "maximize"]})

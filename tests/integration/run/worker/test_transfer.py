@@ -20,7 +20,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import studies
+from hpo.store.studies import studies, study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -65,14 +65,14 @@ def test_done_and_similar_studies_teach_all_workers_the_same(database: Database)
     assert learnt.points[0] == point
     _finish(database, _spec("later"), {"learning_rate": 0.9, "momentum": 0.1})
     assert portfolio_of(database, record) == learnt
-    assert portfolio_of(database, studies.load(database, "new")) == learnt
+    assert portfolio_of(database, study_records.load(database, "new")) == learnt
     assert overview(database, find(database, "new")).learnt_from == ("old",)
 
 
 def test_one_study_teaches_by_its_name_done_or_not(database: Database) -> None:
     for name, rate in (("first", 0.02), ("second", 0.03)):
         _finish(database, _spec(name), {"learning_rate": rate, "momentum": 0.9})
-    first = studies.load(database, "first")
+    first = study_records.load(database, "first")
     kit.set_state(database, first.study_id, "stopped")
     record, _ = studies.create_or_join(database, _spec("new", "first"), None)
     learnt = portfolio_of(database, record)
@@ -92,5 +92,5 @@ def test_a_source_that_is_not_there_is_told_before_anything_is_created(tmp_path:
     studies.create_or_join(db, _spec("digits-old", "none"), None)
     with pytest.raises(SpecError, match="no study 'digits-odl'; did you mean digits-old"):
         session.start(_spec("new", "digits-odl"), tmp_path, options)
-    assert studies.names(db) == ["digits-old"]
+    assert study_records.names(db) == ["digits-old"]
     db.dispose()

@@ -19,7 +19,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.conftest import start_server
 from tests.kits import ledger_kit as kit
 from tests.kits.servers import MariaDB, PostgreSQL, Server
@@ -54,7 +54,7 @@ class Crowd:
             thread.join()
 
     def assert_whole(self, n_trials: int) -> None:
-        """Nobody has noticed an outage, or lost anything."""
+        """No worker has noticed an outage, or lost anything."""
         assert self.errors == []
         assert kit.states(self.db, self.study_id) == ["COMPLETE"] * n_trials
         for trial_id in kit.trial_ids(self.db, self.study_id):
@@ -88,7 +88,7 @@ class Crowd:
         ledger = Ledger(db)
         client = DatabaseClient(db, ledger, self.study_id, worker_id, stop, tell)
         executor = SimpleNamespace(held=frozenset(), usage=None)
-        study = studies.load(db, "s")
+        study = study_records.load(db, "s")
         unused: Any = None
         context = WorkerContext(db, study, ledger, unused, worker_id, unused, client, stop)
         heartbeat = Heartbeat(context, executor, BEAT_S, self.told.append)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_more_workers_than_connections_wait_for_them(dialect: str) -> None:
         elif isinstance(server, MariaDB):
             server.execute("SET GLOBAL max_connections = 10")
         crowd = Crowd(url, 16, 30, at_once=False)
-        # Somebody else has most of them, for a while.
+        # Another process has most of them for a while.
         engine = server._engine("hpo_crowd")
         others = [engine.connect() for _ in range(7)]
         threading.Timer(2.0, lambda: [other.close() for other in others]).start()

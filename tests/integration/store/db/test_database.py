@@ -116,7 +116,7 @@ def test_the_clock_is_utc_with_microseconds(database: Database) -> None:
 
 
 def test_the_clock_moves_within_a_transaction(database: Database) -> None:
-    """Whoever waited for a lock must not judge by the time before."""
+    """After waiting for a lock, a transaction must not judge by the time before."""
     with database.write() as conn:
         before = database.now(conn)
         time.sleep(0.02)

@@ -197,7 +197,7 @@ SQLITE: dict[str, tuple[Provoke, ErrorKind, str]] = {
 
 @pytest.fixture(scope="module")
 def own_server_of() -> Iterator[GetServer]:
-    """Servers that these tests may stop: nobody else uses them."""
+    """Servers of their own, which these tests may stop."""
     with servers() as get:
         yield get
 

@@ -29,7 +29,7 @@ from hpo.store.db import (
 )
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -122,7 +122,7 @@ def test_creating_twice_changes_nothing(fresh: Database) -> None:
     study_id = kit.new_study(fresh)
     migrations.create(fresh)
     migrations.upgrade(fresh)
-    assert studies.load(fresh, "s").study_id == study_id
+    assert study_records.load(fresh, "s").study_id == study_id
 
 
 def test_the_literal_revisions_are_those_of_the_scripts() -> None:

@@ -23,7 +23,7 @@ from hpo.store.db import migrations, optuna_schema, optuna_tables, schema
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.integration.snapshots.make import FOLDER, make
 from tests.kits import ledger_kit as kit
 
@@ -69,7 +69,7 @@ def _hpo(*arguments: str, url: str) -> str:
 
 
 def test_every_revision_has_a_snapshot() -> None:
-    """Whoever adds a revision runs `python -m tests.integration.snapshots.make`, once."""
+    """A new revision needs `python -m tests.integration.snapshots.make`, once."""
     scripts = ScriptDirectory.from_config(migrations._config()).walk_revisions()
     revisions = {script.revision for script in scripts}
     assert {path.stem for path in FOLDER.glob("*.sql")} == revisions
@@ -106,7 +106,7 @@ def test_an_upgraded_study_is_read_and_goes_on(revision: str, tmp_path: Path, ur
     assert "5 of 10: 3 complete, 1 pruned, 1 failed, 1 waiting" in page
     assert "broken on purpose" in page
     assert len(json.loads(_hpo("trials", "digits", "-f", "json", url=url))) == 6
-    study_id = studies.load(db, "digits").study_id
+    study_id = study_records.load(db, "digits").study_id
     worker_id = kit.new_worker(db, study_id)
     ledger = Ledger(db)
     # Its worker is of another machine, and silent while this one is heard.

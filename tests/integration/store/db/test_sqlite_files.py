@@ -1,4 +1,4 @@
-"""What may become of an SQLite file: odd names, moved away, replaced, held by somebody."""
+"""SQLite files with odd names, moved away, replaced, locked by another process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -31,8 +31,8 @@ def test_a_path_means_the_file_of_that_name(
     for given in (name, str(tmp_path / name)):
         db = open_database(given, create=True)
         # As workers get it.
-        assert studies.names(open_database(db.url)) == []
-        assert studies.names(open_database(db.masked_url)) == []
+        assert study_records.names(open_database(db.url)) == []
+        assert study_records.names(open_database(db.masked_url)) == []
         db.dispose()
     files = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {file.removesuffix("-wal").removesuffix("-shm") for file in files} == {name}
@@ -53,14 +53,14 @@ def test_a_file_that_is_moved_away_or_replaced_is_an_outage(
     assert db.is_outage(caught.value)
     db.dispose()
     with pytest.raises(StoreError, match="was moved away"):
-        studies.names(db)
+        study_records.names(db)
     assert not file.exists()
 
     other = open_database(f"sqlite:///{file}", create=True)
     with pytest.raises(StoreError, match="was replaced by another file") as caught:
         ledger.report([kit.epoch_row(lease, 1)])
     assert db.is_outage(caught.value)
-    assert studies.names(other) == []
+    assert study_records.names(other) == []
     other.dispose()
 
     file.unlink()

@@ -1,4 +1,4 @@
-"""Many processes at one study: exactly its budget, nothing twice, whoever dies."""
+"""Claims of many processes: exactly the budget, nothing twice, whichever of them dies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease
 from hpo.store.db.opening import open_database
-from hpo.store.studies import studies
+from hpo.store.studies import study_records
 from tests.kits import crowd
 from tests.kits import ledger_kit as kit
 
@@ -22,7 +22,7 @@ def test_sixteen_processes_run_exactly_the_budget(database_url: str) -> None:
 
     assert codes == [0] * 16
     db = open_database(database_url)
-    study = studies.load(db, "s")
+    study = study_records.load(db, "s")
     assert kit.states(db, study.study_id) == ["COMPLETE"] * 500
     assert (study.state, study.reason) == ("done", "budget")
     assert crowd.join(crowd.start(16, database_url, "s", n_trials=500)) == [0] * 16
@@ -35,7 +35,7 @@ def test_trials_of_killed_processes_are_continued(database: Database) -> None:
     assert crowd.join(crowd.start(2, database.url, "s", n_trials=60, dies=True)) == [-9] * 2
     assert crowd.join(crowd.start(6, database.url, "s", n_trials=60)) == [0] * 6
 
-    study = studies.load(database, "s")
+    study = study_records.load(database, "s")
     assert kit.states(database, study.study_id) == ["COMPLETE"] * 60
     lost = sa.select(hpo_event.c.trial_id).where(hpo_event.c.kind == "lost")
     again = sa.select(hpo_epoch.c.trial_id).where(hpo_epoch.c.attempt > 1)

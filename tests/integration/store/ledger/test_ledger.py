@@ -21,7 +21,7 @@ from hpo.store.ledger import workers
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import studies
+from hpo.store.studies import studies, study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -63,7 +63,7 @@ def test_the_study_is_done_when_all_its_trials_have_ended(
     assert lost == set()
     assert (claim.exhausted, claim.reason) == (True, "budget")
     assert kit.states(database, study_id) == ["COMPLETE", "FAIL"]
-    record = studies.load(database, "s")
+    record = study_records.load(database, "s")
     assert (record.state, record.reason) == ("done", "budget")
     assert kit.lease_rows(database, study_id) == []
     assert [event.kind for event in kit.recent_events(database, study_id)] == ["done", "oom"]
@@ -324,11 +324,11 @@ def test_the_target_ends_the_study(database: Database) -> None:
     ledger, worker_id = Ledger(database), kit.new_worker(database, study_id)
     poor, good, free = ledger.claim(study_id, worker_id, 3).leases
     ledger.settle([kit.outcome(poor, values=(0.8,)), kit.outcome(free, "released")])
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
 
     ledger.settle([kit.outcome(good, values=(0.9,))])
 
-    assert (studies.load(database, "s").state, studies.load(database, "s").reason) == (
+    assert (study_records.load(database, "s").state, study_records.load(database, "s").reason) == (
         "done",
         "target",
     )
@@ -348,11 +348,11 @@ def test_a_report_that_reaches_the_target_ends_the_study(
     ledger.settle([kit.outcome(free, "paused")])
     near = [kit.epoch_row(lease, 1, objective=0.5) for lease in (first, second)]
     assert ledger.report([*near, kit.epoch_row(first, 2, objective=None)]) == set()
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
 
     assert ledger.report([kit.epoch_row(second, 2, good), kit.epoch_row(first, 3, 0.4)]) == set()
 
-    study = studies.load(database, "s")
+    study = study_records.load(database, "s")
     assert (study.state, study.reason) == ("done", "target")
     assert kit.steps_of(database, second.trial_id) == {1: 0.5, 2: good}
     assert kit.epochs_of(database, first.trial_id) == [1, 2, 3]
@@ -371,10 +371,10 @@ def test_a_target_that_was_reported_before_it_was_set_ends_the_study(database: D
     ledger.settle([kit.outcome(lease, "paused")])
 
     kit.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.8))
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
     kit.set_budget(database, study_id, Budget(trials=5, epochs=9, target=0.65))
 
-    assert studies.load(database, "s").reason == "target"
+    assert study_records.load(database, "s").reason == "target"
 
 
 @pytest.mark.parametrize(("direction", "value"), [("minimize", 0.1), ("maximize", float("inf"))])
@@ -401,7 +401,7 @@ def test_a_target_that_another_program_reached_is_noticed(
 
     Ledger(database).reap(study_id)
 
-    assert studies.load(database, "s").reason == "target"
+    assert study_records.load(database, "s").reason == "target"
 
 
 def test_the_deadline_is_the_databases(database: Database) -> None:
@@ -481,7 +481,7 @@ def test_budgets_of_a_running_study_can_be_raised_and_lowered(database: Database
     assert ledger.claim(study_id, worker_id, 1).exhausted
 
     kit.set_budget(database, study_id, Budget(trials=4, epochs=3))
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
     lease = ledger.claim(study_id, worker_id, 1).leases[0]
     kit.set_budget(database, study_id, Budget(trials=3, epochs=3))
     assert ledger.claim(study_id, worker_id, 1, [lease.trial_id]).reason == "waiting"

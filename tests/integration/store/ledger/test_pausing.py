@@ -1,4 +1,4 @@
-"""Trials that pause: who goes on with them, what they cost, and what becomes of them."""
+"""Paused trials: who resumes them, what they cost, and how they end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Claim, Lease
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import control, copying, queueing, studies
+from hpo.store.studies import control, copying, queueing, studies, study_records
 from tests.kits import ledger_kit as kit
 from tests.kits.contexts import context_at
 
@@ -27,10 +27,10 @@ def claim(
     ledger: Ledger,
     study_id: int,
     worker_id: int,
-    *wishes: AssignmentRequest,
+    *requests: AssignmentRequest,
     held: tuple[int, ...] = (),
 ) -> Claim:
-    return ledger.claim(study_id, worker_id, len(wishes), held, AssignmentRequests(wishes))
+    return ledger.claim(study_id, worker_id, len(requests), held, AssignmentRequests(requests))
 
 
 def train(ledger: Ledger, lease: Lease, value: float = 0.5) -> None:
@@ -54,7 +54,9 @@ def worker_id(database: Database, study_id: int) -> int:
     return kit.new_worker(database, study_id)
 
 
-def test_a_paused_trial_waits_for_a_wish(database: Database, study_id: int, worker_id: int) -> None:
+def test_a_paused_trial_waits_for_a_request(
+    database: Database, study_id: int, worker_id: int
+) -> None:
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (lease.epoch, lease.epoch_stop, lease.is_new) == (0, 1, True)
@@ -83,9 +85,9 @@ def test_of_two_that_want_a_paused_trial_one_gets_it(
     ledger, other_id = Ledger(database), kit.new_worker(database, study_id)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
-    wish = AssignmentRequest(lease.trial_id, 1, 3)
-    assert len(claim(ledger, study_id, worker_id, wish).leases) == 1
-    late = claim(ledger, study_id, other_id, wish)
+    request = AssignmentRequest(lease.trial_id, 1, 3)
+    assert len(claim(ledger, study_id, worker_id, request).leases) == 1
+    late = claim(ledger, study_id, other_id, request)
     assert (late.leases, late.n_missed, late.exhausted) == ((), 1, False)
 
 
@@ -106,14 +108,14 @@ def test_own_lanes_go_on_with_the_token_that_they_have(
     ledger = Ledger(database)
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     train(ledger, lease)
-    wish = AssignmentRequest(lease.trial_id, 1, 3)
-    (raised,) = claim(ledger, study_id, worker_id, wish, held=(lease.trial_id,)).leases
+    request = AssignmentRequest(lease.trial_id, 1, 3)
+    (raised,) = claim(ledger, study_id, worker_id, request, held=(lease.trial_id,)).leases
     assert (raised.token, raised.epoch, raised.epoch_stop) == (lease.token, 1, 3)
     train(ledger, raised)
     assert kit.epochs_of(database, lease.trial_id) == [1, 2, 3]
 
 
-def test_interrupted_trials_come_before_wishes(
+def test_interrupted_trials_come_before_requests(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
@@ -124,7 +126,7 @@ def test_interrupted_trials_come_before_wishes(
     assert (again.number, again.epoch, again.epoch_stop) == (0, 1, 2)
 
 
-def test_who_wishes_for_an_interrupted_trial_gets_it_once(
+def test_a_requested_interrupted_trial_is_granted_once(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
@@ -140,7 +142,7 @@ def test_who_wishes_for_an_interrupted_trial_gets_it_once(
     assert found.n_missed == 0
 
 
-def test_a_trial_with_all_its_epochs_needs_no_wish(
+def test_a_trial_with_all_its_epochs_needs_no_request(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     ledger = Ledger(database)
@@ -171,9 +173,9 @@ def test_epochs_are_promised_to_the_stop_only(database: Database) -> None:
     pause(ledger, first)
     pause(ledger, second)
     assert ledger.study_status(study_id).epochs_left == 3
-    wish = AssignmentRequest(first.trial_id, 1, 3)
+    request = AssignmentRequest(first.trial_id, 1, 3)
     leases = claim(
-        ledger, study_id, worker_id, wish, AssignmentRequest(second.trial_id, 1, 3)
+        ledger, study_id, worker_id, request, AssignmentRequest(second.trial_id, 1, 3)
     ).leases
     assert [lease.epoch_stop for lease in leases] == [3, 2]
 
@@ -193,7 +195,7 @@ def test_what_is_paused_at_the_end_is_pruned_with_its_last_value(
     assert (answer.exhausted, answer.reason) == (True, "budget")
     assert kit.states(database, study_id) == ["PRUNED"]
     assert kit.values_of(database, first.trial_id) == [0.25]
-    assert studies.load(database, "s").state == "done"
+    assert study_records.load(database, "s").state == "done"
 
 
 def test_a_study_does_not_end_on_an_old_look(
@@ -241,8 +243,8 @@ def test_enqueued_trials_are_trained_to_the_first_stop(
     database: Database, study_id: int, worker_id: int
 ) -> None:
     queueing.enqueue(database, study_id, {"learning_rate": 0.5})
-    wishes = AssignmentRequests((NEW,), 2)
-    (lease,) = Ledger(database).claim(study_id, worker_id, 1, (), wishes).leases
+    requests = AssignmentRequests((NEW,), 2)
+    (lease,) = Ledger(database).claim(study_id, worker_id, 1, (), requests).leases
     assert (lease.epoch_stop, lease.is_new) == (2, False)
 
 
@@ -294,7 +296,7 @@ def test_a_study_tells_why_it_ended(database: Database, study_id: int, worker_id
     token = ledger.study_status(study_id).last_token
     last = AssignmentRequests((), 1, token, reason="exhausted")
     assert ledger.claim(study_id, worker_id, 1, (), last).reason == "exhausted"
-    assert studies.load(database, "s").reason == "exhausted"
+    assert study_records.load(database, "s").reason == "exhausted"
 
 
 def test_without_patience_nothing_new_begins_but_what_began_is_trained(
@@ -302,7 +304,7 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
 ) -> None:
     study_id = kit.new_study(database, trials=9, patience=2)
     context = context_at(database, "s", tmp_path)
-    context.patience, ledger = studies.load(database, "s").budget.patience, context.ledger
+    context.patience, ledger = study_records.load(database, "s").budget.patience, context.ledger
     assigner = SamplerAssigner(context)
     for value in (0.9, 0.5):
         (lease,) = assigner.claim(1, ()).leases
@@ -318,7 +320,7 @@ def test_without_patience_nothing_new_begins_but_what_began_is_trained(
     assert kit.states(database, study_id) == ["COMPLETE"] * 4
     kit.set_budget(database, study_id, Budget(trials=9, epochs=3, patience=5))
     assert ledger.renew(context.worker_id).patience == 5
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
 
 
 def test_a_deadline_ends_a_study_whose_trials_all_paused(database: Database) -> None:
@@ -346,10 +348,10 @@ def test_a_look_tells_how_much_time_is_left(database: Database, study_id: int) -
     (lease,) = claim(ledger, other_id, worker_id, NEW).leases
     pause(ledger, lease)
     kit.pass_time(database, 3000, [worker_id])
-    standing = ledger.study_status(other_id)
-    assert standing.seconds_left is not None
-    assert 0.0 < standing.seconds_left <= 600.0
-    assert standing.epoch_s == kit.epoch_row(lease, 1, 0.5).seconds
+    status = ledger.study_status(other_id)
+    assert status.seconds_left is not None
+    assert 0.0 < status.seconds_left <= 600.0
+    assert status.epoch_s == kit.epoch_row(lease, 1, 0.5).seconds
 
 
 def test_a_budget_can_change_while_trials_are_paused(
@@ -366,7 +368,7 @@ def test_a_budget_can_change_while_trials_are_paused(
     pause(ledger, again)
     assert finished(ledger, study_id, worker_id).reason == "budget"
     kit.set_budget(database, study_id, Budget(trials=3, epochs=9))
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
     (new,) = claim(ledger, study_id, worker_id, NEW).leases
     assert (new.number, kit.states(database, study_id)[:2]) == (2, ["PRUNED", "PRUNED"])
 
@@ -391,9 +393,9 @@ def test_paused_trials_go_on_in_a_copy(
     pause(ledger, claim(ledger, study_id, worker_id, NEW).leases[0], 0.25)
     other = open_database(str(tmp_path / "copy.db"), create=True)
     copying.copy(database, other, ("s", "s"), copying.Options(force=True))
-    there, ledger = studies.load(other, "s").study_id, Ledger(other)
-    (trial_id, place), *rest = ledger.study_status(there).leases.items()
-    assert (place.is_held, place.epoch, place.epoch_stop, rest) == (False, 1, 1, [])
+    there, ledger = study_records.load(other, "s").study_id, Ledger(other)
+    (trial_id, lease), *rest = ledger.study_status(there).leases.items()
+    assert (lease.is_held, lease.epoch, lease.epoch_stop, rest) == (False, 1, 1, [])
     here = kit.new_worker(other, there)
     (again,) = claim(ledger, there, here, AssignmentRequest(trial_id, 1, 3)).leases
     assert (again.number, again.epoch, again.checkpoint) == (0, 1, "here")

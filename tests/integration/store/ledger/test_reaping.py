@@ -14,7 +14,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.rows import processes
+from hpo.store.rows import processes, worker_list
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -176,7 +176,7 @@ def test_a_killed_process_on_this_machine_is_noticed_at_once(sqlite_database: Da
 
     assert kit.numbers(leases) == [0, 1]
     assert [lease.attempt for lease in leases] == [2, 2]
-    assert [row.worker_id for row in workers.live(sqlite_database, study_id)] == [worker_id]
+    assert [row.worker_id for row in worker_list.live(sqlite_database, study_id)] == [worker_id]
     process.close()
 
 

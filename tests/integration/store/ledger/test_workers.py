@@ -12,6 +12,7 @@ import pytest
 from hpo.errors import StoreError
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
+from hpo.store.rows import worker_list
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -21,7 +22,7 @@ def test_a_worker_is_registered_with_what_one_wants_to_know_of_it(database: Data
     study_id = kit.new_study(database)
     worker_id = workers.register(database, study_id, "cuda:1")
 
-    (row,) = workers.live(database, study_id)
+    (row,) = worker_list.live(database, study_id)
 
     assert (row.worker_id, row.study_id, row.device) == (worker_id, study_id, "cuda:1")
     assert (row.host, row.pid, row.ended_at) == (socket.gethostname(), os.getpid(), None)
@@ -36,15 +37,15 @@ def test_live_workers_are_those_heard_of(database: Database) -> None:
     first, second = kit.new_worker(database, one), kit.new_worker(database, two)
     third = kit.new_worker(database, two)
     workers.retire(database, third)
-    assert [row.worker_id for row in workers.live(database)] == [first, second]
+    assert [row.worker_id for row in worker_list.live(database)] == [first, second]
 
     database.clock_offset = timedelta(seconds=50)
     assert kit.beat(database, second)
     database.clock_offset = timedelta(seconds=70)
 
-    assert [row.worker_id for row in workers.live(database)] == [second]
-    assert [row.worker_id for row in workers.live(database, grace_s=100)] == [first, second]
-    assert workers.live(database, one) == []
+    assert [row.worker_id for row in worker_list.live(database)] == [second]
+    assert [row.worker_id for row in worker_list.live(database, grace_s=100)] == [first, second]
+    assert worker_list.live(database, one) == []
 
 
 def test_a_retired_worker_beats_no_more(database: Database) -> None:

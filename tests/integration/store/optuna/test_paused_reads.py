@@ -1,4 +1,4 @@
-"""Paused trials are read once, and then only when somebody went on with them."""
+"""Paused trials are read once, and again only after they were resumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ N_PAUSED = 300
 
 
 class Study:
-    """A study whose trials pause, and what somebody knows who asks for changes only."""
+    """A study whose trials pause, and what a reader knows that asks for changes only."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
@@ -43,9 +43,9 @@ class Study:
         self.seen: Changes | None = None
         self.held: dict[int, Lease] = {}
 
-    def claim(self, *wishes: AssignmentRequest) -> tuple[Lease, ...]:
+    def claim(self, *requests: AssignmentRequest) -> tuple[Lease, ...]:
         claim = self.ledger.claim(
-            self.study_id, self.worker_id, len(wishes), self.held, AssignmentRequests(wishes)
+            self.study_id, self.worker_id, len(requests), self.held, AssignmentRequests(requests)
         )
         self.held |= {lease.trial_id: lease for lease in claim.leases}
         new = [lease.trial_id for lease in claim.leases if lease.is_new]
@@ -136,10 +136,10 @@ def test_whatever_is_done_changes_are_all_there_is_to_know(study: Study) -> None
         if what == "new":
             study.train(*study.claim(*[AssignmentRequest(None, 0, 1)] * 3))
         elif what in ("advance", "end"):
-            place = study.ledger.study_status(study.study_id).leases
-            chosen = [i for i in dice.sample(ids, 4) if i in place and not place[i].is_held]
-            wishes = [AssignmentRequest(i, place[i].epoch, place[i].epoch + 1) for i in chosen]
-            leases = study.claim(*wishes)
+            status = study.ledger.study_status(study.study_id).leases
+            chosen = [i for i in dice.sample(ids, 4) if i in status and not status[i].is_held]
+            requests = [AssignmentRequest(i, status[i].epoch, status[i].epoch + 1) for i in chosen]
+            leases = study.claim(*requests)
             if dice.random() < 0.8:
                 study.train(*leases, state="paused" if what == "advance" else "pruned")
         elif what == "attr":
@@ -228,5 +228,5 @@ def test_whoever_looked_before_the_first_trial_sees_those_that_come(
     study = Study(sqlite_database)
     assert not study.look().leases
     paused = set(study.pause_many(3))
-    assert {key for key, place in study.look().leases.items() if not place.is_held} == paused
+    assert {key for key, status in study.look().leases.items() if not status.is_held} == paused
     assert study.look().leases.keys() == study.ledger.study_status(study.study_id).leases.keys()

@@ -1,4 +1,4 @@
-"""Rows that nobody can read: the commands name them, and continue the other studies."""
+"""Unreadable rows: the commands name them, and continue the other studies."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from hpo.store.ledger import breaker, spending
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import control, queueing, studies, study_endings
+from hpo.store.studies import control, queueing, studies, study_endings, study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -54,8 +54,8 @@ class Shop:
             self.ledger.settle([kit.outcome(lease, state, reason=reason, message=message)])
 
     @property
-    def record(self) -> studies.StudyRecord:
-        return studies.load(self.db, "s")
+    def record(self) -> study_records.StudyRecord:
+        return study_records.load(self.db, "s")
 
     @property
     def states(self) -> list[str]:
@@ -332,7 +332,7 @@ def test_a_study_whose_budget_is_spent_is_done_when_it_is_resumed(
     assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
 
     assert control.steer(database, shop.study_id, "resume") == "stopped"
-    record = studies.load(database, "s")
+    record = study_records.load(database, "s")
     assert (record.state, record.reason) == ("done", "budget")
     with pytest.raises(HpoError) as raised:
         control.steer(database, shop.study_id, "resume")

@@ -1,4 +1,4 @@
-"""`hpo db copy`: everything arrives, whatever the databases; what was interrupted goes on."""
+"""`hpo db copy`: complete copies between all databases; interrupted ones are continued."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
-from hpo.store.studies import copy_rows, copying, studies
+from hpo.store.rows import worker_list
+from hpo.store.studies import copy_rows, copying, study_records
 from hpo.store.studies.copying import Copied, Options
 from hpo.store.studies.partial_copy import PartialCopy, working_name
 from tests.conftest import DIALECTS, GetServer
@@ -75,7 +76,7 @@ def pair(
 
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[Database]:
-    """An SQLite database with the study `digits` of 6 trials; nobody works on it any more."""
+    """An SQLite database with the study `digits` of 6 trials, without workers."""
     db = open_database(str(tmp_path / "source.db"), create=True)
     fill(db)
     leave(db)
@@ -100,7 +101,7 @@ def empty(db: Database) -> None:
 
 
 def leave(db: Database) -> None:
-    for worker in workers.live(db):
+    for worker in worker_list.live(db):
         workers.retire(db, worker.worker_id)
 
 
@@ -196,7 +197,7 @@ def test_everything_arrives_between_any_two(pair: tuple[Database, Database]) -> 
         assert copy(source, target, name) == Copied(name, name, 6, was_there=False)
         assert facts(target, name) == facts(source, name)
         assert copy(source, target, name).was_there
-    assert studies.load(target, "digits").base_dir == "/data"
+    assert study_records.load(target, "digits").base_dir == "/data"
     storage = Storage(target)
     ids = [t._trial_id for t in storage.get_all_trials(storage.get_study_id_from_name(ODD))]
     assert ids == sorted(ids)
@@ -206,13 +207,13 @@ def test_everything_arrives_between_any_two(pair: tuple[Database, Database]) -> 
 
 
 def test_running_trials_go_on_in_the_copy(source: Database, target: Database) -> None:
-    study = studies.load(source, "digits")
+    study = study_records.load(source, "digits")
     owner = workers.register(source, study.study_id, "cpu")
     (lost,) = Ledger(source).claim(study.study_id, owner, 1).leases
     Ledger(source).renew(owner, {lost.trial_id: "/shared/5.pt"})
     copy(source, target, force=True)
-    there = studies.load(target, "digits")
-    assert workers.live(target, there.study_id) == []
+    there = study_records.load(target, "digits")
+    assert worker_list.live(target, there.study_id) == []
     newcomer = workers.register(target, there.study_id, "cpu")
     (lease,) = Ledger(target).claim(there.study_id, newcomer, 1).leases
     assert (lease.number, lease.epoch, lease.checkpoint) == (5, 2, "/shared/5.pt")
@@ -265,10 +266,10 @@ def test_an_interrupted_copy_goes_on(
         copying.copy(source, target, ("digits", "digits"), Options(), break_after(n_batches))
     assert working_name("digits") in facts_names(target)
     with pytest.raises(SpecError, match="there is no study called digits"):
-        studies.load(target, "digits")
+        study_records.load(target, "digits")
     assert copying.choose(source, []) == ["digits"]
     # Meanwhile the running trial ends, and another one begins.
-    study = studies.load(source, "digits")
+    study = study_records.load(source, "digits")
     worker_id = workers.register(source, study.study_id, "cpu")
     for lease in Ledger(source).claim(study.study_id, worker_id, 2).leases:
         Storage(source).set_trial_intermediate_value(lease.trial_id, 3, 0.5)
@@ -369,7 +370,7 @@ def test_the_rest_of_another_copy_is_not_mixed_in(
 
 
 def test_a_study_with_live_workers_is_refused(source: Database, target: Database) -> None:
-    workers.register(source, studies.load(source, "digits").study_id, "cpu")
+    workers.register(source, study_records.load(source, "digits").study_id, "cpu")
     with pytest.raises(StoreError, match="digits has 1 live worker, which"):
         copy(source, target)
     assert facts_names(target) == set()
@@ -429,7 +430,7 @@ def test_the_command(source: Database, tmp_path: Path) -> None:
     told = hpo_db_copy(source.url, url, "--study", "digits", "--rename", "digits 2")
     assert told == f"copied digits to {url} as digits 2: 6 trials, compared and equal\n"
     target = open_database(url)
-    record = studies.load(target, "digits 2")
+    record = study_records.load(target, "digits 2")
     assert (record.spec.name, record.digest) == ("digits 2", record.spec.digest)
     target.dispose()
 

@@ -18,7 +18,7 @@ from hpo.store.db.database import Database
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import decision_log
-from hpo.store.studies import control, studies
+from hpo.store.studies import control, studies, study_records
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration
@@ -31,11 +31,11 @@ def test_a_study_is_created_once_and_then_joined(database: Database) -> None:
     joined, is_new_again = studies.create_or_join(database, spec, "/elsewhere")
 
     assert (is_new, is_new_again) == (True, False)
-    assert joined == created == studies.load(database, "s")
+    assert joined == created == study_records.load(database, "s")
     assert (created.spec, created.budget, created.digest) == (spec, spec.budget, spec.digest)
     assert (created.state, created.base_dir, created.reason) == ("active", "/base", None)
     assert created.deadline_at == created.created_at + timedelta(hours=2)
-    assert studies.names(database) == ["s"]
+    assert study_records.names(database) == ["s"]
 
 
 def test_directions_reach_optuna(database: Database, plain_optuna: LoadStudy) -> None:
@@ -73,7 +73,7 @@ def test_a_budget_that_was_updated_stays_until_another_is_given(database: Databa
     # Given, though it is what holds: then the one before is another.
     assert trials_of(trials=8) == 8
     assert trials_of(trials=6) == 6
-    # Whoever names the study gives no budget, but what was said beside the name.
+    # A run by name gives no budget, except by its options.
     kit.set_budget(database, study_id, Budget(trials=8, epochs=3))
     record, _ = studies.create_or_join(database, kit.spec(trials=8), None, by_name=True)
     assert record.budget.trials == 8
@@ -91,7 +91,7 @@ def test_another_spec_is_refused_with_what_differs(database: Database) -> None:
     assert "another study called s is in the database" in str(caught.value)
     assert '-direction = "maximize"' in str(caught.value)
     assert '+direction = "minimize"' in str(caught.value)
-    assert studies.load(database, "s").budget.trials == 5
+    assert study_records.load(database, "s").budget.trials == 5
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest(database: Database) -> None:
@@ -99,7 +99,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(database: Database) -> Non
     with pytest.raises(
         SpecError, match=r"no study called digitsmlp in .*; did you mean digits-mlp"
     ):
-        studies.load(database, "digitsmlp")
+        study_records.load(database, "digitsmlp")
 
 
 def test_a_study_of_optunas_is_left_alone(database: Database, plain_optuna: LoadStudy) -> None:
@@ -108,10 +108,10 @@ def test_a_study_of_optunas_is_left_alone(database: Database, plain_optuna: Load
     optuna.create_study(study_name="theirs", storage=storage)
 
     with pytest.raises(StoreError, match="theirs was not created by hpo"):
-        studies.load(database, "theirs")
+        study_records.load(database, "theirs")
     with pytest.raises(StoreError, match="theirs was not created by hpo"):
         studies.create_or_join(database, kit.spec("theirs"), None)
-    assert studies.names(database) == ["ours"]
+    assert study_records.names(database) == ["ours"]
 
 
 def test_several_threads_create_one_study(database: Database) -> None:
@@ -136,9 +136,9 @@ def test_a_done_study_goes_on_only_when_its_budget_grew(database: Database) -> N
     study_id = kit.new_study(database, trials=5)
     kit.set_state(database, study_id, "done", "budget")
     kit.set_budget(database, study_id, Budget(trials=4, epochs=3))
-    assert studies.load(database, "s").state == "done"
+    assert study_records.load(database, "s").state == "done"
     kit.set_budget(database, study_id, Budget(trials=6, epochs=3))
-    assert (studies.load(database, "s").state, studies.load(database, "s").reason) == (
+    assert (study_records.load(database, "s").state, study_records.load(database, "s").reason) == (
         "active",
         None,
     )
@@ -148,7 +148,7 @@ def test_pausing_twice_is_recorded_once(database: Database) -> None:
     study_id = kit.new_study(database)
     assert control.steer(database, study_id, "pause") == "active"
     assert control.steer(database, study_id, "pause") == "paused"
-    assert studies.load(database, "s").state == "paused"
+    assert study_records.load(database, "s").state == "paused"
     assert [event.kind for event in kit.recent_events(database, study_id)] == ["paused"]
 
 
@@ -189,7 +189,7 @@ def test_deleting_a_study_takes_our_rows_along(
         optuna.delete_study(study_name="s", storage=storage)
 
     assert _counts(database) == {name: n // 2 for name, n in before.items()}
-    assert studies.names(database) == ["other"]
+    assert study_records.names(database) == ["other"]
     assert kit.states(database, other) == ["COMPLETE", "RUNNING", "RUNNING"]
 
 
@@ -230,7 +230,7 @@ def test_ids_that_sqlite_would_give_again_are_left_out(sqlite_database: Database
     theirs = optuna.create_study(study_name="theirs", storage=storage)
     assert theirs._study_id == old_study
     with pytest.raises(StoreError, match="not created by hpo"):
-        studies.load(sqlite_database, "theirs")
+        study_records.load(sqlite_database, "theirs")
     optuna.delete_study(study_name="theirs", storage=storage)
     storage.engine.dispose()
 

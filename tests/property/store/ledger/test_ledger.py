@@ -26,7 +26,7 @@ from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
 from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies
+from hpo.store.studies import studies, study_records
 from tests.kits import ledger_kit as kit
 
 EPOCHS = 3
@@ -95,21 +95,21 @@ class LedgerMachine(RuleBasedStateMachine):
         stop=st.integers(1, EPOCHS),
         is_over=st.booleans(),
     )
-    def claim_by_wishes(self, worker_id: int, n: int, stop: int, is_over: bool) -> object:
+    def claim_by_requests(self, worker_id: int, n: int, stop: int, is_over: bool) -> object:
         held = {row.trial_id: row for row in self.rows() if row.worker_id == worker_id}
-        standing = self.ledger.study_status(self.study_id)
-        idle = not any(place.is_held for place in standing.leases.values())
+        status = self.ledger.study_status(self.study_id)
+        idle = not any(lease.is_held for lease in status.leases.values())
         ordered = [
-            AssignmentRequest(trial_id, place.epoch, min(EPOCHS, place.epoch + stop))
-            for trial_id, place in standing.leases.items()
+            AssignmentRequest(trial_id, lease.epoch, min(EPOCHS, lease.epoch + stop))
+            for trial_id, lease in status.leases.items()
             # One that a worker has, with all its epochs, is settled by it, not trained further.
-            # One that was paused a moment ago may have been put down by another since.
-            if not place.is_held or (trial_id in held and place.epoch_stop <= place.epoch < EPOCHS)
+            # One that was paused a moment ago may have been suspended by another since.
+            if not lease.is_held or (trial_id in held and lease.epoch_stop <= lease.epoch < EPOCHS)
         ]
         ordered += [AssignmentRequest(None, 0, stop)] * n
-        token = standing.last_token if idle and is_over else None
-        wishes = AssignmentRequests(() if is_over else tuple(ordered), stop, token)
-        claim = self.ledger.claim(self.study_id, worker_id, n, held, wishes)
+        token = status.last_token if idle and is_over else None
+        requests = AssignmentRequests(() if is_over else tuple(ordered), stop, token)
+        claim = self.ledger.claim(self.study_id, worker_id, n, held, requests)
         assert len({lease.trial_id for lease in claim.leases}) == len(claim.leases) <= n
         fresh = []
         for lease in claim.leases:
@@ -168,12 +168,12 @@ class LedgerMachine(RuleBasedStateMachine):
         kit.pass_time(self.db, seconds, [self.witness] if witnessed else [])
         first, second = self.ledger.reap(self.study_id), self.ledger.reap(self.study_id)
         assert second == []
-        assert set(first) <= (before if witnessed else set()), "nobody heard their silence"
+        assert set(first) <= (before if witnessed else set()), "no witness of their silence"
         assert len(set(first)) == len(first)
 
     @rule(state=st.sampled_from(["paused", "active", "stopped"]))
     def order(self, state: studies.StudyState) -> None:
-        if studies.load(self.db, "s").state != "done":
+        if study_records.load(self.db, "s").state != "done":
             kit.set_state(self.db, self.study_id, state)
 
     @rule(n_trials=st.integers(1, 7))
@@ -194,7 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
         states = kit.states(self.db, self.study_id)
-        if studies.load(self.db, "s").state == "done":
+        if study_records.load(self.db, "s").state == "done":
             assert all(row.worker_id for row in self.rows()), "a study that is done has paused ones"
         for number, state in enumerate(states):
             if state != "RUNNING":
@@ -214,8 +214,8 @@ class LedgerMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     def drain(self) -> None:
-        """One worker that goes on alone must bring the study to its end."""
-        if studies.load(self.db, "s").state != "done":
+        """A worker that is left alone must bring the study to its end."""
+        if study_records.load(self.db, "s").state != "done":
             kit.set_state(self.db, self.study_id, "active")
         worker_id = kit.new_worker(self.db, self.study_id, remote=True)
         kit.pass_time(self.db, GRACE_S + 1, [worker_id])

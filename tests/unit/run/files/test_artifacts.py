@@ -15,8 +15,8 @@ from hpo.run.files.object_store import Remote, connect
 from hpo.run.host.session import RunOptions, start
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.opening import open_database
-from hpo.store.studies import studies
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies import study_records
+from hpo.store.studies.study_records import StudyRecord
 
 
 class Bucket(FileSystemArtifactStore):
@@ -224,7 +224,7 @@ def test_a_root_in_which_no_folder_can_be_made(
     assert caught.value.exit_code == 5
     assert why in caught.value.message
     db = open_database("sqlite:///hpo.db")
-    assert studies.names(db) == []
+    assert study_records.names(db) == []
     db.dispose()
     Artifacts.require_usable(db.url, "sound/and/deep")
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("hpo.db")] == [

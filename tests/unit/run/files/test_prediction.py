@@ -18,7 +18,7 @@ from hpo.errors import SpecError, TaskError
 from hpo.run.files.model_metadata import ModelMetadata
 from hpo.run.files.prediction import load_model
 from hpo.spec.space.params import Params
-from hpo.store.studies.studies import StudyRecord
+from hpo.store.studies.study_records import StudyRecord
 from hpo.train.loop import checkpoint
 from hpo.train.loop.checkpoint import BestWeights
 

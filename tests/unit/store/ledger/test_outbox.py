@@ -1,4 +1,4 @@
-"""The spool: what is appended comes back in order, up to a record that is not whole."""
+"""The outbox: records are read back in order, up to one that is not whole."""
 
 from __future__ import annotations
 
