@@ -20,7 +20,7 @@ from benchmarks.lcbench_data import EPOCHS, SPACE
 from benchmarks.lcbench_own import Own
 from benchmarks.lcbench_peers import OfOptuna, syne_tune
 from benchmarks.lcbench_simulator import Method
-from hpo.search.model.model_settings import settings_of
+from hpo.search.model.freeze_thaw import settings_of
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.optuna.model_pruner import ModelPruner
 from hpo.search.optuna.model_sampler import ModelSampler

@@ -9,6 +9,7 @@ import numpy as np
 from hpo.search.base.curves import Bools, Curves, Ints, State
 from hpo.search.base.decisions import Decision
 
+# The best one in so many at an epoch is never stopped there, as in successive halving.
 _BEST_SHARE = 3
 
 

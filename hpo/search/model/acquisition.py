@@ -17,18 +17,9 @@ from hpo.search.model.candidates import Candidates, comparable, new_rows
 from hpo.search.model.curve_gp import Prediction
 from hpo.search.model.kernel import Points
 from hpo.search.model.map_fit import FittedModel
+from hpo.search.model.model_settings import ACQUISITION
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
-
-_N_ANYWHERE, _N_NEAR, _N_JUMPS = 150, 130, 20
-_N_TOPS, _N_BEST_PAUSED, _N_OTHER_PAUSED = 6, 60, 20
-_N_HORIZONS = 8
-_LEAST_GAIN, _MOST_GAIN = -2.0, 0.0
-_EXPLORING = 0.06
-_NEW = 0.5
-_N_CLIMBERS, _N_CLIMBED = 5, 150
-_N_CLIMBS = 4
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,7 @@ class Acquisition:
         self._rng = rng
         self._drawer = Candidates(encoder, rng)
         ranked = self._ranked()
-        self._tops = self._curves.points[ranked[:_N_TOPS]]
+        self._tops = self._curves.points[ranked[: ACQUISITION.n_tops]]
         self._paused = self._considered(ranked, paused)
         self._seen = set(encoder.keys(self._curves.points))
         self._is_open = np.ones(len(self._paused), dtype=bool)
@@ -118,11 +109,11 @@ class Acquisition:
         old = {horizon: self._guess_paused(horizon) for horizon in {aim.horizon for aim in aims}}
         picks: list[Selection] = []
         for i, aim in enumerate(aims):
-            if i % _BATCH == 0:
+            if i % ACQUISITION.redraw_every == 0:
                 # Many choices from the same few candidates would all be neighbours.
                 if i:
                     self._redraw()
-                horizons = {one.horizon for one in aims[i : i + _BATCH]}
+                horizons = {one.horizon for one in aims[i : i + ACQUISITION.redraw_every]}
                 new = {h: self._guess_new(self._pool, h) for h in horizons | {farthest}}
             may_start = self.has_new and sum(pick.row is None for pick in picks) < n_new
             index = self._going_on(aim, old[aim.horizon], new[aim.horizon], may_start)
@@ -160,16 +151,16 @@ class Acquisition:
 
     def _considered(self, ranked: Ints, paused: Ints) -> Ints:
         order = ranked[np.isin(ranked, paused)]
-        best, others = order[:_N_BEST_PAUSED], order[_N_BEST_PAUSED:]
-        return np.concatenate([best, self._rng.permutation(others)[:_N_OTHER_PAUSED]])
+        best, others = order[: ACQUISITION.n_best_paused], order[ACQUISITION.n_best_paused :]
+        return np.concatenate([best, self._rng.permutation(others)[: ACQUISITION.n_other_paused]])
 
     def _drawn(self) -> Floats:
         drawer = self._drawer
         return np.concatenate(
             [
-                drawer.anywhere(_N_ANYWHERE),
-                drawer.near(self._tops, _N_NEAR),
-                drawer.jumps(self._tops, _N_JUMPS),
+                drawer.anywhere(ACQUISITION.n_anywhere),
+                drawer.near(self._tops, ACQUISITION.n_near),
+                drawer.jumps(self._tops, ACQUISITION.n_jumps),
             ]
         )
 
@@ -186,11 +177,13 @@ class Acquisition:
 
     def _aims(self, n: int, farthest: int) -> list[_TargetImprovement]:
         """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
-        gains = 10.0 ** self._rng.uniform(_LEAST_GAIN, _MOST_GAIN, n)
-        if n <= _N_HORIZONS:
+        gains = 10.0 ** self._rng.uniform(ACQUISITION.min_log10_gain, ACQUISITION.max_log10_gain, n)
+        if n <= ACQUISITION.n_horizons:
             horizons = self._rng.integers(1, farthest + 1, n)
         else:
-            strata = (np.arange(_N_HORIZONS) + self._rng.random(_N_HORIZONS)) / _N_HORIZONS
+            strata = (
+                np.arange(ACQUISITION.n_horizons) + self._rng.random(ACQUISITION.n_horizons)
+            ) / ACQUISITION.n_horizons
             few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
             horizons = self._rng.permutation(np.resize(few, n))
         return [_TargetImprovement(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
@@ -216,7 +209,7 @@ class Acquisition:
         scores = np.where(is_open, self._scores(old, aim), -np.inf)
         best = int(scores.argmax())
         # With many places the best paused trials run already, and new points would take them all.
-        if not may_start or self._rng.random() >= _NEW:
+        if not may_start or self._rng.random() >= ACQUISITION.new_share:
             return best
         rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
         return best if scores[best] >= rivals.max() else None
@@ -224,14 +217,16 @@ class Acquisition:
     def _begun(self, aim: _TargetImprovement, guess: Prediction) -> Selection:
         """Returns the best of the pool, improved by looking around the best few again."""
         is_open = self._is_open[len(self._paused) :]
-        if self._rng.random() < _EXPLORING:
+        if self._rng.random() < ACQUISITION.random_share:
             row = self._pool[int(self._rng.choice(np.flatnonzero(is_open)))]
             return Selection(None, row, self._ladder[0], {"by": "chance"})
         rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
         expected: dict[str, float] = {}
-        for _ in range(_N_CLIMBS):
-            tops = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
-            around = self._fresh(np.concatenate([tops, self._drawer.near(tops, _N_CLIMBED)]))
+        for _ in range(ACQUISITION.n_local_rounds):
+            tops = rows[np.argsort(-scores, kind="stable")[: ACQUISITION.n_local_starts]]
+            around = self._fresh(
+                np.concatenate([tops, self._drawer.near(tops, ACQUISITION.n_local)])
+            )
             rows = around if len(around) else tops
             guess = self._guess_new(rows, aim.horizon)
             scores = self._scores(guess, aim)

@@ -6,14 +6,7 @@ import numpy as np
 
 from hpo.search.base.curves import Bools, Floats, Ints
 from hpo.search.base.param_encoding import Encoder
-
-# Good values often lie at an end of a range that was chosen too narrow, or close to it.
-_AT_END = 0.1
-_NEAREST_END = -3.0
-_SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3
-_SHARE_MOVED = (0.2, 0.6, 1.0)
-_SHARE_SCALED = 0.3
-_DIGITS = 5
+from hpo.search.model.model_settings import CANDIDATES
 
 
 class Candidates:
@@ -32,7 +25,7 @@ class Candidates:
     def anywhere(self, n: int) -> Floats:
         """Returns points from the whole space, some coordinates at an end, [n, P] and snapped."""
         rows = self._scale(self._rng.random((n, len(self._encoder))))
-        return self._encoder.snap(self._to_ends(rows, _AT_END))
+        return self._encoder.snap(self._to_ends(rows, CANDIDATES.end_share))
 
     def near(self, tops: Floats, n: int) -> Floats:
         """Returns points near good ones, [n, P] and snapped.
@@ -46,24 +39,24 @@ class Candidates:
         """
         rng, shape = self._rng, (n, len(self._encoder))
         base = self._filled(tops[rng.integers(len(tops), size=n)])
-        size = np.exp(rng.uniform(np.log(_SMALLEST_STEP), np.log(_LARGEST_STEP), (n, 1)))
-        moved = rng.random(shape) < rng.choice(_SHARE_MOVED, size=(n, 1))
+        size = np.exp(rng.uniform(np.log(CANDIDATES.min_step), np.log(CANDIDATES.max_step), (n, 1)))
+        moved = rng.random(shape) < rng.choice(CANDIDATES.moved_shares, size=(n, 1))
         shift = rng.standard_normal(shape) * size * moved
         low_half = base < 0.5
         to_end = np.where(low_half, base, 1.0 - base)
-        nearest = 10.0**_NEAREST_END * (rng.random(shape) < 0.5)
-        scaled = np.maximum(to_end, nearest) * np.exp(8.0 * shift)
+        nearest = 10.0**CANDIDATES.log10_nearest_end * (rng.random(shape) < 0.5)
+        scaled = np.maximum(to_end, nearest) * np.exp(CANDIDATES.scaled_strength * shift)
         stretched = np.where(low_half, scaled, 1.0 - scaled)
-        is_scaled = (rng.random(shape) < _SHARE_SCALED) & moved
+        is_scaled = (rng.random(shape) < CANDIDATES.scaled_share) & moved
         rows = np.clip(np.where(is_scaled, stretched, base + shift), 0.0, 1.0)
-        rows = self._to_ends(rows, _AT_END / 3.0)
+        rows = self._to_ends(rows, CANDIDATES.near_end_share)
         return self._encoder.snap(self._rechosen(rows, base, rng.random(shape) < size * moved))
 
     def jumps(self, tops: Floats, n: int) -> Floats:
         """Returns good points with one or two coordinates drawn anew, [n, P] and snapped."""
         rng, n_columns = self._rng, len(self._encoder)
         base = self._filled(tops[rng.integers(len(tops), size=n)])
-        fresh = self._scale(self._to_ends(rng.random((n, n_columns)), _AT_END))
+        fresh = self._scale(self._to_ends(rng.random((n, n_columns)), CANDIDATES.end_share))
         order = rng.random((n, n_columns)).argsort(axis=1)
         drawn = order < rng.integers(1, 3, size=(n, 1))
         return self._encoder.snap(np.where(drawn, fresh, base))
@@ -84,8 +77,9 @@ class Candidates:
     def _to_ends(self, rows: Floats, share: float) -> Floats:
         rng = self._rng
         is_moved = (rng.random(rows.shape) < share) & (self._n_choices == 0)
-        is_exact = rng.random(rows.shape) < 0.4
-        distance = np.where(is_exact, 0.0, 10.0 ** rng.uniform(_NEAREST_END, -0.5, rows.shape))
+        is_exact = rng.random(rows.shape) < CANDIDATES.exact_end_share
+        low, high = CANDIDATES.log10_nearest_end, CANDIDATES.log10_farthest_end
+        distance = np.where(is_exact, 0.0, 10.0 ** rng.uniform(low, high, rows.shape))
         ends = np.where(rng.random(rows.shape) < 0.5, distance, 1.0 - distance)
         return np.where(is_moved, ends, rows)
 
@@ -118,4 +112,4 @@ def comparable(scores: Floats) -> Floats:
     Neighbours often differ by no more than these: the first of equal ones is the same everywhere,
     so that a choice can be made again.
     """
-    return np.round(scores, _DIGITS)
+    return np.round(scores, CANDIDATES.n_digits)

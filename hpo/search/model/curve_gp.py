@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpo.search.model.kernel import JITTER, Hyperprior, Kernel, Points
-
-_STEP, _MOMENTUM, _DECAY = 0.08, 0.9, 0.99
-_SMALLEST = 1e-8
+from hpo.search.model.kernel import Hyperprior, Kernel, Points
+from hpo.search.model.model_settings import FIT, KERNEL
 
 
 def learn(points: Points, z: Tensor, belief: Hyperprior, start: Tensor, n_steps: int) -> Tensor:
@@ -30,10 +28,10 @@ def learn(points: Points, z: Tensor, belief: Hyperprior, start: Tensor, n_steps:
         slope = _slope(points, z, belief, log_hyper)
         if not bool(torch.isfinite(slope).all()):
             break
-        mean = _MOMENTUM * mean + (1.0 - _MOMENTUM) * slope
-        square = _DECAY * square + (1.0 - _DECAY) * slope**2
-        size = (square / (1.0 - _DECAY**i)).sqrt() + _SMALLEST
-        log_hyper = log_hyper - _STEP / (1.0 - _MOMENTUM**i) * mean / size
+        mean = FIT.momentum * mean + (1.0 - FIT.momentum) * slope
+        square = FIT.decay * square + (1.0 - FIT.decay) * slope**2
+        size = (square / (1.0 - FIT.decay**i)).sqrt() + FIT.smallest
+        log_hyper = log_hyper - FIT.step / (1.0 - FIT.momentum**i) * mean / size
     found = belief.within(log_hyper)
     return found if bool(torch.isfinite(found).all()) else start
 
@@ -47,7 +45,7 @@ def _slope(points: Points, z: Tensor, belief: Hyperprior, log_hyper: Tensor) -> 
     kernel = Kernel(log_hyper, belief.ordered)
     warped = Points(kernel.warp(points.x), points.time, points.trial)
     covariance = kernel.between(warped, warped)
-    noisy = covariance + (kernel.scalar("noise") + JITTER) * torch.eye(len(z), dtype=z.dtype)
+    noisy = covariance + (kernel.scalar("noise") + KERNEL.jitter) * torch.eye(len(z), dtype=z.dtype)
     factor, failed = torch.linalg.cholesky_ex(noisy.detach())
     if failed:
         return torch.full_like(log_hyper, math.nan)
@@ -78,7 +76,7 @@ class Prediction:
     @property
     def sd(self) -> Tensor:
         """[M] Standard deviation."""
-        return self.variance.clamp(min=_SMALLEST).sqrt()
+        return self.variance.clamp(min=FIT.smallest).sqrt()
 
 
 class Posterior:
@@ -94,7 +92,7 @@ class Posterior:
     def __init__(self, points: Points, z: Tensor, log_hyper: Tensor, belief: Hyperprior) -> None:
         self._kernel = Kernel(log_hyper, belief.ordered)
         self._points = self.warped(points)
-        self._noise = float(self._kernel.scalar("noise")) + JITTER
+        self._noise = float(self._kernel.scalar("noise")) + KERNEL.jitter
         covariance = self._kernel.between(self._points, self._points)
         covariance.diagonal().add_(self._noise)
         self._factor = _factor(covariance)
@@ -127,7 +125,7 @@ class Posterior:
         """
         guess = self.guess(points)
         joint = self._kernel.between(guess.points, guess.points) - guess.half.T @ guess.half
-        joint.diagonal().add_(_SMALLEST)
+        joint.diagonal().add_(FIT.smallest)
         return guess.mean[:, None] + _factor(joint) @ normal
 
     def assume(self, points: Points, *guesses: Prediction) -> None:
@@ -162,7 +160,7 @@ class Posterior:
 
 def _factor(covariance: Tensor) -> Tensor:
     """Returns the lower Cholesky factor, adding to the diagonal until there is one."""
-    extra = JITTER
+    extra = KERNEL.jitter
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
     while failed:

@@ -12,10 +12,9 @@ from hpo.search.base.decisions import Note
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.candidates import Candidates
 from hpo.search.model.map_fit import FittedModel, belief_about, fit
+from hpo.search.model.model_settings import FORECAST
 from hpo.search.model.training_set import usable
 from hpo.spec.study_spec import StudySpec
-
-_N_TOPS, _N_NEAR, _N_ANYWHERE, _N_DRAWS = 8, 120, 120, 256
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,13 @@ def _outlook(fitted: FittedModel, encoder: Encoder, seed: int) -> Forecast:
     rows = usable(curves)
     ranked = rows[np.argsort(-np.nan_to_num(curves.best[rows], nan=-np.inf), kind="stable")]
     drawer = Candidates(encoder, rng)
-    tops = curves.points[ranked[:_N_TOPS]]
-    points = np.concatenate([drawer.near(tops, _N_NEAR), drawer.anywhere(_N_ANYWHERE)])
+    tops = curves.points[ranked[: FORECAST.n_tops]]
+    points = np.concatenate(
+        [drawer.near(tops, FORECAST.n_near), drawer.anywhere(FORECAST.n_anywhere)]
+    )
     ends = np.full(len(points), curves.horizon)
     places = fitted.terrain.new_points(encoder.features(points), ends)
-    normal = torch.from_numpy(rng.standard_normal((len(points), _N_DRAWS)))
+    normal = torch.from_numpy(rng.standard_normal((len(points), FORECAST.n_draws)))
     reached = fitted.posterior.draws(places, normal).max(dim=0).values.numpy()
     scale = fitted.evidence.scale
     gains = np.maximum(scale.back(reached) - scale.back(np.array([fitted.incumbent])), 0.0)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from hpo.search.base.auto import AUTO, choose, learns_from
 from hpo.search.base.curves import Curves, Floats, State
 from hpo.search.base.decisions import Advance, Ask, Decision, Note, Plan, Start
 from hpo.search.base.derived_seeds import mix
@@ -25,14 +26,14 @@ from hpo.search.model.acquisition import Acquisition, Selection, chances_to_win
 from hpo.search.model.candidates import new_rows
 from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.map_fit import FittedModel, belief_about, fit
+from hpo.search.model.model_settings import FREEZE_THAW
+from hpo.search.model.portfolio import Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
+from hpo.spec.space.search_space import Fixed
+from hpo.spec.study_spec import StudySpec
 
-_FACTOR = 2.1
-_FIRST_SHARE = 3
-_WORTH_IT = 0.05
-_HOPELESS = 0.02
-_FEWEST_STARTUP, _MOST_STARTUP = 8, 16
+_NO_PORTFOLIO: Final = Portfolio("none", {}, ())
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ class Settings:
     proposes: bool = True
 
 
+def settings_of(spec: StudySpec, *, portfolio: Portfolio | None = None) -> Settings:
+    """Returns the settings for a study.
+
+    Args:
+        spec: The study.
+        portfolio: First points; those that come with the package by default.
+    """
+    fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
+    encoder = Encoder.of_space(spec.space)
+    known = _NO_PORTFOLIO if learns_from(spec) == "none" else portfolio or shipped()
+    first = first_points(known, encoder, fixed, spec.seed)
+    proposes = choose(spec).sampler == AUTO
+    return Settings(seed=spec.seed, first=first, proposes=proposes)
+
+
 class FreezeThaw:
     """Plans by a Gaussian process over (params, epoch).
 
@@ -67,10 +83,9 @@ class FreezeThaw:
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
-        usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
-        self._n_startup = settings.n_startup or usual
+        self._n_startup = settings.n_startup or FREEZE_THAW.n_initial(len(encoder))
         if settings.first is not None:
-            self._n_startup = max(len(settings.first), _FEWEST_STARTUP)
+            self._n_startup = max(len(settings.first), FREEZE_THAW.min_initial)
         self._startup = InitialDesign(encoder, settings.seed, settings.first, self._n_startup)
         self._belief = belief_about(encoder)
 
@@ -120,7 +135,9 @@ class FreezeThaw:
 
     def rungs(self, curves: Curves) -> tuple[int, ...]:
         """Returns the epochs at which trials are compared, the horizon last."""
-        return ladder(lowest_rung(curves, is_modelled=True), curves.horizon, _FACTOR)
+        return ladder(
+            lowest_rung(curves, is_modelled=True), curves.horizon, FREEZE_THAW.rung_factor
+        )
 
     def hopeless(
         self,
@@ -154,7 +171,7 @@ class FreezeThaw:
         # A model may be wrong about how curves go on: who is ahead now is never given up.
         is_judged &= ~is_ahead(curves, rows)
         chances = chances_to_win(fitted, rows)
-        return (is_judged & (chances < _HOPELESS)).tolist(), fitted.memory
+        return (is_judged & (chances < FREEZE_THAW.max_hopeless_chance)).tolist(), fitted.memory
 
     def _fit(self, curves: Curves, ask: Ask) -> FittedModel | None:
         return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
@@ -202,7 +219,7 @@ class FreezeThaw:
         points = self._first(curves, numbers, ask)
         n_first = self._startup.n_first
         # First points are few and good: it pays to see more of their curves.
-        first_stop = max(epoch_stop, round(curves.horizon / _FIRST_SHARE))
+        first_stop = max(epoch_stop, round(curves.horizon / FREEZE_THAW.first_share))
         return tuple(
             Start(number, self._params(point), first_stop, {"by": "knowledge"})
             if number < n_first
@@ -242,7 +259,7 @@ def _closing(curves: Curves, board: Acquisition, n: int) -> list[Selection]:
     picks = [
         board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})
         for i in order
-        if chances[i] >= _WORTH_IT
+        if chances[i] >= FREEZE_THAW.min_win_chance
     ]
     is_complete = (curves.states == State.COMPLETE) | is_pending(curves)
     if not picks and len(board.paused) and not is_complete.any():

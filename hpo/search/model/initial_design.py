@@ -12,12 +12,7 @@ from hpo.search.base.coordinates import Coordinate
 from hpo.search.base.curves import Floats
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.candidates import Candidates
-
-# A space of so few points is gone through one by one.
-_FEW = 4096
-_LONGEST_SEQUENCE = 1 << 12
-# Of so many trials to a given point, one in four is no variation.
-_VARIATIONS, _ONE_EVEN_IN = 8, 4
+from hpo.search.model.model_settings import INITIAL_DESIGN
 
 
 class InitialDesign:
@@ -40,11 +35,17 @@ class InitialDesign:
         self._encoder = encoder
         self._seed = seed
         self._first = np.zeros((0, len(encoder))) if first is None else first
-        self._varied = range(max(n_usual, len(self._first)), _VARIATIONS * len(self._first))
+        self._varied = range(
+            max(n_usual, len(self._first)), INITIAL_DESIGN.n_variations * len(self._first)
+        )
 
     @cached_property
     def _all(self) -> Floats | None:
-        return self._every_point() if 1 < self._encoder.n_points <= _FEW else None
+        return (
+            self._every_point()
+            if 1 < self._encoder.n_points <= INITIAL_DESIGN.max_enumerated
+            else None
+        )
 
     @property
     def n_first(self) -> int:
@@ -58,7 +59,7 @@ class InitialDesign:
             return row
         if number < len(self._first):
             rows = self._first[number : number + 1]
-        elif number in self._varied and number % _ONE_EVEN_IN:
+        elif number in self._varied and number % INITIAL_DESIGN.even_every:
             rows = self._variation(number)
         else:
             rows = even_point(self._encoder, self._seed, number)
@@ -68,7 +69,7 @@ class InitialDesign:
         """Returns a point for a trial whose own one was tried, [P]; None in a finite space."""
         if self._all is not None:
             return None
-        point = even_point(self._encoder, self._seed, _LONGEST_SEQUENCE + number)
+        point = even_point(self._encoder, self._seed, INITIAL_DESIGN.max_sequence + number)
         return np.asarray(point[0])
 
     def _variation(self, number: int) -> Floats:
@@ -102,7 +103,7 @@ def _coordinates(column: Coordinate) -> list[float]:
 def even_point(encoder: Encoder, seed: int, number: int) -> Floats:
     """Returns a point of an evenly spread sequence, [1, P] and snapped."""
     n_columns = max(1, len(encoder))
-    if n_columns <= torch.quasirandom.SobolEngine.MAXDIM and number < _LONGEST_SEQUENCE:
+    if n_columns <= torch.quasirandom.SobolEngine.MAXDIM and number < INITIAL_DESIGN.max_sequence:
         engine = torch.quasirandom.SobolEngine(n_columns, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         engine.fast_forward(number)  # type: ignore[no-untyped-call]
         units = engine.draw(1, dtype=torch.float64).numpy()

@@ -10,12 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hpo.search.model.model_settings import KERNEL
+
 SQRT5: Final = math.sqrt(5.0)
-JITTER: Final = 1e-5
-# Keeps the derivatives of the warping finite at the ends of a range.
-_EDGE: Final = 1e-4
-# Beyond these a logarithm of a scale, length or exponent says nothing more.
-_LOWEST, _HIGHEST = math.log(1e-3), math.log(30.0)
 
 SCALARS: Final = (
     "params",
@@ -27,12 +24,6 @@ SCALARS: Final = (
     "noise",
     "trend",
 )
-_SCALAR_MEANS: Final = (0.7, 0.5, 0.5, 0.02, 0.4, 0.5, 0.01, 1.0)
-_SCALAR_SD: Final = 1.2
-_LENGTH, _LENGTH_SD = 0.6, 1.0
-_WARP_SD: Final = 0.75
-# How much the trend bends; with all lengths as expected it grows threefold to a corner.
-_BEND: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ class Kernel:
 
     def warp(self, x: Tensor) -> Tensor:
         """Returns features as distances are measured on them, [N, D]."""
-        inner = x.clamp(_EDGE, 1.0 - _EDGE)
+        inner = x.clamp(KERNEL.edge, 1.0 - KERNEL.edge)
         warped = 1.0 - (1.0 - inner**self.a) ** self.b
         return torch.where(self._ordered, warped, x) / self.lengths
 
@@ -133,7 +124,7 @@ class Kernel:
 
     def _trend(self, products: Tensor) -> Tensor:
         """Returns the covariance of the trend from the products of features around the middle."""
-        return (1.0 + products * (_BEND / max(1, len(self.lengths)))) ** 2
+        return (1.0 + products * (KERNEL.bend / max(1, len(self.lengths)))) ** 2
 
 
 @dataclass(frozen=True)
@@ -160,10 +151,14 @@ class Hyperprior:
         """
         n = len(ordered)
         # In many dimensions points lie farther apart.
-        length = _LENGTH * max(1.0, math.sqrt(n / 8.0))
+        length = KERNEL.length_median * max(1.0, math.sqrt(n / KERNEL.length_features))
         mean = [math.log(length)] * n + [math.log(a) for a in exponents] + [0.0] * n
-        mean += [math.log(value) for value in _SCALAR_MEANS]
-        sd = [_LENGTH_SD] * n + [_WARP_SD] * (2 * n) + [_SCALAR_SD] * len(SCALARS)
+        mean += [math.log(value) for value in KERNEL.scalar_medians]
+        sd = (
+            [KERNEL.length_log_sd] * n
+            + [KERNEL.warp_log_sd] * (2 * n)
+            + [KERNEL.scalar_log_sd] * len(SCALARS)
+        )
         return cls(_tensor(mean), _tensor(sd), torch.tensor(ordered, dtype=torch.bool))
 
     def surprise(self, log_hyper: Tensor) -> Tensor:
@@ -172,7 +167,7 @@ class Hyperprior:
 
     def within(self, log_hyper: Tensor) -> Tensor:
         """Returns the hyperparameters, moved into the range where they mean something."""
-        return log_hyper.clamp(_LOWEST, _HIGHEST)
+        return log_hyper.clamp(KERNEL.min_log, KERNEL.max_log)
 
 
 def _tensor(values: Sequence[float]) -> Tensor:

@@ -12,13 +12,8 @@ from hpo.search.base.decisions import Note
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.curve_gp import Posterior, learn
 from hpo.search.model.kernel import Hyperprior
+from hpo.search.model.model_settings import FIT, TRAINING_SET
 from hpo.search.model.training_set import Features, TrainingSet, gather
-
-N_MAX = 300
-_N_LEARN = 180
-_FIRST_STEPS, _MORE_STEPS = 60, 12
-_DIGITS = 4
-_WIDE_EXPONENT = 0.4
 
 
 @dataclass(frozen=True)
@@ -56,14 +51,15 @@ def fit(curves: Curves, features: Floats, belief: Hyperprior, memory: Note) -> F
         The model; None when no trial has a finite value yet.
     """
     terrain = Features(curves, features)
-    evidence = gather(terrain, N_MAX)
+    evidence = gather(terrain, TRAINING_SET.n_max)
     if evidence is None:
         return None
     log_hyper, learned_at = _recalled(memory, belief)
     n_epochs = curves.n_epochs
-    if log_hyper is None or n_epochs >= learned_at + max(curves.horizon // 3, learned_at // 8):
+    least_new = max(curves.horizon // FIT.min_new_horizons, learned_at // FIT.min_new_share)
+    if log_hyper is None or n_epochs >= learned_at + least_new:
         start, n_steps = (
-            (belief.mean, _FIRST_STEPS) if log_hyper is None else (log_hyper, _MORE_STEPS)
+            (belief.mean, FIT.n_first_steps) if log_hyper is None else (log_hyper, FIT.n_more_steps)
         )
         log_hyper = _learnt(evidence, belief, start, n_steps)
         learned_at = n_epochs
@@ -79,7 +75,7 @@ def belief_about(encoder: Encoder) -> Hyperprior:
     In a linear range of several powers of ten most happens at the lower end.
     """
     wide = np.array([column.is_wide for column in encoder.columns], dtype=bool)
-    exponents = np.where(wide[encoder.owners], _WIDE_EXPONENT, 1.0)
+    exponents = np.where(wide[encoder.owners], FIT.wide_exponent, 1.0)
     return Hyperprior.about(encoder.is_ordered.tolist(), exponents.tolist())
 
 
@@ -94,7 +90,7 @@ def _learnt(
     evidence: TrainingSet, belief: Hyperprior, start: torch.Tensor, n_steps: int
 ) -> torch.Tensor:
     n = len(evidence.z)
-    chosen = torch.linspace(0, n - 1, min(n, _N_LEARN)).round().long()
+    chosen = torch.linspace(0, n - 1, min(n, TRAINING_SET.n_fit)).round().long()
     found = learn(evidence.points[chosen], evidence.z[chosen], belief, start, n_steps)
     # What is written down must be what was used.
-    return torch.round(found, decimals=_DIGITS)
+    return torch.round(found, decimals=FIT.n_digits)

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from hpo.search.base.curves import Curves, Floats, Ints, State
 from hpo.search.model.kernel import Points
-
-# Values close to the best are told apart down to this share of the usual distance to it.
-EPSILON = 0.2
+from hpo.search.model.model_settings import TRAINING_SET
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,17 @@ class OutputWarping:
     def of(self, values: Floats) -> Floats:
         """Returns values on this scale."""
         gaps = np.maximum(self.top - np.maximum(values, self.worst), 0.0)
-        return np.asarray((-np.log(gaps / self.usual + EPSILON) - self.mean) / self.sd)
+        return np.asarray((-np.log(gaps / self.usual + TRAINING_SET.epsilon) - self.mean) / self.sd)
 
     def back(self, z: Floats) -> Floats:
         """Returns what values on this scale stand for; beyond the top it goes on as a line."""
-        beyond = z * self.sd + self.mean + math.log(EPSILON)
-        gaps = self.usual * (EPSILON * np.exp(-np.minimum(beyond, 0.0)) - EPSILON)
-        return np.asarray(self.top - gaps + self.usual * EPSILON * np.maximum(beyond, 0.0))
+        beyond = z * self.sd + self.mean + math.log(TRAINING_SET.epsilon)
+        gaps = self.usual * (
+            TRAINING_SET.epsilon * np.exp(-np.minimum(beyond, 0.0)) - TRAINING_SET.epsilon
+        )
+        return np.asarray(
+            self.top - gaps + self.usual * TRAINING_SET.epsilon * np.maximum(beyond, 0.0)
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
@@ -21,14 +21,58 @@ from scipy.special import erfcx, log_ndtr
 from hpo.search.base.curves import Floats, Ints
 
 _SQRT5 = math.sqrt(5.0)
-_JITTER = 1e-8
-# Before any data: lengths grow with the number of features, values hardly have noise.
-_LENGTH, _LENGTH_SD = math.log(0.5), 1.0
-_NOISE, _NOISE_SD, _LEAST_NOISE = math.log(1e-5), 3.0, math.log(1e-7)
-_SCALE_SD = 1.0
-_TREND, _TREND_SD = math.log(0.3), 1.5
-_N_STEPS = 60
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class ValueGPSettings:
+    """Settings of the covariance of values and of the MAP fit of its hyperparameters.
+
+    The hyperprior is log-normal. ``benchmarks/objectives.py`` measures a change, and
+    ``tests/promises/test_search_outcomes.py`` holds what the search finds with these.
+
+    Attributes:
+        jitter: What is added to the diagonal of a covariance; ten times as much at a time until
+            it has a Cholesky factor.
+        log_length: Prior mean of the logarithm of a feature's length, with a single feature. With
+            more it grows by half the logarithm of their number (Hvarfner, Hellsten, Nardi, ICML
+            2024, who begin with a larger one).
+        length_sd: Prior standard deviation of this logarithm.
+        scale_sd: The same of the signal variance, whose prior median is 1: values are standardised.
+        log_trend: Prior mean of the logarithm of the trend's variance.
+        trend_sd: Prior standard deviation of this logarithm.
+        log_noise: Prior mean of the logarithm of the noise's variance: objectives without reports
+            are often deterministic.
+        noise_sd: Prior standard deviation of this logarithm.
+        min_log_noise: Least logarithm of the noise's variance.
+        log_noise_start: Where its fit begins: with more noise, which smooths the likelihood.
+        log_length_bounds: Bounds of a length's logarithm.
+        log_variance_bounds: Bounds of the logarithms of the two variances.
+        max_log_noise: Largest logarithm of the noise's variance.
+        n_steps: Most steps of L-BFGS (Liu, Nocedal 1989) of the fit.
+        n_local_steps: Most steps of L-BFGS from one candidate.
+        min_variance: Least variance of a prediction, which rounding may make negative.
+    """
+
+    jitter: float = 1e-8
+    log_length: float = math.log(0.5)
+    length_sd: float = 1.0
+    scale_sd: float = 1.0
+    log_trend: float = math.log(0.3)
+    trend_sd: float = 1.5
+    log_noise: float = math.log(1e-5)
+    noise_sd: float = 3.0
+    min_log_noise: float = math.log(1e-7)
+    log_noise_start: float = math.log(1e-3)
+    log_length_bounds: tuple[float, float] = (math.log(0.01), math.log(100.0))
+    log_variance_bounds: tuple[float, float] = (-12.0, 6.0)
+    max_log_noise: float = 1.0
+    n_steps: int = 60
+    n_local_steps: int = 30
+    min_variance: float = 1e-14
+
+
+VALUE_GP: Final = ValueGPSettings()
 
 
 @dataclass(frozen=True)
@@ -55,10 +99,10 @@ class ValueGP:
         self._lengths, self._scale = np.exp(hyper.lengths), math.exp(hyper.scale)
         self._trend, self._noise = math.exp(hyper.trend), math.exp(hyper.noise)
         covariance = self._between(x, x)
-        covariance[np.diag_indices(len(x))] += self._noise + _JITTER
+        covariance[np.diag_indices(len(x))] += self._noise + VALUE_GP.jitter
         self._factor = _factor(covariance)
         self._solved = cho_solve((self._factor, True), z)
-        self.fitted = z - (self._noise + _JITTER) * self._solved
+        self.fitted = z - (self._noise + VALUE_GP.jitter) * self._solved
 
     def guess(self, x: Floats) -> tuple[Floats, Floats]:
         """Returns mean and standard deviation at points, [M, D], before noise."""
@@ -66,7 +110,7 @@ class ValueGP:
         half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         before = self._scale + self._trend * _bowl((_around(x) ** 2).sum(axis=1), x.shape[1])
         variance = before - (half * half).sum(axis=0)
-        return cross.T @ self._solved, np.sqrt(np.maximum(variance, 1e-14))
+        return cross.T @ self._solved, np.sqrt(np.maximum(variance, VALUE_GP.min_variance))
 
     def slope(self, x: Floats) -> tuple[float, float, Floats, Floats]:
         """Returns mean, standard deviation and their derivatives at one point, [D]."""
@@ -83,7 +127,7 @@ class ValueGP:
         by_before = self._trend * (8.0 / n) * (1.0 + size / n) * around
         half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         solved = solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False)
-        sd = math.sqrt(max(before - float(half @ half), 1e-14))
+        sd = math.sqrt(max(before - float(half @ half), VALUE_GP.min_variance))
         by_sd = (0.5 * by_before - by_x.T @ solved) / sd
         return float(cross @ self._solved), sd, by_x.T @ self._solved, by_sd
 
@@ -105,12 +149,14 @@ def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
         z: [N] Values, standardised.
     """
     n_features = x.shape[1]
-    usual = np.full(n_features + 3, _LENGTH + 0.5 * math.log(max(1, n_features)))
-    usual[-3:] = 0.0, _TREND, _NOISE
-    sd = np.full(n_features + 3, _LENGTH_SD)
-    sd[-3:] = _SCALE_SD, _TREND_SD, _NOISE_SD
-    bounds = [(math.log(0.01), math.log(100.0))] * n_features
-    bounds += [(-12.0, 6.0), (-12.0, 6.0), (_LEAST_NOISE, 1.0)]
+    usual = np.full(n_features + 3, VALUE_GP.log_length + 0.5 * math.log(max(1, n_features)))
+    usual[-3:] = 0.0, VALUE_GP.log_trend, VALUE_GP.log_noise
+    sd = np.full(n_features + 3, VALUE_GP.length_sd)
+    sd[-3:] = VALUE_GP.scale_sd, VALUE_GP.trend_sd, VALUE_GP.noise_sd
+    bounds = [VALUE_GP.log_length_bounds] * n_features
+    bounds += [VALUE_GP.log_variance_bounds] * 2 + [
+        (VALUE_GP.min_log_noise, VALUE_GP.max_log_noise)
+    ]
     trend = _trend(x, x)
 
     def misfit(log_hyper: Floats) -> tuple[float, Floats]:
@@ -119,9 +165,14 @@ def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
         return value + 0.5 * float(off @ off), slope + off / sd
 
     start = usual.copy()
-    start[-1] = math.log(1e-3)
+    start[-1] = VALUE_GP.log_noise_start
     found = minimize(
-        misfit, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _N_STEPS}
+        misfit,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": VALUE_GP.n_steps},
     )
     best = found.x if np.isfinite(found.fun) else usual
     return GPHyperparameters(best[:-3], *map(float, best[-3:])), -float(found.fun)
@@ -136,7 +187,7 @@ def _misfit(x: Floats, z: Floats, trend: Floats, log_hyper: Floats) -> tuple[flo
     decay = scale * np.exp(-distance)
     covariance = decay * (1.0 + distance + distance * distance / 3.0)
     noisy = covariance + bend * trend
-    noisy[np.diag_indices(len(z))] += noise + _JITTER
+    noisy[np.diag_indices(len(z))] += noise + VALUE_GP.jitter
     try:
         factor, _ = cho_factor(noisy, lower=True, check_finite=False)
     except np.linalg.LinAlgError:
@@ -189,7 +240,7 @@ def climbed(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, 1.0)] * len(free),
-        options={"maxiter": 30},
+        options={"maxiter": VALUE_GP.n_local_steps},
     )
     moved = x.copy()
     moved[free] = np.clip(found.x, 0.0, 1.0)
@@ -231,7 +282,7 @@ def _around(x: Floats) -> Floats:
 
 def _factor(covariance: Floats) -> Floats:
     """Returns the lower Cholesky factor, adding to the diagonal until there is one."""
-    extra = _JITTER
+    extra = VALUE_GP.jitter
     while True:
         try:
             return np.asarray(np.linalg.cholesky(covariance))

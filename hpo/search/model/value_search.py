@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,13 +15,40 @@ from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.trial_status import is_pending
 from hpo.search.model.candidates import Candidates, comparable, new_rows
 from hpo.search.model.initial_design import InitialDesign
+from hpo.search.model.model_settings import FREEZE_THAW, TRAINING_SET
 from hpo.search.model.training_set import OutputWarping, usable
 from hpo.search.model.value_gp import GPHyperparameters, ValueGP, climbed, learn, log_improvement
 
-_FEWEST_STARTUP, _MOST_STARTUP = 8, 16
-_N_MAX, _N_LEARN = 300, 120
-_N_ANYWHERE, _N_NEAR, _N_JUMPS, _N_TOPS = 400, 200, 60, 6
-_N_CLIMBERS, _N_CLIMBED = 4, 120
+
+@dataclass(frozen=True)
+class ValueSearchSettings:
+    """Settings of the search of values: its training set and the maximisation of its acquisition.
+
+    ``benchmarks/objectives.py`` measures a change, and ``tests/promises/test_search_outcomes.py``
+    holds what the search finds with these.
+
+    Attributes:
+        n_max: Most values of the training set. An exact Gaussian process takes time by their cube.
+        n_fit: Of these, the values to which the hyperparameters are fitted.
+        n_anywhere: Candidates from the whole space.
+        n_near: Candidates near the best trials.
+        n_jumps: Candidates that differ from the best trials in one or two parameters.
+        n_tops: How many trials are the best ones.
+        n_local_starts: Best candidates from which L-BFGS begins.
+        n_local: Candidates near these, for a second round.
+    """
+
+    n_max: int = 300
+    n_fit: int = 120
+    n_anywhere: int = 400
+    n_near: int = 200
+    n_jumps: int = 60
+    n_tops: int = 6
+    n_local_starts: int = 4
+    n_local: int = 120
+
+
+VALUE_SEARCH: Final = ValueSearchSettings()
 
 
 @dataclass(frozen=True)
@@ -46,8 +74,7 @@ class ValueSearch:
 
     def __init__(self, encoder: Encoder, seed: int, n_startup: int = 0) -> None:
         self._encoder, self._seed = encoder, seed
-        usual = min(_MOST_STARTUP, max(_FEWEST_STARTUP, 2 * len(encoder) - 2))
-        self._n_startup = n_startup or usual
+        self._n_startup = n_startup or FREEZE_THAW.n_initial(len(encoder))
         self._startup = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int]) -> list[Point | None]:
@@ -76,7 +103,7 @@ class ValueSearch:
         if row is not None and len(new_rows(self._encoder, row[None], seen)):
             return row
         drawer = Candidates(self._encoder, np.random.default_rng(mix(self._seed, number)))
-        rows = drawer.anywhere(_N_ANYWHERE)
+        rows = drawer.anywhere(VALUE_SEARCH.n_anywhere)
         fresh = new_rows(self._encoder, rows, seen)
         return np.asarray(rows[fresh[0]]) if len(fresh) else None
 
@@ -85,10 +112,10 @@ class ValueSearch:
         values = np.where(curves.diverged[rows], -np.inf, curves.last[rows])
         if np.isfinite(values).sum() < 2:
             return None
-        chosen = _chosen(values, _N_MAX)
+        chosen = _chosen(values, VALUE_SEARCH.n_max)
         x, y = self._encoder.features(curves.points[rows[chosen]]), values[chosen]
         y = np.maximum(y, y[np.isfinite(y)].min())
-        learnt = np.linspace(0, len(y) - 1, min(len(y), _N_LEARN)).round().astype(int)
+        learnt = np.linspace(0, len(y) - 1, min(len(y), VALUE_SEARCH.n_fit)).round().astype(int)
         found = max((_fitted(x, y, z, learnt) for z in _scaled(y)), key=lambda one: one[1])
         return ValueGP(x, found[0].z, found[0].hyper)
 
@@ -99,17 +126,17 @@ class ValueSearch:
         best = float(model.fitted.max())
         ranked = usable(curves)
         ranked = ranked[np.argsort(-np.nan_to_num(curves.last[ranked], nan=-np.inf), kind="stable")]
-        tops = curves.points[ranked[:_N_TOPS]]
-        parts = [drawer.anywhere(_N_ANYWHERE), drawer.near(tops, _N_NEAR)]
-        rows = np.concatenate([*parts, drawer.jumps(tops, _N_JUMPS)])
+        tops = curves.points[ranked[: VALUE_SEARCH.n_tops]]
+        parts = [drawer.anywhere(VALUE_SEARCH.n_anywhere), drawer.near(tops, VALUE_SEARCH.n_near)]
+        rows = np.concatenate([*parts, drawer.jumps(tops, VALUE_SEARCH.n_jumps)])
         for last in (False, True):
             rows = rows[new_rows(encoder, rows, seen)]
             if not len(rows):
                 return None
             scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
-            rows = rows[np.argsort(-scores, kind="stable")[:_N_CLIMBERS]]
+            rows = rows[np.argsort(-scores, kind="stable")[: VALUE_SEARCH.n_local_starts]]
             moved = np.stack([self._climbed(model, row, best) for row in rows])
-            around = [] if last else [drawer.near(rows, _N_CLIMBED)]
+            around = [] if last else [drawer.near(rows, VALUE_SEARCH.n_local)]
             rows = np.concatenate([rows, moved, *around])
         rows = rows[new_rows(encoder, rows, seen)]
         scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
@@ -148,7 +175,7 @@ def _scaled(y: Floats) -> list[tuple[Floats, float]]:
     plain = ((y - y.mean()) / sd, -len(y) * float(np.log(sd)))
     scale = OutputWarping.fitting(y, float(y.max()))
     gaps = scale.top - y
-    stretch = -np.log(scale.sd) - np.log(gaps + scale.usual * 0.2)
+    stretch = -np.log(scale.sd) - np.log(gaps + scale.usual * TRAINING_SET.epsilon)
     return [plain, (scale.of(y), float(stretch.sum()))]
 
 

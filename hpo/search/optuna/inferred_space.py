@@ -20,6 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.base.coordinates import Coordinate
 from hpo.search.base.param_encoding import Conditions, Encoder
+from hpo.spec.space.search_space import SearchSpace
+from hpo.spec.study_spec import StudySpec
 
 # Ranges may follow from other parameters, or change for good: so many trials tell the present one.
 _RECENT = 8
@@ -44,6 +46,14 @@ def found(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     kinds = {name: _spanning(seen[name][:_RECENT]) for name in sorted(seen)}
     order = sorted(kinds, key=lambda name: -counts[name])
     return {name: kinds[name] for name in order if not kinds[name].single()}
+
+
+def known_space(spec: StudySpec) -> SearchSpace:
+    """Returns the space that a study's trials draw from; an empty one where they find it.
+
+    An objective names its parameters while it runs, whatever its study file says of them.
+    """
+    return spec.space if spec.objective is None else SearchSpace()
 
 
 def encoder_of(kinds: Kinds, trials: Sequence[FrozenTrial]) -> Encoder:

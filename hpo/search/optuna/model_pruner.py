@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from optuna import Study
 from optuna.pruners import BasePruner
@@ -19,12 +20,30 @@ from hpo.search.optuna.reported_values import Reports
 from hpo.search.optuna.study_curves import epoch_before, epoch_of, reported_curves
 from hpo.spec.space.search_space import SearchSpace
 
-_FEWEST_REPORTED = 8
-# Where the rungs are changes with what others report: so many times as many reports of the trial
-# are worth a new look.
-_GROWN = 1.4
-_MOST_LOOKS = 1024
-_FRESH = 1.25
+
+@dataclass(frozen=True)
+class ModelPrunerSettings:
+    """Settings of the pruner.
+
+    ``tests/unit/search/optuna/test_model_pruner.py`` holds what is stopped, and how often the model
+    is fitted.
+
+    Attributes:
+        min_reported: No trial is stopped before more than so many have reported.
+        growth: Rungs move with what others report: a trial that has so many times as many reports
+            as at the last check is worth another one.
+        max_checks: Trials of which the last check is kept.
+        refit_factor: The hyperparameters are fitted from the hyperprior again when there are so
+            many times as many trials.
+    """
+
+    min_reported: int = 8
+    growth: float = 1.4
+    max_checks: int = 1024
+    refit_factor: float = 1.25
+
+
+_SETTINGS: Final = ModelPrunerSettings()
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class Look:
     def is_due_again(self, trial: FrozenTrial) -> bool:
         """Tells whether the trial's latest report is worth looking at all trials again."""
         n = len(trial.intermediate_values)
-        if n > self.n_reports and n >= math.ceil(_GROWN * self.n_reports):
+        if n > self.n_reports and n >= math.ceil(_SETTINGS.growth * self.n_reports):
             return True
         before, now = (
             epoch_before(trial, self.steps),
@@ -67,7 +86,7 @@ class Recollection:
     def at(self, number: int) -> Note:
         """Returns the memory for the decision about a trial."""
         if number >= self._fresh_at:
-            self._fresh_at = int(number * _FRESH) + 1
+            self._fresh_at = int(number * _SETTINGS.refit_factor) + 1
             self.memory = {}
         return self.memory
 
@@ -102,7 +121,7 @@ class ModelPruner(BasePruner):
             self._looks[key] = look
             return False
         is_hopeless, self._looks[key] = self._judged(study, trial)
-        while len(self._looks) > _MOST_LOOKS:
+        while len(self._looks) > _SETTINGS.max_checks:
             self._looks.pop(next(iter(self._looks)))
         return is_hopeless
 
@@ -111,7 +130,7 @@ class ModelPruner(BasePruner):
         trials = study.get_trials(deepcopy=False)
         steps = self._reports.steps(trials)
         blind = Look(steps, (), len(trial.intermediate_values))
-        if sum(bool(one.intermediate_values) for one in trials) <= _FEWEST_REPORTED:
+        if sum(bool(one.intermediate_values) for one in trials) <= _SETTINGS.min_reported:
             return False, blind
         kinds = found(trials)
         if not kinds:

@@ -20,6 +20,7 @@ from optuna.pruners import (
 from hpo.search.base.auto import choose
 from hpo.search.optuna.experimental import quietly
 from hpo.search.optuna.halving_pruner import HalvingPruner
+from hpo.search.optuna.inferred_space import known_space
 from hpo.spec.study_spec import StudySpec
 
 Factory: TypeAlias = Callable[[StudySpec], BasePruner]
@@ -61,7 +62,7 @@ def _auto(spec: StudySpec) -> BasePruner:
 
 def _model(spec: StudySpec) -> BasePruner:
     # Brings torch, which other pruners do without.
-    from hpo.search.model.model_settings import known_space, settings_of
+    from hpo.search.model.freeze_thaw import settings_of
     from hpo.search.optuna.model_pruner import ModelPruner
 
     return ModelPruner(known_space(spec), settings_of(spec))

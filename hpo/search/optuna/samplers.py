@@ -20,6 +20,7 @@ from hpo.search.base.auto import AUTO, choose
 from hpo.search.base.derived_seeds import mix
 from hpo.search.optuna.experimental import quietly
 from hpo.search.optuna.grid_sampler import GridSampler
+from hpo.search.optuna.inferred_space import known_space
 from hpo.search.optuna.qmc_sampler import QmcSampler
 from hpo.spec.study_spec import StudySpec
 
@@ -81,7 +82,7 @@ def _auto(spec: StudySpec, portfolio: Portfolio | None = None) -> SamplerOf:
     if chosen != AUTO:
         return SAMPLERS[chosen](spec)
     # Brings torch, which other samplers do without.
-    from hpo.search.model.model_settings import known_space, settings_of
+    from hpo.search.model.freeze_thaw import settings_of
     from hpo.search.optuna.model_sampler import ModelSampler
 
     # It seeds itself by the trial's number, and remembers what it has learnt.

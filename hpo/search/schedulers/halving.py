@@ -22,14 +22,16 @@ from hpo.search.base.trial_status import at_targets, is_free, is_over, is_pendin
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How trials are promoted.
+class HalvingSettings:
+    """Settings of successive halving.
 
     Attributes:
         seed: The study's.
-        factor: Of the trials at a rung, one in ``factor`` goes on.
+        factor: Reduction factor: of the trials at a rung, one in ``factor`` is promoted. The
+            default is that of Hyperband's paper; a study file may have another one.
         lowest: Epoch of the first rung; None to learn it from the curves.
-        n_brackets: Different first rungs, each ``factor`` above the other; 0 for all.
+        n_brackets: Brackets, whose first rungs are ``factor`` apart; 0 for as many as there are
+            rungs, as in Hyperband.
     """
 
     seed: int = 0
@@ -43,16 +45,16 @@ class Halving:
 
     Args:
         name: ``asha``, ``hyperband`` or ``bohb``.
-        rules: How trials are promoted.
+        settings: How trials are promoted.
         proposer: Where new points come from.
     """
 
     version = "2"
     pauses = True
 
-    def __init__(self, name: str, rules: Rules, proposer: Proposer) -> None:
+    def __init__(self, name: str, settings: HalvingSettings, proposer: Proposer) -> None:
         self.name = name
-        self._rules = rules
+        self._settings = settings
         self._proposer = proposer
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
@@ -84,19 +86,19 @@ class Halving:
         return at_targets(curves, numbers)
 
     def _rungs(self, curves: Curves) -> tuple[int, ...]:
-        lowest = self._rules.lowest or lowest_rung(curves)
-        return ladder(min(lowest, curves.horizon), curves.horizon, float(self._rules.factor))
+        lowest = self._settings.lowest or lowest_rung(curves)
+        return ladder(min(lowest, curves.horizon), curves.horizon, float(self._settings.factor))
 
     def _brackets(self, rungs: tuple[int, ...], numbers: npt.ArrayLike) -> Ints:
         """Returns the brackets of trials, by their numbers: the index of the first rung of each.
 
         Brackets with early first rungs get the more trials, so that all spend alike.
         """
-        n = min(self._rules.n_brackets or len(rungs), len(rungs))
+        n = min(self._settings.n_brackets or len(rungs), len(rungs))
         above = len(rungs) - 1 - np.arange(n)
-        shares = self._rules.factor ** above.astype(float) / (above + 1)
+        shares = self._settings.factor ** above.astype(float) / (above + 1)
         limits = np.cumsum(shares / shares.sum())[:-1]
-        return np.searchsorted(limits, uniforms(self._rules.seed, numbers), side="right")
+        return np.searchsorted(limits, uniforms(self._settings.seed, numbers), side="right")
 
     def _promotions(self, curves: Curves, rungs: tuple[int, ...]) -> list[Advance]:
         """Returns the paused trials that are among the best of their rung, the highest first."""
@@ -106,7 +108,7 @@ class Halving:
         for rung, goal in reversed(list(itertools.pairwise(rungs))):
             for bracket in np.unique(brackets):
                 rows = np.flatnonzero((brackets == bracket) & np.isfinite(curves.at(rung)))
-                best = _best(curves.at(rung), rows, len(rows) // self._rules.factor)
+                best = _best(curves.at(rung), rows, len(rows) // self._settings.factor)
                 waiting = best[free[best] & (curves.epochs[best] < goal)]
                 advances += [
                     Advance(int(curves.numbers[row]), goal, {"by": "rung", "rung": rung})

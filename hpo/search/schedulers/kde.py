@@ -7,6 +7,8 @@ all parameters at once and on the highest rung: Falkner, Klein, Hutter, "BOHB", 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -21,11 +23,40 @@ from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
 
-_GOOD, _FEWEST_GOOD, _MOST_GOOD, _MOST_OTHERS = 0.15, 8, 64, 256
-_AT_RUNG = 16
-_CANDIDATES = 64
-_RANDOM = 0.2
-_NARROWEST, _WIDEST = 0.03, 0.5
+
+@dataclass(frozen=True)
+class KDESettings:
+    """Settings of the kernel density estimates; as BOHB's (Falkner et al. 2018) where it has some.
+
+    ``benchmarks/results/lcbench.md`` has the regret of ``bohb`` with these, and
+    ``benchmarks/results/ask.md`` the time of a batch.
+
+    Attributes:
+        good_share: Share of the trials that are good ones, as in BOHB.
+        min_good: Fewest good trials. The initial design has twice as many trials.
+        max_good: Most good trials that are compared,
+        max_others: and most others, which bounds the time of a batch.
+        n_at_rung: Values that an epoch needs, so that trials are compared there.
+        n_candidates: Points drawn near good ones for each new point, as in BOHB.
+        n_anywhere: Points drawn from the whole space beside them.
+        random_share: Share of the new points that are drawn at random; BOHB has a third.
+        min_width: Least bandwidth, where trials agree in a parameter.
+        max_width: Largest bandwidth, of half the range.
+    """
+
+    good_share: float = 0.15
+    min_good: int = 8
+    max_good: int = 64
+    max_others: int = 256
+    n_at_rung: int = 16
+    n_candidates: int = 64
+    n_anywhere: int = 8
+    random_share: float = 0.2
+    min_width: float = 0.03
+    max_width: float = 0.5
+
+
+_SETTINGS: Final = KDESettings()
 
 
 class KDE:
@@ -49,12 +80,16 @@ class KDE:
             return Proposal([], ask.memory)
         rng = np.random.default_rng(mix(self._seed, numbers[0], curves.n_epochs))
         ranked = self._ranked(curves)
-        if len(ranked) < 2 * _FEWEST_GOOD:
+        if len(ranked) < 2 * _SETTINGS.min_good:
             first = [row for n in numbers if (row := self._startup.row(n)) is not None]
             return Proposal([*self._encoder.decode(np.array(first))], ask.memory)
-        n_good = int(np.clip(_GOOD * len(ranked), _FEWEST_GOOD, _MOST_GOOD))
+        n_good = int(
+            np.clip(_SETTINGS.good_share * len(ranked), _SETTINGS.min_good, _SETTINGS.max_good)
+        )
         rest = ranked[n_good:]
-        others = rest[np.linspace(0, len(rest) - 1, min(len(rest), _MOST_OTHERS)).astype(int)]
+        others = rest[
+            np.linspace(0, len(rest) - 1, min(len(rest), _SETTINGS.max_others)).astype(int)
+        ]
         pending = np.flatnonzero(is_pending(curves) & curves.has_point)
         points = curves.points
         batch = _Batch(self._encoder, points[ranked[:n_good]], points[others], rng)
@@ -71,7 +106,7 @@ class KDE:
         if not len(rows):
             return rows
         values, epochs = curves.values[rows], curves.epochs[rows]
-        enough = np.flatnonzero((np.isfinite(values)).sum(axis=0) >= _AT_RUNG)
+        enough = np.flatnonzero((np.isfinite(values)).sum(axis=0) >= _SETTINGS.n_at_rung)
         if len(enough):
             at = values[:, enough[-1]]
             judged = np.isfinite(at) | (curves.diverged[rows] & (epochs <= enough[-1] + 1))
@@ -106,10 +141,12 @@ class _Batch:
 
     def draw(self, structures: Structures, seen: set[bytes]) -> Floats | None:
         """Returns one new point, [P]; None when all that was drawn has been tried."""
-        is_random = self._rng.random() < _RANDOM
-        anywhere = self._drawer.anywhere(_CANDIDATES)
-        rows = anywhere if is_random else self._drawer.near(self._good, _CANDIDATES)
-        rows = structures.fitted(np.concatenate([rows, anywhere[:8]]), self._rng)
+        is_random = self._rng.random() < _SETTINGS.random_share
+        anywhere = self._drawer.anywhere(_SETTINGS.n_candidates)
+        rows = anywhere if is_random else self._drawer.near(self._good, _SETTINGS.n_candidates)
+        rows = structures.fitted(
+            np.concatenate([rows, anywhere[: _SETTINGS.n_anywhere]]), self._rng
+        )
         rows = rows[new_rows(self._encoder, rows, seen)]
         if not len(rows):
             return None
@@ -128,7 +165,7 @@ def _width(x: Floats) -> Floats:
     """Returns Scott's bandwidth of each feature, [D]."""
     n, d = x.shape
     scott = 1.06 * x.std(axis=0) * n ** (-1.0 / (4.0 + d))
-    return np.asarray(np.clip(scott, _NARROWEST, _WIDEST))
+    return np.asarray(np.clip(scott, _SETTINGS.min_width, _SETTINGS.max_width))
 
 
 def _log_density(x: Floats, centers: Floats, width: Floats) -> Floats:

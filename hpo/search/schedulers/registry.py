@@ -11,11 +11,10 @@ from hpo.search.base.curves import Curves
 from hpo.search.base.decisions import Ask, Decision, Plan
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.proposers import Elsewhere, Proposal, Proposer
-from hpo.search.model.freeze_thaw import FreezeThaw
-from hpo.search.model.model_settings import settings_of
+from hpo.search.model.freeze_thaw import FreezeThaw, settings_of
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.schedulers.fifo import FIFO
-from hpo.search.schedulers.halving import Halving, Rules
+from hpo.search.schedulers.halving import Halving, HalvingSettings
 from hpo.search.schedulers.kde import KDE
 from hpo.spec.study_spec import StudySpec
 
@@ -89,7 +88,7 @@ def _halving(name: str, n_brackets: int) -> Build:
     def build(parts: _Parts) -> Scheduler:
         options = parts.options
         lowest = options.get("min_resource", "auto")
-        rules = Rules(
+        settings = HalvingSettings(
             seed=parts.spec.seed,
             factor=int(options.get("reduction_factor", 3)),
             lowest=None if lowest == "auto" else int(lowest),
@@ -97,7 +96,7 @@ def _halving(name: str, n_brackets: int) -> Build:
         )
         is_bohb = name == "bohb" and parts.choice.sampler == AUTO
         density = KDE(parts.encoder, parts.spec.seed)
-        return Halving(name, rules, density if is_bohb else parts.proposer)
+        return Halving(name, settings, density if is_bohb else parts.proposer)
 
     return build
 

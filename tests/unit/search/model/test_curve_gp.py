@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hpo.search.model.curve_gp import Posterior, learn
-from hpo.search.model.kernel import JITTER, SCALARS, Hyperprior, Kernel, Points
+from hpo.search.model.kernel import SCALARS, Hyperprior, Kernel, Points
+from hpo.search.model.model_settings import KERNEL
 
 D = 3
 BELIEF = Hyperprior.about([True, True, False], [1.0, 0.5, 1.0])
@@ -28,7 +29,7 @@ def _values(points: Points) -> torch.Tensor:
 
 
 def _noise(log_hyper: torch.Tensor) -> float:
-    return float(log_hyper.exp()[3 * D + SCALARS.index("noise")]) + JITTER
+    return float(log_hyper.exp()[3 * D + SCALARS.index("noise")]) + KERNEL.jitter
 
 
 def test_guesses_are_those_of_the_formula() -> None:
