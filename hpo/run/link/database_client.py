@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from hpo.errors import StoreError
@@ -140,7 +140,7 @@ class DatabaseClient:
         while True:
             self._wait()
             try:
-                return self._once_connected(call)
+                return retry_while_crowded(self._db, call, self._stop, self._notify_outage)
             except TimeoutError as error:
                 raise Stopped from error
             except DATABASE_ERRORS as error:
@@ -183,16 +183,15 @@ class DatabaseClient:
                 self._backlog.keep(records)
                 return set()
         try:
-            return self._once_connected(lambda: verb(records), DEADLINE_S)
+            return retry_while_crowded(
+                self._db, partial(verb, records), self._stop, self._notify_outage, DEADLINE_S
+            )
         except (StoreError, TimeoutError) as error:
             with self._lock:
                 self._backlog.keep(records)
                 self._begin_outage(error)
             self.require_usable()
             return set()
-
-    def _once_connected(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
-        return retry_while_crowded(self._db, call, self._stop, self._notify_outage, deadline_s)
 
     def _begin_outage(self, error: BaseException) -> None:
         """Begins an outage, unless one has begun or waiting does not help."""
