@@ -12,7 +12,7 @@ from hpo.store.rows.stack_statistics import Usage
 class Executor(Protocol):
     """Runs trials under the loop of a worker: claim, begin, work, and at the end release.
 
-    An executor settles the outcomes of its trials itself.
+    An executor settles the outcomes of its trials itself. ``hpo.testing.executors`` tests one.
     """
 
     @property
