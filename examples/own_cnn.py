@@ -41,11 +41,12 @@ SPEC = hpo.StudySpec(
     budget={"trials": 12, "epochs": 9},
     space={
         "depth": hpo.Int(1, 3),
-        "width": hpo.Categorical([4, 8, 16]),
+        "width": 8,
+        "weight_decay": hpo.Float(1e-6, 1e-2, log=True),
         "dropout": hpo.Float(0.0, 0.5),
         # The engine applies these: the task need not read them.
         "learning_rate": hpo.Float(1e-3, 1e-1, log=True),
-        "batch_size": hpo.Categorical([32, 64]),
+        "batch_size": 64,
         "optimizer": "adam",
     },
 )
