@@ -74,6 +74,19 @@ found = [
     assert printed.split() == ["60", "60", "60", "1797"]
 
 
+@pytest.mark.shows("docs/tasks.md#From a PyTorch `Dataset`")
+def test_data_from_a_dataset_of_pytorch(installed: Installed, block: Block) -> None:
+    before = """\
+import hpo
+import torch
+from torch.utils.data import TensorDataset
+
+dataset = TensorDataset(torch.randn(60, 4), torch.arange(60) % 3)
+"""
+    printed = installed.python(f"{before}{block.text}print(data.n_rows, *data.classes)\n")
+    assert printed.split() == ["60", "0", "1", "2"]
+
+
 @pytest.mark.shows("docs/study-files.md#Study files")
 def test_the_study_file_with_everything(installed: Installed, block: Block) -> None:
     installed.write("s.toml", block.text)
