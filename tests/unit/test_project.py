@@ -299,8 +299,8 @@ def test_every_guarantee_is_shown_by_a_test_that_exists() -> None:
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", page)
     assert len(named) > 10
     for file, name in named:
-        text = (ROOT / "tests" / file).read_text()
-        assert not name or re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), name
+        text = (ROOT / ("" if file.startswith("hpo/") else "tests") / file).read_text()
+        assert not name or re.search(rf"^ *(def|class) {name}\b", text, re.MULTILINE), name
 
 
 def test_ci_runs_the_linters_and_readmes_test_command() -> None:
