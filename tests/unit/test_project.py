@@ -294,6 +294,13 @@ def test_commands_page_lists_every_command(commands: set[str]) -> None:
     assert commands - set(re.findall(r"`(?:hpo )?([a-z]+)\b", table)) == set()
 
 
+def test_quickstart_lists_every_extra() -> None:
+    page = (ROOT / "docs/quickstart.md").read_text()
+    rows = page.partition("| extra | ")[2].partition("\n\n")[0].splitlines()[2:]
+    listed = [name for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+    assert sorted(listed) == sorted(PYPROJECT["optional-dependencies"])
+
+
 def test_every_guarantee_is_shown_by_a_test_that_exists() -> None:
     page = (ROOT / "docs/guarantees.md").read_text()
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", page)
