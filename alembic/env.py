@@ -1,4 +1,4 @@
-"""How alembic reaches the database: over the connection that hpo.store.db.migrations hands in.
+"""Alembic's environment: migrations run over the connection of hpo.store.db.migrations.
 
 For the ``alembic`` command itself, ``alembic -x storage=URL ...`` names the database.
 """
@@ -12,7 +12,7 @@ from hpo.store.db.schema import VERSION_TABLE
 
 
 def _is_ours(name: str | None, kind: str, parent_names: object) -> bool:
-    # Optuna's tables stand in the same database: autogenerate must never see them.
+    # Optuna's tables are in the same database: autogenerate must not see them.
     return kind != "table" or (name in metadata.tables)
 
 

@@ -36,7 +36,7 @@ _triggers = (
 
 
 def upgrade() -> None:
-    """Brings the schema from nothing to 0001."""
+    """Creates the tables."""
     _create_study()
     _create_worker()
     _create_lease()
@@ -48,7 +48,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Removes everything of ours; Optuna's tables stay."""
+    """Removes hpo's tables; Optuna's stay."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER hpo_study_deleted")
         op.execute("DROP TRIGGER hpo_trial_deleted")

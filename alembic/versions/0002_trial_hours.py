@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the limit; studies that are there have none."""
+    """Adds the limit; existing studies have none."""
     op.add_column("hpo_study", sa.Column("trial_hours", sa.Double))
 
 
 def downgrade() -> None:
-    """Removes the limit, and lets trials train as long as they like."""
+    """Removes the limit: trials may train for any time."""
     op.drop_column("hpo_study", "trial_hours")

@@ -14,7 +14,7 @@ _COUNTS = {"lanes": sa.Integer, "lane_epochs": sa.BigInteger, "stack_epochs": sa
 
 
 def upgrade() -> None:
-    """Adds the table, and counts that workers of before do not have."""
+    """Adds the table and the counts, which existing workers do not have."""
     op.create_table(
         "hpo_stack",
         sa.Column("signature", sa.String(64), primary_key=True),
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forgets what was measured."""
+    """Removes the table and the counts."""
     for name in _COUNTS:
         op.drop_column("hpo_worker", name)
     op.drop_table("hpo_stack")

@@ -1,4 +1,4 @@
-"""What trials were proposed from, what a study has learnt from others, and its patience."""
+"""The decision log, what a study has learnt from others, and its patience."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,7 +21,7 @@ _trigger = """
 
 
 def upgrade() -> None:
-    """Adds the table, and what studies of before do without."""
+    """Adds the table, and columns that are empty for existing studies."""
     op.create_table(
         "hpo_suggestion",
         sa.Column("suggestion_id", sa.Integer, primary_key=True),
@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forgets them."""
+    """Removes them."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER hpo_suggestion_deleted")
     op.drop_column("hpo_study", "patience")

@@ -1,4 +1,4 @@
-"""What deleting a study leaves: nothing, and no id for others; how busy a measured machine was."""
+"""Complete deletion of studies, whose ids are not reused; how busy a measured device was."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -69,7 +69,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Goes back to what there was."""
+    """Removes the table, the column and the triggers."""
     if op.get_bind().dialect.name == "sqlite":
         for name in ("hpo_study_deleted", "hpo_trial_deleted", "hpo_worker_deleted"):
             op.execute(f"DROP TRIGGER {name}")

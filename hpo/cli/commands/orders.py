@@ -179,7 +179,7 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
 def _next_step(db: Database, name: str) -> str:
     """Returns what a person has to do before trials of the study run, if anything."""
     record, quoted = study_records.load(db, name), shlex.quote(name)
-    more = spending.way_to_more(db, record.study_id)
+    more = spending.extension_command(db, record.study_id)
     if record.state == "stopped" and more:
         return f"; its budget is spent: `{more}` gives it more to do"
     if record.state in ("paused", "stopped"):

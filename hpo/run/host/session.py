@@ -285,7 +285,7 @@ def _require_source(db: Database, spec: StudySpec) -> None:
 
 def _stopped(db: Database, study: StudyRecord) -> RunEnd:
     """Tells of a study that is stopped: by somebody, or by itself, which leaves a reason."""
-    name, more = shlex.quote(study.name), spending.way_to_more(db, study.study_id)
+    name, more = shlex.quote(study.name), spending.extension_command(db, study.study_id)
     way = f"`hpo resume {name}` lets it go on"
     if more:
         way = f"its budget is spent: `{more}` gives it more to do"

@@ -121,7 +121,12 @@ class ObjectiveExecutor(Executor):
                 study_id, study_endings.WRONG_COUNT, self._stop_reason, worker_id=context.worker_id
             )
             stop = partial(
-                study_endings.stop, context.db, study_id, self._stop_reason, [event], young=True
+                study_endings.stop,
+                context.db,
+                study_id,
+                self._stop_reason,
+                [event],
+                without_results=True,
             )
             context.client.call(stop)
         self._is_last, self._stop_reason = False, ""

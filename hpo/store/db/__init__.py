@@ -1,1 +1,1 @@
-"""Database connections, schemas and driver errors: what every other part of the store builds on."""
+"""Database connections, schemas and driver errors, which the rest of the store builds on."""

@@ -19,7 +19,8 @@ from hpo.store.db.engines import BUSY_TIMEOUT_S
 from hpo.store.db.schema import HEAD, OPTUNA_HEAD, OPTUNA_VERSION_TABLE, VERSION_TABLE
 
 _LOCK_NAME: Final = "hpo_schema"
-_LOCK_KEY: Final = 0x68706F  # the letters hpo
+_LOCK_KEY: Final = 0x68706F
+"""The letters hpo: other programs hardly lock this number."""
 _ALL: Final = frozenset(
     {*hpo_tables.metadata.tables, *optuna_tables.TABLE_NAMES, VERSION_TABLE, OPTUNA_VERSION_TABLE}
 )

@@ -55,7 +55,7 @@ FULL: Final = _outage("the database cannot be written; make room on the disk of 
 DISK: Final = _outage("the server cannot read or write its disk; check its log")
 READ_ONLY: Final = _outage("the database cannot be written; its server is read-only")
 NO_MEMORY: Final = _outage("the server has too little memory; check its log")
-QUOTA: Final = _outage("the user has sent as much as its limit for an hour allows; raise the limit")
+QUOTA: Final = _outage("the user has sent as much as it may in an hour; raise its limit")
 HOST_BLOCKED: Final = _outage(
     "the server blocks this machine after failed connections; run `mysqladmin flush-hosts`"
 )

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 MAX_NAME_LENGTH = 512
 """Longest study name, parameter name and attribute key, in characters."""
 _MAX_VERSION_LENGTH = 256
+"""Length of the column with Optuna's version."""
 
 
 class _Member(sa.types.TypeDecorator[Any]):

@@ -98,18 +98,18 @@ def end_of_trials(locked: LockedStudy) -> str:
     return "exhausted"
 
 
-def way_to_more(db: Database, study_id: int) -> str:
+def extension_command(db: Database, study_id: int) -> str:
     """Returns the command that extends a study's budget; empty while some of it is left.
 
     Trials that a stopped study still runs count as ended. A grid of which every point was tried
     has no such command.
     """
     with db.read() as conn:
-        return command_to_extend(LockedStudy.unlocked(db, conn, study_id))
+        return extension_command_of(LockedStudy.unlocked(db, conn, study_id))
 
 
-def command_to_extend(locked: LockedStudy) -> str:
-    """Returns the command of `way_to_more`, in the caller's transaction."""
+def extension_command_of(locked: LockedStudy) -> str:
+    """Returns the command of `extension_command`, in the caller's transaction."""
     option = _spent(locked, _n_held(locked) if locked.state == "stopped" else 0)
     if option == _TRIALS and end_of_trials(locked) == "exhausted":
         return ""

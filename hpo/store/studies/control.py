@@ -69,7 +69,7 @@ def steer(db: Database, study_id: int, verb: Verb) -> StudyState:
                 study_rows.name_of(conn, study_id),
                 f" ({locked.reason})" * bool(locked.reason),
             )
-            more = spending.command_to_extend(locked) or f"hpo update {name}"
+            more = spending.extension_command_of(locked) or f"hpo update {name}"
             has_more = before == "done" and locked.reason != "exhausted"
             hint = f"`{more}` gives it more to do" if has_more else None
             raise HpoError(f"{name} is {before}{why}; there is nothing to {verb}", hint=hint)

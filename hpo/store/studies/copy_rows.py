@@ -24,6 +24,7 @@ MARKER = "hpo:copying"
 """System attribute of a study that is a copy not yet complete."""
 
 MAX_TRIALS = 250
+"""Trials of a batch, whose ids are parameters of one statement."""
 MAX_ROWS = 20_000
 """A batch has at most so many trials, and about so many rows, unless one trial has more: some
 megabytes, and a transaction of about a second."""

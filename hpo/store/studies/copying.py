@@ -184,7 +184,7 @@ class _Copy:
         self._report = report
 
     def run(self, restart: bool) -> Copied:
-        """See `copy`."""
+        """Copies the study, or compares it with an existing copy."""
         existing = self._existing()
         with _snapshot(self._source) as conn:
             side = self._side(conn)

@@ -38,7 +38,12 @@ def finish(db: Database, study_id: int, reason: str) -> None:
 
 
 def stop(
-    db: Database, study_id: int, reason: str, also: Sequence[Event] = (), *, young: bool = False
+    db: Database,
+    study_id: int,
+    reason: str,
+    also: Sequence[Event] = (),
+    *,
+    without_results: bool = False,
 ) -> None:
     """Stops a study that is active or paused; no trial starts until it is resumed.
 
@@ -47,7 +52,7 @@ def stop(
         study_id: The study.
         reason: One line.
         also: Events to record before the study's own.
-        young: Only if none of its trials is complete or pruned.
+        without_results: Only if none of its trials is complete or pruned.
 
     Raises:
         StoreError: There is no such study.
@@ -55,7 +60,9 @@ def stop(
 
     def work(conn: sa.Connection) -> None:
         locked = LockedStudy.lock(db, conn, study_id)
-        if locked.state not in ("active", "paused") or (young and has_results(conn, study_id)):
+        if locked.state not in ("active", "paused") or (
+            without_results and has_results(conn, study_id)
+        ):
             return
         locked.state, locked.reason = "stopped", reason
         locked.update_study(state=locked.state, reason=reason, updated_at=locked.now)

@@ -320,16 +320,16 @@ def test_a_study_whose_budget_is_spent_is_done_when_it_is_resumed(
     shop = Shop(database, trials=2)
     shop.end("complete")
     (lease,) = shop.claim()
-    assert spending.way_to_more(database, shop.study_id) == ""
+    assert spending.extension_command(database, shop.study_id) == ""
     if reason == "stopped":
         control.steer(database, shop.study_id, "stop")
         # What runs ends with it.
-        assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
+        assert spending.extension_command(database, shop.study_id) == "hpo update s --trials N"
         shop.ledger.settle([kit.outcome(lease, "pruned", reason="stopped")])
     else:
         shop.ledger.settle([kit.outcome(lease, "failed", reason="user_code")])
         study_endings.stop(database, shop.study_id, "its trials failed")
-    assert spending.way_to_more(database, shop.study_id) == "hpo update s --trials N"
+    assert spending.extension_command(database, shop.study_id) == "hpo update s --trials N"
 
     assert control.steer(database, shop.study_id, "resume") == "stopped"
     record = study_records.load(database, "s")
@@ -345,7 +345,7 @@ def test_a_study_whose_trial_was_put_down_goes_on_when_it_is_resumed(database: D
     control.steer(database, shop.study_id, "pause")
     shop.ledger.settle([kit.outcome(lease, "paused", epoch=1)])
     control.steer(database, shop.study_id, "stop")
-    assert spending.way_to_more(database, shop.study_id) == ""
+    assert spending.extension_command(database, shop.study_id) == ""
     control.steer(database, shop.study_id, "resume")
     assert [again.trial_id for again in shop.claim()] == [lease.trial_id]
 
@@ -374,5 +374,5 @@ def test_a_grid_that_is_used_up_before_its_budget_is_exhausted(
     assert queueing.retry(database, shop.study_id) == {2: 3}
     shop.end("complete")
     assert shop.refusal() == (True, reason)
-    more = spending.way_to_more(database, shop.study_id)
+    more = spending.extension_command(database, shop.study_id)
     assert more == ("hpo update s --trials N" if reason == "budget" else "")
