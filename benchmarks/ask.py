@@ -110,7 +110,7 @@ class Ours:
             self._history.put(row)
 
 
-class Elsewhere:
+class SamplerProposer:
     """A worker whose points one of Optuna's samplers draws, as a study in memory has them."""
 
     def __init__(self, spec: StudySpec, rows: list[ObservedTrial]) -> None:
@@ -179,7 +179,7 @@ def main() -> None:
     for method in METHODS:
         if given.ours and method[0] != "auto":
             continue
-        asker = Ours if method[0] == "auto" else Elsewhere
+        asker = Ours if method[0] == "auto" else SamplerProposer
         askers[method] = asker(study(*method), [replace(row) for row in rows[: given.trials]])
     first = {method: timed(asker.ask) for method, asker in askers.items()}
     later: dict[tuple[str, str], list[float]] = {method: [] for method in askers}

@@ -101,12 +101,12 @@ def explored(surrogate: Surrogate, folder: Path) -> Ground:
 def explore(surrogate: Surrogate) -> Ground:
     """Gathers candidates on the development tasks and tries each on all of them."""
     encoder, rng = Encoder.of_space(SPACE), np.random.default_rng(_SEED)
-    drawer = Candidates(encoder, rng)
+    candidates = Candidates(encoder, rng)
     parts = [encoder.snap(rng.random((_N_RANDOM, len(encoder))))]
     found_on = [""] * _N_RANDOM
     for task in track(surrogate.development, "searching", transient=True):
         best = encoder.encode([surrogate.known[task].best_params])
-        rows = _climbed(surrogate, task, encoder, drawer, parts[0])
+        rows = _climbed(surrogate, task, encoder, candidates, parts[0])
         parts += [rows, best]
         found_on += [task] * (len(rows) + 1)
     points = encoder.decode(np.concatenate(parts))
@@ -118,7 +118,7 @@ def _climbed(
     surrogate: Surrogate,
     task: str,
     encoder: Encoder,
-    drawer: Candidates,
+    candidates: Candidates,
     rows: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     """Returns the best points of a search that begins with the best of some rows."""
@@ -126,7 +126,7 @@ def _climbed(
     for _ in range(_N_ROUNDS):
         order = np.argsort(regret, kind="stable")[:_N_TOPS]
         rows, regret = rows[order], regret[order]
-        children = drawer.near(rows, _N_CHILDREN)
+        children = candidates.near(rows, _N_CHILDREN)
         regret = np.append(regret, _regret(surrogate, task, encoder.decode(children)))
         rows = np.concatenate([rows, children])
     return rows[np.argsort(regret, kind="stable")[:_N_TOPS]]

@@ -1,4 +1,4 @@
-"""What `auto` stands for in a study, and why."""
+"""Automatic choice: the sampler and the scheduler that `auto` stands for in a study, and why."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def learns_from(spec: StudySpec) -> str:
 
 
 def learns_from_others(spec: StudySpec) -> bool:
-    """Tells whether a study's first points come from other studies of its database."""
+    """Returns whether a study's first points come from other studies of its database."""
     return spec.sampler.name == AUTO and learns_from(spec) not in ("shipped", "none")
 
 

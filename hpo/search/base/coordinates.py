@@ -1,4 +1,4 @@
-"""One parameter as a coordinate of a row."""
+"""Coordinate: one parameter as a column of a row of numbers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Coordinate:
         return (positions - self.low) / (self.high - self.low)
 
     def is_one_of(self, coordinates: Floats, values: tuple[Any, ...]) -> Bools:
-        """Tells where snapped coordinates, [N], stand for one of several values."""
+        """Returns where snapped coordinates, [N], stand for one of several values."""
         wanted = [self.encode(value) for value in values]
         return np.asarray(np.any([np.abs(coordinates - one) < SAME for one in wanted], axis=0))
 

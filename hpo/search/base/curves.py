@@ -1,4 +1,4 @@
-"""What is known of a study's trials, as arrays."""
+"""Curves: what is known of a study's trials, as arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decision was made from, written down so that it can be made again."""
+"""Records: what a decision was made from, stored so that it can be made again."""
 
 from __future__ import annotations
 
@@ -104,16 +104,16 @@ class Record:
         return cls(**{**table, **lists})
 
 
-def _standing(curves: Curves) -> Ints:
+def _status(curves: Curves) -> Ints:
     columns = (curves.numbers, curves.states, curves.epochs, curves.targets, curves.has_point)
     return np.stack(columns, axis=1).astype(np.int64)
 
 
 def _changes(curves: Curves, before: Curves | None) -> Ints:
-    now = _standing(curves)
+    now = _status(curves)
     if before is None or not len(before):
         return now
-    then = _standing(before)
+    then = _status(before)
     rows = np.minimum(before.rows_of(curves.numbers), len(before) - 1)
     changed: Ints = now[(then[rows] != now).any(axis=1)]
     return changed
@@ -130,20 +130,20 @@ def curves_at(
         encoder: The searched parameters.
         maximize: Whether larger values are better.
     """
-    standing: dict[int, tuple[State, int, int, bool]] = {}
+    status: dict[int, tuple[State, int, int, bool]] = {}
     horizon = 0
     for record in records:
         horizon = record.horizon
         for number, state, epochs, target, is_drawn in record.changes:
-            standing[number] = (State(state), epochs, target, bool(is_drawn))
+            status[number] = (State(state), epochs, target, bool(is_drawn))
     history = History(encoder, horizon, maximize)
     for row in rows:
-        if row.number in standing:
-            history.put(_as_it_was(row, *standing[row.number]))
+        if row.number in status:
+            history.put(_as_of_then(row, *status[row.number]))
     return history.curves()
 
 
-def _as_it_was(
+def _as_of_then(
     row: ObservedTrial, state: State, epochs: int, target: int, is_drawn: bool
 ) -> ObservedTrial:
     is_over = state in (State.COMPLETE, State.PRUNED, State.FAILED)

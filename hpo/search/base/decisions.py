@@ -1,4 +1,4 @@
-"""What a scheduler is asked, and what it answers: plain data."""
+"""Decisions: what a scheduler is asked and what it answers, as plain data."""
 
 from __future__ import annotations
 

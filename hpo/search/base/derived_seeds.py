@@ -1,4 +1,4 @@
-"""Seeds that follow from others."""
+"""Derived seeds: numbers that follow from a study's seed and others."""
 
 from __future__ import annotations
 

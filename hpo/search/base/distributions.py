@@ -1,4 +1,4 @@
-"""From the study's search space to Optuna's distributions."""
+"""Distributions: Optuna's, made from the study's search space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker knows of its study, kept up to date from what has changed."""
+"""History: what a worker knows of its study, kept up to date from changes."""
 
 from __future__ import annotations
 

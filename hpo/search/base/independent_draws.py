@@ -1,4 +1,4 @@
-"""Random values for parameters that no model sees: each draw has a stream of its own."""
+"""Independent draws: random values for parameters that no model sees, each with its own stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of a search space as rows of numbers, for models and for drawing new points."""
+"""Encoder: points of a search space as rows of numbers, for models and for drawing new points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the params of new trials come from."""
+"""Proposer: what draws the params of new trials."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Proposer(Protocol):
         """Returns params for the trials that have, or will have, these numbers."""
 
 
-class Elsewhere:
-    """Leaves the params to one of Optuna's samplers, which reads the database itself.
+class SamplerProposer:
+    """A proposer that leaves the params to one of Optuna's samplers.
 
     Args:
         name: The sampler.

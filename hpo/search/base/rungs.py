@@ -1,4 +1,4 @@
-"""The epochs at which trials are compared: how early the first one may be."""
+"""Rungs: the epochs at which trials are compared, and how early the first one may be."""
 
 from __future__ import annotations
 

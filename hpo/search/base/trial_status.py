@@ -1,4 +1,4 @@
-"""What schedulers agree on: who is pending, and what becomes of a trial at its target."""
+"""Trial status: which trials are pending or free, and what becomes of a trial at its target."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Decision]:
 
 
 def is_pending(curves: Curves) -> Bools:
-    """Tells which trials somebody trains, or will without being told: [N]."""
+    """Returns which trials somebody trains, or will without being told: [N]."""
     # One that was interrupted before its target goes on as soon as a worker is free.
     interrupted = curves.is_paused & (curves.epochs < curves.targets)
     return np.asarray(curves.is_running | interrupted | (curves.states == State.WAITING))
 
 
 def is_free(curves: Curves) -> Bools:
-    """Tells which trials wait for a decision to go on: [N]."""
+    """Returns which trials wait for a decision to go on: [N]."""
     return curves.is_paused & (curves.epochs >= curves.targets) & (curves.epochs < curves.horizon)
 
 
 def is_over(curves: Curves) -> bool:
-    """Tells whether nothing more comes by itself."""
+    """Returns whether nothing more comes by itself."""
     return not bool(is_pending(curves).any())
 
 
 def is_ahead(curves: Curves, rows: Ints) -> Bools:
-    """Tells which trials, by their rows, are among the best third at their last epoch: [K]."""
+    """Returns which trials, by their rows, are among the best third at their last epoch: [K]."""
     ahead = np.zeros(len(rows), dtype=bool)
     for i, row in enumerate(rows):
         epoch = int(curves.epochs[row])

@@ -1,4 +1,4 @@
-"""Choosing among paused trials and new points, one after the other, for a batch of places."""
+"""Acquisition function: the probability to improve on the incumbent, maximised for a batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Selection:
         row: The paused trial's row in the curves; None for a new point.
         point: [P] The new point, snapped; None for a trial.
         epoch_stop: How far to train it.
-        note: What the model expected.
+        note: What the model predicted.
     """
 
     row: int | None
@@ -40,12 +40,12 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _TargetImprovement:
-    """What one choice is to make likely: to be better than the best by a gain, at a horizon.
+class _Target:
+    """The improvement whose probability is maximised: a gain on the incumbent, at a horizon.
 
     Attributes:
         horizon: Epochs from where a trial is now.
-        gain: In standard deviations of the evidence.
+        gain: In standard deviations of the training set.
     """
 
     horizon: int
@@ -53,7 +53,9 @@ class _TargetImprovement:
 
 
 class Acquisition:
-    """What can be chosen, and what the model thinks of it.
+    """Probability of improvement, of paused trials and of new points.
+
+    Source: ``freeze_thaw``, for the random horizon and the random gain.
 
     Args:
         encoder: The searched parameters.
@@ -80,12 +82,12 @@ class Acquisition:
         # What runs tells as much as it would have done by itself: it makes new points near it
         # less telling, but is no reason to give up a trial that has begun.
         self._posterior = copy.copy(fitted.posterior)
-        self._posterior.assume(pending)
-        self._curves = fitted.terrain.curves
+        self._posterior.condition_on_pending(pending)
+        self._curves = fitted.inputs.curves
         self._ladder = ladder
         self._structures = structures
         self._rng = rng
-        self._drawer = Candidates(encoder, rng)
+        self._candidates = Candidates(encoder, rng)
         ranked = self._ranked()
         self._tops = self._curves.points[ranked[: ACQUISITION.n_tops]]
         self._paused = self._considered(ranked, paused)
@@ -94,7 +96,7 @@ class Acquisition:
         self._redraw()
 
     def choose(self, n: int, n_new: int, epochs_left: float | None = None) -> list[Selection]:
-        """Chooses trials to go on with and new points, the first one first.
+        """Returns trials to resume and new points, in the order of their choice.
 
         Each choice counts what was chosen before it as pending.
 
@@ -105,33 +107,38 @@ class Acquisition:
         """
         horizon = self._curves.horizon
         farthest = horizon if epochs_left is None else min(horizon, max(1, int(epochs_left)))
-        aims = self._aims(n, farthest)
-        old = {horizon: self._guess_paused(horizon) for horizon in {aim.horizon for aim in aims}}
-        picks: list[Selection] = []
-        for i, aim in enumerate(aims):
+        targets = self._draw_targets(n, farthest)
+        old = {
+            horizon: self._predict_paused(horizon)
+            for horizon in {target.horizon for target in targets}
+        }
+        selected: list[Selection] = []
+        for i, target in enumerate(targets):
             if i % ACQUISITION.redraw_every == 0:
                 # Many choices from the same few candidates would all be neighbours.
                 if i:
                     self._redraw()
-                horizons = {one.horizon for one in aims[i : i + ACQUISITION.redraw_every]}
-                new = {h: self._guess_new(self._pool, h) for h in horizons | {farthest}}
-            may_start = self.has_new and sum(pick.row is None for pick in picks) < n_new
-            index = self._going_on(aim, old[aim.horizon], new[aim.horizon], may_start)
+                horizons = {one.horizon for one in targets[i : i + ACQUISITION.redraw_every]}
+                new = {h: self._predict_new(self._pool, h) for h in horizons | {farthest}}
+            may_start = (
+                self.has_new and sum(selection.row is None for selection in selected) < n_new
+            )
+            index = self._resumed(target, old[target.horizon], new[target.horizon], may_start)
             if index is not None:
-                note = {**self._note(aim), **_expected(old[aim.horizon], index)}
-                pick = self.advance(int(self._paused[index]), note)
+                note = {**self._note(target), **_expected(old[target.horizon], index)}
+                selection = self.advance(int(self._paused[index]), note)
             elif may_start:
                 # Which new point it is depends on where it will be in the end.
-                pick = self._begun(_TargetImprovement(farthest, aim.gain), new[farthest])
+                selection = self._new_point(_Target(farthest, target.gain), new[farthest])
             else:
                 break
-            picks.append(pick)
-            self._count_as_pending(pick, list(new.values()))
-        return picks
+            selected.append(selection)
+            self._add_pending(selection, list(new.values()))
+        return selected
 
     @property
     def has_new(self) -> bool:
-        """Whether there are points that nobody has tried."""
+        """Whether there are untried points."""
         return bool(self._is_open[len(self._paused) :].any())
 
     @property
@@ -155,12 +162,12 @@ class Acquisition:
         return np.concatenate([best, self._rng.permutation(others)[: ACQUISITION.n_other_paused]])
 
     def _drawn(self) -> Floats:
-        drawer = self._drawer
+        candidates = self._candidates
         return np.concatenate(
             [
-                drawer.anywhere(ACQUISITION.n_anywhere),
-                drawer.near(self._tops, ACQUISITION.n_near),
-                drawer.jumps(self._tops, ACQUISITION.n_jumps),
+                candidates.anywhere(ACQUISITION.n_anywhere),
+                candidates.near(self._tops, ACQUISITION.n_near),
+                candidates.jumps(self._tops, ACQUISITION.n_jumps),
             ]
         )
 
@@ -175,7 +182,7 @@ class Acquisition:
         rows = self._structures.fitted(rows, self._rng)
         return rows[new_rows(self._encoder, rows, self._seen)]
 
-    def _aims(self, n: int, farthest: int) -> list[_TargetImprovement]:
+    def _draw_targets(self, n: int, farthest: int) -> list[_Target]:
         """Draws a horizon and a gain for each choice; a batch shares a few horizons."""
         gains = 10.0 ** self._rng.uniform(ACQUISITION.min_log10_gain, ACQUISITION.max_log10_gain, n)
         if n <= ACQUISITION.n_horizons:
@@ -186,75 +193,79 @@ class Acquisition:
             ) / ACQUISITION.n_horizons
             few = np.maximum(1, np.ceil(strata * farthest)).astype(int)
             horizons = self._rng.permutation(np.resize(few, n))
-        return [_TargetImprovement(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
+        return [_Target(int(h), float(g)) for h, g in zip(horizons, gains, strict=True)]
 
-    def _guess_paused(self, horizon: int) -> Prediction:
-        """Returns what to expect of all paused trials some epochs later."""
+    def _predict_paused(self, horizon: int) -> Prediction:
+        """Returns the prediction of all paused trials some epochs later."""
         epochs = np.minimum(self._curves.epochs[self._paused] + horizon, self._curves.horizon)
-        return self.fitted.posterior.guess(self.fitted.terrain.points(self._paused, epochs))
+        return self.fitted.posterior.predict(self.fitted.inputs.points(self._paused, epochs))
 
-    def _guess_new(self, rows: Floats, horizon: int) -> Prediction:
-        """Returns what to expect of new points after some epochs."""
+    def _predict_new(self, rows: Floats, horizon: int) -> Prediction:
+        """Returns the prediction of new points after some epochs."""
         epochs = np.full(len(rows), min(horizon, self._curves.horizon))
-        points = self.fitted.terrain.new_points(self._encoder.features(rows), epochs)
-        return self._posterior.guess(points)
+        points = self.fitted.inputs.new_points(self._encoder.features(rows), epochs)
+        return self._posterior.predict(points)
 
-    def _going_on(
-        self, aim: _TargetImprovement, old: Prediction, new: Prediction, may_start: bool
+    def _resumed(
+        self, target: _Target, old: Prediction, new: Prediction, may_start: bool
     ) -> int | None:
-        """Returns which paused trial to go on with, by its index; None to begin a new one."""
+        """Returns the index of the paused trial to resume; None to begin a new one."""
         is_open = self._is_open[: len(self._paused)]
         if not is_open.any():
             return None
-        scores = np.where(is_open, self._scores(old, aim), -np.inf)
+        scores = np.where(is_open, self._scores(old, target), -np.inf)
         best = int(scores.argmax())
         # With many places the best paused trials run already, and new points would take them all.
         if not may_start or self._rng.random() >= ACQUISITION.new_share:
             return best
-        rivals = self._scores(new, aim)[self._is_open[len(self._paused) :]]
-        return best if scores[best] >= rivals.max() else None
+        new_scores = self._scores(new, target)[self._is_open[len(self._paused) :]]
+        return best if scores[best] >= new_scores.max() else None
 
-    def _begun(self, aim: _TargetImprovement, guess: Prediction) -> Selection:
+    def _new_point(self, target: _Target, prediction: Prediction) -> Selection:
         """Returns the best of the pool, improved by looking around the best few again."""
         is_open = self._is_open[len(self._paused) :]
         if self._rng.random() < ACQUISITION.random_share:
             row = self._pool[int(self._rng.choice(np.flatnonzero(is_open)))]
             return Selection(None, row, self._ladder[0], {"by": "chance"})
-        rows, scores = self._pool[is_open], self._scores(guess, aim)[is_open]
+        rows, scores = self._pool[is_open], self._scores(prediction, target)[is_open]
         expected: dict[str, float] = {}
         for _ in range(ACQUISITION.n_local_rounds):
             tops = rows[np.argsort(-scores, kind="stable")[: ACQUISITION.n_local_starts]]
             around = self._fresh(
-                np.concatenate([tops, self._drawer.near(tops, ACQUISITION.n_local)])
+                np.concatenate([tops, self._candidates.near(tops, ACQUISITION.n_local)])
             )
             rows = around if len(around) else tops
-            guess = self._guess_new(rows, aim.horizon)
-            scores = self._scores(guess, aim)
-            expected = _expected(guess, int(scores.argmax()))
-        note = {**self._note(aim), **expected}
+            prediction = self._predict_new(rows, target.horizon)
+            scores = self._scores(prediction, target)
+            expected = _expected(prediction, int(scores.argmax()))
+        note = {**self._note(target), **expected}
         return Selection(None, rows[int(scores.argmax())], self._ladder[0], note)
 
-    def _note(self, aim: _TargetImprovement) -> dict[str, Any]:
+    def _note(self, target: _Target) -> dict[str, Any]:
         return {
             "by": "model",
-            "horizon": aim.horizon,
-            "gain": round(aim.gain, 4),
+            "horizon": target.horizon,
+            "gain": round(target.gain, 4),
             "incumbent": round(self.fitted.incumbent, 4),
         }
 
-    def _scores(self, guess: Prediction, aim: _TargetImprovement) -> Floats:
-        wanted = self.fitted.incumbent + aim.gain
-        return comparable(((guess.mean - wanted) / guess.sd).numpy())
+    def _scores(self, prediction: Prediction, target: _Target) -> Floats:
+        wanted = self.fitted.incumbent + target.gain
+        return comparable(((prediction.mean - wanted) / prediction.sd).numpy())
 
-    def _count_as_pending(self, pick: Selection, guesses: list[Prediction]) -> None:
-        if pick.point is not None:
-            self.take(pick.point[None], pick.epoch_stop, guesses)
+    def _add_pending(self, selection: Selection, predictions: list[Prediction]) -> None:
+        if selection.point is not None:
+            self.add_pending(selection.point[None], selection.epoch_stop, predictions)
         else:
-            self._is_open[: len(self._paused)] &= self._paused != pick.row
-            rows, stops = np.array([pick.row]), np.array([pick.epoch_stop])
-            self._posterior.assume(self.fitted.terrain.points(rows, stops), *guesses)
+            self._is_open[: len(self._paused)] &= self._paused != selection.row
+            rows, stops = np.array([selection.row]), np.array([selection.epoch_stop])
+            self._posterior.condition_on_pending(
+                self.fitted.inputs.points(rows, stops), *predictions
+            )
 
-    def take(self, rows: Floats, epoch_stop: int, guesses: Sequence[Prediction] = ()) -> None:
+    def add_pending(
+        self, rows: Floats, epoch_stop: int, predictions: Sequence[Prediction] = ()
+    ) -> None:
         """Counts new points as chosen, [K, P]: they are pending, and not to be chosen again."""
         for row in rows:
             self._structures.count(row[None])
@@ -264,20 +275,20 @@ class Acquisition:
         fits = self._structures.allow(self._pool)
         self._is_open[len(self._paused) :] &= is_new & fits
         stops = np.full(len(rows), epoch_stop)
-        points = self.fitted.terrain.new_points(self._encoder.features(rows), stops)
-        self._posterior.assume(points, *guesses)
+        points = self.fitted.inputs.new_points(self._encoder.features(rows), stops)
+        self._posterior.condition_on_pending(points, *predictions)
 
 
 def chances_to_win(fitted: FittedModel, rows: Ints) -> Floats:
     """Returns how likely trials, by their rows, are to beat the best one at the end, [K]."""
-    last = np.full(len(rows), fitted.terrain.curves.horizon)
-    guess = fitted.posterior.guess(fitted.terrain.points(rows, last))
-    chances = torch.special.ndtr((guess.mean - fitted.incumbent) / guess.sd)
+    last = np.full(len(rows), fitted.inputs.curves.horizon)
+    prediction = fitted.posterior.predict(fitted.inputs.points(rows, last))
+    chances = torch.special.ndtr((prediction.mean - fitted.incumbent) / prediction.sd)
     return comparable(chances.numpy())
 
 
-def _expected(guess: Prediction, index: int) -> dict[str, float]:
+def _expected(prediction: Prediction, index: int) -> dict[str, float]:
     return {
-        "mean": round(float(guess.mean[index]), 4),
-        "sd": round(float(guess.sd[index]), 4),
+        "mean": round(float(prediction.mean[index]), 4),
+        "sd": round(float(prediction.sd[index]), 4),
     }

@@ -1,4 +1,4 @@
-"""New points for a model to judge: anywhere, at the ends of ranges, and near good ones."""
+"""Candidates: new points anywhere, at the ends of ranges, and near good ones."""
 
 from __future__ import annotations
 

@@ -12,37 +12,39 @@ from hpo.search.model.kernel import Hyperprior, Kernel, Points
 from hpo.search.model.model_settings import FIT, KERNEL
 
 
-def learn(points: Points, z: Tensor, belief: Hyperprior, start: Tensor, n_steps: int) -> Tensor:
-    """Returns the hyperparameters that make observed values likely, in logarithms.
+def fit_hyperparameters(
+    points: Points, z: Tensor, hyperprior: Hyperprior, start: Tensor, n_steps: int
+) -> Tensor:
+    """Returns the MAP hyperparameters of observed values, in logarithms.
 
     Args:
         points: N points whose values are known.
         z: [N] Their values, standardised.
-        belief: What was thought of the hyperparameters before.
+        hyperprior: Prior of the hyperparameters.
         start: Where to begin.
         n_steps: Steps of Adam; PyTorch's own takes a second to be imported.
     """
     log_hyper = start.clone()
     mean, square = torch.zeros_like(start), torch.zeros_like(start)
     for i in range(1, n_steps + 1):
-        slope = _slope(points, z, belief, log_hyper)
-        if not bool(torch.isfinite(slope).all()):
+        gradient = _gradient(points, z, hyperprior, log_hyper)
+        if not bool(torch.isfinite(gradient).all()):
             break
-        mean = FIT.momentum * mean + (1.0 - FIT.momentum) * slope
-        square = FIT.decay * square + (1.0 - FIT.decay) * slope**2
+        mean = FIT.momentum * mean + (1.0 - FIT.momentum) * gradient
+        square = FIT.decay * square + (1.0 - FIT.decay) * gradient**2
         size = (square / (1.0 - FIT.decay**i)).sqrt() + FIT.smallest
         log_hyper = log_hyper - FIT.step / (1.0 - FIT.momentum**i) * mean / size
-    found = belief.within(log_hyper)
+    found = hyperprior.clamped(log_hyper)
     return found if bool(torch.isfinite(found).all()) else start
 
 
-def _slope(points: Points, z: Tensor, belief: Hyperprior, log_hyper: Tensor) -> Tensor:
-    """Returns the derivative of the misfit by the hyperparameters, NaN where there is none.
+def _gradient(points: Points, z: Tensor, hyperprior: Hyperprior, log_hyper: Tensor) -> Tensor:
+    """Returns the gradient of the negative log posterior, NaN where there is none.
 
-    The misfit is the negative logarithm of their posterior density.
+    It is the derivative by the logarithms of the hyperparameters.
     """
     log_hyper = log_hyper.clone().requires_grad_(True)
-    kernel = Kernel(log_hyper, belief.ordered)
+    kernel = Kernel(log_hyper, hyperprior.ordered)
     warped = Points(kernel.warp(points.x), points.time, points.trial)
     covariance = kernel.between(warped, warped)
     noisy = covariance + (kernel.scalar("noise") + KERNEL.jitter) * torch.eye(len(z), dtype=z.dtype)
@@ -53,13 +55,15 @@ def _slope(points: Points, z: Tensor, belief: Hyperprior, log_hyper: Tensor) -> 
     # The derivative by the covariance is known; going back through its factor takes far longer.
     outer = 0.5 * (torch.cholesky_inverse(factor) - solved @ solved.T)
     # As a sum, for autograd imports seconds' worth of modules where it is handed derivatives.
-    (slope,) = torch.autograd.grad((outer * noisy).sum() + belief.surprise(log_hyper), log_hyper)
-    return slope
+    (gradient,) = torch.autograd.grad(
+        (outer * noisy).sum() + hyperprior.negative_log_density(log_hyper), log_hyper
+    )
+    return gradient
 
 
 @dataclass
 class Prediction:
-    """What a posterior says of M points, and what it takes to bring that up to date.
+    """Posterior of the values at M points, and what brings it up to date.
 
     Attributes:
         points: Warped.
@@ -80,17 +84,19 @@ class Prediction:
 
 
 class Posterior:
-    """The curves after observations, and after assuming that pending ones come as expected.
+    """Posterior of the curves after observations and pending points.
 
     Args:
         points: N points whose values are known.
         z: [N] Their values, standardised.
-        log_hyper: Hyperparameters, as ``learn`` returns them.
-        belief: Which features are warped.
+        log_hyper: Hyperparameters, as ``fit_hyperparameters`` returns them.
+        hyperprior: Which features are warped.
     """
 
-    def __init__(self, points: Points, z: Tensor, log_hyper: Tensor, belief: Hyperprior) -> None:
-        self._kernel = Kernel(log_hyper, belief.ordered)
+    def __init__(
+        self, points: Points, z: Tensor, log_hyper: Tensor, hyperprior: Hyperprior
+    ) -> None:
+        self._kernel = Kernel(log_hyper, hyperprior.ordered)
         self._points = self.warped(points)
         self._noise = float(self._kernel.scalar("noise")) + KERNEL.jitter
         covariance = self._kernel.between(self._points, self._points)
@@ -105,8 +111,8 @@ class Posterior:
         """Returns points as the kernel takes them."""
         return Points(self._kernel.warp(points.x), points.time, points.trial)
 
-    def guess(self, points: Points) -> Prediction:
-        """Returns what to expect at points, before noise."""
+    def predict(self, points: Points) -> Prediction:
+        """Returns the prediction at points, without noise."""
         warped = self.warped(points)
         cross = self._kernel.between(self._points, warped)
         half = torch.linalg.solve_triangular(self._factor, cross, upper=False)
@@ -123,32 +129,37 @@ class Posterior:
         Returns:
             [M, S]
         """
-        guess = self.guess(points)
-        joint = self._kernel.between(guess.points, guess.points) - guess.half.T @ guess.half
+        prediction = self.predict(points)
+        joint = (
+            self._kernel.between(prediction.points, prediction.points)
+            - prediction.half.T @ prediction.half
+        )
         joint.diagonal().add_(FIT.smallest)
-        return guess.mean[:, None] + _factor(joint) @ normal
+        return prediction.mean[:, None] + _factor(joint) @ normal
 
-    def assume(self, points: Points, *guesses: Prediction) -> None:
-        """Takes pending points for observed, each with the value expected there.
+    def condition_on_pending(self, points: Points, *predictions: Prediction) -> None:
+        """Conditions on pending points, each with the mean predicted there.
 
-        What is expected elsewhere stays the same; how sure it is does not.
+        Means elsewhere stay the same, variances become smaller.
 
         Args:
             points: K pending points.
-            guesses: Guesses made before, brought up to date.
+            predictions: Predictions made before, brought up to date.
 
         Source: Ginsbourger, Le Riche, Carraro, "Kriging is well-suited to parallelize
         optimization", 2010: the kriging believer.
         """
-        new = self.guess(points)
+        new = self.predict(points)
         own = self._kernel.between(new.points, new.points) - new.half.T @ new.half
         own.diagonal().add_(self._noise)
         corner = _factor(own)
-        for guess in guesses:
-            cross = self._kernel.between(new.points, guess.points) - new.half.T @ guess.half
+        for prediction in predictions:
+            cross = (
+                self._kernel.between(new.points, prediction.points) - new.half.T @ prediction.half
+            )
             rows = torch.linalg.solve_triangular(corner, cross, upper=False)
-            guess.half = torch.cat([guess.half, rows])
-            guess.variance = guess.variance - (rows * rows).sum(0)
+            prediction.half = torch.cat([prediction.half, rows])
+            prediction.variance = prediction.variance - (rows * rows).sum(0)
         n, k = len(self._points), len(points)
         factor = torch.zeros(n + k, n + k, dtype=self._factor.dtype)
         factor[:n, :n], factor[n:, :n], factor[n:, n:] = self._factor, new.half.T, corner

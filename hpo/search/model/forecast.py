@@ -1,4 +1,4 @@
-"""What more trials would likely bring, and when a study has waited long enough."""
+"""Forecast: what more trials would likely bring; patience: when a study has waited enough."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo.search.base.curves import Curves
 from hpo.search.base.decisions import Note
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.candidates import Candidates
-from hpo.search.model.map_fit import FittedModel, belief_about, fit
+from hpo.search.model.map_fit import FittedModel, fit, hyperprior_of
 from hpo.search.model.model_settings import FORECAST
 from hpo.search.model.training_set import usable
 from hpo.spec.study_spec import StudySpec
@@ -50,33 +50,35 @@ def forecast(spec: StudySpec, curves: Curves, memory: Note | None = None) -> For
         The outlook; None as long as no trial has a value.
     """
     encoder = Encoder.of_space(spec.space)
-    belief = belief_about(encoder)
-    fitted = fit(curves, encoder.features(curves.points), belief, memory or {})
-    return None if fitted is None else _outlook(fitted, encoder, spec.seed)
+    hyperprior = hyperprior_of(encoder)
+    fitted = fit(curves, encoder.features(curves.points), hyperprior, memory or {})
+    return None if fitted is None else _forecast(fitted, encoder, spec.seed)
 
 
-def _outlook(fitted: FittedModel, encoder: Encoder, seed: int) -> Forecast:
-    curves, rng = fitted.terrain.curves, np.random.default_rng(seed)
+def _forecast(fitted: FittedModel, encoder: Encoder, seed: int) -> Forecast:
+    curves, rng = fitted.inputs.curves, np.random.default_rng(seed)
     rows = usable(curves)
     ranked = rows[np.argsort(-np.nan_to_num(curves.best[rows], nan=-np.inf), kind="stable")]
-    drawer = Candidates(encoder, rng)
+    candidates = Candidates(encoder, rng)
     tops = curves.points[ranked[: FORECAST.n_tops]]
     points = np.concatenate(
-        [drawer.near(tops, FORECAST.n_near), drawer.anywhere(FORECAST.n_anywhere)]
+        [candidates.near(tops, FORECAST.n_near), candidates.anywhere(FORECAST.n_anywhere)]
     )
     ends = np.full(len(points), curves.horizon)
-    places = fitted.terrain.new_points(encoder.features(points), ends)
+    places = fitted.inputs.new_points(encoder.features(points), ends)
     normal = torch.from_numpy(rng.standard_normal((len(points), FORECAST.n_draws)))
     reached = fitted.posterior.draws(places, normal).max(dim=0).values.numpy()
-    scale = fitted.evidence.scale
-    gains = np.maximum(scale.back(reached) - scale.back(np.array([fitted.incumbent])), 0.0)
+    warping = fitted.training_set.warping
+    gains = np.maximum(
+        warping.untransform(reached) - warping.untransform(np.array([fitted.incumbent])), 0.0
+    )
     sign = 1.0 if curves.maximize else -1.0
     chance = float((reached > fitted.incumbent).mean())
-    return Forecast(chance, float(gains.mean()), sign * scale.top)
+    return Forecast(chance, float(gains.mean()), sign * warping.top)
 
 
 def is_out_of_patience(curves: Curves, patience: int) -> bool:
-    """Tells whether that many trials in a row, by their numbers, were no better than the best.
+    """Returns whether that many trials in a row, by their numbers, were no better than the best.
 
     Trials that have paused or run count as soon as they have reported.
     """

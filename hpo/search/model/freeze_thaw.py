@@ -1,4 +1,4 @@
-"""Freeze-thaw: one model of all curves chooses between paused trials and new ones.
+"""Freeze-thaw: a scheduler with one model of all curves for paused trials and new points.
 
 Source: Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", 2014; the choice by a random
 horizon and a random gain: Rakotoarison et al., "In-Context Freeze-Thaw Bayesian Optimization for
@@ -25,7 +25,7 @@ from hpo.search.base.trial_status import at_targets, is_ahead, is_free, is_over,
 from hpo.search.model.acquisition import Acquisition, Selection, chances_to_win
 from hpo.search.model.candidates import new_rows
 from hpo.search.model.initial_design import InitialDesign
-from hpo.search.model.map_fit import FittedModel, belief_about, fit
+from hpo.search.model.map_fit import FittedModel, fit, hyperprior_of
 from hpo.search.model.model_settings import FREEZE_THAW
 from hpo.search.model.portfolio import Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
@@ -42,13 +42,13 @@ class Settings:
 
     Attributes:
         seed: The study's.
-        n_startup: Trials that begin before the model is asked.
+        n_initial: Trials that begin before the model is asked.
         first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
         proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
     """
 
     seed: int = 0
-    n_startup: int = 0
+    n_initial: int = 0
     first: Floats | None = None
     proposes: bool = True
 
@@ -83,11 +83,13 @@ class FreezeThaw:
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
-        self._n_startup = settings.n_startup or FREEZE_THAW.n_initial(len(encoder))
+        self._n_initial = settings.n_initial or FREEZE_THAW.n_initial(len(encoder))
         if settings.first is not None:
-            self._n_startup = max(len(settings.first), FREEZE_THAW.min_initial)
-        self._startup = InitialDesign(encoder, settings.seed, settings.first, self._n_startup)
-        self._belief = belief_about(encoder)
+            self._n_initial = max(len(settings.first), FREEZE_THAW.min_initial)
+        self._initial_design = InitialDesign(
+            encoder, settings.seed, settings.first, self._n_initial
+        )
+        self._hyperprior = hyperprior_of(encoder)
 
     def plan(self, curves: Curves, ask: Ask) -> Plan:
         """Returns what to do with free places."""
@@ -96,36 +98,36 @@ class FreezeThaw:
         note = {"method": self.name, "version": self.version, "seed": seed}
         n_new = ask.n if ask.n_new is None else min(ask.n, ask.n_new)
         stops = self.rungs(curves)
-        n_blind = min(n_new, max(0, self._n_startup - curves.next_number))
-        blind = self._blindly(curves, ask, n_blind, stops[0])
-        fitted = self._fit(curves, ask) if len(blind) < ask.n else None
+        n_begun = min(n_new, max(0, self._n_initial - curves.next_number))
+        begun = self._initial_starts(curves, ask, n_begun, stops[0])
+        fitted = self._fit(curves, ask) if len(begun) < ask.n else None
         if fitted is None:
-            starts = self._blindly(curves, ask, n_new, stops[0])
+            starts = self._initial_starts(curves, ask, n_new, stops[0])
             return Plan(starts, not starts and is_over(curves), note, ask.memory)
-        board = self._board(curves, fitted, stops, ask, seed)
-        known = [start.params for start in blind if start.params is not None]
-        board.take(self._encoder.encode(known), stops[0])
-        if n_new and board.has_new:
-            picks = board.choose(ask.n - len(blind), n_new - len(blind), ask.epochs_left)
+        acquisition = self._acquisition(curves, fitted, stops, ask, seed)
+        known = [start.params for start in begun if start.params is not None]
+        acquisition.add_pending(self._encoder.encode(known), stops[0])
+        if n_new and acquisition.has_new:
+            selected = acquisition.choose(ask.n - len(begun), n_new - len(begun), ask.epochs_left)
         else:
-            picks = _closing(curves, board, ask.n)
-        assignments = (*blind, *self._assigned(curves, picks, len(blind)))
+            selected = _closing(curves, acquisition, ask.n)
+        assignments = (*begun, *self._assignments(curves, selected, len(begun)))
         return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, whatever a plan had in mind."""
-        early = [number for number in numbers if number < self._n_startup]
-        begun = self._first(curves, early, ask)
+        early = [number for number in numbers if number < self._n_initial]
+        begun = self._initial_points(curves, early, ask)
         rest = list(numbers)[len(early) :]
         fitted = self._fit(curves, ask) if rest else None
         if fitted is None:
-            return Proposal([*begun, *self._first(curves, rest, ask)], ask.memory)
+            return Proposal([*begun, *self._initial_points(curves, rest, ask)], ask.memory)
         stops = self.rungs(curves)
         seed = mix(self._settings.seed, rest[0], curves.n_epochs)
-        board = self._board(curves, fitted, stops, ask, seed, with_paused=False)
-        board.take(self._encoder.encode(begun), stops[0])
-        picks = board.choose(len(rest), len(rest))
-        rows = [pick.point for pick in picks if pick.point is not None]
+        acquisition = self._acquisition(curves, fitted, stops, ask, seed, with_paused=False)
+        acquisition.add_pending(self._encoder.encode(begun), stops[0])
+        selected = acquisition.choose(len(rest), len(rest))
+        rows = [selection.point for selection in selected if selection.point is not None]
         chosen = self._encoder.decode(np.array(rows)) if rows else []
         return Proposal([*begun, *chosen], fitted.memory)
 
@@ -146,7 +148,7 @@ class FreezeThaw:
         memory: Note,
         before: Sequence[int],
     ) -> tuple[list[bool], Note]:
-        """Tells which trials will hardly become the best one. They are judged at rungs only.
+        """Returns which trials will hardly become the best one. They are judged at rungs only.
 
         Args:
             curves: All trials.
@@ -163,9 +165,9 @@ class FreezeThaw:
         past = np.asarray(before, dtype=np.int64)
         inner = np.array(stops[:-1])[:, None]
         is_judged = ((past < inner) & (inner <= epochs) & (epochs < stops[-1])).any(axis=0)
-        if not is_judged.any() or len(usable(curves)) <= self._n_startup:
+        if not is_judged.any() or len(usable(curves)) <= self._n_initial:
             return [False] * len(rows), memory
-        fitted = fit(curves, self._encoder.features(curves.points), self._belief, memory)
+        fitted = fit(curves, self._encoder.features(curves.points), self._hyperprior, memory)
         if fitted is None:
             return [False] * len(rows), memory
         # A model may be wrong about how curves go on: who is ahead now is never given up.
@@ -174,9 +176,9 @@ class FreezeThaw:
         return (is_judged & (chances < FREEZE_THAW.max_hopeless_chance)).tolist(), fitted.memory
 
     def _fit(self, curves: Curves, ask: Ask) -> FittedModel | None:
-        return fit(curves, self._encoder.features(curves.points), self._belief, ask.memory)
+        return fit(curves, self._encoder.features(curves.points), self._hyperprior, ask.memory)
 
-    def _board(
+    def _acquisition(
         self,
         curves: Curves,
         fitted: FittedModel,
@@ -187,21 +189,21 @@ class FreezeThaw:
     ) -> Acquisition:
         pending = np.flatnonzero(is_pending(curves) & curves.has_point)
         epochs = np.maximum(curves.targets[pending], curves.epochs[pending])
-        coming = fitted.terrain.points(pending, np.where(epochs > 0, epochs, stops[0]))
+        coming = fitted.inputs.points(pending, np.where(epochs > 0, epochs, stops[0]))
         paused = np.flatnonzero(is_free(curves) & with_paused)
         for structure in _allowed(ask):
             structures = Structures(self._encoder, ask.structural, structure, ask.n)
             rng = np.random.default_rng(seed)
-            board = Acquisition(self._encoder, fitted, coming, paused, stops, structures, rng)
-            if board.has_new:
+            acquisition = Acquisition(self._encoder, fitted, coming, paused, stops, structures, rng)
+            if acquisition.has_new:
                 break
-        return board
+        return acquisition
 
-    def _first(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
+    def _initial_points(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> list[Point]:
         """Returns points for trials that begin before the model can be asked."""
         seen = set(self._encoder.keys(curves.points))
         # Variations of a point may be that point: that is no reason to end a study.
-        draws = (self._startup.row, self._startup.another)
+        draws = (self._initial_design.row, self._initial_design.another)
         for structure, draw in itertools.product(_allowed(ask), draws):
             rows = [row for n in numbers if (row := draw(n)) is not None]
             if not rows:
@@ -214,10 +216,12 @@ class FreezeThaw:
                 return self._encoder.decode(fitted[fresh])
         return []
 
-    def _blindly(self, curves: Curves, ask: Ask, n: int, epoch_stop: int) -> tuple[Start, ...]:
+    def _initial_starts(
+        self, curves: Curves, ask: Ask, n: int, epoch_stop: int
+    ) -> tuple[Start, ...]:
         numbers = range(curves.next_number, curves.next_number + n)
-        points = self._first(curves, numbers, ask)
-        n_first = self._startup.n_first
+        points = self._initial_points(curves, numbers, ask)
+        n_first = self._initial_design.n_first
         # First points are few and good: it pays to see more of their curves.
         first_stop = max(epoch_stop, round(curves.horizon / FREEZE_THAW.first_share))
         return tuple(
@@ -230,19 +234,21 @@ class FreezeThaw:
     def _params(self, point: Point) -> Point | None:
         return point if self._settings.proposes else None
 
-    def _assigned(
-        self, curves: Curves, picks: Sequence[Selection], n_before: int
+    def _assignments(
+        self, curves: Curves, selected: Sequence[Selection], n_before: int
     ) -> tuple[Advance | Start, ...]:
         assignments: list[Advance | Start] = []
         number = curves.next_number + n_before
-        for pick in picks:
-            if pick.row is not None:
-                trial = int(curves.numbers[pick.row])
-                assignments.append(Advance(trial, pick.epoch_stop, pick.note))
+        for selection in selected:
+            if selection.row is not None:
+                trial = int(curves.numbers[selection.row])
+                assignments.append(Advance(trial, selection.epoch_stop, selection.note))
                 continue
-            assert pick.point is not None
-            point = self._encoder.decode(pick.point[None])[0]
-            assignments.append(Start(number, self._params(point), pick.epoch_stop, pick.note))
+            assert selection.point is not None
+            point = self._encoder.decode(selection.point[None])[0]
+            assignments.append(
+                Start(number, self._params(point), selection.epoch_stop, selection.note)
+            )
             number += 1
         return tuple(assignments)
 
@@ -252,17 +258,19 @@ def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:
     return (None,) if ask.structure is None else (ask.structure, None)
 
 
-def _closing(curves: Curves, board: Acquisition, n: int) -> list[Selection]:
+def _closing(curves: Curves, acquisition: Acquisition, n: int) -> list[Selection]:
     """Chooses paused trials when no new ones may begin: those that may yet be the best."""
-    chances = chances_to_win(board.fitted, board.paused)
+    chances = chances_to_win(acquisition.fitted, acquisition.paused)
     order = np.argsort(-chances, kind="stable")[:n]
-    picks = [
-        board.advance(int(board.paused[i]), {"by": "closing", "chance": round(chances[i], 4)})
+    selected = [
+        acquisition.advance(
+            int(acquisition.paused[i]), {"by": "closing", "chance": round(chances[i], 4)}
+        )
         for i in order
         if chances[i] >= FREEZE_THAW.min_win_chance
     ]
     is_complete = (curves.states == State.COMPLETE) | is_pending(curves)
-    if not picks and len(board.paused) and not is_complete.any():
+    if not selected and len(acquisition.paused) and not is_complete.any():
         # A study should have one trial that was trained to the end.
-        picks = [board.advance(int(board.paused[0]), {"by": "closing"})]
-    return picks
+        selected = [acquisition.advance(int(acquisition.paused[0]), {"by": "closing"})]
+    return selected

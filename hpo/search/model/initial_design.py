@@ -1,4 +1,4 @@
-"""The points of the first trials, which begin before a model can be asked."""
+"""Initial design: the points of the first trials, before a model can be fitted."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ class InitialDesign:
         elif number in self._varied and number % INITIAL_DESIGN.even_every:
             rows = self._variation(number)
         else:
-            rows = even_point(self._encoder, self._seed, number)
+            rows = quasi_random_point(self._encoder, self._seed, number)
         return np.asarray(rows[0])
 
     def another(self, number: int) -> Floats | None:
         """Returns a point for a trial whose own one was tried, [P]; None in a finite space."""
         if self._all is not None:
             return None
-        point = even_point(self._encoder, self._seed, INITIAL_DESIGN.max_sequence + number)
+        point = quasi_random_point(self._encoder, self._seed, INITIAL_DESIGN.max_sequence + number)
         return np.asarray(point[0])
 
     def _variation(self, number: int) -> Floats:
         """Returns a given point moved, given ones crossed, or one with new coordinates, [1, P]."""
         rng = np.random.default_rng([self._seed, number])
-        drawer = Candidates(self._encoder, rng)
+        candidates = Candidates(self._encoder, rng)
         way = rng.integers(3)
         if way == 0:
-            return drawer.near(self._first, 1)
+            return candidates.near(self._first, 1)
         if way == 1:
-            return drawer.crossed(self._first, 1)
-        return drawer.jumps(self._first, 1)
+            return candidates.crossed(self._first, 1)
+        return candidates.jumps(self._first, 1)
 
     def _every_point(self) -> Floats:
         encoder = self._encoder
@@ -100,7 +100,7 @@ def _coordinates(column: Coordinate) -> list[float]:
     return [(i + 0.5) / n for i in range(n)]
 
 
-def even_point(encoder: Encoder, seed: int, number: int) -> Floats:
+def quasi_random_point(encoder: Encoder, seed: int, number: int) -> Floats:
     """Returns a point of an evenly spread sequence, [1, P] and snapped."""
     n_columns = max(1, len(encoder))
     if n_columns <= torch.quasirandom.SobolEngine.MAXDIM and number < INITIAL_DESIGN.max_sequence:

@@ -1,4 +1,4 @@
-"""The covariance of learning curves: of (params, epoch) with (params, epoch)."""
+"""Kernel: the covariance of learning curves, of (params, epoch) with (params, epoch)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Points:
     Attributes:
         x: [N, D] Features of the params.
         time: [N] Logarithm of the epoch, over that of the horizon.
-        trial: [N] Number of the trial; -1 for params that nobody has tried.
+        trial: [N] Number of the trial; -1 for untried params.
     """
 
     x: Tensor
@@ -129,7 +129,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Hyperprior:
-    """What is thought of the hyperparameters before any data: normal in their logarithms.
+    """Prior of the hyperparameters: normal in their logarithms.
 
     Attributes:
         mean: [3 D + 8]
@@ -142,8 +142,8 @@ class Hyperprior:
     ordered: Tensor
 
     @classmethod
-    def about(cls, ordered: Sequence[bool], exponents: Sequence[float]) -> Hyperprior:
-        """Returns the usual belief.
+    def default(cls, ordered: Sequence[bool], exponents: Sequence[float]) -> Hyperprior:
+        """Returns the usual hyperprior.
 
         Args:
             ordered: For each feature, whether it is a number's coordinate.
@@ -161,11 +161,11 @@ class Hyperprior:
         )
         return cls(_tensor(mean), _tensor(sd), torch.tensor(ordered, dtype=torch.bool))
 
-    def surprise(self, log_hyper: Tensor) -> Tensor:
+    def negative_log_density(self, log_hyper: Tensor) -> Tensor:
         """Returns the negative logarithm of the density, up to a constant."""
         return 0.5 * (((log_hyper - self.mean) / self.sd) ** 2).sum()
 
-    def within(self, log_hyper: Tensor) -> Tensor:
+    def clamped(self, log_hyper: Tensor) -> Tensor:
         """Returns the hyperparameters, moved into the range where they mean something."""
         return log_hyper.clamp(KERNEL.min_log, KERNEL.max_log)
 

@@ -1,4 +1,4 @@
-"""First points for parameters that people name alike: what has served other tasks well."""
+"""Portfolio: points that served other tasks well, by the names of their parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from hpo.search.base.coordinates import Coordinate, Floats
 from hpo.search.base.param_encoding import Encoder, Point
-from hpo.search.model.initial_design import even_point
+from hpo.search.model.initial_design import quasi_random_point
 
 FILE: Final = "portfolio.toml"
 OPTIMIZER: Final = "optimizer"
@@ -87,7 +87,10 @@ def first_points(
     if n_known < _FEWEST_KNOWN or not is_ours:
         return None
     settled = {portfolio.usual_name(name): value for name, value in fixed.items()}
-    spread = (encoder.decode(even_point(encoder, seed, i))[0] for i in range(len(portfolio.points)))
+    spread = (
+        encoder.decode(quasi_random_point(encoder, seed, i))[0]
+        for i in range(len(portfolio.points))
+    )
     placed = [
         point
         for entry, around in zip(portfolio.points, spread, strict=True)

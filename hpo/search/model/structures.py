@@ -1,4 +1,4 @@
-"""Keeping the new points of a batch to few model structures, so that stacks fill."""
+"""Structures: the few combinations of structural values that a batch's new points share."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Structures:
         return self._encoder.snap(moved)
 
     def allow(self, rows: Floats) -> Bools:
-        """Tells which rows have an allowed structure, [N]."""
+        """Returns which rows have an allowed structure, [N]."""
         if not self._is_closed:
             return np.ones(len(rows), dtype=bool)
         return self._is_chosen(rows)

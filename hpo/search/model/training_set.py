@@ -1,4 +1,4 @@
-"""What a model of the curves learns from: the telling values among all that were reported."""
+"""Training set: the values among all reported ones that the model of curves is fitted to."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ class OutputWarping:
     sd: float = 1.0
 
     @classmethod
-    def fitting(cls, values: Floats, top: float) -> OutputWarping:
-        """Returns the scale for some values, [N], minus infinity for trials that diverged."""
+    def fit(cls, values: Floats, top: float) -> OutputWarping:
+        """Returns the warping for some values, [N], minus infinity for trials that diverged."""
         finite = values[np.isfinite(values)]
         worst = float(finite.min()) if len(finite) else top
         gaps = top - np.maximum(values, worst)
         usual = float(np.median(np.sort(gaps)[: max(8, len(gaps) // 2)])) + 1e-12
-        z = cls(top, worst, usual).of(values)
+        z = cls(top, worst, usual).transform(values)
         return cls(top, worst, usual, float(z.mean()), float(z.std()) + 1e-9)
 
-    def of(self, values: Floats) -> Floats:
-        """Returns values on this scale."""
+    def transform(self, values: Floats) -> Floats:
+        """Returns warped values."""
         gaps = np.maximum(self.top - np.maximum(values, self.worst), 0.0)
         return np.asarray((-np.log(gaps / self.usual + TRAINING_SET.epsilon) - self.mean) / self.sd)
 
-    def back(self, z: Floats) -> Floats:
-        """Returns what values on this scale stand for; beyond the top it goes on as a line."""
+    def untransform(self, z: Floats) -> Floats:
+        """Returns the values that were warped; beyond the top the inverse is linear."""
         beyond = z * self.sd + self.mean + math.log(TRAINING_SET.epsilon)
         gaps = self.usual * (
             TRAINING_SET.epsilon * np.exp(-np.minimum(beyond, 0.0)) - TRAINING_SET.epsilon
@@ -65,17 +65,17 @@ class TrainingSet:
     Attributes:
         points: Where they were seen.
         z: [N] The values, warped and standardised.
-        scale: How they were.
+        warping: How they were warped.
     """
 
     points: Points
     z: Tensor
-    scale: OutputWarping
+    warping: OutputWarping
 
     @property
     def top(self) -> float:
-        """The best value of the study, on the scale of ``z``."""
-        return float(self.scale.of(np.array([self.scale.top]))[0])
+        """The best value of the study, warped as ``z``."""
+        return float(self.warping.transform(np.array([self.warping.top]))[0])
 
 
 class Features:
@@ -101,8 +101,8 @@ class Features:
 
     def new_points(self, features: Floats, epochs: Ints) -> Points:
         """Returns where trials that do not exist yet would be after some epochs."""
-        nobody = torch.full((len(features),), -1, dtype=torch.int64)
-        return Points(torch.from_numpy(features), self.times(epochs), nobody)
+        untried = torch.full((len(features),), -1, dtype=torch.int64)
+        return Points(torch.from_numpy(features), self.times(epochs), untried)
 
     def times(self, epochs: Ints) -> Tensor:
         """Returns epochs as the model sees them: logarithms, 1 at the horizon."""
@@ -119,16 +119,16 @@ def usable(curves: Curves) -> Ints:
     return np.flatnonzero(seen & curves.has_point)
 
 
-def gather(terrain: Features, n_max: int) -> TrainingSet | None:
+def gather(inputs: Features, n_max: int) -> TrainingSet | None:
     """Chooses at most ``n_max`` values and standardises them.
 
     Two thirds are the last values of trials: the best ones, the newest ones, and some of every
     rank. The rest are earlier values of the best trials, which show how curves run.
 
     Returns:
-        The evidence; None when no trial has a finite value yet.
+        The training set; None when no trial has a finite value yet.
     """
-    curves = terrain.curves
+    curves = inputs.curves
     rows = usable(curves)
     if not np.isfinite(curves.best[rows]).any():
         return None
@@ -138,11 +138,11 @@ def gather(terrain: Features, n_max: int) -> TrainingSet | None:
     last_values = np.where(curves.diverged[kept], -np.inf, last_values)
     early_rows, early_epochs = _earlier(curves, _ranked(curves, rows), n_max - len(kept))
     values = np.concatenate([last_values, curves.values[early_rows, early_epochs - 1]])
-    points = terrain.points(
+    points = inputs.points(
         np.concatenate([kept, early_rows]), np.concatenate([last_epochs, early_epochs])
     )
-    scale = OutputWarping.fitting(values, float(np.nanmax(curves.best[rows])))
-    return TrainingSet(points, torch.from_numpy(scale.of(values)), scale)
+    warping = OutputWarping.fit(values, float(np.nanmax(curves.best[rows])))
+    return TrainingSet(points, torch.from_numpy(warping.transform(values)), warping)
 
 
 def _ranked(curves: Curves, rows: Ints) -> Ints:

@@ -91,7 +91,7 @@ class ValueGP:
     Args:
         x: [N, D] The points' features.
         z: [N] The values, standardised.
-        hyper: As ``learn`` returns it.
+        hyper: As ``fit_hyperparameters`` returns it.
     """
 
     def __init__(self, x: Floats, z: Floats, hyper: GPHyperparameters) -> None:
@@ -104,27 +104,27 @@ class ValueGP:
         self._solved = cho_solve((self._factor, True), z)
         self.fitted = z - (self._noise + VALUE_GP.jitter) * self._solved
 
-    def guess(self, x: Floats) -> tuple[Floats, Floats]:
+    def predict(self, x: Floats) -> tuple[Floats, Floats]:
         """Returns mean and standard deviation at points, [M, D], before noise."""
         cross = self._between(self.x, x)
         half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
-        before = self._scale + self._trend * _bowl((_around(x) ** 2).sum(axis=1), x.shape[1])
+        before = self._scale + self._trend * _quadratic((_centred(x) ** 2).sum(axis=1), x.shape[1])
         variance = before - (half * half).sum(axis=0)
         return cross.T @ self._solved, np.sqrt(np.maximum(variance, VALUE_GP.min_variance))
 
-    def slope(self, x: Floats) -> tuple[float, float, Floats, Floats]:
+    def predict_with_gradient(self, x: Floats) -> tuple[float, float, Floats, Floats]:
         """Returns mean, standard deviation and their derivatives at one point, [D]."""
         apart = (x - self.x) / self._lengths
         distance = _SQRT5 * np.sqrt((apart * apart).sum(axis=1))
         decay = self._scale * np.exp(-distance)
         cross = decay * (1.0 + distance + distance * distance / 3.0)
         by_x = -(5.0 / 3.0) * (decay * (1.0 + distance))[:, None] * apart / self._lengths
-        around, seen, n = _around(x), _around(self.x), len(x)
-        cross += self._trend * _bowl(seen @ around, n)
-        by_x += self._trend * (4.0 / n) * (1.0 + seen @ around / n)[:, None] * seen
-        size = float(around @ around)
-        before = self._scale + self._trend * float(_bowl(size, n))
-        by_before = self._trend * (8.0 / n) * (1.0 + size / n) * around
+        centred, seen, n = _centred(x), _centred(self.x), len(x)
+        cross += self._trend * _quadratic(seen @ centred, n)
+        by_x += self._trend * (4.0 / n) * (1.0 + seen @ centred / n)[:, None] * seen
+        size = float(centred @ centred)
+        before = self._scale + self._trend * float(_quadratic(size, n))
+        by_before = self._trend * (8.0 / n) * (1.0 + size / n) * centred
         half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         solved = solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False)
         sd = math.sqrt(max(before - float(half @ half), VALUE_GP.min_variance))
@@ -135,14 +135,14 @@ class ValueGP:
         matern = _matern(left / self._lengths, right / self._lengths)
         return self._scale * matern + self._trend * _trend(left, right)
 
-    def joined(self, x: Floats) -> ValueGP:
+    def with_pending(self, x: Floats) -> ValueGP:
         """Returns the posterior once pending points, [K, D], have come as expected."""
-        mean, _ = self.guess(x)
+        mean, _ = self.predict(x)
         return ValueGP(np.concatenate([self.x, x]), np.concatenate([self.z, mean]), self.hyper)
 
 
-def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
-    """Returns the hyperparameters that make values likely, and the logarithm of how likely.
+def fit_hyperparameters(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
+    """Returns the MAP hyperparameters and the logarithm of their posterior density.
 
     Args:
         x: [N, D] Features.
@@ -159,15 +159,15 @@ def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
     ]
     trend = _trend(x, x)
 
-    def misfit(log_hyper: Floats) -> tuple[float, Floats]:
-        value, slope = _misfit(x, z, trend, log_hyper)
+    def negative_log_posterior(log_hyper: Floats) -> tuple[float, Floats]:
+        value, gradient = _negative_log_likelihood(x, z, trend, log_hyper)
         off = (log_hyper - usual) / sd
-        return value + 0.5 * float(off @ off), slope + off / sd
+        return value + 0.5 * float(off @ off), gradient + off / sd
 
     start = usual.copy()
     start[-1] = VALUE_GP.log_noise_start
     found = minimize(
-        misfit,
+        negative_log_posterior,
         start,
         jac=True,
         method="L-BFGS-B",
@@ -178,7 +178,9 @@ def learn(x: Floats, z: Floats) -> tuple[GPHyperparameters, float]:
     return GPHyperparameters(best[:-3], *map(float, best[-3:])), -float(found.fun)
 
 
-def _misfit(x: Floats, z: Floats, trend: Floats, log_hyper: Floats) -> tuple[float, Floats]:
+def _negative_log_likelihood(
+    x: Floats, z: Floats, trend: Floats, log_hyper: Floats
+) -> tuple[float, Floats]:
     """Returns the negative logarithm of the likelihood, and its derivative."""
     lengths = np.exp(log_hyper[:-3])
     scale, bend, noise = np.exp(log_hyper[-3:]).tolist()
@@ -197,15 +199,15 @@ def _misfit(x: Floats, z: Floats, trend: Floats, log_hyper: Floats) -> tuple[flo
     value = 0.5 * float(z @ solved) + float(np.log(np.diag(factor)).sum()) + len(z) * _HALF_LOG_2PI
     outer = 0.5 * (inverse - np.outer(solved, solved))
     weights = outer * decay * (1.0 + distance) * (5.0 / 3.0)
-    slope = np.empty_like(log_hyper)
-    slope[:-3] = 2.0 * (
+    gradient = np.empty_like(log_hyper)
+    gradient[:-3] = 2.0 * (
         (weights.sum(axis=1)[:, None] * scaled**2).sum(axis=0)
         - (scaled * (weights @ scaled)).sum(axis=0)
     )
-    slope[-3] = float((outer * covariance).sum())
-    slope[-2] = bend * float((outer * trend).sum())
-    slope[-1] = noise * float(np.trace(outer))
-    return value, slope
+    gradient[-3] = float((outer * covariance).sum())
+    gradient[-2] = bend * float((outer * trend).sum())
+    gradient[-1] = noise * float(np.trace(outer))
+    return value, gradient
 
 
 def log_improvement(mean: Floats, sd: Floats, best: float) -> Floats:
@@ -213,7 +215,7 @@ def log_improvement(mean: Floats, sd: Floats, best: float) -> Floats:
     return np.asarray(np.log(sd) + _log_h((mean - best) / sd))
 
 
-def climbed(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
+def maximised_improvement(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
     """Returns features, [D], moved to where more improvement is expected.
 
     Args:
@@ -223,10 +225,10 @@ def climbed(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
         best: What to improve on.
     """
 
-    def misfit(moved: Floats) -> tuple[float, Floats]:
+    def negative_log_improvement(moved: Floats) -> tuple[float, Floats]:
         point = x.copy()
         point[free] = moved
-        mean, sd, by_mean, by_sd = surrogate.slope(point)
+        mean, sd, by_mean, by_sd = surrogate.predict_with_gradient(point)
         u = (mean - best) / sd
         log_h = float(_log_h(np.array([u]))[0])
         # The derivative of h is the normal distribution function.
@@ -235,7 +237,7 @@ def climbed(surrogate: ValueGP, x: Floats, free: Ints, best: float) -> Floats:
         return -(math.log(sd) + log_h), -(by_sd / sd + ratio * by_u)[free]
 
     found = minimize(
-        misfit,
+        negative_log_improvement,
         x[free],
         jac=True,
         method="L-BFGS-B",
@@ -269,14 +271,14 @@ def _matern(a: Floats, b: Floats) -> Floats:
 
 def _trend(a: Floats, b: Floats) -> Floats:
     """Returns the covariance of polynomials of degree two around the middle of the space."""
-    return np.asarray(_bowl(_around(a) @ _around(b).T, a.shape[1]))
+    return np.asarray(_quadratic(_centred(a) @ _centred(b).T, a.shape[1]))
 
 
-def _bowl(products: Any, n_features: int) -> Any:
+def _quadratic(products: Any, n_features: int) -> Any:
     return (1.0 + products / max(1, n_features)) ** 2
 
 
-def _around(x: Floats) -> Floats:
+def _centred(x: Floats) -> Floats:
     return 2.0 * x - 1.0
 
 

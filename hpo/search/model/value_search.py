@@ -1,4 +1,4 @@
-"""New points for trials that have one value each: those that promise most improvement."""
+"""Value search: Bayesian optimisation of trials that have one value each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from hpo.search.model.candidates import Candidates, comparable, new_rows
 from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.model_settings import FREEZE_THAW, TRAINING_SET
 from hpo.search.model.training_set import OutputWarping, usable
-from hpo.search.model.value_gp import GPHyperparameters, ValueGP, climbed, learn, log_improvement
+from hpo.search.model.value_gp import (
+    GPHyperparameters,
+    ValueGP,
+    fit_hyperparameters,
+    log_improvement,
+    maximised_improvement,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ VALUE_SEARCH: Final = ValueSearchSettings()
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Data:
     """What was seen, as a model takes it: features, values, and its hyperparameters."""
 
     x: Floats
@@ -69,41 +75,41 @@ class ValueSearch:
     Args:
         encoder: The searched parameters.
         seed: The study's.
-        n_startup: Trials that begin before the model is asked; 0 for the usual number.
+        n_initial: Trials that begin before the model is asked; 0 for the usual number.
     """
 
-    def __init__(self, encoder: Encoder, seed: int, n_startup: int = 0) -> None:
+    def __init__(self, encoder: Encoder, seed: int, n_initial: int = 0) -> None:
         self._encoder, self._seed = encoder, seed
-        self._n_startup = n_startup or FREEZE_THAW.n_initial(len(encoder))
-        self._startup = InitialDesign(encoder, seed)
+        self._n_initial = n_initial or FREEZE_THAW.n_initial(len(encoder))
+        self._initial_design = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int]) -> list[Point | None]:
         """Returns params for trials with these numbers; None where no new point is left."""
         seen = set(self._encoder.keys(curves.points))
         rows: list[Floats | None] = []
-        late = [number for number in numbers if number >= self._n_startup]
+        late = [number for number in numbers if number >= self._n_initial]
         model = self._model(curves) if late else None
         pending = curves.points[is_pending(curves) & curves.has_point]
         if model is not None and len(pending):
-            model = model.joined(self._encoder.features(pending))
+            model = model.with_pending(self._encoder.features(pending))
         for number in numbers:
-            row = self._first(number, seen) if number < self._n_startup or model is None else None
+            row = self._first(number, seen) if number < self._n_initial or model is None else None
             if row is None and model is not None:
                 rng = np.random.default_rng(mix(self._seed, number))
                 row = self._best(model, curves, seen, rng)
             if row is not None:
                 seen.update(self._encoder.keys(row[None]))
                 if model is not None:
-                    model = model.joined(self._encoder.features(row[None]))
+                    model = model.with_pending(self._encoder.features(row[None]))
             rows.append(row)
         return [None if row is None else self._encoder.decode(row[None])[0] for row in rows]
 
     def _first(self, number: int, seen: set[bytes]) -> Floats | None:
-        row = self._startup.row(number)
+        row = self._initial_design.row(number)
         if row is not None and len(new_rows(self._encoder, row[None], seen)):
             return row
-        drawer = Candidates(self._encoder, np.random.default_rng(mix(self._seed, number)))
-        rows = drawer.anywhere(VALUE_SEARCH.n_anywhere)
+        candidates = Candidates(self._encoder, np.random.default_rng(mix(self._seed, number)))
+        rows = candidates.anywhere(VALUE_SEARCH.n_anywhere)
         fresh = new_rows(self._encoder, rows, seen)
         return np.asarray(rows[fresh[0]]) if len(fresh) else None
 
@@ -122,27 +128,30 @@ class ValueSearch:
     def _best(
         self, model: ValueGP, curves: Curves, seen: set[bytes], rng: np.random.Generator
     ) -> Floats | None:
-        encoder, drawer = self._encoder, Candidates(self._encoder, rng)
+        encoder, candidates = self._encoder, Candidates(self._encoder, rng)
         best = float(model.fitted.max())
         ranked = usable(curves)
         ranked = ranked[np.argsort(-np.nan_to_num(curves.last[ranked], nan=-np.inf), kind="stable")]
         tops = curves.points[ranked[: VALUE_SEARCH.n_tops]]
-        parts = [drawer.anywhere(VALUE_SEARCH.n_anywhere), drawer.near(tops, VALUE_SEARCH.n_near)]
-        rows = np.concatenate([*parts, drawer.jumps(tops, VALUE_SEARCH.n_jumps)])
+        parts = [
+            candidates.anywhere(VALUE_SEARCH.n_anywhere),
+            candidates.near(tops, VALUE_SEARCH.n_near),
+        ]
+        rows = np.concatenate([*parts, candidates.jumps(tops, VALUE_SEARCH.n_jumps)])
         for last in (False, True):
             rows = rows[new_rows(encoder, rows, seen)]
             if not len(rows):
                 return None
-            scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
+            scores = comparable(log_improvement(*model.predict(encoder.features(rows)), best))
             rows = rows[np.argsort(-scores, kind="stable")[: VALUE_SEARCH.n_local_starts]]
-            moved = np.stack([self._climbed(model, row, best) for row in rows])
-            around = [] if last else [drawer.near(rows, VALUE_SEARCH.n_local)]
+            moved = np.stack([self._improved(model, row, best) for row in rows])
+            around = [] if last else [candidates.near(rows, VALUE_SEARCH.n_local)]
             rows = np.concatenate([rows, moved, *around])
         rows = rows[new_rows(encoder, rows, seen)]
-        scores = comparable(log_improvement(*model.guess(encoder.features(rows)), best))
+        scores = comparable(log_improvement(*model.predict(encoder.features(rows)), best))
         return np.asarray(rows[int(scores.argmax())])
 
-    def _climbed(self, model: ValueGP, row: Floats, best: float) -> Floats:
+    def _improved(self, model: ValueGP, row: Floats, best: float) -> Floats:
         """Returns a row with its real numbers moved to where more is expected, snapped."""
         encoder = self._encoder
         is_real = np.array([np.isinf(column.n_values) for column in encoder.columns])
@@ -150,7 +159,7 @@ class ValueSearch:
         if not len(real):
             return row
         free = np.flatnonzero(np.isin(encoder.owners, real))
-        x = climbed(model, encoder.features(row[None])[0], free, best)
+        x = maximised_improvement(model, encoder.features(row[None])[0], free, best)
         moved = np.where(np.isnan(row), 0.0, row)
         moved[real] = x[free]
         return np.asarray(encoder.snap(moved[None])[0])
@@ -173,15 +182,15 @@ def _scaled(y: Floats) -> list[tuple[Floats, float]]:
     """
     sd = float(y.std()) + 1e-12 * (1.0 + float(np.abs(y).max()))
     plain = ((y - y.mean()) / sd, -len(y) * float(np.log(sd)))
-    scale = OutputWarping.fitting(y, float(y.max()))
-    gaps = scale.top - y
-    stretch = -np.log(scale.sd) - np.log(gaps + scale.usual * TRAINING_SET.epsilon)
-    return [plain, (scale.of(y), float(stretch.sum()))]
+    warping = OutputWarping.fit(y, float(y.max()))
+    gaps = warping.top - y
+    stretch = -np.log(warping.sd) - np.log(gaps + warping.usual * TRAINING_SET.epsilon)
+    return [plain, (warping.transform(y), float(stretch.sum()))]
 
 
 def _fitted(
     x: Floats, y: Floats, scaled: tuple[Floats, float], learnt: Ints
-) -> tuple[_Seen, float]:
+) -> tuple[_Data, float]:
     z, stretch = scaled
-    hyper, likely = learn(x[learnt], z[learnt])
-    return _Seen(x, z, hyper), likely + stretch * len(learnt) / len(y)
+    hyper, likely = fit_hyperparameters(x[learnt], z[learnt])
+    return _Data(x, z, hyper), likely + stretch * len(learnt) / len(y)

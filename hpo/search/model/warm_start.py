@@ -1,4 +1,4 @@
-"""First points from studies that have been: what served a similar search well."""
+"""Warm start: first points from earlier studies that searched similar parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions about several trials at once: one look at the history, one write."""
+"""Batch: one read of the history and one write, for decisions about several trials."""
 
 from __future__ import annotations
 

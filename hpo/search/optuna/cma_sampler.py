@@ -1,4 +1,4 @@
-"""CMA-ES without a stored state: what it has learnt follows from the study's trials."""
+"""CMA-ES without a stored state: its state follows from the study's trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpo.search.base.coordinates import Floats
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.independent_draws import Independent
 from hpo.search.base.param_encoding import Encoder
-from hpo.search.optuna.study_curves import searched
+from hpo.search.optuna.study_curves import common_search_space
 
 _SIGMA = 1.0 / 6.0
 _ANY_SEED = 2**31
@@ -48,7 +48,7 @@ class CmaSampler(BaseSampler):
         popsize: int | None = None,
         consider_pruned_trials: bool = False,
     ) -> None:
-        self._n_startup = n_startup_trials
+        self._n_initial = n_startup_trials
         self._sigma = sigma0
         self._popsize = popsize
         self._states = [TrialState.COMPLETE]
@@ -64,7 +64,7 @@ class CmaSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the parameters that all complete trials have."""
-        return searched(study)
+        return common_search_space(study)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -77,7 +77,7 @@ class CmaSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         numbers, choices = _split(search_space)
         points, losses = self._seen(study, numbers)
-        if len(points) < self._n_startup:
+        if len(points) < self._n_initial:
             return {}
         seed = mix(self._seed, trial.number)
         units = np.random.default_rng(seed).random((1, len(choices)))

@@ -1,4 +1,4 @@
-"""Using Optuna's experimental parts without its warning at every use."""
+"""Optuna's experimental parts, without a warning at every use."""
 
 from __future__ import annotations
 

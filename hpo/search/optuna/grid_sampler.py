@@ -1,4 +1,4 @@
-"""Every point of a finite space, each exactly once, however many workers ask."""
+"""Grid sampler: every point of a finite space, each exactly once, with any number of workers."""
 
 from __future__ import annotations
 

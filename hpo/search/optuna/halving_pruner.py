@@ -1,4 +1,4 @@
-"""Successive halving that only stops: a trial goes on from a rung if it is among its best there."""
+"""Halving pruner: successive halving that stops trials which are not among a rung's best."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HalvingPruner(BasePruner):
         self._lowest, self._factor = lowest, factor
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Tells whether to stop a trial, which has just reported."""
+        """Returns whether to stop a trial, which has just reported."""
         rung = self._rung(trial.intermediate_values)
         if rung is None:
             return False

@@ -1,4 +1,4 @@
-"""The search space of an objective, found by what its trials have asked for.
+"""Inferred space: the search space of an objective, by what its trials have asked for.
 
 An objective names its parameters while it runs, so nobody knows them beforehand. What its trials
 have drawn tells the ranges, and which parameters apply only where another one has some value.
@@ -32,7 +32,7 @@ Kinds = Mapping[str, BaseDistribution]
 Points = Sequence[Mapping[str, Any]]
 
 
-def found(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
+def inferred_distributions(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     """Returns the parameters of all trials, those that most trials have first.
 
     A range spans those of the latest trials. Parameters with a single value are left out.

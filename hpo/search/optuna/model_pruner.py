@@ -1,4 +1,4 @@
-"""The model of freeze-thaw as a pruner of Optuna's: which trials of an objective are hopeless."""
+"""Model pruner: stops trials of objectives that will hardly win, by the model of freeze-thaw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from hpo.search.base.curves import Ints
 from hpo.search.base.decisions import Note
 from hpo.search.model.freeze_thaw import FreezeThaw, Settings
-from hpo.search.optuna.inferred_space import found
+from hpo.search.optuna.inferred_space import inferred_distributions
 from hpo.search.optuna.model_sampler import encoder_for, sign_of
 from hpo.search.optuna.reported_values import Reports
 from hpo.search.optuna.study_curves import epoch_before, epoch_of, reported_curves
@@ -47,8 +47,8 @@ _SETTINGS: Final = ModelPrunerSettings()
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look at all trials tells about the next one.
+class Check:
+    """What a check of a trial tells about the next one.
 
     Attributes:
         steps: Those that trials had reported at.
@@ -61,7 +61,7 @@ class Look:
     n_reports: int
 
     def is_due_again(self, trial: FrozenTrial) -> bool:
-        """Tells whether the trial's latest report is worth looking at all trials again."""
+        """Returns whether the trial's latest report is worth another check."""
         n = len(trial.intermediate_values)
         if n > self.n_reports and n >= math.ceil(_SETTINGS.growth * self.n_reports):
             return True
@@ -72,11 +72,11 @@ class Look:
         return any(before < rung <= now for rung in self.rungs)
 
 
-class Recollection:
-    """What the model has learnt before, but for when it should look at everything afresh.
+class FitMemory:
+    """Memory of the last fit, which is dropped now and then.
 
-    Going on from hyperparameters that explained few trials it may never leave them, though others
-    explain all trials far better: then it takes what it sees for noise.
+    A fit that begins with hyperparameters of few trials may never leave them, though others explain
+    all trials far better: then it takes curves for noise.
     """
 
     def __init__(self) -> None:
@@ -94,8 +94,8 @@ class Recollection:
 class ModelPruner(BasePruner):
     """Stops a trial that will hardly become the best one, by the same model.
 
-    It decides at rungs. Between them it does not even look at the other trials, but for a look
-    now and then by which it learns where the rungs are.
+    It decides at rungs. Between them it does not read the other trials, but for a check now
+    and then by which it learns where the rungs are.
 
     Args:
         space: The parameters and their conditions, where they are known beforehand. An empty one
@@ -106,38 +106,38 @@ class ModelPruner(BasePruner):
     def __init__(self, space: SearchSpace | None = None, settings: Settings | None = None) -> None:
         self._space = space or SearchSpace()
         self._settings = settings or Settings()
-        self._known = Recollection()
+        self._fit = FitMemory()
         self._reports = Reports()
-        self._looks: dict[Hashable, Look] = {}
+        self._checks: dict[Hashable, Check] = {}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Tells whether to stop a trial after what it has reported."""
+        """Returns whether to stop a trial after what it has reported."""
         if trial.last_step is None:
             return False
         # Studies number their trials alike.
         key = (trial.number, trial.datetime_start)
-        look = self._looks.pop(key, None)
-        if look is not None and not look.is_due_again(trial):
-            self._looks[key] = look
+        check = self._checks.pop(key, None)
+        if check is not None and not check.is_due_again(trial):
+            self._checks[key] = check
             return False
-        is_hopeless, self._looks[key] = self._judged(study, trial)
-        while len(self._looks) > _SETTINGS.max_checks:
-            self._looks.pop(next(iter(self._looks)))
+        is_hopeless, self._checks[key] = self._checked(study, trial)
+        while len(self._checks) > _SETTINGS.max_checks:
+            self._checks.pop(next(iter(self._checks)))
         return is_hopeless
 
-    def _judged(self, study: Study, trial: FrozenTrial) -> tuple[bool, Look]:
-        """Looks at all trials; returns the answer, and when to look again."""
+    def _checked(self, study: Study, trial: FrozenTrial) -> tuple[bool, Check]:
+        """Returns whether to stop the trial, and when to check again."""
         trials = study.get_trials(deepcopy=False)
         steps = self._reports.steps(trials)
-        blind = Look(steps, (), len(trial.intermediate_values))
+        default = Check(steps, (), len(trial.intermediate_values))
         if sum(bool(one.intermediate_values) for one in trials) <= _SETTINGS.min_reported:
-            return False, blind
-        kinds = found(trials)
+            return False, default
+        kinds = inferred_distributions(trials)
         if not kinds:
-            return False, blind
+            return False, default
         encoder = encoder_for(self._space, kinds, trials)
         curves = reported_curves(trials, encoder, sign_of(study), self._reports)
         model = FreezeThaw(encoder, self._settings)
-        memory, before = self._known.at(trial.number), epoch_before(trial, steps)
-        hopeless, self._known.memory = model.hopeless(curves, [trial.number], memory, [before])
-        return hopeless[0], replace(blind, rungs=model.rungs(curves)[:-1])
+        memory, before = self._fit.at(trial.number), epoch_before(trial, steps)
+        hopeless, self._fit.memory = model.hopeless(curves, [trial.number], memory, [before])
+        return hopeless[0], replace(default, rungs=model.rungs(curves)[:-1])

@@ -1,4 +1,4 @@
-"""The default sampler of objectives, and for Optuna itself: a Gaussian process over params."""
+"""Model sampler: the default of objectives, a Gaussian process over params."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpo.search.base.independent_draws import Independent
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.model.candidates import Candidates
 from hpo.search.model.freeze_thaw import Settings
-from hpo.search.optuna.inferred_space import encoder_of, found
+from hpo.search.optuna.inferred_space import encoder_of, inferred_distributions
 from hpo.search.optuna.study_curves import final_values, finished_curves
 from hpo.spec.space.search_space import SearchSpace
 
@@ -62,7 +62,7 @@ class ModelSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """Returns the parameters that are modelled."""
         if not self._space:
-            return found(study.get_trials(deepcopy=False))
+            return inferred_distributions(study.get_trials(deepcopy=False))
         kinds = {name: distribution(self._space[name]) for name in self._space.order()}
         return {name: kind for name, kind in kinds.items() if kind is not None}
 
@@ -84,7 +84,7 @@ class ModelSampler(BaseSampler):
         # Brings SciPy, which takes long to load.
         from hpo.search.model.value_search import ValueSearch
 
-        model = ValueSearch(encoder, self._seed, self._settings.n_startup)
+        model = ValueSearch(encoder, self._seed, self._settings.n_initial)
         own = model.propose(final_values(curves), numbers)[-1]
         if own is None:
             # Where every point of a finite space was proposed, any may come again.

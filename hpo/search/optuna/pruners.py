@@ -35,7 +35,7 @@ def make_pruner(spec: StudySpec) -> BasePruner:
 
 
 def decides_at(spec: StudySpec, epoch: int) -> bool:
-    """Tells whether the study's pruner may stop a trial after an epoch."""
+    """Returns whether the study's pruner may stop a trial after an epoch."""
     if len(spec.directions) > 1 or spec.pruner.name == "none":
         return False
     if spec.pruner.name != "asha" or set(spec.pruner.options) - {"reduction_factor", "type"}:

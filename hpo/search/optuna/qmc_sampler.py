@@ -1,4 +1,4 @@
-"""Quasi-random points: each trial has its own of the sequence, by its number."""
+"""QMC sampler: each trial has its own point of a quasi-random sequence, by its number."""
 
 from __future__ import annotations
 

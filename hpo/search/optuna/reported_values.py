@@ -1,4 +1,4 @@
-"""What trials have reported, for a pruner that asks again and again: ended trials are read once."""
+"""Reported values: curves of trials for a pruner that asks often; ended trials are read once."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def sampler_factory(spec: StudySpec, portfolio: Portfolio | None = None) -> Samp
 
 
 def notes_ends(sampler: BaseSampler) -> bool:
-    """Tells whether a sampler notes something of a trial that ends.
+    """Returns whether a sampler notes something of a trial that ends.
 
     Most of Optuna's note only how far constraints were violated, and no study here has any.
     """

@@ -1,4 +1,4 @@
-"""A study of Optuna's as curves, whatever its objective calls a step, and however it reports."""
+"""Study curves: a study of Optuna's as curves, whatever its objective calls a step."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _points(trials: Sequence[FrozenTrial], encoder: Encoder) -> Floats:
 
 
 def _report_their_value(trials: Sequence[FrozenTrial], sign: float) -> bool:
-    """Tells whether trials report what they return in the end, at last or as their best."""
+    """Returns whether trials report what they return in the end, at last or as their best."""
     ends = [
         (sign * trial.values[0], [sign * v for _, v in sorted(trial.intermediate_values.items())])
         for trial in trials
@@ -142,7 +142,7 @@ def _report_their_value(trials: Sequence[FrozenTrial], sign: float) -> bool:
     return bool(np.mean(np.array(nearest) <= width) >= 0.5)
 
 
-def searched(study: Study) -> dict[str, BaseDistribution]:
+def common_search_space(study: Study) -> dict[str, BaseDistribution]:
     """Returns the parameters that all complete trials have, with their ranges."""
     common = intersection_search_space(study.get_trials(deepcopy=False))
     return {name: kind for name, kind in sorted(common.items()) if not kind.single()}

@@ -1,4 +1,4 @@
-"""What a worker asks of the search: params for a trial, and whether to stop it."""
+"""Search: a study's sampler and pruner over its history, for workers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Search:
         batch.deliver()
 
     def decides_at(self, epoch: int) -> bool:
-        """Tells whether the pruner may stop a trial after an epoch, by all that were reported."""
+        """Returns whether the pruner may stop a trial after an epoch, by all that were reported."""
         return decides_at(self._spec, epoch)
 
     def to_prune(self, trial_ids: Sequence[int]) -> set[int]:
@@ -117,7 +117,7 @@ class Search:
         return pruned
 
     def should_prune(self, trial_id: int) -> bool:
-        """Tells whether the pruner would stop the trial after what it has reported."""
+        """Returns whether the pruner would stop the trial after what it has reported."""
         return trial_id in self.to_prune([trial_id])
 
     def before_finish(self, ends: Sequence[tuple[int, TrialState, Sequence[float] | None]]) -> None:

@@ -1,4 +1,4 @@
-"""Successive halving whose losers pause: the best of each rung go on, whenever that may be.
+"""Successive halving that pauses: the best of each rung are promoted, at any later time.
 
 Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (ASHA), MLSys 2020;
 brackets: Li et al., "Hyperband", JMLR 2018; with a model: Falkner, Klein, Hutter, "BOHB", 2018.

@@ -1,4 +1,4 @@
-"""A sampler that compares where good trials are with where the others are.
+"""KDE: a sampler that compares the densities of good trials and of the others.
 
 Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (TPE), NeurIPS 2011; over
 all parameters at once and on the highest rung: Falkner, Klein, Hutter, "BOHB", ICML 2018.
@@ -72,7 +72,7 @@ class KDE:
     def __init__(self, encoder: Encoder, seed: int) -> None:
         self._encoder = encoder
         self._seed = seed
-        self._startup = InitialDesign(encoder, seed)
+        self._initial_design = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """See ``Proposer``. The whole batch is drawn from one comparison."""
@@ -81,7 +81,7 @@ class KDE:
         rng = np.random.default_rng(mix(self._seed, numbers[0], curves.n_epochs))
         ranked = self._ranked(curves)
         if len(ranked) < 2 * _SETTINGS.min_good:
-            first = [row for n in numbers if (row := self._startup.row(n)) is not None]
+            first = [row for n in numbers if (row := self._initial_design.row(n)) is not None]
             return Proposal([*self._encoder.decode(np.array(first))], ask.memory)
         n_good = int(
             np.clip(_SETTINGS.good_share * len(ranked), _SETTINGS.min_good, _SETTINGS.max_good)
@@ -109,13 +109,13 @@ class KDE:
         enough = np.flatnonzero((np.isfinite(values)).sum(axis=0) >= _SETTINGS.n_at_rung)
         if len(enough):
             at = values[:, enough[-1]]
-            judged = np.isfinite(at) | (curves.diverged[rows] & (epochs <= enough[-1] + 1))
+            compared = np.isfinite(at) | (curves.diverged[rows] & (epochs <= enough[-1] + 1))
         else:
             at = curves.best[rows]
-            judged = np.ones(len(rows), dtype=bool)
+            compared = np.ones(len(rows), dtype=bool)
         at = np.nan_to_num(at, nan=-np.inf)
-        order = np.argsort(-at[judged], kind="stable")
-        return np.asarray(rows[judged][order])
+        order = np.argsort(-at[compared], kind="stable")
+        return np.asarray(rows[compared][order])
 
 
 class _Batch:
@@ -126,7 +126,7 @@ class _Batch:
     ) -> None:
         self._encoder = encoder
         self._rng = rng
-        self._drawer = Candidates(encoder, rng)
+        self._candidates = Candidates(encoder, rng)
         self._features = encoder.features
         self._good = good
         self._good_x, self._other_x = encoder.features(good), encoder.features(others)
@@ -142,8 +142,8 @@ class _Batch:
     def draw(self, structures: Structures, seen: set[bytes]) -> Floats | None:
         """Returns one new point, [P]; None when all that was drawn has been tried."""
         is_random = self._rng.random() < _SETTINGS.random_share
-        anywhere = self._drawer.anywhere(_SETTINGS.n_candidates)
-        rows = anywhere if is_random else self._drawer.near(self._good, _SETTINGS.n_candidates)
+        anywhere = self._candidates.anywhere(_SETTINGS.n_candidates)
+        rows = anywhere if is_random else self._candidates.near(self._good, _SETTINGS.n_candidates)
         rows = structures.fitted(
             np.concatenate([rows, anywhere[: _SETTINGS.n_anywhere]]), self._rng
         )
@@ -151,7 +151,7 @@ class _Batch:
         if not len(rows):
             return None
         x = self._features(rows)
-        score = _log_density(x, self._good_x, self._good_width) - _log_density(
+        score = _log_kde(x, self._good_x, self._good_width) - _log_kde(
             x, self._other_x, self._other_width
         )
         row: Floats = rows[0 if is_random else int(comparable(score).argmax())]
@@ -168,7 +168,7 @@ def _width(x: Floats) -> Floats:
     return np.asarray(np.clip(scott, _SETTINGS.min_width, _SETTINGS.max_width))
 
 
-def _log_density(x: Floats, centers: Floats, width: Floats) -> Floats:
+def _log_kde(x: Floats, centers: Floats, width: Floats) -> Floats:
     """Returns the logarithm of a mixture of Gaussians, up to a constant, [N]."""
     a, b = x / width, centers / width
     square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2.0 * a @ b.T

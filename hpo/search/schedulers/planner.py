@@ -1,4 +1,4 @@
-"""What a worker is told to do: its scheduler's plan, and the end of a study seen to."""
+"""Planner: a scheduler's plan, changed where a study would end without a complete trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedulers by name: which trials to begin, to go on with, to pause and to stop."""
+"""Registry: schedulers by the name of the study's pruner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpo.search.base.auto import AUTO, Choice, choose
 from hpo.search.base.curves import Curves
 from hpo.search.base.decisions import Ask, Decision, Plan
 from hpo.search.base.param_encoding import Encoder
-from hpo.search.base.proposers import Elsewhere, Proposal, Proposer
+from hpo.search.base.proposers import Proposal, Proposer, SamplerProposer
 from hpo.search.model.freeze_thaw import FreezeThaw, settings_of
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.schedulers.fifo import FIFO
@@ -60,7 +60,7 @@ class _Parts:
     @property
     def proposer(self) -> Proposer:
         """Where new points come from."""
-        return self.model if self.choice.sampler == AUTO else Elsewhere(self.choice.sampler)
+        return self.model if self.choice.sampler == AUTO else SamplerProposer(self.choice.sampler)
 
 
 Build: TypeAlias = Callable[[_Parts], Scheduler]
@@ -95,8 +95,8 @@ def _halving(name: str, n_brackets: int) -> Build:
             n_brackets=n_brackets,
         )
         is_bohb = name == "bohb" and parts.choice.sampler == AUTO
-        density = KDE(parts.encoder, parts.spec.seed)
-        return Halving(name, settings, density if is_bohb else parts.proposer)
+        kde = KDE(parts.encoder, parts.spec.seed)
+        return Halving(name, settings, kde if is_bohb else parts.proposer)
 
     return build
 

@@ -21,7 +21,7 @@ class TestModelSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnly
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         # Few trials at random, so that most of the suite meets the model.
-        return lambda: ModelSampler(seed=0, settings=Settings(n_startup=2))
+        return lambda: ModelSampler(seed=0, settings=Settings(n_initial=2))
 
 
 class TestCmaSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):

@@ -13,7 +13,12 @@ from hpo.search.base.curves import State
 from hpo.search.base.history import History, ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.base.trial_status import is_ahead, is_free, is_pending
-from hpo.search.optuna.study_curves import epoch_before, finished_curves, reported_curves, searched
+from hpo.search.optuna.study_curves import (
+    common_search_space,
+    epoch_before,
+    finished_curves,
+    reported_curves,
+)
 from tests.kits import search_kit as kit
 
 ENCODER = Encoder.of_space(kit.spec().space)
@@ -130,7 +135,7 @@ def test_steps_of_any_kind_become_epochs_in_their_order() -> None:
                 intermediate_values={step: float(step) for step in steps},
             )
         )
-    encoder = Encoder.of_distributions(searched(study))
+    encoder = Encoder.of_distributions(common_search_space(study))
     curves = reported_curves(study.get_trials(), encoder, sign=-1.0)
     assert curves.horizon == 4
     # What a trial reported last stands until its next report.

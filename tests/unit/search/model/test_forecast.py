@@ -56,10 +56,10 @@ def test_patience_counts_the_trials_since_the_best() -> None:
 
 def test_a_scale_takes_values_there_and_back() -> None:
     values = np.array([0.1, 0.5, 0.9, 0.95, 0.99, 1.0])
-    scale = OutputWarping.fitting(values, 1.0)
-    z = scale.of(values)
-    assert np.allclose(scale.back(z), values)
+    warping = OutputWarping.fit(values, 1.0)
+    z = warping.transform(values)
+    assert np.allclose(warping.untransform(z), values)
     assert np.allclose([z.mean(), z.std()], [0.0, 1.0])
     assert (z[-1] - z[-2]) / 0.01 > 5.0 * (z[1] - z[0]) / 0.4
-    assert scale.back(z[-1:] + 0.5)[0] > 1.0
-    assert scale.of(np.array([-np.inf]))[0] == z[0]
+    assert warping.untransform(z[-1:] + 0.5)[0] > 1.0
+    assert warping.transform(np.array([-np.inf]))[0] == z[0]

@@ -213,10 +213,10 @@ def test_one_epoch_is_enough_for_a_study() -> None:
 @pytest.mark.parametrize("size", [0.0, 1e-9])
 def test_rounding_changes_no_choice(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """As other processors and other numbers of threads round: a plan can still be made again."""
-    guess = Posterior.guess
+    predict = Posterior.predict
 
     def nudged(self: Posterior, points: Points) -> Prediction:
-        found = guess(self, points)
+        found = predict(self, points)
         rng = torch.Generator().manual_seed(len(found.mean))
         found.mean += size * torch.randn(found.mean.shape, generator=rng, dtype=torch.float64)
         return found
@@ -228,7 +228,7 @@ def test_rounding_changes_no_choice(size: float, monkeypatch: pytest.MonkeyPatch
         run.train()
     curves = run.history.curves()
     before = run.scheduler.plan(curves, Ask(16, memory=run.memory))
-    monkeypatch.setattr(Posterior, "guess", nudged)
+    monkeypatch.setattr(Posterior, "predict", nudged)
     again = run.scheduler.plan(curves, Ask(16, memory=run.memory))
     assert _choices(again) == _choices(before)
 

@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.search.optuna.inferred_space import encoder_of, found
+from hpo.search.optuna.inferred_space import encoder_of, inferred_distributions
 from hpo.search.optuna.model_sampler import ModelSampler
 from hpo.search.optuna.pruners import PRUNERS
 from hpo.search.optuna.samplers import SAMPLERS, sampler_factory
@@ -244,7 +244,7 @@ def test_conditions_are_found_from_what_is_missing_in_complete_trials() -> None:
     for number, n in enumerate([1, 3, 2], 1):
         widths = {f"width{i}": (5 * i + number, width) for i in range(n)}
         trials.append(_trial(number, kind=("net", kind), depth=(n, depth), **widths))
-    encoder = encoder_of(found(trials), trials)
+    encoder = encoder_of(inferred_distributions(trials), trials)
     row = {"kind": "net", "depth": 2, "width0": 1, "width1": 2, "width2": 3}
     assert set(encoder.decode(encoder.snap(encoder.encode([row])))[0]) == set(row) - {"width2"}
     row["kind"] = "line"
