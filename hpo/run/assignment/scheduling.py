@@ -136,7 +136,7 @@ class Scheduling(Assigner):
         """Enters what has changed; returns False where all trials have to be read again."""
         spec = self._view.spec
         if status.epochs not in (None, spec.budget.epochs):
-            # Somebody has changed the budget. Curves and decisions depend on the last epoch.
+            # The budget was changed. Curves and decisions depend on the last epoch.
             is_new = self._view.cursor is None
             spec = spec.with_budget(epochs=status.epochs)
             self._scheduler = make_scheduler(spec, portfolio=self._context.portfolio)

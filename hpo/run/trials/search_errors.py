@@ -1,4 +1,4 @@
-"""Faults of samplers and pruners: none of them is booked on the trial that met it."""
+"""Search errors: exceptions of samplers and pruners, for which no trial is to blame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOST = (UpdateFinishedTrialError, KeyError)
 
 
 class SearchFailed(HpoError):
-    """The sampler raises: nobody can say which params come next.
+    """The sampler has raised, so that the study cannot continue.
 
     Args:
         message: One line.
@@ -39,10 +39,10 @@ class SearchFailed(HpoError):
 
 
 def search_failed(context: WorkerContext, error: Exception) -> SearchFailed:
-    """Returns what stops a study whose sampler has raised.
+    """Returns the error that stops a study whose sampler has raised.
 
     Raises:
-        StoreError: The study is gone: that is why.
+        StoreError: The study is gone, which is why the sampler has raised.
     """
     context.ledger.study_status(context.study.study_id)
     doing = f"the sampler {context.study.spec.sampler.name} failed"
@@ -72,13 +72,13 @@ def of_owned(
 ) -> tuple[Sequence[Lease], T | None]:
     """Makes a call of the search for leases, without those that turn out to be lost.
 
-    Somebody may cancel or delete a trial, or take it over, at any moment.
+    A trial may be cancelled, deleted or taken over at any moment.
 
     Returns:
         The leases that are in force, and the answer; None without any.
 
     Raises:
-        SearchFailed: All leases are in force, and it raises.
+        SearchFailed: The call raises though all leases are in force.
     """
     while leases:
         try:
@@ -97,7 +97,7 @@ def before_finish(context: WorkerContext, ends: Ends) -> SearchFailed | None:
     """Lets the sampler note what it needs before trials are settled.
 
     Returns:
-        What it has raised: the outcomes come first.
+        The error if it has raised: the caller settles the outcomes before it raises that.
     """
     found = {lease.trial_id: (lease.trial_id, *end) for lease, *end in ends}
 
@@ -113,10 +113,10 @@ def before_finish(context: WorkerContext, ends: Ends) -> SearchFailed | None:
 
 
 def asked_pruner(context: WorkerContext, ask: Callable[[], T], otherwise: T) -> T:
-    """Asks the pruner; one that raises lets trials go on, which is said once.
+    """Asks the pruner. If it raises, trials continue without it, and a warning is given once.
 
     Args:
-        context: The worker's place.
+        context: The worker's.
         ask: Calls the pruner.
         otherwise: The answer where it raises.
     """

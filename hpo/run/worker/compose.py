@@ -27,7 +27,7 @@ from hpo.run.trials.executor import Executor
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.run.worker.fused_setup import fused_engine
-from hpo.run.worker.loop import BEATS_PER_GRACE, Heartbeat, Worker, note_usage
+from hpo.run.worker.loop import Heartbeat, LoopSettings, Worker, note_usage
 from hpo.run.worker.malloc_settings import keep_freed
 from hpo.run.worker.study_errors import deletion_named, unreadable_row_named
 from hpo.run.worker.supervisor_pipe import SupervisorPipe, WorkerOrder
@@ -73,7 +73,7 @@ def _work(order: WorkerOrder, context: WorkerContext, pipe: SupervisorPipe) -> s
     with unreadable_row_named(context.db, context.study.study_id):
         executor = make_executor(order, context)
     pipe.send(ready=True)
-    interval_s = context.ledger.grace_s / BEATS_PER_GRACE
+    interval_s = context.ledger.grace_s / LoopSettings().beats_per_grace
     heartbeat = Heartbeat(context, executor, interval_s, lambda why: _abandon(context, pipe, why))
     heartbeat.start()
     try:

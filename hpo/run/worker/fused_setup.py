@@ -1,12 +1,14 @@
-"""How many trials a worker trains at once, and which of them together."""
+"""Fused setup: the executor that trains a study's trials as lanes of stacks."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,28 +28,44 @@ from hpo.train.task import Task
 if TYPE_CHECKING:
     from hpo.train.data.dataset import Splits
 
-_LEAST: Final = 4
-# Who asks for many trials at once has learnt from few. A GPU pays for it, a CPU hardly.
-_SHARES: Final = {"cpu": 16, "cuda": 4}
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """Settings of how many lanes a stack may have, whatever is fastest.
+
+    A search that proposes many trials at once has learnt from few.
+
+    Attributes:
+        least: Every study may have so many lanes. Source: judgement; not measured.
+        trials_per_lane: Trials of the budget for each lane, by the kind of the device; 1 for other
+            devices. Few lanes cost a CPU little and a GPU much of its throughput. Source:
+            ``benchmarks/results/lcbench.md``, 4 lanes against 64, with the throughput of
+            ``benchmarks/results/fused_cpu.md``.
+    """
+
+    least: int = 4
+    trials_per_lane: Mapping[str, int] = field(default_factory=lambda: {"cpu": 16, "cuda": 4})
 
 
-def most_lanes(n_trials: int | None, device: str) -> int:
+def most_lanes(n_trials: int | None, device: str, settings: LaneSettings | None = None) -> int:
     """Returns how many lanes a stack may have, whatever is fastest.
 
     Args:
         n_trials: Budget of the study; None for any number.
         device: As PyTorch names it.
+        settings: The usual ones by default.
     """
     if n_trials is None:
         return MAX_LANES
-    share = _SHARES.get(device.partition(":")[0], 1)
-    return min(MAX_LANES, max(_LEAST, n_trials // share))
+    settings = settings or LaneSettings()
+    n_each = settings.trials_per_lane.get(device.partition(":")[0], 1)
+    return min(MAX_LANES, max(settings.least, n_trials // n_each))
 
 
 def fused_engine(
     context: WorkerContext, task: Task, folds: tuple[Splits, ...], device: str
 ) -> TaskExecutor:
-    """Returns what runs a study's trials as lanes of stacks.
+    """Returns the executor that trains a study's trials as lanes of stacks.
 
     Args:
         context: The study, its ledger and its search.
@@ -96,7 +114,7 @@ def fused_engine(
 
 
 def hardware(device: str) -> str:
-    """Returns the name under which measurements on a device are kept: those of its like count."""
+    """Returns the name under which measurements are stored: equal devices share them."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {_cpu_name()}, {torch.get_num_threads()} threads"

@@ -1,10 +1,11 @@
-"""The loop of a worker: claim, run, settle, until nothing is left or it is told to stop."""
+"""Worker loop: claims trials, runs and settles them, until none is left or it is told to stop."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from hpo.errors import StoreError
@@ -21,9 +22,24 @@ from hpo.store.studies import studies, study_endings
 
 logger = logging.getLogger(__name__)
 End: TypeAlias = Literal["exhausted", "interrupted"]
-POLL_S = 0.5
-_LOOKS = 5
-BEATS_PER_GRACE = 12
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Settings of a worker's loop and its heartbeat.
+
+    Attributes:
+        poll_s: Seconds between two claims of a worker without trials, while others hold the rest
+            of the budget. Source: judgement, short beside an epoch; not measured.
+        n_looks: How often it looks meanwhile whether the study is done, which costs less than a
+            claim. Source: judgement; not measured.
+        beats_per_grace: Heartbeats within the silence after which a worker is taken for dead, so
+            that a few may be late. Source: judgement; one in 5 s for the usual 60 s.
+    """
+
+    poll_s: float = 0.5
+    n_looks: int = 5
+    beats_per_grace: int = 12
 
 
 class Worker:
@@ -31,9 +47,10 @@ class Worker:
 
     Args:
         context: The study, its ledger and its search.
-        executor: What runs the trials.
+        executor: Runs the trials.
         ended: Called when a trial has ended here.
         begun: Called once, after the first epoch or trial here.
+        settings: How often it looks for work.
     """
 
     def __init__(
@@ -42,19 +59,21 @@ class Worker:
         executor: Executor,
         ended: Callable[[], None] = lambda: None,
         begun: Callable[[], None] = lambda: None,
+        settings: LoopSettings = LoopSettings(),
     ) -> None:
         self._context = context
         self._executor = executor
+        self._settings = settings
         self._ended = ended
         self._begun: Callable[[], None] | None = begun
 
     def run(self) -> End:
         """Works until the study has no more trials for it, or ``context.stop`` is set.
 
-        An outage of the database is waited out, with training going on meanwhile.
+        The worker waits out an outage of the database, and trains meanwhile.
 
         Raises:
-            StoreError: The database fails in a way that no waiting mends.
+            StoreError: The database fails in a way that waiting does not help.
             SearchFailed: The sampler raises; the study is stopped.
         """
         try:
@@ -62,7 +81,7 @@ class Worker:
         except Stopped:
             end = "interrupted"
         except KeyboardInterrupt:
-            # User code means what Ctrl-C means.
+            # Raised by user code, it means the same as Ctrl-C.
             self._context.stop.set()
             end = "interrupted"
         except SearchFailed as failure:
@@ -92,7 +111,7 @@ class Worker:
                 logger.info("no more trials: %s", claim.reason)
                 return "exhausted"
             else:
-                # Others hold the rest of the budget; one of them may die and leave its trial.
+                # Other workers hold the rest of the budget. One may die, and leave its trials.
                 self._context.client.call(
                     lambda: self._context.ledger.reap(self._context.study.study_id)
                 )
@@ -100,10 +119,10 @@ class Worker:
         return "interrupted"
 
     def _wait_for_others(self) -> None:
-        """Waits a while; that the others are through is noticed sooner."""
-        context = self._context
-        for _ in range(_LOOKS):
-            if context.stop.wait(POLL_S / _LOOKS):
+        """Waits a while, or until the study is done."""
+        context, settings = self._context, self._settings
+        for _ in range(settings.n_looks):
+            if context.stop.wait(settings.poll_s / settings.n_looks):
                 return
             if context.client.try_call(
                 lambda: studies.is_done(context.db, context.study.study_id), False
@@ -116,8 +135,8 @@ class Worker:
             return Claim(leases=(), exhausted=False, reason="full")
         context = self._context
         if held and context.client.is_down:
-            # What is held trains on. A claim must wait until all outcomes are written: it would
-            # hand the trials that have ended here out again.
+            # Lanes train on. A claim must wait until all outcomes are written: it would grant
+            # trials again that have ended here.
             self._executor.continue_offline()
             return AWAY
         context.client.adopt()
@@ -127,13 +146,13 @@ class Worker:
             self._executor.continue_offline()
             return claim
         if claim.leases:
-            # Only an active study gives trials out: what the last heartbeat told is over.
+            # Only an active study grants leases: what the last heartbeat brought is out of date.
             context.ending, context.paused = "", False
         self._begin(claim)
         return claim
 
     def _begin(self, claim: Claim) -> None:
-        # Nobody has them any longer: older leases of these trials may have been lost.
+        # Older leases of these trials may have been lost; these ones are in force.
         self._context.client.lost.difference_update(lease.trial_id for lease in claim.leases)
         try:
             self._executor.begin(claim.leases)
@@ -144,7 +163,7 @@ class Worker:
 
 
 def note_usage(context: WorkerContext, executor: Executor) -> None:
-    """Writes down how full a worker's stacks are; it is no harm where that fails."""
+    """Stores how full a worker's stacks are; does nothing while the database is away."""
     usage = executor.usage
     if usage is not None:
         context.client.try_call(
@@ -153,16 +172,16 @@ def note_usage(context: WorkerContext, executor: Executor) -> None:
 
 
 class Heartbeat(threading.Thread):
-    """Says at a steady pace that this worker lives, whatever its trials are busy with.
+    """Renews a worker's leases at a steady pace, whatever its trials do.
 
-    During an outage it is silent: the line beats when it is up again. It also ends trials whose
-    code does not come back, which their own thread cannot.
+    During an outage it is silent: the database client sends a heartbeat when that is over. It also
+    ends trials whose code does not return, which their own thread cannot.
 
     Args:
-        context: Whose ``lost`` it fills with the trials that were taken over.
-        executor: Whose trials it renews.
-        interval_s: Seconds between two beats.
-        abandon: Ends this process, for its main thread hangs; takes why.
+        context: The worker's. Trials that were taken over are entered in ``client.lost``.
+        executor: Holds the trials.
+        interval_s: Seconds between two heartbeats.
+        abandon: Ends this process because its main thread hangs; takes the reason.
     """
 
     def __init__(
@@ -180,22 +199,22 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Beats until ``end``."""
+        """Sends heartbeats until ``end``."""
         while not self._ended.wait(self._interval_s):
             if not self._context.client.is_down:
                 try:
                     self.beat()
                 except Exception:
-                    # A worker whose heart has stopped would be taken for dead while it trains.
+                    # Without further heartbeats the worker would be taken for dead.
                     logger.exception("this heartbeat failed")
 
     def end(self) -> None:
-        """Stops the thread; one that the database holds up ends with the process."""
+        """Stops the thread; one that waits for the database ends with the process."""
         self._ended.set()
         self.join(STOP_GRACE_S)
 
     def beat(self) -> None:
-        """Renews the leases, learns what was ordered, and ends trials that hang."""
+        """Renews the leases, takes over changes of the study, and ends trials that hang."""
         held = self._executor.held
         try:
             renewal = self._context.ledger.renew(self._context.worker_id)
@@ -206,7 +225,7 @@ class Heartbeat(threading.Thread):
             self._context.client.note_failure(error)
             return
         self._context.client.lost.update(held - renewal.held)
-        # A worker that is gone has lost its trials; they go on elsewhere.
+        # A worker that is gone has lost its trials; other workers resume them.
         # Trials of a study whose objective has called `study.stop` run to their end.
         runs_on = renewal.ending in ("gone", study_endings.BY_OBJECTIVE)
         self._context.ending = "" if runs_on else renewal.ending
@@ -219,7 +238,7 @@ class Heartbeat(threading.Thread):
         self._end_hung()
 
     def _end_hung(self) -> None:
-        """Settles the trials whose code has not come back in time, and leaves with them."""
+        """Settles the trials whose code has not returned in time, and ends the process."""
         context = self._context
         leases = context.watchdog.overdue(context.trial_s)
         if not leases or context.trial_s is None:
@@ -232,7 +251,7 @@ class Heartbeat(threading.Thread):
         except StoreError as error:
             context.client.note_failure(error)
             return
-        # It may have come back in this moment, and settled the trial itself.
+        # The code may have returned just now, and its thread have settled the trial.
         if len(lost) < len(leases):
             for lease in leases:
                 context.artifacts.drop(context.artifacts.checkpoint(lease.number))
