@@ -1,4 +1,4 @@
-"""What trials minimise, and what they are measured by."""
+"""Criteria: what trials minimise, and what they are measured by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of engines: lanes in, epoch reports out, and nothing but data between."""
+"""Engines: their interface. Lanes in, epoch reports out, and nothing but data between."""
 
 from __future__ import annotations
 

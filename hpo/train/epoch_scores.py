@@ -12,7 +12,7 @@ from hpo.train.objective.metrics import check_metric
 
 
 def is_spent(params: Mapping[str, Any], epoch: int, best_epoch: int) -> bool:
-    """Tells whether a trial was not better for as many epochs as its ``patience`` says.
+    """Returns whether a trial was not better for as many epochs as its ``patience`` says.
 
     Source: Prechelt 1998, Early stopping - but when?, criterion UP.
 
@@ -66,7 +66,7 @@ class Score:
         return None
 
     def is_better(self, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Tells whether an epoch is better than the best before; anything is better than none.
+        """Returns whether an epoch is better than the best before; anything is better than none.
 
         Of two that are equal the one with less validation loss is: on few samples a metric such as
         the accuracy says the same of many epochs, and the first of them has learnt the least.

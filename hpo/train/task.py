@@ -116,7 +116,7 @@ class Task:
         return None
 
     def has_own(self, method: str) -> bool:
-        """Tells whether the task defines a method itself."""
+        """Returns whether the task defines a method itself."""
         return getattr(type(self), method) is not getattr(Task, method)
 
 

@@ -1,4 +1,4 @@
-"""The boundary to the user's code: the one place where whatever it raises is caught."""
+"""User-code guard: the one place where whatever it raises is caught."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def attempt(call: Callable[[], T]) -> T | Failure:
         What it returns, or why the trial failed.
 
     Raises:
-        KeyboardInterrupt: Somebody wants all to end.
+        KeyboardInterrupt: The process is to end.
     """
     try:
         return call()
@@ -79,7 +79,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tells whether an exception says that a device, or the machine, has no memory left."""
+    """Returns whether an exception says that a device, or the machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if not isinstance(error, RuntimeError):

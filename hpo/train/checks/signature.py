@@ -1,4 +1,4 @@
-"""What must be equal for two trials to be lanes of one stack, and which parameters decide it."""
+"""Signatures: what lanes of one stack have in common, and which parameters decide it."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _numbers(x: Any, what: str) -> Tensor:
 
 
 def _is_several(x: Any) -> bool:
-    """Tells whether these are several inputs, such as a tuple of an image and its caption."""
+    """Returns whether these are several inputs, such as a tuple of an image and its caption."""
     if isinstance(x, Mapping):
         return True
     if not isinstance(x, list | tuple):

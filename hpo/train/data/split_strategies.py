@@ -1,4 +1,4 @@
-"""How samples come into splits, preprocessed by what the training rows tell."""
+"""Split strategies: from samples to splits, with preprocessing fitted to the training rows."""
 
 from __future__ import annotations
 

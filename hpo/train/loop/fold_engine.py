@@ -1,4 +1,4 @@
-"""Trials of several parts, one for each fold and seed: an engine around another one.
+"""Fold engine: trials of several parts, one for each fold and seed, in another engine.
 
 Each part is a lane of the inner engine. A trial's metrics are the means over its parts, epoch by
 epoch, so that it is pruned, paused and compared as one.
@@ -287,6 +287,6 @@ class FoldEngine(Engine):
 
 
 def _is_through(trial: _FoldedTrial, found: Mapping[int, EpochReport]) -> bool:
-    """Tells whether all parts have reported, or one that it cannot go on."""
+    """Returns whether all parts have reported, or one that it cannot go on."""
     reports = [found[key] for key in trial.keys if key in found]
     return len(reports) == len(trial.keys) or any(report.failure for report in reports)

@@ -17,7 +17,7 @@ AVERAGES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def averages(params: Mapping[str, Any]) -> bool:
-    """Tells whether a trial is worth what an average of its weights is worth."""
+    """Returns whether a trial is worth what an average of its weights is worth."""
     return bool(params.get("averaging", "none") != "none")
 
 

@@ -129,7 +129,7 @@ class StackSizes:
         lane_state: LaneState,
         state: dict[str, Tensor],
     ) -> bool:
-        """Tells whether one stack of several batch sizes is faster than one of each.
+        """Returns whether one stack of several batch sizes is faster than one of each.
 
         Measured with as many lanes in all, and remembered like sizes: 0 lanes where it is not.
 
@@ -148,12 +148,12 @@ class StackSizes:
         return digest not in self._known or self._known[digest].lanes != 0
 
     def is_shared(self, signature: Signature) -> bool:
-        """Tells whether it is known that batch sizes share stacks of a signature."""
+        """Returns whether it is known that batch sizes share stacks of a signature."""
         known = self._known.get(signature.digest())
         return (self._fixed or 0) > 0 if known is None else known.lanes > 0
 
     def _is_due(self, digest: str) -> bool:
-        """Tells whether a size is to be measured now, for the first time or again."""
+        """Returns whether a size is to be measured now, for the first time or again."""
         known = self._known.get(digest)
         if known is None:
             return self._fixed is None

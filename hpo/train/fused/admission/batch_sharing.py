@@ -1,4 +1,4 @@
-"""Which batch sizes may train in one stack, and how that is decided."""
+"""Batch sharing: which batch sizes may train in one stack, and how that is decided."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BatchSharing:
         return self.batch_sizes[0]
 
     def takes(self, batch_size: int) -> bool:
-        """Tells whether trials of a batch size may be in a shared stack."""
+        """Returns whether trials of a batch size may be in a shared stack."""
         return bool(self) and batch_size in self.batch_sizes
 
 
@@ -54,7 +54,7 @@ def batch_sharing_of(batch_sizes: Sequence[int | str], n_train: int) -> BatchSha
 
 
 def adds_up_in(params: Mapping[str, Any]) -> bool:
-    """Tells whether nothing that a trial asks for needs its batches at once.
+    """Returns whether nothing that a trial asks for needs its batches at once.
 
     A mean weighted by classes is not the mean of its parts; augmentation draws its numbers by the
     place in the batch; averages of weights are taken step by step.

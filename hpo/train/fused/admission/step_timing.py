@@ -1,4 +1,4 @@
-"""How long steps of stacks take, on a machine on which others may be at work."""
+"""Step timing: how long steps of stacks take, on a machine on which others may be at work."""
 
 from __future__ import annotations
 

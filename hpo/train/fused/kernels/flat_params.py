@@ -1,4 +1,4 @@
-"""Where the parameters of a model lie within one flat row."""
+"""Parameter layout: where the parameters of a model lie within one flat row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calling a model with other tensors in the place of its own."""
+"""Functional call: a model called with other tensors in the place of its own."""
 
 from __future__ import annotations
 

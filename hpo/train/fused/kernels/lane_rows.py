@@ -1,4 +1,4 @@
-"""Tensors that hold one row for each lane: joining writes a row, leaving frees one."""
+"""Lane rows: tensors that hold one row for each lane: joining writes a row, leaving frees one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's forward and backward pass for K lanes: by stacked layers, or through ``vmap``."""
+"""Networks: forward and backward pass of K lanes, by stacked layers or through ``vmap``."""
 
 from __future__ import annotations
 

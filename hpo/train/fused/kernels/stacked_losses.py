@@ -1,4 +1,4 @@
-"""The loss of every lane of a stack, and its gradient with respect to the models' outputs."""
+"""Stacked losses: the loss of every lane, and its gradient with respect to the models' outputs."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class HyperparameterColumns:
         return self._tensors[name]
 
     def any(self, name: str) -> bool:
-        """Tells whether a value is other than 0; known without asking the device."""
+        """Returns whether a value is other than 0; known without asking the device."""
         return any(self._values[name])
 
     def tensors(self) -> list[Tensor]:

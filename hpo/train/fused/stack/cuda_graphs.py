@@ -120,7 +120,7 @@ class _Kind:
 
 
 class Replayer(Stepper):
-    """Takes the steps of courses, replayed where they are known.
+    """Takes the steps of epochs, replayed where they are known.
 
     The first step of a kind is taken as usual, the second is recorded.
 
@@ -156,7 +156,7 @@ class Replayer(Stepper):
         self._kinds.clear()
 
     def _hold(self, epoch: StackedEpoch) -> StackedEpoch:
-        """Returns the course whose tensors were recorded, with the values of a new one."""
+        """Returns the epoch whose tensors were recorded, with the values of a new one."""
         fingerprint = epoch.fingerprint()
         if self._recorded_epoch is None or fingerprint != self._fingerprint:
             # What was recorded must not take the memory that is needed now.

@@ -1,4 +1,4 @@
-"""A lane of a stack: what is known of it on the host, and its state as tensors."""
+"""Lane state: what is known of a lane on the host, and its state as tensors."""
 
 from __future__ import annotations
 

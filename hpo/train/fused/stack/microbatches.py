@@ -79,7 +79,7 @@ def accumulation_of(
 
 
 def adds_up(template: StackTemplate) -> bool:
-    """Tells whether micro-batches give a model the gradient of their batch.
+    """Returns whether micro-batches give a model the gradient of their batch.
 
     They do not with batch normalization, nor with losses that are no mean over samples. Found by a
     step on real samples, taken at once and in pieces, with dropout whether the model has a rate or

@@ -1,4 +1,4 @@
-"""Averages of the weights of all lanes of a stack; see ``hpo.train.recipe.weight_averaging``."""
+"""Stacked averages: ``hpo.train.recipe.weight_averaging`` for all lanes of a stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One epoch of a stack, step by step."""
+"""Stacked epoch: the steps of one epoch of all lanes of a stack."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Feed:
 
     Attributes:
         rows: Samples of each lane, of shape [K, B].
-        keys: Of the noise, of shape [K].
+        keys: Of dropout, of shape [K].
         mixtures: Share of each lane's samples in their mixtures, of shape [K]; None without mixup.
         offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
             are of one size.
@@ -60,7 +60,7 @@ class Accumulation:
 
     Attributes:
         bounds: Begin and end of each micro-batch within the sample order.
-        keys: Of the noise, int32, of shape [S, K].
+        keys: Of dropout, int32, of shape [S, K].
         offsets: Samples of the batch that came before, int32, of shape [S, K].
         shares: Of the batch's samples, of shape [S, K, 1].
         begins: Whether a batch begins, of shape [S, K, 1].
@@ -84,7 +84,7 @@ class StackedEpoch:
     Attributes:
         part: The training samples, of all folds.
         orders: Of each lane's samples, of shape [K, N].
-        keys: Of the noise, of shape [S, K].
+        keys: Of dropout, of shape [S, K].
         bounds: Begin and end of each batch, or of each micro-batch.
         weights: Of shape [K, P].
         named: The same by parameter.
@@ -152,7 +152,7 @@ class StackedEpoch:
         return None if shares is None else shares[i]
 
     def updates(self, i: int) -> bool:
-        """Tells whether a step changes any lane's weights."""
+        """Returns whether a step changes any lane's weights."""
         return self.accumulation is None or self.accumulation.updates[i]
 
     def take(self, feed: Feed, *, updates: bool = True) -> Tensor:
@@ -213,13 +213,13 @@ class StackedEpoch:
         return means
 
     def values(self) -> list[Tensor]:
-        """Returns the tensors of another epoch's course that its steps read numbers from."""
+        """Returns the tensors of another epoch that its steps read numbers from."""
         return [*self.columns.tensors(), *self.loss.tensors(), *self._strengths().values()]
 
     def fingerprint(self) -> Hashable:
         """Returns what decides which kernels a step runs, and on which memory.
 
-        Steps of courses with equal ones differ by their feeds and ``values`` only.
+        Steps of epochs with equal ones differ by their feeds and ``values`` only.
         """
         tensors = {"x": self.part.x, "y": self.part.y, "weights": self.weights}
         tensors |= {"grads": self.grads, **self.fixed, **self.state}
@@ -235,7 +235,7 @@ class StackedEpoch:
 
 
 class Stepper(Protocol):
-    """Takes the steps of a stack's courses.
+    """Takes the steps of a stack's epochs.
 
     Attributes:
         is_ahead: Whether the host has nothing to do once the steps are on their way.
@@ -268,11 +268,11 @@ class Eager(Stepper):
 
 
 def keys_of(n: int, batch_size: int, seeds: Sequence[int], epochs: Sequence[int]) -> Tensor:
-    """Returns the noise key of each step and lane, int32, of shape [S, K]."""
+    """Returns the dropout key of each step and lane, int32, of shape [S, K]."""
     keys = epoch_keys(seeds, epochs)
     return torch.from_numpy(lane_keys(keys, len(batch_bounds(n, batch_size))))
 
 
 def epoch_keys(seeds: Sequence[int], epochs: Sequence[int]) -> list[int]:
-    """Returns what the noise of each lane's epoch follows from."""
+    """Returns the dropout key of each lane's epoch."""
     return [derive(seed, "noise", epoch) for seed, epoch in zip(seeds, epochs, strict=True)]
