@@ -27,19 +27,39 @@ from hpo.train.fused.stack.stack_template import StackTemplate
 logger = logging.getLogger(__name__)
 
 MAX_LANES: Final = 1024
-_GAIN: Final = 1.1
-# Beyond this the machine was busy with something else.
-_BUSY: Final = 1.5
-_OLD_S: Final = 7 * 86400.0
-# What this process has measured itself is doubted after so long, then after twice that, and so on.
-_AGAIN_S: Final = 60.0
-# What an epoch of a stack takes besides its steps, however many lanes there are: to evaluate, to
-# write reports, to ask what becomes of the lanes.
-_EPOCH_S: Final = 0.005
-# Steps of a shared stack, of which some complete few batches and some many.
-_N_MIXED: Final = 16
-# Of the device's free memory; the rest is for evaluation and for what fragments.
-_SHARE: Final = 0.7
+
+
+@dataclass(frozen=True)
+class AutotuneSettings:
+    """How stacks are sized. Values without a source are choices, of which no study is recorded.
+
+    Attributes:
+        gain: More lanes, or shared batch sizes, must be so many times as fast to be worth it: more
+            trials in flight learn less from one another.
+            Source: tests/unit/train/fused/admission/test_autotune.py pins what follows from it.
+        busy: A size is measured again if steps took so many times as long as they had to: the
+            machine was busy with something else.
+        old_s: A size is measured again after so long: a week.
+        again_s: A size that this process has measured is doubted after so long, then after twice
+            that, and so on, so that the time spent on measuring stays a small share.
+        epoch_s: What an epoch of a stack takes besides its steps, however many lanes there are: to
+            evaluate, to write reports, to ask what becomes of the lanes.
+        n_mixed: Steps of a shared stack that are timed, of which some complete few batches and
+            some many.
+        memory_share: Share of the device's free memory that lanes may take; the rest is for
+            evaluation and for what fragments.
+    """
+
+    gain: float = 1.1
+    busy: float = 1.5
+    old_s: float = 7 * 86400.0
+    again_s: float = 60.0
+    epoch_s: float = 0.005
+    n_mixed: int = 16
+    memory_share: float = 0.7
+
+
+SETTINGS: Final = AutotuneSettings()
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,11 @@ class StackSize:
     @property
     def is_doubtful(self) -> bool:
         """Whether it is to be measured again."""
-        return self.lanes == 1 or (self.slowdown or math.inf) > _BUSY or self.age_s > _OLD_S
+        return (
+            self.lanes == 1
+            or (self.slowdown or math.inf) > SETTINGS.busy
+            or self.age_s > SETTINGS.old_s
+        )
 
 
 class StackSizes:
@@ -163,7 +187,7 @@ class StackSizes:
         if not known.is_doubtful:
             return False
         at_s, n = self._measured.get(digest, (-math.inf, 0))
-        return bool(time.perf_counter() - at_s > _AGAIN_S * 2**n)
+        return bool(time.perf_counter() - at_s > SETTINGS.again_s * 2**n)
 
     def _note(self, digest: str, size: StackSize) -> None:
         _, n = self._measured.get(digest, (0.0, -1))
@@ -189,8 +213,8 @@ class StackSizes:
             apart += -(-n // size) * timing.step_s
         n_micro = -(-n // template.batch_size)
         mixed = _with_batches(lane_state, list(batch_sizes) * each)
-        timing = self._clock.time(template, mixed, state, min(n_micro, _N_MIXED))
-        return _GAIN * n_micro * timing.step_s < apart
+        timing = self._clock.time(template, mixed, state, min(n_micro, SETTINGS.n_mixed))
+        return SETTINGS.gain * n_micro * timing.step_s < apart
 
     def limit(self, signature: Signature, n_lanes: int) -> None:
         """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
@@ -219,10 +243,10 @@ class StackSizes:
             timings[n_lanes] = self._clock.time(template, lane_states, state, rivals=rivals)
             rates |= {n: self._rate(template, n, timings) for n in timings}
             # Without memory all are 0.
-            if rates[n_lanes] <= _GAIN * rates.get(n_lanes // 4, 0):
+            if rates[n_lanes] <= SETTINGS.gain * rates.get(n_lanes // 4, 0):
                 break
         # The fewest that come close to the best: more in flight would only learn less.
-        best = min(n for n, rate in rates.items() if _GAIN * rate >= max(rates.values()))
+        best = min(n for n, rate in rates.items() if SETTINGS.gain * rate >= max(rates.values()))
         timed = [timing.slowdown for timing in timings.values() if timing.walls]
         return StackSize(best, max(timed, default=1.0))
 
@@ -230,7 +254,7 @@ class StackSizes:
         """Returns epochs of lanes per second; 0 when there is no memory for so many."""
         n_steps = -(-template.n_train // template.batch_size)
         step_s = timings[n_lanes].step_s
-        return n_lanes / (n_steps * step_s + _EPOCH_S)
+        return n_lanes / (n_steps * step_s + SETTINGS.epoch_s)
 
     def _most(self, template: StackTemplate) -> Callable[[int], float]:
         """Returns a function that tells how many lanes fit, from what one measured size took."""
@@ -242,7 +266,7 @@ class StackSizes:
             free, _ = torch.cuda.mem_get_info(self._device)
             reserved = torch.cuda.memory_reserved(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
-            return _SHARE * (free + reserved) / max(taken, 1)
+            return SETTINGS.memory_share * (free + reserved) / max(taken, 1)
 
         return most
 

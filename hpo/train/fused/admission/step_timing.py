@@ -18,11 +18,27 @@ from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.recipe.precision import products
 from hpo.train.user_code_guard import is_out_of_memory
 
-_N_TURNS: Final = 4
-_N_TIMED: Final = 2
-# No more turns after so long, if each had two: large models are timed less often.
-_MOST_S: Final = 2.0
-_LEAST_TURNS: Final = 2
+
+@dataclass(frozen=True)
+class TimingSettings:
+    """How steps are timed. The values are choices, of which no study is recorded.
+
+    Attributes:
+        n_turns: So many turns for each of the stacks that are compared, one after the other, so
+            that work of others on the machine delays all of them alike.
+        n_timed: Steps are timed so often in each turn, after those that warm up.
+        most_s: No more turns after so long, if each stack had ``least_turns``: large models are
+            timed less often.
+        least_turns: A single turn could fall into a moment of other work.
+    """
+
+    n_turns: int = 4
+    n_timed: int = 2
+    most_s: float = 2.0
+    least_turns: int = 2
+
+
+SETTINGS: Final = TimingSettings()
 
 
 @dataclass
@@ -67,7 +83,7 @@ class Timing:
         # The first ones may allocate memory, choose kernels, and be recorded.
         for _ in range(2 if not self.walls else 1):
             steps().sum().item()
-        for _ in range(_N_TIMED):
+        for _ in range(SETTINGS.n_timed):
             began_at, spent_s = time.perf_counter(), time.thread_time()
             # Fetching the losses waits for the device.
             steps().sum().item()
@@ -138,8 +154,8 @@ def _preparing(
 
 def _take_turns(timings: Sequence[Timing]) -> None:
     began_at = time.perf_counter()
-    for i in range(_N_TURNS):
-        if i >= _LEAST_TURNS and time.perf_counter() - began_at > _MOST_S:
+    for i in range(SETTINGS.n_turns):
+        if i >= SETTINGS.least_turns and time.perf_counter() - began_at > SETTINGS.most_s:
             return
         for timing in timings:
             timing.take()

@@ -16,7 +16,7 @@ from hpo.spec.space.params import Params
 from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
 from hpo.train.fused.admission import autotune, step_timing
-from hpo.train.fused.admission.autotune import StackSize, StackSizes
+from hpo.train.fused.admission.autotune import AutotuneSettings, StackSize, StackSizes
 from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from hpo.train.task import Task
 from tests.kits.stacks import (
@@ -105,11 +105,11 @@ def test_one_lane_is_measured_again_later_in_the_same_run(monkeypatch: Patch) ->
     sizes = StackSizes(CPU, most=8)
     assert wanted(sizes) == 1
     n_tried = len(tried)
-    monkeypatch.setattr(autotune, "_AGAIN_S", 1e9)
+    monkeypatch.setattr(autotune, "SETTINGS", AutotuneSettings(again_s=1e9))
     alone = False
     assert wanted(sizes) == 1
     assert len(tried) == n_tried
-    monkeypatch.setattr(autotune, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(autotune, "SETTINGS", AutotuneSettings(again_s=0.0))
     autotune.time.perf_counter = lambda now=autotune.time.perf_counter: now() + 1.0
     assert wanted(sizes) == 8
 
