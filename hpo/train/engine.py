@@ -25,7 +25,7 @@ class Lane:
         epoch: Epochs that were already reported. The checkpoint knows better where the trial
             stands: epochs that it does not hold are trained again, with the same outcome.
         epoch_stop: Number of epochs after which the assignment is done.
-        checkpoint: File to go on from, or what would be in it; None for a trial that begins.
+        checkpoint: File to resume from, or what would be in it; None for a trial that begins.
         horizon: Epochs of a full trial, which schedules span; None for ``epoch_stop``. A
             checkpoint's own horizon goes before it, so that one trial keeps one schedule.
         fold: Whose splits it trains and is measured on.
@@ -43,7 +43,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a lane cannot go on.
+    """Why a lane cannot continue.
 
     Attributes:
         reason: ``nan``: the loss or the objective is not finite; ``oom``: out of memory;
@@ -68,8 +68,8 @@ class EpochReport:
         learning_rate: Of the epoch, and of the optimizer's first parameter group.
         seconds: Wall-clock time of training and evaluation together.
         samples_per_s: Training samples by ``seconds``.
-        failure: Set when the lane cannot go on.
-        is_spent: Whether it need not go on: its ``patience`` is over, and its best epoch stands.
+        failure: Set when the lane cannot continue.
+        is_spent: Whether it need not continue: its ``patience`` is over, and its best epoch stands.
     """
 
     key: int
@@ -104,7 +104,7 @@ class Engine(Protocol):
         """How many lanes it takes at present; it may learn to take more."""
 
     def add(self, lane: Lane) -> Failure | None:
-        """Builds a lane, or loads its checkpoint to go on from there.
+        """Builds a lane, or resumes it from its checkpoint.
 
         A missing or corrupt checkpoint is logged, and the lane starts from epoch 0.
 
@@ -150,7 +150,7 @@ class Engine(Protocol):
         Args:
             key: The lane.
             path: The file.
-            about: What else it shall hold: plain values and tensors by name.
+            about: What else it holds: plain values and tensors by name.
         """
 
     def remove(self, key: int) -> None:

@@ -1,4 +1,4 @@
-"""What an epoch's metrics mean for a trial: whether it has diverged, whether it is its best."""
+"""Epoch scores: what metrics mean for a trial, whether it has diverged, whether it is its best."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Score:
         metric: As it is reported: ``val_accuracy``.
         direction: ``maximize`` or ``minimize``.
         others: Further metrics of the study.
-        keeps: Whether it says which epoch is best; else somebody else does.
+        keeps: Whether it says which epoch is best; else the engine around it does.
     """
 
     metric: str

@@ -1,4 +1,4 @@
-"""What a model is worth on one part of the data."""
+"""Evaluation: loss and metrics of a model on one part of the data."""
 
 from __future__ import annotations
 

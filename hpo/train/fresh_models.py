@@ -1,4 +1,4 @@
-"""Whether a task builds a new model each time.
+"""Fresh models: a task must build a new one each time.
 
 One that keeps a model and returns it again would carry weights from trial to trial.
 """
@@ -17,7 +17,7 @@ from hpo.errors import TaskError
 from hpo.spec.space.params import Params
 from hpo.train.task import Task
 
-# What earlier models of this process train, as long as somebody holds it.
+# What earlier models of this process train, as long as it is referenced.
 _MODULES: Final[WeakSet[nn.Module]] = WeakSet()
 _WEIGHTS: Final[WeakValueDictionary[int, Tensor]] = WeakValueDictionary()
 _STATISTICS: Final = ("running_mean", "running_var")

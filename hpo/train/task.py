@@ -1,4 +1,4 @@
-"""What a user writes: data, model, and where the defaults do not serve, loss and metrics."""
+"""Task: what a user writes. Data, model, and where the defaults do not serve, loss and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters of a space are read, and by whom: found out by building models."""
+"""Parameter usage: which parameters of a space are read, found out by building models."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class _Reading:
         problems += [
             self._explain(name)
             for name in self.unread
-            # Of a model that was never built nobody knows what it reads.
+            # Of a model that was never built it is not known what it reads.
             if f"space.{name}" not in told and (self._n_built or name in standard_names())
         ]
         return ParameterReport(frozenset(self._read) & set(self._space), tuple(problems))

@@ -62,7 +62,7 @@ class Signature:
 
 
 class _Same:
-    """An attribute whose value nobody can look into: equal to itself only."""
+    """An attribute whose value cannot be inspected: equal to itself only."""
 
     def __init__(self, value: object) -> None:
         self._value = value

@@ -1,4 +1,4 @@
-"""Models too large to be built: refused before they fill the machine."""
+"""Size limits: models too large to be built are refused before they fill the machine."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def require_finite(loss: float) -> None:
 
 def _require_classes(outputs: Tensor, targets: Tensor, n_classes: int, loss: str) -> None:
     # On a GPU a class without an output ends the process; on a CPU it is an index out of bounds.
-    # One too many trains, and then nobody knows what the outputs stand for.
+    # One too many trains, and what the outputs stand for is not known then.
     n = 1 if outputs.shape == targets.shape else outputs.shape[-1]
     is_one_each = outputs.dim() == targets.dim() + 1
     takes_one = loss in ONE_OUTPUT

@@ -1,4 +1,4 @@
-"""What a task's training would cost and report, known before the first trial."""
+"""Task preview: what training would cost and report, before the first trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest of a task's data, to tell whether it is what a model was trained on."""
+"""Checksums: a digest of a task's data, to tell whether it is what a model was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows go into which fold: pure decisions, the same on every machine.
+"""Fold assignment: which rows go into which fold, by pure decisions, the same on every machine.
 
 Each fold has the same test rows as a single split would have. The others are validated on in turn.
 """

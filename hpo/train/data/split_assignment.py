@@ -1,4 +1,4 @@
-"""Which rows go into which split: pure decisions, the same on every machine."""
+"""Split assignment: which rows go into which split, by pure decisions, equal everywhere."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a trial needs to go on, in any engine; tensors are on the CPU.
+    """Everything needed to resume a trial, in any engine; tensors are on the CPU.
 
     Generators have no part in it: each epoch seeds them anew (``hpo.train.recipe.random_streams``).
 
@@ -232,7 +232,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_cpu(state: Any) -> Any:
-    """Returns a copy of a state dict whose tensors are on the CPU and belong to nobody else."""
+    """Returns a copy of a state dict whose tensors are on the CPU and are its own."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):

@@ -1,4 +1,4 @@
-"""The models of one trial as one: their outputs' mean."""
+"""Ensemble: the models of one trial as one, by the mean of their outputs."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class FoldEngine(Engine):
                 return failure
         behind = [key for key in trial.keys if self._inner.epoch(key) != trial.epoch]
         if behind:
-            # A part that cannot go on from its checkpoint begins anew; so do the others then.
+            # A part that cannot be resumed starts anew; so do the others then.
             self._remove(trial.keys)
             return self.add(replace(lane, checkpoint=None, epoch=0))
         self._trials[lane.key] = trial
@@ -287,6 +287,6 @@ class FoldEngine(Engine):
 
 
 def _is_through(trial: _FoldedTrial, found: Mapping[int, EpochReport]) -> bool:
-    """Returns whether all parts have reported, or one that it cannot go on."""
+    """Returns whether all parts have reported, or one of them has failed."""
     reports = [found[key] for key in trial.keys if key in found]
     return len(reports) == len(trial.keys) or any(report.failure for report in reports)

@@ -205,7 +205,7 @@ class SoloEngine(PartEngine):
         return _SoloLane(lane, training, BestWeights(0, {}, {}), None)
 
     def _resume(self, lane: Lane) -> _SoloLane | None:
-        """Goes on from a checkpoint; returns None where there is none to be used."""
+        """Resumes a lane; returns None without a checkpoint that can be used."""
 
         def load(saved: Checkpoint) -> _SoloLane:
             training = self._build(lane, saved.horizon)

@@ -1,4 +1,4 @@
-"""The training of one trial, epoch by epoch: plain PyTorch, and the reference for every engine."""
+"""Training of one trial, epoch by epoch: plain PyTorch, the reference for every engine."""
 
 from __future__ import annotations
 

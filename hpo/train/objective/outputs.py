@@ -1,4 +1,4 @@
-"""How the outputs of a model go with the targets: by their shapes alone."""
+"""Outputs: how those of a model go with the targets, by their shapes alone."""
 
 from __future__ import annotations
 

@@ -91,11 +91,11 @@ class Augmentation:
         return cls(strengths, keys, shares)
 
     def inputs(self, i: int, x: Tensor) -> Tensor:
-        """Returns the samples of step ``i``, of shape [K, B, ...], as models shall see them."""
+        """Returns the samples of step ``i``, of shape [K, B, ...], as models see them."""
         return self.apply(x, self.keys[i], None if self.shares is None else self.shares[i])
 
     def apply(self, x: Tensor, key: Tensor, share: Tensor | None) -> Tensor:
-        """Returns the samples of a step, of shape [K, B, ...], as models shall see them.
+        """Returns the samples of a step, of shape [K, B, ...], as models see them.
 
         Args:
             x: The samples.

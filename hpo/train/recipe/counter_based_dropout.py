@@ -174,7 +174,7 @@ class LaneDropout(nn.Module):
         """Drops elements, or with feature-wise kinds whole channels of [B, C, ...]."""
         if not self.training:
             return x
-        # Drawn at rate 0 too: the keys of the layers after this one shall not depend on its rate.
+        # Drawn at rate 0 too: the keys of the layers after this one must not depend on its rate.
         key = self.dropout_rng.layer_key()
         if not self.is_active:
             return x

@@ -1,4 +1,4 @@
-"""The standard hyperparameters: applied by the engine, whatever the task.
+"""Hyperparameters: the standard ones, applied by the engine, whatever the task.
 
 A study searches over them by putting their names in its space. Those that it leaves out have the
 defaults of ``HYPERPARAMETERS``; a default may depend on the optimizer, the schedule or the data.

@@ -1,4 +1,4 @@
-"""How exactly a model computes: in float32, on an NVIDIA GPU in TF32, or in bfloat16.
+"""Precision: a model computes in float32, on an NVIDIA GPU in TF32, or in bfloat16.
 
 Whatever it is, weights, gradients of weights, the optimizer and the loss are float32.
 """

@@ -1,4 +1,4 @@
-"""Where a trial's randomness comes from: its seed, the purpose, and the epoch, nothing else.
+"""Random streams: a trial's randomness follows from its seed, the purpose and the epoch alone.
 
 Every epoch begins with fresh seeds, so that no generator's state has to be kept: an epoch that is
 trained after a restart, on another machine or in a stack draws what it would have drawn anyway.

@@ -1,4 +1,4 @@
-"""The standard hyperparameters: what each is, what it may be, and what it is where nobody says."""
+"""Standard hyperparameters: what each means, its possible values and its default."""
 
 from __future__ import annotations
 

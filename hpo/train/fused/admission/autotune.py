@@ -1,4 +1,4 @@
-"""How many lanes a stack takes: measured for each signature and device, and remembered a while.
+"""Autotuner: how many lanes a stack takes, measured by signature and device, kept for a while.
 
 Others at work on the machine must not decide it for good. Sizes are timed in turns, by the time of
 the processor where one thread does all the work; and what was measured on a busy machine, or long
@@ -131,8 +131,8 @@ class StackSizes:
 
         Args:
             template: Of the stack.
-            lane_state: One of its members; it stays as it is.
-            state: The member's tensors; they stay as they are.
+            lane_state: One of its lanes; it stays as it is.
+            state: The lane's tensors; they stay as they are.
         """
         digest = template.signature.digest()
         if digest not in self._known and self._fixed:
@@ -159,8 +159,8 @@ class StackSizes:
 
         Args:
             template: Of the shared stack.
-            lane_state: One of its members; it stays as it is.
-            state: The member's tensors; they stay as they are.
+            lane_state: One of its lanes; it stays as it is.
+            state: The lane's tensors; they stay as they are.
         """
         digest = template.signature.digest()
         if self._is_due(digest):
@@ -217,7 +217,7 @@ class StackSizes:
         return SETTINGS.gain * n_micro * timing.step_s < apart
 
     def limit(self, signature: Signature, n_lanes: int) -> None:
-        """Notes that a stack ran out of memory, and how many lanes it shall have from now on."""
+        """Notes that a stack ran out of memory, and how many lanes it takes from now on."""
         digest = signature.digest()
         self._limits[digest] = max(1, n_lanes)
         self._known[digest] = StackSize(self._limits[digest], slowdown=1.0)

@@ -114,10 +114,10 @@ class StepClock:
 
         Args:
             template: What it consists of.
-            lane_states: Its members; they stay as they are.
+            lane_states: Its lanes; they stay as they are.
             state: The tensors of each; they stay as they are.
             n_steps: How many steps to take at once.
-            rivals: What is timed again in turns with it, so that whoever works on this machine
+            rivals: What is timed again in turns with it, so that other work on this machine
                 meanwhile delays one as much as the other.
         """
         is_single = self._device.type == "cpu" and torch.get_num_threads() == 1

@@ -79,7 +79,7 @@ class Layered(Network):
         self._first = next(i for i, layer in enumerate(layers) if _is_trained(layer))
         first = layers[self._first]
         if isinstance(first, Linear):
-            # Nobody asks for the gradient of the data.
+            # The gradient of the data is not needed.
             first.needs_input_gradient = False
         self._grads: Values = {}
 

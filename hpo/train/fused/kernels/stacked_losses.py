@@ -20,7 +20,7 @@ class LaneLoss(Protocol):
     """A loss of K lanes at once; outputs are [K, B, ...], targets [K, B, ...]."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns the losses [K], for autograd to go on from."""
+        """Returns the losses [K], for autograd to continue from."""
 
     def with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the losses [K], and the gradient of their sum in the outputs' shape."""

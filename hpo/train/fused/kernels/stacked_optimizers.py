@@ -60,7 +60,7 @@ class HyperparameterColumns:
         return tuple(map(self.any, self._values))
 
     def set(self, name: str, values: Sequence[float]) -> None:
-        """Overwrites a column in place, for whoever holds the tensors."""
+        """Overwrites a column in place: the tensors stay the same."""
         self._values[name] = list(values)
         self._tensors[name].copy_(self._column(values))
         self._single[name].copy_(self._tensors[name])
@@ -104,7 +104,7 @@ def add_penalties(weights: Tensor, grads: Tensor, columns: HyperparameterColumns
     if columns.any("grad_clip"):
         limit = columns["grad_clip"]
         scale = limit / (grads.norm(dim=1, keepdim=True) + _CLIP_EPS)
-        # Not clamp: a norm that is not a number shall stay one.
+        # Not clamp: a norm that is not a number must stay one.
         grads.mul_(torch.where((limit == 0) | (scale > 1), 1.0, scale))
 
 

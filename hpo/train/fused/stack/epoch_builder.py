@@ -25,7 +25,7 @@ class EpochBuilder:
     """Builds the epochs of a stack, which share the memory for gradients.
 
     Args:
-        template: What the members have in common.
+        template: What the lanes have in common.
     """
 
     def __init__(self, template: StackTemplate) -> None:
@@ -36,11 +36,11 @@ class EpochBuilder:
     def build(
         self, rows: LaneRows, training: Sequence[LaneState], n_steps: int | None = None
     ) -> StackedEpoch:
-        """Returns the members' next epoch, ready to run.
+        """Returns the lanes' next epoch, ready to run.
 
         Args:
-            rows: Of the members.
-            training: The members, in the order of the rows.
+            rows: Of the lanes.
+            training: The lanes, in the order of the rows.
             n_steps: Its first steps only; None for all.
         """
         template, n_lanes = self._template, len(training)

@@ -92,7 +92,7 @@ class LaneState:
 
         Args:
             metrics: What it reports.
-            failure: Set when it cannot go on.
+            failure: Set when it cannot continue.
             seconds: Of the whole stack.
             n: Training samples.
             score: What trials are compared by.
@@ -150,7 +150,7 @@ def begin_or_resume(
 def row_shapes(
     layout: ParamLayout, optimizer: str, *, averages: bool
 ) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Returns shape and type of everything that a member's row holds."""
+    """Returns shape and type of everything that a lane's row holds."""
     flat = (torch.Size([layout.size]), torch.float32)
     shapes = {WEIGHTS: flat, **dict.fromkeys(RULES[optimizer].state, flat)}
     shapes["step"] = (torch.Size([]), torch.float32)
@@ -165,7 +165,7 @@ def best_names(layout: ParamLayout) -> list[str]:
 
 
 def fresh_state(model: nn.Module, layout: ParamLayout) -> dict[str, Tensor]:
-    """Returns the row of a member that begins with a model's values."""
+    """Returns the row of a lane that begins with a model's values."""
     fixed = {FIXED + name: tensor for name, tensor in fixed_tensors(model).items()}
     return {WEIGHTS: layout.flatten(dict(model.named_parameters())), **fixed}
 
@@ -173,7 +173,7 @@ def fresh_state(model: nn.Module, layout: ParamLayout) -> dict[str, Tensor]:
 def model_state(
     row: Mapping[str, Tensor], layout: ParamLayout, names: list[str], prefix: str = ""
 ) -> dict[str, Tensor]:
-    """Returns the state dict of a member's model, on the CPU.
+    """Returns the state dict of a lane's model, on the CPU.
 
     Args:
         row: Its tensors.
@@ -191,10 +191,10 @@ def model_state(
 def checkpoint_of(
     lane_state: LaneState, state: Mapping[str, Tensor], layout: ParamLayout, names: list[str]
 ) -> Checkpoint:
-    """Returns all that a member needs to go on, in any engine.
+    """Returns all that is needed to resume a lane, in any engine.
 
     Args:
-        lane_state: The member.
+        lane_state: The lane.
         state: Its tensors.
         layout: Of its stack.
         names: Keys of its model's state dict, in their order.
@@ -219,12 +219,12 @@ def checkpoint_of(
 def optimizer_state(
     row: Mapping[str, Tensor], layout: ParamLayout, lane_state: LaneState, learning_rate: float
 ) -> dict[str, Any]:
-    """Returns torch.optim's ``state_dict`` of a member, without the settings that never change.
+    """Returns torch.optim's ``state_dict`` of a lane, without the settings that never change.
 
     Args:
         row: Its tensors.
         layout: Of its stack.
-        lane_state: The member.
+        lane_state: The lane.
         learning_rate: Of its latest epoch.
     """
     # The other settings are in the params: who loads this has an optimizer that knows them. Making

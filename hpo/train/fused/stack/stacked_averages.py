@@ -36,7 +36,7 @@ class StackedAverages:
         Args:
             rows: Of the stack.
             names: What is averaged.
-            training: The members, in the order of the rows.
+            training: The lanes, in the order of the rows.
             n_steps: Of the epoch.
         """
         values = [shares(lane_state.params, lane_state.epoch, n_steps) for lane_state in training]
