@@ -70,7 +70,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
     with quickly():
         from hpo.run.host.manager import prepare
-        from hpo.run.host.session import start
+        from hpo.run.host.session_start import start
         from hpo.store.rows import events
 
     options = _options(given)
@@ -110,7 +110,7 @@ def worker(name: str | None, **given: Any) -> None:
     name = find(db).name if name is None else study_records.load(db, name).name
     db.dispose()
     with quickly():
-        from hpo.run.host.session import attach
+        from hpo.run.host.session_start import attach
 
     options = _options(given)
     _fork_workers(options)

@@ -1,4 +1,4 @@
-"""Where the files of a study lie: checkpoints, the best model, the workers' logs."""
+"""Artifacts: the files of a study, which are checkpoints, models and the workers' logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import platformdirs
 from sqlalchemy.engine import make_url
 
 from hpo.errors import LaunchError
-from hpo.run.files.object_store import Remote, connect, is_remote
+from hpo.run.files.object_store import ObjectStorePrefix, connect, is_remote
 
 logger = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HPO_ARTIFACTS"
@@ -64,7 +64,7 @@ class Artifacts:
     """
 
     folder: Path
-    remote: Remote | None = None
+    remote: ObjectStorePrefix | None = None
     elsewhere: tuple[Artifacts, ...] = ()
     legacy: Path | None = None
 
@@ -94,8 +94,8 @@ class Artifacts:
             # Without the name, for objects cannot be renamed with their study.
             mine, older = (f"{remote.prefix}/{key}".lstrip("/") for key in (identity, name))
             copies = _copies(base)
-            before = cls(copies / name, Remote(remote.store, older))
-            return cls(copies / identity, Remote(remote.store, mine), (before,))
+            before = cls(copies / name, ObjectStorePrefix(remote.store, older))
+            return cls(copies / identity, ObjectStorePrefix(remote.store, mine), (before,))
         return cls._in(Path(base).absolute(), name, identity)
 
     @classmethod
@@ -165,7 +165,7 @@ class Artifacts:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            # A disk that takes no changes; somebody sweeps again when it does.
+            # A disk that takes no changes; a later garbage collection tries again.
             logger.info("could not remove %s: %s", path, error)
         if self.remote is not None:
             self.remote.drop(self._name(path))
@@ -192,13 +192,13 @@ class Artifacts:
         """Returns the checkpoints and models on this machine, each with its trial's number."""
         found = (path for name in _KINDS for path in (self.folder / name).glob("trial-*.pt"))
         numbers = {path: path.stem.removeprefix("trial-") for path in found}
-        # A copy that somebody has put there is nobody's.
+        # A copy that a person has put there belongs to no trial.
         return {path: int(number) for path, number in numbers.items() if number.isdecimal()}
 
     def remains_of_trials(self) -> dict[Path, int]:
         """Returns half-written checkpoints and models on this machine, with their trials' numbers.
 
-        Whoever was killed while it wrote one has left it; or somebody is writing it now.
+        A worker that was killed while it wrote one has left it, or a worker is writing it now.
         """
         found = (path for name in _KINDS for path in (self.folder / name).glob(".trial-*.pt.*.tmp"))
         numbers = {path: path.name.removeprefix(".trial-").partition(".")[0] for path in found}

@@ -1,4 +1,4 @@
-"""An object store in which machines without a common folder share checkpoints and models."""
+"""Object store: shares checkpoints and models of machines that have no common folder."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ObjectStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A place in an object store.
+class ObjectStorePrefix:
+    """A prefix in an object store: the objects whose names begin with it.
 
     Every verb is a best effort: an object store that is away stops no training. What could not
     be fetched is trained again from the same seed, with the same outcome.
@@ -87,11 +87,11 @@ class Remote:
 
 
 def is_remote(root: str) -> bool:
-    """Tells whether a root of artifacts is the URL of an object store."""
+    """Returns whether a root of artifacts is the URL of an object store."""
     return "://" in root
 
 
-def connect(root: str) -> Remote:
+def connect(root: str) -> ObjectStorePrefix:
     """Opens the object store of a URL such as ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
 
     Credentials are those that the store's own library finds on this machine.
@@ -105,7 +105,7 @@ def connect(root: str) -> Remote:
         raise LaunchError(f"--artifacts {root}: no object store is called {url.scheme}{hint}")
     if not url.netloc:
         raise LaunchError(f"--artifacts {root} names no bucket")
-    return Remote(_store(url.scheme, url.netloc), url.path.strip("/"))
+    return ObjectStorePrefix(_store(url.scheme, url.netloc), url.path.strip("/"))
 
 
 def _store(scheme: str, bucket: str) -> Any:

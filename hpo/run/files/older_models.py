@@ -1,4 +1,4 @@
-"""Files of models that older versions wrote: weights without their preprocessing."""
+"""Older models: files that earlier versions wrote, weights without their preprocessing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def completed(saved: Mapping[str, Any], path: Path, task: Task, spec: StudySpec)
 
     Args:
         saved: What the file holds.
-        path: Of the file, for a warning: nobody knows whether the data has changed since.
+        path: Of the file, for a warning: the data may have changed since.
         task: The study's.
         spec: The study's.
 

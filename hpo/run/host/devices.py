@@ -1,4 +1,4 @@
-"""Which devices this machine has, and how many workers go on each."""
+"""Devices: those of this machine, and the placement of its workers on them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
 from hpo.run.host.objective_scripts import advice, pausing, with_script
-from hpo.run.host.session import RunOptions, start
+from hpo.run.host.session import RunOptions
+from hpo.run.host.session_start import start
 from hpo.run.host.study_handle import Study
 from hpo.spec import ready_made, study_files, toml
 from hpo.spec.study_spec import Budget, StudySpec

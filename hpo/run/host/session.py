@@ -1,4 +1,4 @@
-"""A study that this process works on: its workers, its signals, its end."""
+"""Session: the workers of this machine on one study, their signals, and how they end."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from hpo.errors import HpoError, SpecError, StoreError, did_you_mean
+from hpo.errors import StoreError
 from hpo.run.files.artifacts import Artifacts
 from hpo.run.host.devices import describe, plan
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import call_with_deadline
 from hpo.run.worker.supervisor_pipe import WorkerOrder
-from hpo.search.base.auto import named_source
-from hpo.search.optuna.experimental import quietly
-from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
-from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, spending, workers
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
-from hpo.store.studies import control, studies, study_records
+from hpo.store.studies import study_records
 from hpo.store.studies.study_records import StudyRecord
 
 logger = logging.getLogger(__name__)
@@ -172,14 +166,14 @@ class Session:
             logger.warning("a worker could not work: %s", end.message)
         study = study_records.reload(self.db, self.study)
         if study.state == "stopped":
-            return _stopped(self.db, study)
+            return stopped_end(self.db, study)
         if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
             message = "a trial raised KeyboardInterrupt; the same command goes on"
             return RunEnd("interrupted", message, 130)
         return self._done()
 
     def _done(self) -> RunEnd:
-        """Returns the end of a study that is through; faults of hpo's own are told again."""
+        """Returns the end of a study that is done; faults of hpo's own are reported again."""
         faults = events.since(self.db, self.study.study_id, self._since_event, "internal")
         if not faults:
             return RunEnd("done")
@@ -190,16 +184,16 @@ class Session:
         return RunEnd("done", message, 1, f"`hpo show {name} -f json` has the traceback")
 
     def _on_death(self, worker_id: int) -> None:
-        def bury() -> None:
+        def retire() -> None:
             outbox.adopt(self.db, self.study.study_id)
             workers.retire(self.db, worker_id, lost=True)
 
-        # Whoever reaps later finds that its process is gone: nobody has to wait for a database
-        # that does not answer, and not once for each of many workers.
+        # A later reap finds that its process is gone, so this does not wait for a database that
+        # does not answer, once for each of many workers.
         if self._is_database_hung:
             return
         try:
-            call_with_deadline(bury, threading.Event(), DEADLINE_S)
+            call_with_deadline(retire, threading.Event(), DEADLINE_S)
         except TimeoutError:
             self._is_database_hung = True
         except StoreError as error:
@@ -215,76 +209,8 @@ class Session:
         )
 
 
-def start(
-    spec: StudySpec, base_dir: Path | None, options: RunOptions, *, by_name: bool = False
-) -> Session:
-    """Opens or creates the study of a spec; one that was stopped goes on.
-
-    Args:
-        spec: The study.
-        base_dir: Folder that its relative paths refer to.
-        options: How this machine takes part.
-        by_name: The spec was read from the database.
-
-    Raises:
-        HpoError: The study stopped itself, for its trials failed.
-        SpecError: Another study has this name, or there is none that it could learn from.
-        StoreError: The database cannot be used.
-        LaunchError: There is no such device.
-    """
-    db = open_database(options.storage, create=True)
-    _require_source(db, spec)
-    if spec.task is not None:
-        Artifacts.require_usable(db.url, options.artifacts)
-    folder = str(base_dir.absolute()) if base_dir else None
-    study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
-    if created and spec.metric:
-        _name_metrics(db, spec)
-    if study.state == "stopped":
-        if study.reason:
-            raise _error(_stopped(db, study))
-        control.steer(db, study.study_id, "resume")
-    return Session(db, study, options, created=created, base_dir=base_dir)
-
-
-def attach(name: str, options: RunOptions) -> Session:
-    """Opens a study that somebody has created, to work on it from here.
-
-    Raises:
-        HpoError: The study is stopped.
-        StoreError: No such study, or the database cannot be used.
-        LaunchError: There is no such device.
-    """
-    db = open_database(options.storage)
-    study = study_records.load(db, name)
-    if study.state == "stopped":
-        raise _error(_stopped(db, study))
-    if study.spec.task is not None:
-        Artifacts.require_usable(db.url, options.artifacts)
-    # What was allowed here is looked for here, not where the database says.
-    base_dir = Path.cwd() if options.allow else None
-    return Session(db, study, options, created=False, base_dir=base_dir)
-
-
-def _require_source(db: Database, spec: StudySpec) -> None:
-    """Makes sure that the study to learn from is there.
-
-    Raises:
-        SpecError: ``learn_from`` names no study of the database.
-    """
-    name = named_source(spec)
-    if name is None:
-        return
-    known = study_records.names(db)
-    if spec.name not in known and name not in known:
-        raise SpecError(
-            f"sampler.learn_from: {db.masked_url} has no study {name!r}{did_you_mean(name, known)}",
-            hint='"database" learns from every similar study, "shipped" and "none" from none',
-        )
-
-
-def _stopped(db: Database, study: StudyRecord) -> RunEnd:
-    """Tells of a study that is stopped: by somebody, or by itself, which leaves a reason."""
+def stopped_end(db: Database, study: StudyRecord) -> RunEnd:
+    """Returns the end of a study that was stopped: by a person, or by itself with a reason."""
     name, more = shlex.quote(study.name), spending.extension_command(db, study.study_id)
     way = f"`hpo resume {name}` lets it go on"
     if more:
@@ -298,31 +224,17 @@ def _stopped(db: Database, study: StudyRecord) -> RunEnd:
     return RunEnd("stopped", message, 130)
 
 
-def _error(end: RunEnd) -> HpoError:
-    return HpoError(end.message, hint=end.hint)
-
-
-def _name_metrics(db: Database, spec: StudySpec) -> None:
-    """Lets Optuna's plots and dashboard call the objectives by their names."""
-    import optuna
-
-    with quietly():
-        optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(
-            list(spec.metrics)
-        )
-
-
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _order(db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None) -> Any:
+def _order(
+    db: Database, study: StudyRecord, options: RunOptions, base_dir: Path | None
+) -> WorkerOrder:
     return WorkerOrder(
         url=db.url,
         study_name=study.name,
         artifacts=options.artifacts,
-        device="cpu",
-        n_threads=1,
         allow=options.allow,
         base_dir=str(base_dir.absolute()) if base_dir else None,
         study_id=study.study_id,

@@ -1,4 +1,4 @@
-"""Keeps the workers of one machine: one process a device, replaced when it dies."""
+"""Supervisor: keeps the workers of one machine, and replaces a process that dies."""
 
 from __future__ import annotations
 

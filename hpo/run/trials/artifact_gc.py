@@ -1,4 +1,4 @@
-"""Removing files that nobody needs: of trials that have ended, all but the best one's model."""
+"""Artifact garbage collection: of trials that have ended, only the best one's model is kept."""
 
 from __future__ import annotations
 

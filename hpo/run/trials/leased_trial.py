@@ -1,4 +1,4 @@
-"""The trial that an objective gets: Optuna's, as long as its lease is in force."""
+"""Leased trial: the Optuna trial of an objective, which ends with its lease."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class LeasedTrial(optuna.Trial):
                 context.ending, self.good_enough = "target", float(value)
 
     def should_prune(self) -> bool:
-        """Tells whether the pruner would stop the trial, or the study has ended or was stopped.
+        """Returns whether the pruner would stop the trial, or the study has ended or was stopped.
 
         Raises:
             OutOfTime: The trial has taken longer than it may.

@@ -1,4 +1,4 @@
-"""What an objective returns: numbers as Optuna takes them, or why it is none."""
+"""Objective values: the numbers that an objective returns, or why they cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's process does with memory that it has freed."""
+"""Malloc settings: how a worker's process keeps memory that it has freed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def keep_freed() -> bool:
 
     A step of training takes and frees the same blocks again and again. By default they go back to
     the system in between, and each 4 KiB of them costs a page fault when they are taken anew.
-    Whoever has set ``MALLOC_TRIM_THRESHOLD_`` or
-    ``MALLOC_MMAP_THRESHOLD_`` knows better.
+    ``MALLOC_TRIM_THRESHOLD_`` and ``MALLOC_MMAP_THRESHOLD_``
+    in the environment go before this.
 
     Returns:
         Whether it does now; only glibc can.

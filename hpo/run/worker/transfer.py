@@ -1,4 +1,4 @@
-"""What a study learns from others of its database before it begins."""
+"""Transfer: the first points that a study learns from others of its database."""
 
 from __future__ import annotations
 

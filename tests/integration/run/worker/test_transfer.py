@@ -10,7 +10,7 @@ import pytest
 from hpo.errors import SpecError
 from hpo.report.overview import overview
 from hpo.report.study_queries import find
-from hpo.run.host import session
+from hpo.run.host import session_start
 from hpo.run.host.session import RunOptions
 from hpo.run.worker.transfer import portfolio_of
 from hpo.search.model.portfolio import shipped
@@ -91,6 +91,6 @@ def test_a_source_that_is_not_there_is_told_before_anything_is_created(tmp_path:
     db = open_database(options.storage, create=True)
     studies.create_or_join(db, _spec("digits-old", "none"), None)
     with pytest.raises(SpecError, match="no study 'digits-odl'; did you mean digits-old"):
-        session.start(_spec("new", "digits-odl"), tmp_path, options)
+        session_start.start(_spec("new", "digits-odl"), tmp_path, options)
     assert study_records.names(db) == ["digits-old"]
     db.dispose()

@@ -11,8 +11,9 @@ from optuna.artifacts import FileSystemArtifactStore
 
 from hpo.errors import LaunchError
 from hpo.run.files.artifacts import Artifacts
-from hpo.run.files.object_store import Remote, connect
-from hpo.run.host.session import RunOptions, start
+from hpo.run.files.object_store import ObjectStorePrefix, connect
+from hpo.run.host.session import RunOptions
+from hpo.run.host.session_start import start
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.opening import open_database
 from hpo.store.studies import study_records
@@ -139,8 +140,8 @@ def test_the_folders_of_older_versions_are_read_and_left_alone(
 
 def test_another_machine_continues_from_what_the_store_holds(tmp_path: Path) -> None:
     bucket = Bucket(tmp_path / "bucket")
-    first = Artifacts(tmp_path / "first", Remote(bucket, "lab/s"))
-    second = Artifacts(tmp_path / "second", Remote(bucket, "lab/s"))
+    first = Artifacts(tmp_path / "first", ObjectStorePrefix(bucket, "lab/s"))
+    second = Artifacts(tmp_path / "second", ObjectStorePrefix(bucket, "lab/s"))
     assert second.latest_checkpoint(7) is None
 
     for text in ("epoch 1", "epoch 2"):
@@ -161,7 +162,7 @@ def test_another_machine_continues_from_what_the_store_holds(tmp_path: Path) -> 
 def test_a_store_that_is_away_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = Artifacts(tmp_path, Remote(Away()))
+    files = Artifacts(tmp_path, ObjectStorePrefix(Away()))
     path = files.checkpoint(1)
     path.parent.mkdir(parents=True)
     path.write_text("kept here")

@@ -1,0 +1,98 @@
+"""Session start: opens or creates the study of a spec, or attaches to a study by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from hpo.errors import HpoError, SpecError, did_you_mean
+from hpo.run.files.artifacts import Artifacts
+from hpo.run.host.session import RunEnd, RunOptions, Session, stopped_end
+from hpo.search.base.auto import named_source
+from hpo.search.optuna.experimental import quietly
+from hpo.spec.study_spec import StudySpec
+from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
+from hpo.store.optuna.storage import Storage
+from hpo.store.studies import control, studies, study_records
+
+
+def start(
+    spec: StudySpec, base_dir: Path | None, options: RunOptions, *, by_name: bool = False
+) -> Session:
+    """Opens or creates the study of a spec; one that was stopped is resumed.
+
+    Args:
+        spec: The study.
+        base_dir: Folder that its relative paths refer to.
+        options: How this machine takes part.
+        by_name: The spec was read from the database.
+
+    Raises:
+        HpoError: The study stopped itself, for its trials failed.
+        SpecError: Another study has this name, or there is none that it could learn from.
+        StoreError: The database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = open_database(options.storage, create=True)
+    _require_source(db, spec)
+    if spec.task is not None:
+        Artifacts.require_usable(db.url, options.artifacts)
+    folder = str(base_dir.absolute()) if base_dir else None
+    study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
+    if created and spec.metric:
+        _name_metrics(db, spec)
+    if study.state == "stopped":
+        if study.reason:
+            raise _error(stopped_end(db, study))
+        control.steer(db, study.study_id, "resume")
+    return Session(db, study, options, created=created, base_dir=base_dir)
+
+
+def attach(name: str, options: RunOptions) -> Session:
+    """Opens a study of the database, to work on it from here.
+
+    Raises:
+        HpoError: The study is stopped.
+        StoreError: No such study, or the database cannot be used.
+        LaunchError: There is no such device.
+    """
+    db = open_database(options.storage)
+    study = study_records.load(db, name)
+    if study.state == "stopped":
+        raise _error(stopped_end(db, study))
+    if study.spec.task is not None:
+        Artifacts.require_usable(db.url, options.artifacts)
+    # What was allowed here is looked for here, not where the database says.
+    base_dir = Path.cwd() if options.allow else None
+    return Session(db, study, options, created=False, base_dir=base_dir)
+
+
+def _require_source(db: Database, spec: StudySpec) -> None:
+    """Makes sure that the study to learn from is there.
+
+    Raises:
+        SpecError: ``learn_from`` names no study of the database.
+    """
+    name = named_source(spec)
+    if name is None:
+        return
+    known = study_records.names(db)
+    if spec.name not in known and name not in known:
+        raise SpecError(
+            f"sampler.learn_from: {db.masked_url} has no study {name!r}{did_you_mean(name, known)}",
+            hint='"database" learns from every similar study, "shipped" and "none" from none',
+        )
+
+
+def _error(end: RunEnd) -> HpoError:
+    return HpoError(end.message, hint=end.hint)
+
+
+def _name_metrics(db: Database, spec: StudySpec) -> None:
+    """Lets Optuna's plots and dashboard call the objectives by their names."""
+    with quietly():
+        optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(
+            list(spec.metrics)
+        )
