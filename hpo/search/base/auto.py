@@ -37,7 +37,7 @@ def choose(spec: StudySpec, *, can_pause: bool = True) -> Choice:
 
     Args:
         spec: The study.
-        can_pause: Whether trials can be put aside and continued: tasks can, objectives cannot.
+        can_pause: Whether trials can pause: those of tasks can, those of objectives cannot.
     """
     sampler, pruner = spec.sampler.name, spec.pruner.name
     if len(spec.directions) > 1:

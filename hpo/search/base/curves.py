@@ -70,12 +70,12 @@ class Curves:
 
     @property
     def is_running(self) -> Bools:
-        """[N] Whether somebody trains the trial."""
+        """[N] Whether a worker trains the trial."""
         return np.asarray(self.states == State.RUNNING)
 
     @property
     def is_paused(self) -> Bools:
-        """[N] Whether the trial waits for somebody to go on with it."""
+        """[N] Whether the trial waits to be resumed."""
         return np.asarray(self.states == State.PAUSED)
 
     @property

@@ -32,7 +32,7 @@ class Proposer(Protocol):
         """Returns params for the trials that have, or will have, these numbers."""
 
 
-class SamplerProposer:
+class SamplerProposer(Proposer):
     """A proposer that leaves the params to one of Optuna's samplers.
 
     Args:
@@ -43,5 +43,5 @@ class SamplerProposer:
         self.name = name
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
-        """See ``Proposer``."""
+        """Returns no params: the sampler draws them when the trials begin."""
         return Proposal([None] * len(numbers), ask.memory)

@@ -25,7 +25,7 @@ def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Decision]:
 
 
 def is_pending(curves: Curves) -> Bools:
-    """Returns which trials somebody trains, or will without being told: [N]."""
+    """Returns which trials are trained, or will be without another decision: [N]."""
     # One that was interrupted before its target goes on as soon as a worker is free.
     interrupted = curves.is_paused & (curves.epochs < curves.targets)
     return np.asarray(curves.is_running | interrupted | (curves.states == State.WAITING))

@@ -254,7 +254,7 @@ class FreezeThaw:
 
 
 def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:
-    """Returns the structure that new points shall have, and any for when its points are tried."""
+    """Returns the required structure, and None for any one once all its points are tried."""
     return (None,) if ask.structure is None else (ask.structure, None)
 
 

@@ -29,7 +29,7 @@ _APART: Final = 0.2
 
 @dataclass(frozen=True)
 class Source:
-    """A study that something may be learnt from.
+    """An earlier study whose points may be used.
 
     Attributes:
         spec: Its description.
@@ -44,7 +44,7 @@ def learn(spec: StudySpec, sources: Iterable[Source], base: Portfolio) -> Portfo
     """Returns first points for a study, those of similar studies before the usual ones.
 
     A study is similar if it has at least half of this one's searched parameters, by their names.
-    Nothing is believed of its points: they are trained for a while, like others, and what the
+    Its points are not trusted: they are trained for a while, like others, and what the
     model sees then decides.
 
     Args:

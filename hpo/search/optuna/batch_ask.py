@@ -26,7 +26,7 @@ class Batch:
 
     Args:
         storage: The storage.
-        paused: Ids of RUNNING trials that nobody trains. Samplers leave those that run out, or
+        paused: Ids of RUNNING trials that no worker trains. Samplers leave those that run out, or
             count them as bad; what has paused shows how good it is, as pruned trials do.
     """
 
@@ -42,11 +42,11 @@ class Batch:
         return getattr(self._storage, name)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """See ``BaseStorage``; asked once."""
+        """Returns the storage's answer, which is asked once."""
         return int(self._once("get_study_id_from_name", study_name))
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """See ``BaseStorage``; asked once."""
+        """Returns the storage's answer, which is asked once."""
         found: list[StudyDirection] = self._once("get_study_directions", study_id)
         return found
 
@@ -56,7 +56,7 @@ class Batch:
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """See ``BaseStorage``; the trials are those of the first call, for reading only."""
+        """Returns the trials as of the first call, for reading only."""
         if study_id not in self._trials:
             trials = self._storage.get_all_trials(study_id, deepcopy=False)
             self._trials[study_id] = [self._shown(trial) for trial in trials]
@@ -81,7 +81,7 @@ class Batch:
         self._notes.setdefault(trial_id, {})[key] = value
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
-        """See ``BaseStorage``; with what is kept."""
+        """Returns the storage's answer with what is kept."""
         return {**self._storage.get_trial_system_attrs(trial_id), **self._notes.get(trial_id, {})}
 
     def _once(self, verb: str, key: int | str) -> Any:
@@ -119,7 +119,7 @@ def draw(
         batch: Takes what is drawn.
         trial_id: The trial.
         space: Where the point is drawn from.
-        pinned: Values that it shall have where they apply; the rest is drawn as if the sampler
+        pinned: Values that it gets where they apply; the rest is drawn as if the sampler
             had proposed them.
 
     Returns:

@@ -26,7 +26,7 @@ _ANY_SEED = 2**31
 class CmaSampler(BaseSampler):
     """The covariance matrix adaptation evolution strategy, over numbers.
 
-    Optuna's own keeps its state as a pickle in the database, where whoever may write could run
+    Optuna's own keeps its state as a pickle in the database, where anyone who may write could run
     code on every worker. This one replays the trials, in the order of their numbers: as many as a
     population has make a generation. Categorical parameters are drawn at random.
 

@@ -1,6 +1,6 @@
 """Inferred space: the search space of an objective, by what its trials have asked for.
 
-An objective names its parameters while it runs, so nobody knows them beforehand. What its trials
+An objective names its parameters while it runs, so they are not known beforehand. What its trials
 have drawn tells the ranges, and which parameters apply only where another one has some value.
 """
 

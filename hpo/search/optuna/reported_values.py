@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Reports:
-    """Keeps the steps and curves of trials that have ended, which nobody changes any more."""
+    """Keeps the steps and curves of trials that have ended, which do not change any more."""
 
     def __init__(self) -> None:
         self._ended: dict[int, FrozenTrial] = {}

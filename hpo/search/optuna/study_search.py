@@ -58,9 +58,9 @@ class Search:
 
         Args:
             trial_ids: The trials.
-            pinned: Values that all of them shall have where they apply; but a grid has points of
+            pinned: Values that all of them get where they apply; but a grid has points of
                 its own, each once.
-            paused: Trials that have begun and that nobody trains now.
+            paused: Trials that have begun and that no worker trains now.
         """
         batch = Batch(self._storage, paused)
         params, pinned = [], {} if self._spec.sampler.name == "grid" else pinned

@@ -16,7 +16,7 @@ from hpo.search.base.curves import Curves, Floats, Ints
 from hpo.search.base.decisions import Ask
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.param_encoding import Encoder, Point
-from hpo.search.base.proposers import Proposal
+from hpo.search.base.proposers import Proposal, Proposer
 from hpo.search.base.trial_status import is_pending
 from hpo.search.model.candidates import Candidates, comparable, new_rows
 from hpo.search.model.initial_design import InitialDesign
@@ -59,7 +59,7 @@ class KDESettings:
 _SETTINGS: Final = KDESettings()
 
 
-class KDE:
+class KDE(Proposer):
     """Draws near good trials, where there are few others.
 
     Args:
@@ -75,7 +75,7 @@ class KDE:
         self._initial_design = InitialDesign(encoder, seed)
 
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
-        """See ``Proposer``. The whole batch is drawn from one comparison."""
+        """Returns params for new trials, all drawn from the same density estimates."""
         if not numbers:
             return Proposal([], ask.memory)
         rng = np.random.default_rng(mix(self._seed, numbers[0], curves.n_epochs))

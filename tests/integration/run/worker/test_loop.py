@@ -244,7 +244,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     # ASHA's own line fails at its first rung.
-    monkeypatch.setattr("hpo.search.optuna.halving_pruner.math", None)
+    monkeypatch.setattr("hpo.search.optuna.pruners.math", None)
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
     said: list[str] = []
     if kind == "task":
@@ -266,7 +266,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     assert set(states(context)) == {"COMPLETE"}
     (text,) = said
     assert text.startswith("the pruner asha failed, so trials go on without it: ")
-    assert "at hpo/search/optuna/halving_pruner.py:" in text
+    assert "at hpo/search/optuna/pruners.py:" in text
     assert kinds(context).count("internal") == 1
 
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hpo.search.optuna.halving_pruner import HalvingPruner
+from hpo.search.optuna.pruners import HalvingPruner
 
 
 def kept(curves: list[dict[int, float]], direction: str = "maximize") -> set[int]:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from hpo.errors import SpecError
-from hpo.search.optuna.grid_sampler import GridSampler
+from hpo.search.optuna.samplers import GridSampler
 from hpo.spec.space.finite_space import grid_points
 from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 
