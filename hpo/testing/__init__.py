@@ -6,4 +6,6 @@ They need pytest, which the extra ``testing`` installs.
 import pytest
 
 # So that a failing assertion says what it compared, as one of a test module does.
-pytest.register_assert_rewrite("hpo.testing.engines", "hpo.testing.executors")
+pytest.register_assert_rewrite(
+    "hpo.testing.engines", "hpo.testing.engine_samples", "hpo.testing.executors"
+)
