@@ -14,6 +14,7 @@ from hpo.cli.main import COMMANDS
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 DECISIONS = ROOT / "docs/decisions"
 RECORDS = sorted(DECISIONS.glob("0*.md"))
 
@@ -126,3 +127,25 @@ def test_contributing_has_a_line_for_each_package() -> None:
     hpo = ROOT / "hpo"
     packages = {path.parent.relative_to(hpo).as_posix() for path in hpo.rglob("__init__.py")}
     assert listed == packages - {"."}
+
+
+def test_every_path_in_the_architecture_exists() -> None:
+    paths = set(re.findall(r"`((?:hpo|benchmarks)/[\w./]+)`", ARCHITECTURE))
+    assert len(paths) > 20
+    assert not sorted(path for path in paths if not (ROOT / path).exists())
+
+
+def test_a_turn_of_a_worker_is_read_in_twenty_files_that_have_what_it_names() -> None:
+    way = re.findall(r"^\d+\. `([\w./]+)`: (.*?)(?=^\d+\.|^$)", ARCHITECTURE, re.M | re.S)
+    assert 15 <= len(way) <= 20
+    for path, says in way:
+        code = (ROOT / path).read_text("utf-8")
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", says):
+            assert name in ("StudySpec",) or re.search(rf"(def|class) {name}\b", code), (path, name)
+
+
+def test_the_shapes_of_a_trial_are_classes() -> None:
+    table = ARCHITECTURE.split("## The shapes of a trial")[1].split("## Ideas")[0]
+    code = "\n".join(path.read_text("utf-8") for path in (ROOT / "hpo").rglob("*.py"))
+    for name in set(re.findall(r"`([A-Z]\w+)`", table)) - {"FrozenTrial"}:
+        assert re.search(rf"^class {name}\b", code, re.M), name
