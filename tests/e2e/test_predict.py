@@ -37,7 +37,7 @@ def study_of(frame: pd.DataFrame, folder: Path, **sections: Any) -> hpo.Study:
 def rows_for_testing(study: hpo.Study, frame: pd.DataFrame) -> pd.DataFrame:
     options = {"data": study.spec.task_options["data"], "target": "y"}
     plan = Tabular(**options).data().plan
-    return frame.iloc[plan.cut.assign(plan.targets, study.spec.validation).test]  # type: ignore[attr-defined]
+    return frame.iloc[plan.rule.assign(plan.targets, study.spec.validation).test]  # type: ignore[attr-defined]
 
 
 def table(n: int = 120) -> pd.DataFrame:

@@ -167,7 +167,7 @@ def test_the_exported_models_predict_as_they_were_tested(tmp_path: Path) -> None
     study = StudyRecord(1, "s", spec, "", "active", None, spec.budget, None, at, at, None)
     engine.export(1, path, ModelMetadata(study, Own(), data(), folds()).of_trial(1))
     plan: Any = data().plan
-    rows = torch.from_numpy(plan.cut.assign(plan.targets, SPEC).test)
+    rows = torch.from_numpy(plan.rule.assign(plan.targets, SPEC).test)
     found = torch.tensor(load_model(path, task=Own()).predict(plan.x[rows]).to_numpy())
     assert torch.allclose(found.sum(1), torch.ones(len(rows)))
     y = plan.targets.y[rows]
