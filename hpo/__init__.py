@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_DEFINED_IN = {
     "Budget": "hpo.spec.study_spec",
     "Categorical": "hpo.spec.space.search_space",
     "Data": "hpo.data",
@@ -55,14 +55,14 @@ _HOMES = {
 }
 _MODULES = ("data", "run")
 
-__all__ = [*_HOMES, *_MODULES]
+__all__ = [*_DEFINED_IN, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"hpo.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _DEFINED_IN:
+        return getattr(importlib.import_module(_DEFINED_IN[name]), name)
     raise AttributeError(f"module 'hpo' has no attribute {name!r}")
 
 

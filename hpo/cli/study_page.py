@@ -9,12 +9,12 @@ from typing import Any
 from rich.text import Text
 
 from hpo.cli.output import pairs
+from hpo.report.endings_summary import Ending
 from hpo.report.overview import EventRow, Overview, describe
 from hpo.report.study_queries import Subject
 from hpo.report.text import formatting
 from hpo.report.text.printable import cell
 from hpo.report.text.text_tables import STATE_STYLES
-from hpo.report.trial_endings import Ending
 from hpo.search.base.auto import AUTO, choose
 from hpo.spec.study_spec import StudySpec
 from hpo.store.rows.stack_statistics import Usage

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from hpo.report.endings_summary import Ending, endings_of
 from hpo.report.progress import epochs_spent
 from hpo.report.study_queries import Subject
-from hpo.report.trial_endings import Ending, endings_of
 from hpo.report.trial_pages import TrialRow, best_trial
 from hpo.report.trial_states import GRACE_S, Counts, counts_of
 from hpo.spec.space.search_space import Categorical, Fixed, Parameter

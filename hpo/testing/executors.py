@@ -31,8 +31,8 @@ from hpo.errors import InternalError
 from hpo.run.link.context import WorkerContext
 from hpo.run.trials.executor import Executor
 from hpo.run.worker.compose import open_context
-from hpo.run.worker.loop import Worker
 from hpo.run.worker.supervisor_pipe import SupervisorPipe, WorkerOrder
+from hpo.run.worker.worker_loop import Worker
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.opening import open_database
 from hpo.store.rows import events

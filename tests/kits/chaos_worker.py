@@ -88,10 +88,10 @@ def formula_executor(order: WorkerOrder, context: WorkerContext) -> Executor:
 
 def be_impatient(lock_s: int) -> None:
     """Has servers give up a lock sooner than after half a minute."""
-    from hpo.store.db import engines
+    from hpo.store.db import sql_engines
 
-    engines._POSTGRESQL_SETTINGS += (f"SET SESSION lock_timeout = '{lock_s}s'",)
-    engines._MYSQL_SETTINGS += (f"SET SESSION innodb_lock_wait_timeout = {lock_s}",)
+    sql_engines._POSTGRESQL_SETTINGS += (f"SET SESSION lock_timeout = '{lock_s}s'",)
+    sql_engines._MYSQL_SETTINGS += (f"SET SESSION innodb_lock_wait_timeout = {lock_s}",)
 
 
 if __name__ == "__main__":

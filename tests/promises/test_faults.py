@@ -112,7 +112,7 @@ OWN = """
 import torch
 from torch import nn
 import hpo
-import hpo.run.worker.loop
+import hpo.run.worker.worker_loop
 
 
 class Line(hpo.Task):
@@ -128,8 +128,8 @@ class Breaks(Line):
     \"\"\"Breaks hpo itself, in every worker.\"\"\"
 
     def setup(self):
-        hpo.run.worker.loop.AWAY = property()
-        hpo.run.worker.loop.Worker._refill = None
+        hpo.run.worker.worker_loop.AWAY = property()
+        hpo.run.worker.worker_loop.Worker._refill = None
 """
 STUDY = """
 task = "own.py:{}"
@@ -158,7 +158,7 @@ def test_a_worker_that_dies_of_one_error_again_and_again_ends_the_run(
     assert output.count("starting another in its place") == 2
     last = output.partition("error: ")[2]
     assert "died 3 times of the same error before its first epoch" in last
-    assert "TypeError: 'NoneType' object is not callable at hpo/run/worker/loop.py:" in last
+    assert "TypeError: 'NoneType' object is not callable at hpo/run/worker/worker_loop.py:" in last
     assert "please report it" in last
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from hpo.run.link.log_streams import ignore_write_errors, open_log
 from hpo.run.worker.process import serve
 from hpo.run.worker.supervisor_pipe import WorkerOrder
-from hpo.store.db import engines
+from hpo.store.db import sql_engines
 
 
 class ForkedWorker:
@@ -184,7 +184,7 @@ def _serve(orders: int, channel: int) -> int:
     _limit_threads(order.n_threads)
     code = serve(order, os.fdopen(channel, "w"))
     # A forked worker ends without Python's own exit handlers.
-    engines.close_all()
+    sql_engines.close_all()
     sys.stdout.flush()
     sys.stderr.flush()
     return code

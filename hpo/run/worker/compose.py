@@ -27,11 +27,11 @@ from hpo.run.trials.executor import Executor
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.trials.task_executor import TaskExecutor
 from hpo.run.worker.fused_setup import fused_engine
-from hpo.run.worker.loop import Heartbeat, LoopSettings, Worker, note_usage
 from hpo.run.worker.malloc_settings import keep_freed
 from hpo.run.worker.study_errors import deletion_named, unreadable_row_named
 from hpo.run.worker.supervisor_pipe import SupervisorPipe, WorkerOrder
 from hpo.run.worker.transfer import portfolio_of
+from hpo.run.worker.worker_loop import Heartbeat, LoopSettings, Worker, note_usage
 from hpo.search.base.auto import learns_from_others
 from hpo.search.model.portfolio import Portfolio
 from hpo.search.optuna.study_search import Search

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from hpo.errors import StoreError
 from hpo.store.db import hpo_tables, optuna_schema, optuna_tables
 from hpo.store.db.database import Database
-from hpo.store.db.engines import BUSY_TIMEOUT_S
 from hpo.store.db.schema import HEAD, OPTUNA_HEAD, OPTUNA_VERSION_TABLE, VERSION_TABLE
+from hpo.store.db.sql_engines import BUSY_TIMEOUT_S
 
 _LOCK_NAME: Final = "hpo_schema"
 _LOCK_KEY: Final = 0x68706F

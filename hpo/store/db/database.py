@@ -13,7 +13,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from hpo.errors import StoreError
-from hpo.store.db import driver_error_tables, driver_errors, engines, urls
+from hpo.store.db import driver_error_tables, driver_errors, sql_engines, urls
 from hpo.store.db.connection_pool import ConnectionPool
 from hpo.store.db.urls import DEFAULT_URL, resolve_url
 
@@ -55,7 +55,7 @@ class Database:
         self.masked_url = urls.shown(parsed)
         self.dialect = self._url.get_backend_name()
         self._file: tuple[int, int] | None = None
-        self.engine = engines.create(self._url)
+        self.engine = sql_engines.create(self._url)
         self._pool = ConnectionPool(self.engine)
         self._thread = threading.local()
 
@@ -146,7 +146,7 @@ class Database:
 
     def merge_log(self) -> None:
         """Makes SQLite's file whole: what was written is no longer in its log alone."""
-        engines.merge_log(self.engine)
+        sql_engines.merge_log(self.engine)
 
     def is_crowded(self, error: BaseException) -> bool:
         """Returns whether only a free connection is missing: the database itself works."""
@@ -206,11 +206,11 @@ class Database:
         self._require_same_file()
         # A thread that holds the pool's only connection would wait for itself.
         is_nested = getattr(self._thread, "is_busy", False)
-        engine = engines.create(self._url, pooled=False) if is_nested else self.engine
+        engine = sql_engines.create(self._url, pooled=False) if is_nested else self.engine
         try:
             with engine.connect() as conn:
                 conn = conn.execution_options(
-                    **{engines.READ_ONLY: read_only, engines.SINGLE: single}
+                    **{sql_engines.READ_ONLY: read_only, sql_engines.SINGLE: single}
                 )
                 with conn.begin():
                     self._note_file()

@@ -122,7 +122,7 @@ class FusedEngine(PartEngine):
     def advance(self) -> list[EpochReport]:
         # A turn may bring nothing: a stack was halved, or its lanes continue alone.
         for _ in range(len(self._trainers) + 1):
-            reports = self._take_turn() if self._turns else []
+            reports = self._advance_next() if self._turns else []
             if reports:
                 self._lane_epochs += len(reports)
                 self._stack_epochs += 1
@@ -218,7 +218,7 @@ class FusedEngine(PartEngine):
             self._turns.append(solo)
         return failure
 
-    def _take_turn(self) -> list[EpochReport]:
+    def _advance_next(self) -> list[EpochReport]:
         trainer = self._turns.pop(0)
         self._turns.append(trainer)
         if isinstance(trainer, SoloEngine):

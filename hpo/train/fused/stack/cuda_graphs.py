@@ -62,7 +62,7 @@ class CudaGraph(Recording):
     @override
     def warm_up(self, step: Step) -> Tensor:
         """On the stream that records, whose libraries get their memory now."""
-        with self._aside():
+        with self._side_stream():
             return step()
 
     @override
@@ -70,7 +70,7 @@ class CudaGraph(Recording):
         """Nothing is computed meanwhile."""
         # Not torch.cuda.graph: it also gives all cached memory back, for each change of lanes.
         # Other threads may ask the device for something meanwhile.
-        with self._aside():
+        with self._side_stream():
             self._graph.capture_begin(capture_error_mode="thread_local")
             try:
                 result = step()
@@ -88,7 +88,7 @@ class CudaGraph(Recording):
             self._graph.replay()
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _side_stream(self) -> Iterator[None]:
         with torch.cuda.device(self._device):
             current, side = torch.cuda.current_stream(), _side_stream(self._device)
             side.wait_stream(current)

@@ -16,7 +16,7 @@ from hpo.run.assignment.scheduling import Scheduling, make_assigner
 from hpo.run.link import retry
 from hpo.run.link.context import WorkerContext
 from hpo.run.trials.task_executor import TaskExecutor
-from hpo.run.worker.loop import Worker
+from hpo.run.worker.worker_loop import Worker
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Claim, Lease

@@ -21,7 +21,7 @@ from hpo.run.link import retry as retry_module
 from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import Stopped
 from hpo.run.link.watchdog import Watchdog
-from hpo.run.worker.loop import Heartbeat
+from hpo.run.worker.worker_loop import Heartbeat
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpo.run.link.watchdog import Watchdog
-from hpo.run.worker.loop import Heartbeat
+from hpo.run.worker.worker_loop import Heartbeat
 from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Lease, Outcome

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import retry
-from hpo.run.worker.loop import Heartbeat
+from hpo.run.worker.worker_loop import Heartbeat
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import outbox, workers

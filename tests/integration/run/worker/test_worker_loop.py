@@ -22,7 +22,7 @@ from hpo.run.link.retrying_storage import retrying
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.trials.search_errors import SearchFailed
 from hpo.run.trials.task_executor import TaskExecutor
-from hpo.run.worker.loop import Worker
+from hpo.run.worker.worker_loop import Worker
 from hpo.search.optuna.study_search import Search
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
