@@ -1,4 +1,4 @@
-"""Data for tasks: ``hpo.Data`` for one's own, and ready-made data sets."""
+"""Data for tasks: ``hpo.Data`` for the user's own data, and ready-made data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exceptions of hpo: each knows its exit code, and the CLI catches them once."""
+"""Exceptions of hpo: each has an exit code, and the CLI catches them in one place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Problem:
 
 
 class HpoError(Exception):
-    """Anything that ends a command with a message instead of a traceback.
+    """Base class of errors that end a command with a message instead of a traceback.
 
     Args:
         message: One sentence that says what is wrong.
@@ -94,7 +94,7 @@ class LaunchError(HpoError):
 
 
 class InternalError(HpoError):
-    """A fault of hpo's own, which is nobody's input to mend."""
+    """A bug in hpo, which no change of the input fixes."""
 
 
 _USUAL_WORDS: Final[Mapping[str, str]] = {
@@ -124,11 +124,11 @@ _USUAL_WORDS: Final[Mapping[str, str]] = {
     "max_epochs": "epochs",
     "timeout": "hours",
 }
-"""What other tools and papers call things, where that looks like none of our names."""
+"""Names that other tools and papers use, where they do not resemble hpo's names."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """Returns the allowed name most like ``name``, or None when none is like it."""
+    """Returns the allowed name closest to ``name``, or None when none is similar."""
     names = list(allowed)
     by_lower = {candidate.lower(): candidate for candidate in names}
     usual = _USUAL_WORDS.get(name.lower())
@@ -152,7 +152,7 @@ def _lines(problems: Iterable[Problem]) -> list[str]:
 
 
 def shortened(name: str, limit: int = 80) -> str:
-    """Returns a name short enough for a line that says more than it."""
+    """Returns a name cut to ``limit`` characters."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 

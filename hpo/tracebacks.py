@@ -1,4 +1,4 @@
-"""Exceptions of code that may raise anything: what they say, and whose fault they are."""
+"""Tracebacks: the text of any exception, and whether hpo or the user's code caused it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from hpo.errors import HpoError, InternalError
 
 MAX_TEXT: Final = 2_000
-"""Characters kept of what an exception says; a tensor's content says nothing after that many."""
+"""Characters kept of an exception's text, which may print a whole tensor."""
 
 MAX_REPORT: Final = 20_000
 PLEASE_REPORT: Final = "a fault of hpo, not of your code: please report it with its traceback"
@@ -22,14 +22,14 @@ PLEASE_REPORT: Final = "a fault of hpo, not of your code: please report it with 
 _Owner: TypeAlias = Literal["hpo", "library", "user"]
 _PACKAGE: Final = Path(__file__).parent
 _STDLIB: Final = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-# What hpo itself builds on. Any other package is there because the user's code needs it.
+# Dependencies of hpo. Any other package is installed because the user's code needs it.
 _LIBRARIES: Final = frozenset(
     {
         *("alembic", "cmaes", "numpy", "optuna", "pandas", "psycopg", "pyarrow", "pydantic"),
         *("pydantic_core", "pymysql", "scipy", "sklearn", "sqlalchemy", "torch"),
     }
 )
-# These handle what tasks bring along: models, tensors, tables.
+# These handle objects of the user's tasks: models, tensors, tables.
 _OF_TASKS: Final = ("train", "tasks", "data.py")
 _WRONG_ARGUMENT: Final = (TypeError, ValueError, OverflowError)
 
@@ -39,9 +39,9 @@ class _Frame:
     """A line of a traceback.
 
     Attributes:
-        owner: Whose code it is.
+        owner: Origin of the code.
         where: The file, relative to the package for hpo's own.
-        raises: Whether it stopped at a ``raise`` statement, and not at what it called.
+        raises: Whether the line is a ``raise`` statement, not a call that raised.
     """
 
     owner: _Owner
@@ -52,7 +52,7 @@ class _Frame:
 
 
 def text_of(error: BaseException) -> str:
-    """Returns what an exception says: short, printable, and whatever its class does."""
+    """Returns the text of an exception: short and printable, even if its class raises."""
     try:
         text = str(error)
     except BaseException as failure:  # noqa: BLE001 - user code that runs while hpo reports
@@ -68,7 +68,7 @@ def headline(error: BaseException) -> str:
 def report_of(error: BaseException) -> str:
     """Returns the traceback of an exception; its last line is the `headline`.
 
-    That of an internal error says where it happened, and asks for a report.
+    For an internal error it also says where it happened, and asks for a bug report.
     """
     try:
         found = traceback.TracebackException.from_exception(error, limit=-60)
@@ -86,8 +86,8 @@ def internal(doing: str, error: BaseException) -> str:
     """Returns a line about an internal error.
 
     Args:
-        doing: What failed, as the line's beginning: ``the sampler tpe failed``.
-        error: Why.
+        doing: What failed, as the beginning of the line: ``the sampler tpe failed``.
+        error: The exception.
     """
     return f"{doing}: {_one_line(headline(error))} at {place_of(error)}; {PLEASE_REPORT}"
 
@@ -101,11 +101,11 @@ def place_of(error: BaseException) -> str:
 
 
 def is_internal(error: BaseException) -> bool:
-    """Tells whether an exception is a fault of hpo's own, and not of the user's code or input.
+    """Returns whether an exception is a bug in hpo, and not a mistake in the user's code or input.
 
-    It is where the innermost frame of the traceback that is hpo's or the user's is hpo's. But
-    whoever calls hpo's functions with a wrong argument has made a mistake of his own, and so has
-    a task whose tensors a library refuses, though hpo has passed them on.
+    It is a bug in hpo if the innermost frame that belongs to hpo or the user belongs to hpo. There
+    are two exceptions: user code that calls hpo's functions with wrong arguments, and a task whose
+    tensors a library refuses, although hpo has passed them on.
     """
     if isinstance(error, HpoError):
         return isinstance(error, InternalError)
@@ -126,18 +126,18 @@ def is_internal(error: BaseException) -> bool:
 
 
 def passes_through(error: BaseException, folders: Sequence[Path]) -> bool:
-    """Tells whether a frame of an exception's traceback is of code in one of these folders."""
+    """Returns whether an exception's traceback has a frame of code in one of the folders."""
     files = (Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(file.is_relative_to(folder) for file in files for folder in folders)
 
 
 def encodable(text: str) -> str:
-    """Returns a text that every database and terminal takes: no lone surrogates, no NUL."""
+    """Returns a text that every database and terminal accepts: no lone surrogates, no NUL."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "")
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:
-    """Returns a text without its middle, where it is too long."""
+    """Returns a text with its middle left out if it is too long."""
     if len(text) <= most:
         return text
     half = most // 2
@@ -145,7 +145,7 @@ def shortened(text: str, most: int = MAX_TEXT) -> str:
 
 
 def shown(value: object) -> str:
-    """Returns how a value looks, whatever its ``repr`` does."""
+    """Returns the ``repr`` of a value, or its type if ``repr`` raises."""
     try:
         text = repr(value)
     except BaseException:  # noqa: BLE001 - user code that runs while hpo reports
@@ -179,7 +179,7 @@ def _depth(tb: TracebackType | None) -> int:
 
 def _owner(filename: str) -> tuple[_Owner, Path]:
     path = Path(filename)
-    # Tasks of the conformance suites raise on purpose, as a user's.
+    # Tasks of the conformance suites raise on purpose, like a user's task.
     if path.is_relative_to(_PACKAGE) and not path.is_relative_to(_PACKAGE / "testing"):
         return "hpo", path.relative_to(_PACKAGE)
     for i, part in enumerate(path.parts[:-1]):

@@ -1,7 +1,6 @@
-"""Who does the work: sessions, supervisors and workers. Called, it runs a study.
+"""Running studies: sessions, supervisors and workers.
 
-``hpo.run(...)`` is what people write and ``hpo/run/`` is the room that does it, so the module
-itself can be called.
+The module can be called: ``hpo.run(...)`` is the public function, and ``hpo/run/`` its package.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Which trial next, and how far to train it."""
+"""Search: samplers and schedulers, which choose the next trials and how far they train."""

@@ -1,1 +1,1 @@
-"""What to optimise, within which budget, by which method: pure data."""
+"""Study specs: what to optimise, within which budget and by which method, as pure data."""

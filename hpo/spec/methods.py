@@ -1,7 +1,7 @@
-"""Samplers and pruners by name, and the options that each of them takes.
+"""Samplers and pruners by name, with the options that each takes.
 
-The options are those of the constructors of Optuna 5 that a study file can write, without the
-deprecated ones; seeds follow from the study's own.
+The options are those of Optuna 5's constructors that a study file can express, without deprecated
+ones. Seeds are derived from the study's seed.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def read_method(role: str, value: Any, findings: Findings) -> dict[str, Any]:
 
     Args:
         role: ``sampler`` or ``pruner``.
-        value: What the study says.
-        findings: Where mistakes are noted, below the role's key.
+        value: The study's entry.
+        findings: Collects the mistakes, below the role's key.
 
     Returns:
         Its ``name`` and ``options``; empty when the name is wrong.
@@ -139,7 +139,7 @@ def _named(
 
 
 def _check_together(name: str, options: Mapping[str, Any], findings: Findings) -> None:
-    """Notes options that are right one by one, but that Optuna refuses together."""
+    """Records options that are valid one by one, but that Optuna refuses together."""
     match name, options:
         case "tpe", {"group": True, "multivariate": False}:
             findings.add("group = true needs multivariate = true")

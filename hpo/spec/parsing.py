@@ -1,4 +1,4 @@
-"""From what a study file holds to checked values: every mistake of all sections at once."""
+"""Parsing of study tables: checked values, or all mistakes of all sections at once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from hpo.spec.values.kinds import (
 from hpo.spec.values.user_values import AnyToml
 
 ENDS: Final = ("trials", "total_epochs", "hours", "target")
-"""The budgets that end a study; it needs one of them."""
+"""The budgets that end a study. Every study needs one of them."""
 
 _COUNT: Final = Whole(1, LARGEST_COUNT)
 _SEED: Final = Whole(0, 2**32 - 1)
-# A hundred years; a deadline further away is no date.
+# A hundred years; a later deadline is not a valid date.
 _LONGEST_HOURS: Final = 876_600.0
 
 _MOST_PARTS: Final = 100
@@ -67,13 +67,13 @@ KEYS: Final = (*PLAIN, *SECTIONS)
 
 @dataclass
 class StudyDraft:
-    """What could be read of a study, right or wrong.
+    """The entries of a study that could be read, whether or not it has mistakes.
 
     Attributes:
-        values: The fields of a ``StudySpec`` that are right in themselves.
-        names: The names of all parameters, also of those that are wrong.
-        parameters: The parameters that are right in themselves.
-        stand_ins: A value for each parameter that is wrong, for the task to be tried with.
+        values: The fields of a ``StudySpec`` that are valid by themselves.
+        names: The names of all parameters, including invalid ones.
+        parameters: The parameters that are valid by themselves.
+        stand_ins: A value for each invalid parameter, so that the task can be checked.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -83,31 +83,31 @@ class StudyDraft:
 
     @property
     def task(self) -> str | None:
-        """The task's reference, if there is a right one."""
+        """The task's reference, if it is valid."""
         task: str | None = self.values.get("task")
         return task
 
     @property
     def objective(self) -> str | None:
-        """The objective's reference, if there is a right one."""
+        """The objective's reference, if it is valid."""
         objective: str | None = self.values.get("objective")
         return objective
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The options of the task that are right in themselves."""
+        """The options of the task that are valid by themselves."""
         return dict(self.values.get("task_options", {}))
 
 
 def read_study(table: Mapping[str, Any], findings: Findings) -> StudyDraft:
-    """Reads a whole study, noting every mistake, also those between its sections.
+    """Reads a whole study and records all mistakes, including those between sections.
 
     Args:
-        table: What a study file holds, or what Python code passes in its place.
-        findings: Where mistakes are noted.
+        table: The content of a study file, or the same from Python code.
+        findings: Collects the mistakes.
 
     Returns:
-        What could be read; it makes a ``StudySpec`` when nothing was noted.
+        The entries that could be read; they make a ``StudySpec`` if there is no mistake.
     """
     draft = StudyDraft()
     plain = {key: value for key, value in table.items() if key in PLAIN}
@@ -131,7 +131,7 @@ def read_budget(table: Any, findings: Findings) -> dict[str, Any]:
 
 
 def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
-    """Reads how data is split, and how often a trial is trained."""
+    """Reads the data split, and the number of trainings of a trial."""
     values = read_table(table, VALIDATION, findings)
     val, test = values.get("val_fraction", 0.2), values.get("test_fraction", 0.2)
     if val + test >= 1 and values:
@@ -190,7 +190,7 @@ def _check_subject(table: Mapping[str, Any], findings: Findings) -> None:
 
 
 def _check_ends(budget: Any, findings: Findings) -> None:
-    """Notes a budget that ends nothing, unless a wrong entry was meant to."""
+    """Records a budget that never ends the study, unless an entry is misspelt."""
     if budget is not None and not isinstance(budget, Mapping):
         return
     given = budget or {}
@@ -206,7 +206,7 @@ def _is_misspelt(key: str, table: Mapping[str, Any]) -> bool:
 
 
 def _check_metrics(values: Mapping[str, Any], findings: Findings) -> None:
-    """Notes what does not go with the number of metrics, as far as they could be read."""
+    """Records entries that do not match the number of metrics."""
     metrics, directions = values.get("metric", ()), values.get("direction", ())
     if metrics and directions and len(metrics) != len(directions):
         findings.add(

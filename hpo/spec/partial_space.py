@@ -1,4 +1,4 @@
-"""The space of a study that has mistakes, as far as its task can be tried with it."""
+"""Partial search space: what can be read of a faulty study, so that its task can be checked too."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from hpo.spec.space.conditions import parents_first
 from hpo.spec.space.dimensions import Fixed, Float, Parameter
 from hpo.spec.values.user_values import Scalar
 
-# Widths, depths and channels, which are what most models read, can all be 2.
+# 2 is valid for widths, depths and channels, which most models read.
 _ANY: Final = 2
 _HOLDERS: Final = ("value", "low", "high", "choices")
 
 
 def usable(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Returns parameters without the conditions that can never hold.
+    """Returns the parameters without conditions that can never hold.
 
     Args:
-        parameters: Those that are right in themselves; their conditions may be wrong.
+        parameters: Parameters that are valid except for their conditions.
     """
     found = {name: _unless_impossible(one, parameters) for name, one in parameters.items()}
     placed = set(parents_first(found))
-    # What waits for itself, or for what does.
+    # Parameters in a cycle of conditions, or that depend on one.
     return {
         name: one if name in placed else _with_conditions(one, {}) for name, one in found.items()
     }
 
 
 def stand_in(definition: Any) -> Fixed:
-    """Returns a value for a parameter whose definition is wrong: one that it names, or any."""
+    """Returns a value for an invalid parameter: one from its definition, or a default."""
     held = definition
     if isinstance(definition, Mapping):
         held = next((definition[key] for key in _HOLDERS if definition.get(key)), None)

@@ -1,14 +1,14 @@
-"""The ready-made studies, which an installed hpo carries along."""
+"""Ready-made studies: study files that are installed with hpo."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-# In a checkout the files stand beside the package, in a wheel within it.
+# In a checkout the files are beside the package, in a wheel inside it.
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _FOLDERS: Final = (_PACKAGE / "_studies", _PACKAGE.parent / "studies")
-# A folder `studies` beside an installed package need not be ours; this file tells.
+# A folder `studies` beside an installed package may be unrelated; this file identifies hpo's.
 _KNOWN: Final = "digits_mlp.toml"
 
 

@@ -1,4 +1,4 @@
-"""The sections of a study: its budget, its methods, its validation."""
+"""Sections of a study: its budget, sampler, pruner and validation."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from hpo.spec.values.findings import Findings
 
 
 class Section(BaseModel):
-    """A part of a study, immutable and checked when it is made."""
+    """A section of a study, immutable and checked when it is created."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def to_table(self) -> dict[str, Any]:
-        """Returns what a study file would hold, defaults left out."""
+        """Returns the section as a study file writes it, without defaults."""
         return self.model_dump(exclude_defaults=True)
 
 
 class Completed(Section):
-    """A section whose task may say what the study leaves open."""
+    """A section whose missing entries the task may supply."""
 
     def to_given(self) -> dict[str, Any]:
-        """Returns the entries that were given, also those that equal the defaults."""
+        """Returns the entries that were given, including those that equal the defaults."""
         return self.model_dump(exclude_unset=True)
 
 
 class Budget(Completed):
-    """How much a study may spend; whatever ends first ends it.
+    """The budget of a study, which ends when the first of its limits is reached.
 
     Attributes:
         trials: Exact number of trials.
-        epochs: Most epochs of one trial.
-        total_epochs: Most epochs of all trials together.
-        hours: Hours since the study began, by the clock on the wall.
-        trial_hours: Most hours that one trial trains; one that takes longer fails.
-        target: Value of the metric that is good enough.
-        patience: Trials in a row that may be no better than the best; then no more begin.
+        epochs: Maximum epochs of one trial.
+        total_epochs: Maximum epochs of all trials together.
+        hours: Maximum wall-clock hours since the study began.
+        trial_hours: Maximum hours that a trial trains; a longer trial fails.
+        target: Value of the metric that ends the study.
+        patience: Number of trials in a row without improvement, after which none begin.
     """
 
     trials: int | None = None
@@ -62,7 +62,7 @@ class _Method(Section):
 
     Attributes:
         name: Its name, one of those in ``methods``.
-        options: Options that differ from its defaults.
+        options: Options that differ from the defaults.
     """
 
     role: ClassVar[str]
@@ -77,12 +77,12 @@ class _Method(Section):
         super().__init__(**read)
 
     def to_table(self) -> dict[str, Any]:
-        """Returns what a study file would hold: the name and the options side by side."""
+        """Returns the method as a study file writes it: name and options in one table."""
         return {"name": self.name, **self.options}
 
 
 class SamplerSpec(_Method):
-    """What proposes params; see ``_Method``."""
+    """The sampler, which proposes params."""
 
     role = "sampler"
 
@@ -94,7 +94,7 @@ class SamplerSpec(_Method):
 
 
 class PrunerSpec(_Method):
-    """What stops trials early; see ``_Method``."""
+    """The pruner, which stops trials early."""
 
     role = "pruner"
 
@@ -106,16 +106,16 @@ class PrunerSpec(_Method):
 
 
 class ValidationSpec(Completed):
-    """How the data are split.
+    """The split of the data, and the number of models that a trial trains.
 
     Attributes:
-        val_fraction: Share of all samples that the trials are compared on.
-        test_fraction: Share that only the best trial sees, at the end; may be 0.
+        val_fraction: Fraction of all samples on which trials are compared.
+        test_fraction: Fraction on which only the best trial is evaluated, at the end; may be 0.
         seed: Seed of the split; the same for every trial.
-        folds: Into so many parts the samples are cut, each of which is validated on by a model that
-            was trained on the others; a trial's value is their mean. 1 for a single split; None for
-            one too, unless the task has folds of its own.
-        seeds: So often a trial is trained, from other initial weights; its value is their mean.
+        folds: Number of folds of k-fold cross-validation; a trial's value is the mean over the
+            folds. 1 for a single split; None for the task's own folds, or else a single split.
+        seeds: Number of trainings of a trial with different initial weights; its value is the
+            mean.
     """
 
     val_fraction: float = 0.2

@@ -1,4 +1,4 @@
-"""The text of a study file, or what is there in its place and how it becomes a study."""
+"""Text of study files: read from disk, or refused with what the path holds instead."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def read_text(path: str | Path) -> str:
 
 
 def is_named_as_a_file(name: str) -> bool:
-    """Tells whether a name is that of a file, and of no study, by its ending."""
+    """Returns whether a name is a file's and not a study's, by its suffix."""
     return name.lower().endswith((".toml", ".py", *_TABLES))
 
 
 def _require_no_other(file: Path) -> None:
-    """Refuses what belongs into a study and is none, and says how it gets there."""
+    """Refuses Python code and tables, and hints at the command that uses them."""
     suffix, name = file.suffix.lower(), shlex.quote(str(file))
     if suffix == ".py":
         raise SpecError(
@@ -69,7 +69,7 @@ def _require_no_other(file: Path) -> None:
 
 
 def _suggestion(missing: Path) -> str:
-    """Finds the study file whose name is most like one that does not exist."""
+    """Returns a hint at the study file whose name is closest to a missing one."""
     if missing.suffix != ".toml" and is_named_as_a_file(missing.name):
         return _twin(missing)
     files = {file.name: file for file in (*_studies(Path("studies")), *_studies(missing.parent))}
@@ -84,13 +84,13 @@ def _suggestion(missing: Path) -> str:
 
 
 def _twin(missing: Path) -> str:
-    """Finds the file of the same kind whose name is most like one that does not exist."""
+    """Returns a hint at the file of the same suffix whose name is closest to a missing one."""
     match = nearest(missing.name, [f.name for f in missing.parent.glob(f"*{missing.suffix}")])
     return f" Did you mean {missing.parent / match}?" if match else ""
 
 
 def _folder_error(folder: Path) -> SpecError:
-    """Says that a folder is no study, and how it becomes one."""
+    """Returns the error for a folder, with a hint how to use what it holds."""
     names = sorted(map(str, _studies(folder)))[:5]
     if names:
         return SpecError(f"{folder} is a folder. Name one of its files: {', '.join(names)}")

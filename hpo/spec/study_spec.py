@@ -1,4 +1,4 @@
-"""The description of a study: what to optimise, within which budget, by which method."""
+"""StudySpec: what to optimise, within which budget and by which method."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _MINIMIZED: Final = ("loss", "mse", "mae", "mape", "rmse", "error", "brier", "nl
 class StudySpec(Section):
     """A whole study.
 
-    Besides instances of its parts it takes what a study file holds: one metric as text, a sampler
-    by its name, tables as dicts.
+    The arguments are instances of the sections, or what a study file holds: one metric as text, a
+    sampler by its name, tables as dicts.
 
     Attributes:
         name: Name of the study, unique in its database.
         task: The task, by its name, ``"module:Class"`` or ``"file.py:Class"``.
         objective: In place of a task: ``"module:function"`` of an Optuna objective.
         task_options: Keyword arguments of the task.
-        metric: What is optimised; empty for the task's own.
-        direction: ``maximize`` or ``minimize`` for each metric; empty to tell by their names.
+        metric: Metrics that are optimised; empty for the task's default.
+        direction: ``maximize`` or ``minimize`` for each metric; empty to infer it from their names.
         budget: When the study ends.
-        space: What is searched; empty for the task's own.
-        sampler: What proposes params.
-        pruner: What stops trials early.
-        validation: How the data are split.
-        engine: ``solo`` trains one trial after the other, ``fused`` many as one wherever that is
+        space: Search space; empty for the task's default.
+        sampler: Proposes params.
+        pruner: Stops trials early.
+        validation: Split of the data.
+        engine: ``solo`` trains one trial after the other, ``fused`` stacks trials wherever that is
             possible, ``auto`` wherever it is faster.
-        seed: What all randomness of the study follows from.
+        seed: Seed of all randomness of the study.
 
     Raises:
-        SpecError: With everything that is wrong.
+        SpecError: There are mistakes; it lists all of them.
     """
 
     name: str
@@ -78,7 +78,7 @@ class StudySpec(Section):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics; empty when the task is to say, ``value`` for an objective."""
+        """Names of the metrics; empty if the task decides, ``value`` for an objective."""
         if self.metric or self.objective is None:
             return self.metric
         n = max(1, len(self.direction))
@@ -86,7 +86,7 @@ class StudySpec(Section):
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """A direction for each metric; empty when the task is to say."""
+        """A direction for each metric; empty if the task decides."""
         if self.direction:
             return self.direction
         if self.metric:
@@ -116,7 +116,7 @@ class StudySpec(Section):
             SpecError: A change is wrong.
         """
         given = {name: value for name, value in changes.items() if value is not None}
-        # Checked by itself first: the error should speak of the budget, not of the spec.
+        # Checked by itself first, so that the error names the budget, not the spec.
         budget = Budget(**{**self.budget.to_table(), **given})
         return StudySpec(**{**self.to_table(), "budget": budget})
 
@@ -129,17 +129,17 @@ class StudySpec(Section):
         budget: Mapping[str, Any] | None = None,
         validation: Mapping[str, Any] | None = None,
     ) -> StudySpec:
-        """Returns the spec with the task's own choices where it makes none.
+        """Returns the spec with the task's defaults for missing entries.
 
         Args:
             metric: Metric for a spec without one.
             direction: Direction for a spec without a metric and a direction.
             space: Search space for a spec without one.
-            budget: Entries for those that its budget leaves out.
-            validation: Likewise; folds are left out where the spec says ``val_fraction``.
+            budget: Entries that the spec's budget leaves out.
+            validation: Likewise; folds are ignored if the spec has ``val_fraction``.
 
         Raises:
-            SpecError: The task's choices do not go with the rest of the spec.
+            SpecError: The task's defaults contradict the rest of the spec.
         """
         table = self.to_table()
         if not self.metric and metric is not None:
@@ -157,13 +157,13 @@ class StudySpec(Section):
     def to_given(self) -> dict[str, Any]:
         """Returns the table with every entry of budget and validation that was given.
 
-        Those that equal the defaults go before the task's own choices all the same.
+        Given entries have priority over the task's defaults even if they equal hpo's defaults.
         """
         given = {"budget": self.budget.to_given(), "validation": self.validation.to_given()}
         return {**self.to_table(), **{name: table for name, table in given.items() if table}}
 
     def to_table(self) -> dict[str, Any]:
-        """Returns what a study file would hold, defaults left out.
+        """Returns the spec as a study file writes it, without defaults.
 
         ``StudySpec(**spec.to_table())`` equals the spec.
         """
@@ -192,7 +192,7 @@ def _given(value: Any) -> Any:
 
 
 def _excludes(given: Mapping[str, Any], name: str) -> bool:
-    """Tells whether a study's validation leaves no room for an entry of its task's."""
+    """Returns whether a study's validation excludes an entry of its task's."""
     return name == "folds" and "val_fraction" in given
 
 

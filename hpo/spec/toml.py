@@ -1,4 +1,4 @@
-"""Study files: TOML text to StudySpec and back; an error tells every mistake of a file."""
+"""Study files: TOML text to StudySpec and back; one error lists all mistakes of a file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _EMPTY: Final = "is empty; a study needs a task, a space and a budget"
 
 @dataclass(frozen=True)
 class Parsed:
-    """A study file that is TOML, whether or not it is a right study.
+    """A parsed study file, whether or not the study is valid.
 
     Attributes:
-        source: Where it came from, for the headline of an error.
+        source: Origin of the text, for the headline of an error.
         spec: The study; None when there are problems.
-        problems: What is wrong, in the order of the file.
-        draft: What could be read.
-        table: What the file holds.
+        problems: The mistakes, in the order of the file.
+        draft: The entries that could be read.
+        table: The content of the file.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Parsed:
     table: Mapping[str, Any]
 
     def error(self, more: Iterable[Problem] = ()) -> SpecError | None:
-        """Returns one error of the problems and of ``more`` that later checks found.
+        """Returns one error with the problems and those that later checks found.
 
         Args:
             more: Further problems; those at a key that has one already are left out.
@@ -50,7 +50,7 @@ class Parsed:
             The error, its problems in the order of the file; None when there are none.
         """
         known = {problem.key for problem in self.problems}
-        # Of a section that is none nothing else is worth a line.
+        # A section that is not a table has no further mistakes worth reporting.
         later = [p for p in more if not known & {p.key, p.key.partition(".")[0]}]
         found = [*self.problems, *later]
         problems = in_file_order(found, self.table)
@@ -62,7 +62,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> StudyS
 
     Args:
         path: The file. A study without a name gets that of its file.
-        overrides: Entries that go before those of the file; see ``parse``.
+        overrides: Entries that replace those of the file; see ``parse``.
 
     Raises:
         SpecError: There is no such file, it is not TOML, or it has mistakes: all of them.
@@ -75,7 +75,7 @@ def loads(text: str, source: str = "the study") -> StudySpec:
 
     Args:
         text: TOML.
-        source: Where it came from, for the headline of an error.
+        source: Origin of the text, for the headline of an error.
 
     Raises:
         SpecError: It is not TOML, or it has mistakes: all of them.
@@ -84,12 +84,12 @@ def loads(text: str, source: str = "the study") -> StudySpec:
 
 
 def dumps(spec: StudySpec) -> str:
-    """Returns the text of a study file, defaults left out; ``loads`` makes an equal spec of it."""
+    """Returns a spec as the text of a study file, without defaults; ``loads`` reads it back."""
     return render(spec.to_table())
 
 
 def parse_file(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Parsed:
-    """Reads a study file, right or wrong; see ``load`` and ``parse``.
+    """Reads a study file, valid or not; see ``load`` and ``parse``.
 
     Raises:
         SpecError: There is no such file, or it is not TOML.
@@ -104,17 +104,17 @@ def parse(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Parsed:
-    """Reads the text of a study file, right or wrong.
+    """Reads the text of a study file, valid or not.
 
     Args:
         text: TOML.
-        source: Where it came from, for the headline of an error.
+        source: Origin of the text, for the headline of an error.
         name: Name for a study without one.
-        overrides: Entries that go before those of the text, such as
-            ``{"seed": 1, "budget": {"trials": 60}}``; None leaves an entry as it is.
+        overrides: Entries that replace those of the text, such as
+            ``{"seed": 1, "budget": {"trials": 60}}``; None keeps an entry.
 
     Raises:
-        SpecError: The text is empty or not TOML, so that nothing of it can be read.
+        SpecError: The text is empty or not TOML.
     """
     table = _table(text.removeprefix("\ufeff"), source)
     if name is not None:
@@ -125,7 +125,7 @@ def parse(
 def parse_table(
     table: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None
 ) -> Parsed:
-    """Reads what a study file would hold; see ``parse``."""
+    """Reads the table of a study file; see ``parse``."""
     merged = copy.deepcopy(dict(table))
     _override(merged, overrides or {})
     findings = Findings()
@@ -136,7 +136,7 @@ def parse_table(
 
 
 def diff(old_toml: str, new_toml: str, name: str) -> str:
-    """Returns what differs between two texts of one study, as a unified diff.
+    """Returns a unified diff of two texts of one study.
 
     Args:
         old_toml: The study as the database holds it.
@@ -183,14 +183,14 @@ def _table(text: str, source: str) -> dict[str, Any]:
 
 
 def _syntax_problem(text: str, message: str) -> Problem:
-    """Says where the TOML breaks off, and shows that line."""
+    """Returns the place of a syntax error, with the line."""
     lines = text.replace("\r\n", "\n").rstrip().split("\n")
     what, _, where = message.partition(" (at ")
     place = re.match(r"line (\d+), column (\d+)", where)
     if place is None and "end of document" not in where:
-        # The one complaint without a place is Python's own, about a number.
+        # The only message without a position is Python's own, about a number.
         return Problem("a number", "has more digits than can be read")
-    # What is missing at the end of the file is missed in its last line.
+    # An error at the end of the document is shown in its last line.
     number = int(place[1]) if place else len(lines)
     shown = lines[number - 1] if number <= len(lines) else ""
     column = int(place[2]) if place else len(shown) + 1

@@ -1,4 +1,4 @@
-"""Tables of plain values to TOML text: one line an entry, tables within tables inline."""
+"""TOML writer: tables of plain values as text, one line per entry, nested tables inline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpo.spec.values.findings import quoted, quoted_key
 def render(table: Mapping[str, Any]) -> str:
     """Returns the TOML text of a table.
 
-    Single values and lists stand at the top, then each table under its header.
+    Single values and lists come first, then each table under its header.
 
     Args:
         table: Text, numbers, booleans, dates, lists and tables of them, under text keys.
@@ -34,7 +34,7 @@ def _entry(key: str, value: Any) -> str:
 
 
 def inline(value: Any) -> str:
-    """Returns a value as it stands behind the equals sign.
+    """Returns a value as TOML writes it after the equals sign.
 
     Raises:
         TypeError: TOML cannot hold it.
@@ -45,7 +45,7 @@ def inline(value: Any) -> str:
         case str():
             return quoted(value)
         case int() | float():
-            # TOML writes both as Python does; only 1e-06 is better read as 1e-6.
+            # TOML writes numbers as Python does; 1e-06 is shortened to 1e-6.
             return repr(value).replace("e-0", "e-")
         case dt.date() | dt.time():
             return value.isoformat()

@@ -1,1 +1,1 @@
-"""Where everything lives: the database, Optuna's storage on it, and the ledger of work."""
+"""Store: the database, Optuna's storage on it, and the work ledger."""

@@ -1,4 +1,4 @@
-"""Ready-made tasks, by the names that studies call them."""
+"""Ready-made tasks, by the names that studies use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of classes from measurements: three data sets of scikit-learn, and one that is made."""
+"""Classification tasks on tabular data: three data sets of scikit-learn and a synthetic one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BreastCancer(_Measurements):
     n_outputs = 2
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.breast_cancer()
 
 
@@ -53,7 +53,7 @@ class Wine(_Measurements):
     n_outputs = 3
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.wine()
 
 
@@ -64,19 +64,19 @@ class Iris(_Measurements):
     n_outputs = 3
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.iris()
 
 
 class TwoClasses(_Measurements):
-    """Made points around a curved boundary; see ``hpo.data.two_classes``.
+    """Synthetic points around a curved boundary; see ``hpo.data.two_classes``.
 
     Args:
         n: Number of points.
-        n_features: Features of each.
+        n_features: Number of features.
         positive: Share of the second class.
         noise: How far the classes overlap.
-        seed: Of the points.
+        seed: Seed of the points.
     """
 
     n_outputs = 2
@@ -103,5 +103,5 @@ class TwoClasses(_Measurements):
         )
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return self._data

@@ -1,4 +1,4 @@
-"""Tasks of 8x8 handwritten digits, 10 classes; the data comes with scikit-learn."""
+"""Classification tasks on 8x8 handwritten digits, 10 classes; the data comes with scikit-learn."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class DigitsMLP(Task):
     direction = "maximize"
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.digits()
 
     def model(self, params: Params) -> nn.Module:
-        """See ``Task``."""
+        """Builds the model that the params describe."""
         return mlp(_N_PIXELS, _N_CLASSES, params)
 
 
 class Digits(ReadyMade):
-    """Digits as images, for a model of any kind: structure and training are chosen together."""
+    """Digits as images, for any model: architecture and training are searched together."""
 
     in_shape: Shape = (1, 8, 8)
     n_outputs = _N_CLASSES
@@ -70,7 +70,7 @@ class Digits(ReadyMade):
     direction = "maximize"
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.digits(image=True)
 
 
@@ -107,5 +107,5 @@ class DigitsRows(Digits):
     }
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.digits(rows=True)

@@ -1,4 +1,4 @@
-"""Tasks of images: three that are downloaded, and a folder of one's own."""
+"""Image classification tasks: three data sets that are downloaded, and a folder of the user's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MNIST(_Images):
     in_shape = (1, 28, 28)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return downloaded_datasets.mnist()
 
 
@@ -52,7 +52,7 @@ class FashionMNIST(_Images):
     in_shape = (1, 28, 28)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return downloaded_datasets.fashion_mnist()
 
 
@@ -62,17 +62,17 @@ class CIFAR10(_Images):
     in_shape = (3, 32, 32)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return downloaded_datasets.cifar10()
 
 
 class ImageFolder(_Images):
-    """A folder of images, whose folders are the classes.
+    """A folder of images, with one subfolder for each class.
 
     Args:
         data: The folder.
-        size: Height and width in pixels that all images are brought to.
-        grayscale: Whether colours are left out.
+        size: Height and width in pixels to which all images are resized.
+        grayscale: Whether images are converted to grayscale.
 
     Raises:
         SpecError: There is no such folder, or it holds no images.
@@ -93,16 +93,16 @@ class ImageFolder(_Images):
         self.n_outputs = len(self._data.classes)
 
     def export_state(self) -> Mapping[str, Any]:
-        """See ``Task``."""
+        """Returns what rebuilds the task without its data, for a model's file."""
         return {"in_shape": list(self.in_shape), "n_outputs": self.n_outputs}
 
     @classmethod
     def from_export(cls, options: Mapping[str, Any], state: Mapping[str, Any]) -> Task:
-        """Returns the task without its folder; see ``Task``."""
+        """Returns the task that predicts without the folder of images."""
         task = cls.__new__(cls)
         task.in_shape, task.n_outputs = tuple(state["in_shape"]), state["n_outputs"]
         return task
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return self._data

@@ -1,4 +1,4 @@
-"""What the tasks with a data set of their own have in common: a study chooses the model."""
+"""Base class of the ready-made tasks: the task has its data set, the study chooses the model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from hpo.train.task import Task
 
 
 class ReadyMade(Task):
-    """A data set, and any of ``MODELS`` that can take its samples.
+    """A data set with any of ``MODELS`` that accepts its samples.
 
     Attributes:
         in_shape: Shape of one sample.
-        n_outputs: Classes, or numbers to predict. Of two classes the model has a single output.
-        reports: Metrics of every epoch, by their names.
+        n_outputs: Number of classes, or of values to predict; with two classes the model has one
+            output.
+        reports: Names of the metrics that every epoch reports.
     """
 
     in_shape: Shape
@@ -28,11 +29,11 @@ class ReadyMade(Task):
     defaults: ClassVar[Mapping[str, Any]] = {"model": "mlp"}
 
     def model(self, params: Params) -> nn.Module:
-        """See ``Task``."""
+        """Builds the model that the params describe."""
         if self.n_outputs == 2:
             return build_binary(params.model, self.in_shape, params)
         return build(params.model, self.in_shape, self.n_outputs, params)
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float | Tensor]:
-        """See ``Task``."""
+        """Returns the metrics of a whole split."""
         return metrics.measure(self.reports, outputs, targets)

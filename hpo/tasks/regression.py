@@ -1,4 +1,4 @@
-"""Tasks of numbers: a line, and two data sets in standard units."""
+"""Regression tasks: a line, and two data sets with standardised targets."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LinearRegression(ReadyMade):
 
     Args:
         n: Number of points.
-        slope: Of the line.
-        intercept: Of the line.
-        noise: Standard deviation of what is added.
-        seed: Of the points.
+        slope: Slope of the line.
+        intercept: Intercept of the line.
+        noise: Standard deviation of the noise.
+        seed: Seed of the points.
     """
 
     in_shape = (1,)
@@ -62,12 +62,12 @@ class LinearRegression(ReadyMade):
         self._data = line(n, slope=slope, intercept=intercept, noise=noise, seed=seed)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return self._data
 
 
 class _InUnits(ReadyMade):
-    """A regression that is learnt in standard units, and measured in those of the data."""
+    """A regression with standardised targets, measured in the units of the data."""
 
     n_outputs = 1
     metric = "val_r2"
@@ -86,17 +86,17 @@ class _InUnits(ReadyMade):
         self._units = StandardUnits()
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float | Tensor]:
-        """See ``Task``."""
+        """Returns the metrics of a whole split."""
         return metrics_in_units(outputs, targets, self._units.target_scale)
 
 
 class Diabetes(_InUnits):
-    """442 patients with 10 measurements: how far the disease has come a year later."""
+    """442 patients with 10 measurements: disease progression after one year."""
 
     in_shape = (10,)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return sklearn_datasets.diabetes(preprocess=self._units)
 
 
@@ -106,5 +106,5 @@ class CaliforniaHousing(_InUnits):
     in_shape = (8,)
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return downloaded_datasets.california_housing(preprocess=self._units)

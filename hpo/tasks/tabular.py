@@ -1,4 +1,4 @@
-"""The task ``tabular``: a network for the user's own CSV or Parquet file, without Python."""
+"""Task ``tabular``: a network for the user's CSV or Parquet file, without Python code."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from hpo.train.data.dataset import Data
 from hpo.train.objective import metrics
 from hpo.train.task import Task
 
-# A single fifth of so few rows is too little to compare trials on.
+# A validation set of a fifth of so few rows is too small to compare trials.
 _FEW_ROWS: Final = 2_000
 _FOLDS: Final = 5
-# Fewer leave a fold too little to measure anything on.
+# With fewer rows a fold is too small to measure anything.
 _MIN_FOLDED: Final = 50
-# So many rows of each of two classes leave every fold one of them.
+# With so many rows of each of two classes, every fold holds some of both.
 _RARE: Final = 2 * _FOLDS
-# Few rows are few steps an epoch.
+# With few rows an epoch has few steps.
 _EPOCHS: Final = 54
 _HAS_LAYERS: Final = {"depth": [1, 2, 3]}
 _OPTIONAL: Final = ("separator", "encoding", "groups", "order")
@@ -45,13 +45,13 @@ class Tabular(Task):
     Args:
         data: A CSV, TSV or Parquet file.
         target: The column to predict.
-        kind: ``classification``, ``regression``, or ``auto`` to tell by the target's values.
+        kind: ``classification``, ``regression``, or ``auto`` to infer it from the target's values.
         drop: Columns to leave out.
         groups: A column, such as a patient's number, whose rows of one value stay in one split. It
             is left out too.
-        order: A column, such as a date, by which the last rows are for testing, and those before
-            them for validation.
-        separator: What stands between the fields of a text file, if that cannot be told.
+        order: A column, such as a date. The last rows in its order are the test split, and those
+            before them the validation split.
+        separator: Field separator of a text file, if it cannot be inferred.
         encoding: Of a text file that is neither UTF-8 nor Windows-1252, such as ``shift-jis``.
         missing: Texts that count as missing, beside empty cells. By default the usual ones, such
             as ``NA``, count among numbers and dates, and none in the target.
@@ -121,7 +121,7 @@ class Tabular(Task):
         self._is_small = len(frame) <= _FEW_ROWS
         self._is_shuffled = not cuts
         self._encoder = TableEncoder(self._columns.numeric, self._columns.categorical)
-        # Made here, so that its mistakes are those of the study too.
+        # Split here, so that its mistakes are reported with those of the study.
         self._data = Data.split(
             self._columns.frame,
             self._target.values,
@@ -132,28 +132,28 @@ class Tabular(Task):
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # known once the target has been read
-        """The metric of a study that names none, by what is to be learnt."""
+        """The default metric, by the kind of the target."""
         if self._target.kind == "regression":
             return "val_r2"
         return "val_auroc" if self._data.n_classes == 2 else "val_accuracy"
 
     @property
     def budget(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
-        """The epochs of a study that says nothing about them: more for few rows."""
+        """The default epochs: more for few rows."""
         return {"epochs": _EPOCHS} if self._is_small else {}
 
     @property
     def validation(self) -> Mapping[str, Any]:  # type: ignore[override]  # known with the rows
-        """The folds of a study that says nothing about them: five for few rows in no order.
+        """The default folds: five for few rows that have no order.
 
-        None where a fold might validate on a single class, of which no ranking can be measured.
+        There are none where a fold might hold a single class, for which AUROC is undefined.
         """
         is_rare = self._data.n_classes == 2 and self._n_rarest < _RARE
         is_enough = self._data.n_rows >= _MIN_FOLDED and not is_rare
         return {"folds": _FOLDS} if self._is_small and self._is_shuffled and is_enough else {}
 
     def data(self) -> Data:
-        """See ``Task``."""
+        """Returns the data set."""
         return self._data
 
     def read(self, path: Path) -> DataFrame:
@@ -169,7 +169,7 @@ class Tabular(Task):
         return table_columns.again(x, self._columns.readings)
 
     def export_state(self) -> Mapping[str, Any]:
-        """See ``Task``."""
+        """Returns what rebuilds the task without its data, for a model's file."""
         if not self._encoder.n_features:
             self._data.splits()
         return {
@@ -180,14 +180,14 @@ class Tabular(Task):
 
     @classmethod
     def from_export(cls, options: Mapping[str, Any], state: Mapping[str, Any]) -> Task:
-        """See ``Task``."""
+        """Returns the task that predicts without the study's data."""
         return TableModel(options, state)
 
     def model(self, params: Params) -> nn.Module:
-        """See ``Task``.
+        """Builds the network that the params describe.
 
-        How many inputs there are is known once the data was split; it is split as by default if
-        nobody has done so yet.
+        The number of inputs is known once the data has been split. If it has not, it is split
+        here by the default.
         """
         if not self._encoder.n_features:
             self._data.splits()
@@ -205,7 +205,7 @@ class Tabular(Task):
         return metrics_in_units(outputs, targets, self._encoder.target_scale)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what was made of the table, as plain data for people."""
+        """Returns how the table is used, as plain data for reports."""
         return {
             "kind": self._target.kind,
             "n_rows": self._data.n_rows,

@@ -1,4 +1,4 @@
-"""The options of the built-in tasks: each is of its kind, or refused with what it must be."""
+"""Task options of the built-in tasks: checked, or refused with what is allowed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def require(**options: tuple[Any, ValueKind]) -> None:
     """Refuses options that are not of their kind.
 
     Args:
-        **options: By its name, the value of an option and what it must be.
+        **options: The value and the kind of each option, by name.
 
     Raises:
-        SpecError: With all that are wrong.
+        SpecError: One or more options are wrong; all of them are listed.
     """
     findings = Findings(("task_options",))
     for name, (value, kind) in options.items():
@@ -29,30 +29,30 @@ def require(**options: tuple[Any, ValueKind]) -> None:
 
 
 def require_path(value: Any) -> None:
-    """Refuses a path that is no text.
+    """Refuses a path that is not text.
 
     Raises:
-        SpecError: It is none.
+        SpecError: It is not text, or empty.
     """
     if not isinstance(value, str) or not value:
         raise wrong("data", f"must be a path; found {value!r}")
 
 
 def seed(value: Any) -> tuple[Any, ValueKind]:
-    """Returns a seed, and what it must be."""
+    """Returns a seed with its kind."""
     return value, _SEED
 
 
 def count(value: Any, low: int, high: int) -> tuple[Any, ValueKind]:
-    """Returns a whole number, and what it must be."""
+    """Returns a whole number with its kind."""
     return value, Whole(low, high)
 
 
 def number(value: Any, low: float, high: float, *, is_open: bool = False) -> tuple[Any, ValueKind]:
-    """Returns a number, and what it must be; without its bounds if ``is_open``."""
+    """Returns a number with its kind; ``is_open`` excludes the bounds."""
     return value, Number(low, high, is_open, is_open)
 
 
 def flag(value: Any) -> tuple[Any, ValueKind]:
-    """Returns a value that must be true or false."""
+    """Returns a flag with its kind."""
     return value, Flag()

@@ -1,1 +1,1 @@
-"""How a trial trains: tasks, data, engines and what they are made of."""
+"""Training: tasks, data, engines and their parts."""

@@ -229,7 +229,7 @@ def _has_all(saved: Mapping[str, Any]) -> bool:
 
 
 def is_complete(saved: Mapping[str, Any]) -> bool:
-    """Tells whether a file holds what predicting takes: older versions wrote weights alone."""
+    """Returns whether a file holds what predicting takes: older versions wrote weights alone."""
     return "format" in saved
 
 

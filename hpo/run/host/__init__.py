@@ -1,1 +1,1 @@
-"""One machine's part in a study: the manager, the supervisor, and the processes it starts."""
+"""Host: one machine's part in a study: the manager, the supervisor and its processes."""

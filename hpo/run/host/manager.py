@@ -1,4 +1,4 @@
-"""From what a person names - a file, a study, an objective - to a study that is run."""
+"""Study manager: runs the study that a user names by a file, a study's name or an objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script of an objective, and what its study takes over from it."""
+"""Objective scripts: the settings that a study takes from the script of its objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished or running study as Python code sees it."""
+"""Study handle: a finished or running study for Python code."""
 
 from __future__ import annotations
 

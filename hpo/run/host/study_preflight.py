@@ -1,4 +1,4 @@
-"""What can be known of a study before it is run: its mistakes, its task's choices, its cost."""
+"""Study preflight: the mistakes, the task's defaults and the cost of a study before it runs."""
 
 from __future__ import annotations
 

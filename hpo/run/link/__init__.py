@@ -1,1 +1,1 @@
-"""A worker's link to its database: retries, write-behind while it is away, and the watchdog."""
+"""Link of a worker to its database: retries, write-behind during an outage, and the watchdog."""

@@ -1,1 +1,1 @@
-"""A worker process: its start, its loop, and the executors that it composes."""
+"""Worker process: its start, its loop, and the executors that it composes."""

@@ -1,4 +1,4 @@
-"""A Gaussian process over learning curves."""
+"""Gaussian process over learning curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Gaussian process over params alone, for objectives whose trials have one value each.
+"""Gaussian process over params alone, for objectives whose trials have one value each.
 
 Source: Matérn 5/2 with a length for each feature: Snoek, Larochelle, Adams, "Practical Bayesian
 Optimization of Machine Learning Algorithms", NeurIPS 2012; lengths by the number of features:

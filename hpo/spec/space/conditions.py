@@ -1,4 +1,4 @@
-"""Conditions between parameters: which order they are drawn in, and what cannot ever hold."""
+"""Conditions between parameters: the drawing order, and checks for conditions that never hold."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hpo.spec.values.user_values import Scalar
 
 
 def parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
-    """Orders names so that parents precede children, and else as they stand in the space.
+    """Orders names so that parents precede children, otherwise as in the space.
 
     Returns:
-        The names; those in or behind a cycle, or of an unknown parent, are left out.
+        The names, without those in a cycle, below one, or with an unknown parent.
     """
     names = list(parameters)
     waits_for = {name: set(parameters[name].when) for name in names}
@@ -38,12 +38,12 @@ def parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
 def check_conditions(
     parameters: Mapping[str, Parameter], names: Collection[str], findings: Findings
 ) -> None:
-    """Notes conditions that no params can ever meet.
+    """Records conditions that no params can meet.
 
     Args:
-        parameters: The parameters that could be read.
-        names: The names of all parameters, also of those that could not be read.
-        findings: Where mistakes are noted, below the space's key.
+        parameters: The valid parameters.
+        names: The names of all parameters, including invalid ones.
+        findings: Collects the mistakes, below the space's key.
     """
     for name, parameter in parameters.items():
         for parent, allowed in parameter.when.items():
@@ -85,7 +85,7 @@ def _possible(parent: Parameter, wrong: Scalar) -> str:
 
 
 def _cycles(parameters: Mapping[str, Parameter]) -> list[list[str]]:
-    """Finds cycles of conditions, each once, from its first member in the space."""
+    """Returns the cycles of conditions, each once, from its first member in the space."""
     placed = set(parents_first(parameters))
     places = {name: place for place, name in enumerate(parameters)}
     cycles: list[list[str]] = []
@@ -96,7 +96,7 @@ def _cycles(parameters: Mapping[str, Parameter]) -> list[list[str]]:
         while name is not None and name not in seen:
             seen.add(name)
             trail.append(name)
-            # Whoever waits does so for an unplaced parent; one that does not exist ends the trail.
+            # An unplaced parameter has an unplaced parent; a missing parent ends the trail.
             waiting = (p for p in parameters[name].when if p in parameters and p not in placed)
             name = next(waiting, None)
         if name in trail:

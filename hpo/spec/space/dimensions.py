@@ -1,4 +1,4 @@
-"""The dimensions of a search space: Float, Int, Categorical and Fixed, each checked at birth."""
+"""Dimensions of a search space: Float, Int, Categorical and Fixed, each checked when created."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LARGEST_INT: Final = 2**53
 
 
 class ConditionKind:
-    """What stands under ``when``: for each parent the value or values that make it hold."""
+    """The kind of ``when``: for each parent the value or values for which the condition holds."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns the allowed values by parent, or ``WRONG``."""
         if not isinstance(value, Mapping):
             findings.add(f"must be a table of parameters and values; found {show(value)}")
             return WRONG
@@ -33,7 +33,7 @@ class ConditionKind:
 
 
 class _Dimension(BaseModel):
-    """What every dimension has: the conditions under which it applies.
+    """Base class of dimensions: the conditions under which one applies.
 
     Attributes:
         when: Allowed values by parent; all conditions must hold.
@@ -59,7 +59,7 @@ class Float(_Dimension):
     Attributes:
         low: Smallest value.
         high: Largest value.
-        log: Draw its logarithm evenly; ``low`` must be positive.
+        log: Sample in the log domain; ``low`` must be positive.
         step: Distance between values; None for a continuous parameter.
     """
 
@@ -80,11 +80,11 @@ class Float(_Dimension):
         super().__init__(**_checked("Float", table, FLOAT_KINDS))
 
     def contains(self, value: Any) -> bool:
-        """Tells whether the parameter can take a value."""
+        """Returns whether the parameter can take a value."""
         return _is_number(value) and self.low <= value <= self.high and _on_step(self, value)
 
     def to_table(self) -> dict[str, Any]:
-        """Returns the dimension as a study file writes it, defaults left out."""
+        """Returns the dimension as a study file writes it, without defaults."""
         # Not through `_table`'s test for defaults: a bound of 0.0 equals False.
         bounds = {"low": self.low, "high": self.high}
         return {**bounds, **self._table(log=self.log, step=self.step)}
@@ -96,7 +96,7 @@ class Int(_Dimension):
     Attributes:
         low: Smallest value.
         high: Largest value.
-        log: Draw its logarithm evenly; ``low`` must be positive.
+        log: Sample in the log domain; ``low`` must be positive.
         step: Distance between values; None for every whole number.
     """
 
@@ -117,18 +117,18 @@ class Int(_Dimension):
         super().__init__(**_checked("Int", table, INT_KINDS))
 
     def contains(self, value: Any) -> bool:
-        """Tells whether the parameter can take a value."""
+        """Returns whether the parameter can take a value."""
         inside = _is_number(value) and self.low <= value <= self.high
         return inside and (value - self.low) % (self.step or 1) == 0
 
     def to_table(self) -> dict[str, Any]:
-        """Returns the dimension as a study file writes it, defaults left out."""
+        """Returns the dimension as a study file writes it, without defaults."""
         bounds = {"low": self.low, "high": self.high}
         return {**bounds, **self._table(log=self.log, step=self.step)}
 
 
 class Categorical(_Dimension):
-    """One of several values, which need not be of one type: ``[32, 64, "full"]``.
+    """One of several values, which may be of different types: ``[32, 64, "full"]``.
 
     Attributes:
         choices: The values, all different.
@@ -141,11 +141,11 @@ class Categorical(_Dimension):
         super().__init__(**_checked("Categorical", table, CATEGORICAL_KINDS))
 
     def contains(self, value: Any) -> bool:
-        """Tells whether the parameter can take a value."""
+        """Returns whether the parameter can take a value."""
         return any(same(value, choice) for choice in self.choices)
 
     def to_table(self) -> dict[str, Any]:
-        """Returns the dimension as a study file writes it, defaults left out."""
+        """Returns the dimension as a study file writes it, without defaults."""
         return self._table(choices=list(self.choices))
 
 
@@ -163,7 +163,7 @@ class Fixed(_Dimension):
         super().__init__(**_checked("Fixed", table, FIXED_KINDS))
 
     def contains(self, value: Any) -> bool:
-        """Tells whether the parameter can take a value."""
+        """Returns whether the parameter can take a value."""
         return same(value, self.value)
 
     def to_table(self) -> Scalar | dict[str, Any]:
@@ -193,14 +193,14 @@ FIXED_KINDS: Final[Mapping[str, ValueKind]] = {"value": AnyScalar(), "when": Con
 
 
 def same(value: Any, other: Any) -> bool:
-    """Tells whether two values of a parameter are the same; 1 and 1.0 are, 1 and true are not."""
+    """Returns whether two values of a parameter are the same; 1 and 1.0 are, 1 and true are not."""
     return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
 def read_dimension(
     table: Mapping[str, Any], kinds: Mapping[str, ValueKind], findings: Findings
 ) -> dict[str, Any]:
-    """Reads the arguments of one dimension, noting also what is wrong between them."""
+    """Reads the arguments of one dimension, and records mistakes in and between them."""
     values = read_table(table, kinds, findings)
     for key in _REQUIRED:
         if key in kinds and table.get(key) is None:

@@ -1,4 +1,4 @@
-"""The points of a finite space."""
+"""Grid: the points of a finite search space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_POINTS = 1_000_000
 
 
 def grid_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """Lists the points of a finite space, conditions respected.
+    """Returns the points of a finite space that satisfy its conditions.
 
     Raises:
         SpecError: The space has a continuous parameter, or more than ``MAX_POINTS`` points.

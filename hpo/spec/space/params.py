@@ -1,4 +1,4 @@
-"""One point of a search space: the values that a trial trains with."""
+"""Params: one point of a search space, the values that a trial trains with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hpo.errors import did_you_mean
 class Params(Mapping[str, Any]):
     """Immutable values by name, readable as attributes: ``params.depth``.
 
-    It remembers which names were read, so that a parameter which no task reads can be reported
-    before any trial is spent on it.
+    The names that were read are recorded, so that a parameter which the task never reads can be
+    reported before any trial is spent on it.
 
     Args:
         values: Value of each parameter; names are valid Python identifiers.
@@ -29,7 +29,7 @@ class Params(Mapping[str, Any]):
 
     @property
     def read(self) -> frozenset[str]:
-        """Names that were read so far."""
+        """Names that have been read."""
         return frozenset(self._read)
 
     def __getitem__(self, name: str) -> Any:
@@ -72,13 +72,13 @@ class Params(Mapping[str, Any]):
         return (Params, (self.asdict(),))
 
     def asdict(self) -> dict[str, Any]:
-        """Returns a copy of the values; reads nothing."""
+        """Returns a copy of the values; records no reads."""
         return dict(self._values)
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> Params:
-        """Returns params with ``defaults`` for the names that are missing here.
+        """Returns params with ``defaults`` for missing names.
 
-        What is read of them counts as read here.
+        Reads of the new params are recorded here too.
         """
         filled = Params({**defaults, **self._values})
         object.__setattr__(filled, "_read", self._read)

@@ -1,4 +1,4 @@
-"""Points of a search space: as trials store them, and as somebody types them: ``lr=0.1``."""
+"""Points of a search space, as trials store them and as users type them: ``lr=0.1``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpo.spec.values.user_values import Scalar
 
 
 def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | None:
-    """Adds the fixed parameters to what a trial has stored.
+    """Adds the fixed parameters to the stored params of a trial.
 
     Returns:
         Value of every active parameter, or None when some still have to be drawn.
@@ -35,10 +35,10 @@ def complete(stored: Mapping[str, Any], space: SearchSpace) -> dict[str, Any] | 
 
 
 def split_entries(entries: Iterable[str], findings: Findings) -> dict[str, str]:
-    """Splits ``name=value`` entries, noting those that are none.
+    """Splits ``name=value`` entries, and records those that are malformed.
 
-    What `hpo best --params` prints is taken, too, as lines or as the words that a shell makes of
-    them: ``name = value``, with quotes as TOML has them.
+    The output of `hpo best --params` is accepted too, as lines or split into words by a shell:
+    ``name = value``, with TOML quotes.
     """
     texts: dict[str, str] = {}
     for entry in _joined(entries):
@@ -53,14 +53,14 @@ def split_entries(entries: Iterable[str], findings: Findings) -> dict[str, str]:
 
 
 def _joined(entries: Iterable[str]) -> list[str]:
-    """Puts the words of ``name = value`` together again, and takes lines apart."""
+    """Joins the words of ``name = value``, and splits lines."""
     words = [line for entry in entries for line in entry.splitlines() or [""]]
     found: list[str] = []
     for i, word in enumerate(words):
         is_name = i + 1 < len(words) and words[i + 1].strip() == "="
-        goes_on = bool(found) and found[-1].rstrip().endswith("=") and "=" not in word
+        continues = bool(found) and found[-1].rstrip().endswith("=") and "=" not in word
         in_quotes = bool(found) and re.search(r"=\s*\"[^\"]*$", found[-1]) is not None
-        if found and not is_name and (word.strip() == "=" or goes_on or in_quotes):
+        if found and not is_name and (word.strip() == "=" or continues or in_quotes):
             found[-1] += f" {word}"
         else:
             found.append(word)
@@ -77,18 +77,18 @@ def _unquoted(text: str) -> str:
 
 
 def read_point(texts: Mapping[str, str], space: SearchSpace, findings: Findings) -> dict[str, Any]:
-    """Reads values for some of a space's parameters, noting every mistake.
+    """Reads values for some of a space's parameters, and records all mistakes.
 
-    A value is allowed when its parameter can take it, and its conditions are sure to hold: their
-    parents are given too, or fixed.
+    A value is allowed if its parameter can take it and its conditions hold: their parents must be
+    given too, or fixed.
 
     Args:
-        texts: Values by name, as they were typed.
+        texts: Values by name, as typed.
         space: The space that they must fit.
-        findings: Where mistakes are noted.
+        findings: Collects the mistakes.
 
     Returns:
-        The values that are right in themselves; those of fixed parameters are left out.
+        The values that are valid by themselves, without those of fixed parameters.
     """
     point: dict[str, Any] = {}
     for name, text in texts.items():
@@ -107,7 +107,7 @@ def read_point(texts: Mapping[str, str], space: SearchSpace, findings: Findings)
 
 
 def read_scalar(text: str) -> Scalar:
-    """Reads a value whose kind nobody has declared: a number, true, false or else text."""
+    """Reads a value of undeclared kind: a number, true, false or else text."""
     for read in (int, float):
         try:
             return read(text)
@@ -117,10 +117,10 @@ def read_scalar(text: str) -> Scalar:
 
 
 def _read_value(text: str, parameter: Parameter) -> Any:
-    """Returns the value that a text means for a parameter, or None when it cannot take it."""
+    """Returns the value of a text for a parameter, or None if it is not allowed."""
     if isinstance(parameter, Categorical | Fixed):
         choices = parameter.choices if isinstance(parameter, Categorical) else (parameter.value,)
-        # As it is written first: the choice "1" is not the choice 1.
+        # The literal text first: the choice "1" is not the choice 1.
         literal = (choice for choice in choices if choice == text)
         parsed = (choice for choice in choices if same(choice, read_scalar(text)))
         return next(literal, next(parsed, None))

@@ -52,10 +52,10 @@ class SearchSpace(BaseModel):
     """The parameters of a study by name.
 
     Args:
-        parameters: Dimensions, or what a study file holds in their place: tables and bare values.
+        parameters: Dimensions, or tables and bare values as in a study file.
 
     Raises:
-        SpecError: With everything that is wrong with the parameters and their conditions.
+        SpecError: Parameters or conditions have mistakes; it lists all of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,18 +86,18 @@ class SearchSpace(BaseModel):
         return len(self.parameters)
 
     def order(self) -> tuple[str, ...]:
-        """Returns the names, parents before children, else in the order of the study file."""
+        """Returns the names, parents before children, otherwise in the order of the study file."""
         return tuple(parents_first(self.parameters))
 
     def is_active(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Tells whether a parameter applies at a point.
+        """Returns whether a parameter applies at a point.
 
         Args:
             name: The parameter.
             params: Values of at least its active ancestors.
 
         Returns:
-            Whether its conditions hold, and those of its parents, and of theirs.
+            Whether its conditions hold, and those of all its ancestors.
         """
         waiting, checked = [name], set()
         while waiting:
@@ -116,14 +116,14 @@ class SearchSpace(BaseModel):
 
 
 def read_parameters(table: Any, findings: Findings) -> dict[str, Parameter]:
-    """Reads a space, noting every mistake.
+    """Reads a space, and records all mistakes.
 
     Args:
         table: Dimensions, tables or bare values by name.
-        findings: Where mistakes are noted.
+        findings: Collects the mistakes.
 
     Returns:
-        The parameters that are right in themselves.
+        The parameters that are valid by themselves.
     """
     if not isinstance(table, Mapping):
         findings.add(f"must be a table of parameters; found {show(table)}")
@@ -144,7 +144,7 @@ def read_parameters(table: Any, findings: Findings) -> dict[str, Parameter]:
 
 
 def is_name(name: Any) -> bool:
-    """Tells whether a parameter can be called so."""
+    """Returns whether a name is allowed for a parameter."""
     return _check_name(name, Findings())
 
 
@@ -177,7 +177,7 @@ def _read_parameter(value: Any, findings: Findings) -> Parameter | None:
 
 
 def _meant(values: Sequence[Any]) -> str:
-    """Says what a bare list may have been meant as."""
+    """Returns a hint at what a bare list was probably meant to be."""
     if not values or not all(isinstance(value, bool | int | float | str) for value in values):
         return ""
     choices = f"{{ choices = {show(values)} }}"
@@ -188,7 +188,7 @@ def _meant(values: Sequence[Any]) -> str:
 
 
 def _read_form(table: Mapping[str, Any], findings: Findings) -> Parameter | None:
-    """Reads a table as the dimension that its keys say it is."""
+    """Reads a table as a dimension, whose kind its keys decide."""
     forms = [form for form in ("choices", "value") if form in table]
     forms += ["low and high"] * ("low" in table or "high" in table)
     if len(forms) > 1:

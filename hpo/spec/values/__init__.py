@@ -1,1 +1,1 @@
-"""Values as a study file holds them: their kinds, and what is wrong with them."""
+"""Values of a study file: their kinds, and the mistakes found in them."""

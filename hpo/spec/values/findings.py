@@ -1,4 +1,4 @@
-"""Every mistake of a study, collected while reading on, each under its dotted key."""
+"""Findings: all mistakes of a study, collected while it is read, each under its dotted key."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DEEPEST_KEY = 4
 
 
 class Findings:
-    """Collects problems below one key, so that reading goes on past a mistake.
+    """Collects problems below one key, so that reading continues after a mistake.
 
     Args:
-        prefix: Keys that lead to what is being read.
-        problems: The list that is filled; shared by every ``below``.
+        prefix: Keys that lead to the value being read.
+        problems: The list to which mistakes are added; shared by every ``below``.
     """
 
     def __init__(self, prefix: tuple[str, ...] = (), problems: list[Problem] | None = None) -> None:
@@ -32,15 +32,15 @@ class Findings:
         return Findings((*self._prefix, *keys), self.problems)
 
     def add(self, message: str, *keys: str) -> None:
-        """Notes one mistake at ``keys`` below the prefix."""
+        """Records one mistake at ``keys`` below the prefix."""
         self.problems.append(Problem(dotted(*self._prefix, *keys), message))
 
     def raise_if_any(self, source: str, table: Any = None) -> None:
-        """Ends the reading when it found mistakes.
+        """Raises all mistakes as one error, if there are any.
 
         Args:
-            source: What was read, for the headline.
-            table: What was read, for the order of the problems.
+            source: Name of the input, for the headline.
+            table: The input, for the order of the problems.
 
         Raises:
             SpecError: There are problems; it carries all of them.
@@ -62,7 +62,7 @@ def quoted_key(key: str) -> str:
 
 def quoted(text: str) -> str:
     """Returns text as a TOML basic string."""
-    # JSON escapes what TOML wants escaped, but for the delete character.
+    # JSON escapes all that TOML requires, except the delete character.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -95,12 +95,12 @@ def listed(values: Iterable[Any], last: str) -> str:
 
 
 def in_file_order(problems: Iterable[Problem], table: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Sorts problems by where their keys stand in what was read; missing keys come last."""
+    """Sorts problems by the position of their keys in the input; missing keys come last."""
     places: dict[str, int] = {}
     _number_keys(table, (), places)
 
     def place(problem: Problem) -> int:
-        # The key itself, or the nearest table around it that is there.
+        # The key itself, or the innermost table around it that exists.
         key = problem.key
         while key not in places and "." in key:
             key = key.rpartition(".")[0]

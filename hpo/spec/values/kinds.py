@@ -1,4 +1,4 @@
-"""What a value of a study may be: each kind reads one value, or notes why it cannot be."""
+"""Value kinds: each reads one value of a study, or records why the value is wrong."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hpo.errors import did_you_mean
 from hpo.spec.values.findings import Findings, listed, show
 
 WRONG: Final[Any] = object()
-"""Returned instead of a value that was wrong; the findings say why."""
+"""Returned in place of a wrong value; the findings have the reason."""
 
 # Counts are stored in 32-bit columns.
 LARGEST_COUNT: Final = 1_000_000_000
 _MAX_TEXT = 500
-# Half of all that a float can hold.
+# Half of the largest float, so that the difference of two is finite.
 _LARGEST: Final = 2.0**1023
 
 
 class ValueKind(Protocol):
-    """What one value may be."""
+    """A kind of value, which reads and checks one."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """Returns the value in its normal form, or ``WRONG`` with a note in the findings."""
+        """Returns the value in its normal form, or records a mistake and returns ``WRONG``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Whole:
     high: int = 2**63 - 1
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns an int within the bounds, or ``WRONG``."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return wrong(findings, f"must be a whole number; found {show(value)}")
         number = int(value)
@@ -54,8 +54,8 @@ class Number:
     Args:
         low: Smallest value.
         high: Largest value.
-        low_open: The smallest value is itself not allowed.
-        high_open: The largest value is itself not allowed.
+        low_open: Excludes ``low``.
+        high_open: Excludes ``high``.
     """
 
     low: float = -math.inf
@@ -64,7 +64,7 @@ class Number:
     high_open: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a finite float within the bounds, or ``WRONG``."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             return wrong(findings, f"must be a number; found {show(value)}")
         try:
@@ -94,7 +94,7 @@ class Flag:
     """True or false."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a bool, or ``WRONG``."""
         if not isinstance(value, bool):
             return wrong(findings, f"must be true or false; found {show(value)}")
         return value
@@ -107,7 +107,7 @@ class Word:
     allowed: tuple[str, ...]
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns one of the allowed words, or ``WRONG``."""
         if not isinstance(value, str) or value not in self.allowed:
             allowed = listed(self.allowed, "or")
             return wrong(findings, f"must be {allowed}; found {show(value)}")
@@ -119,7 +119,7 @@ class Text:
     """One line of printable text."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns printable text, or ``WRONG``."""
         if not isinstance(value, str):
             return wrong(findings, f"must be text; found {show(value)}")
         if not value.strip():
@@ -133,10 +133,10 @@ class Text:
 
 @dataclass(frozen=True)
 class StudyName:
-    """The name of a study: it stands in commands, URLs and names of folders."""
+    """The name of a study, which is used in commands, URLs and folder names."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a name that commands, URLs and folders can hold, or ``WRONG``."""
         name = Text().read(value, findings)
         if name is WRONG:
             return WRONG
@@ -157,7 +157,7 @@ class WordOrWhole:
     whole: Whole
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns the word or an int, or ``WRONG``."""
         if isinstance(value, str):
             if value == self.word:
                 return value
@@ -173,7 +173,7 @@ class OneOrSeveral:
     unique: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a tuple of values, or ``WRONG``."""
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             return wrong(findings, "must not be an empty list")
@@ -188,16 +188,16 @@ class OneOrSeveral:
 def read_table(
     table: Any, kinds: Mapping[str, ValueKind], findings: Findings, what: str = "key"
 ) -> dict[str, Any]:
-    """Reads the known keys of a table and notes the unknown ones.
+    """Reads the known keys of a table, and records unknown ones.
 
     Args:
-        table: What stands in the study's place of a table.
-        kinds: What each known key may hold.
-        findings: Where mistakes are noted.
-        what: What an unknown key is called.
+        table: The study's entry, which must be a table.
+        kinds: The kind of each known key.
+        findings: Collects the mistakes.
+        what: Noun for an unknown key in messages.
 
     Returns:
-        The values that are right. None, which Python code may pass, counts as left out.
+        The valid values. None, which Python code may pass, counts as missing.
     """
     if not isinstance(table, Mapping):
         findings.add(f"must be a table; found {show(table)}")
@@ -214,12 +214,12 @@ def read_table(
 
 
 def unknown(name: str, allowed: Collection[str], what: str = "key") -> str:
-    """Returns the message about an unknown name: the nearest one, or else all that there are."""
+    """Returns the message about an unknown name, with the nearest name or all allowed ones."""
     hint = did_you_mean(name, allowed)
     return f"unknown {what}{hint}" if hint else f"unknown {what}; allowed: {', '.join(allowed)}"
 
 
 def wrong(findings: Findings, message: str) -> Any:
-    """Notes one mistake and returns ``WRONG``."""
+    """Records one mistake and returns ``WRONG``."""
     findings.add(message)
     return WRONG

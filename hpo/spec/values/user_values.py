@@ -1,4 +1,4 @@
-"""Values whose kind the user's code decides: choices, fixed values, options of a task."""
+"""User-defined values: choices, fixed values and task options, whose kind the user decides."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ZERO: Final = dt.timedelta(0)
 
 @dataclass(frozen=True)
 class AnyScalar:
-    """Any single TOML value but dates: text, a finite number, true or false."""
+    """Any single TOML value except dates: text, a finite number, true or false."""
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a bool, int, finite float or text, or ``WRONG``."""
         match value:
             case bool():
                 return value
@@ -40,7 +40,7 @@ class AnyScalar:
 
 @dataclass(frozen=True)
 class Scalars:
-    """A list of different single values, read as a tuple; one value alone may stand for itself.
+    """A list of different single values, read as a tuple.
 
     Args:
         bare: Whether a single value without a list is accepted.
@@ -49,7 +49,7 @@ class Scalars:
     bare: bool = False
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns a tuple of different scalars, or ``WRONG``."""
         if not isinstance(value, list | tuple):
             if not self.bare:
                 return wrong(findings, f"must be a list of values; found {show(value)}")
@@ -75,12 +75,12 @@ def _twice(item: Scalar, before: Sequence[Scalar]) -> str:
 
 @dataclass(frozen=True)
 class AnyToml:
-    """Anything that TOML can hold; tuples become lists and paths text."""
+    """Any TOML value; tuples are read as lists and paths as text."""
 
     depth: int = 0
 
     def read(self, value: Any, findings: Findings) -> Any:
-        """See ``ValueKind``."""
+        """Returns plain values that TOML can hold, or ``WRONG``."""
         inner = AnyToml(self.depth + 1)
         if self.depth > _MAX_DEPTH:
             return wrong(findings, f"is nested more than {_MAX_DEPTH} tables deep")
@@ -117,7 +117,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _is_toml_time(value: dt.date | dt.time) -> bool:
-    """Tells whether TOML can write a time: an offset only with a date, and in whole minutes."""
+    """Returns whether TOML can write a time: an offset only with a date, and in whole minutes."""
     if isinstance(value, dt.datetime):
         offset = value.utcoffset() or _ZERO
         return offset % dt.timedelta(minutes=1) == _ZERO

@@ -1,1 +1,1 @@
-"""The work ledger: claims, leases, reports and outcomes, exact under any number of workers."""
+"""Work ledger: claims, leases, reports and outcomes, exact under any number of workers."""

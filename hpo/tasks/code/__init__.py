@@ -1,1 +1,1 @@
-"""User code by reference: what may run here, how it is loaded, and what a script says."""
+"""User code by reference: whether it may run, how it is loaded, and settings read from scripts."""

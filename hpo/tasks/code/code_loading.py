@@ -1,4 +1,4 @@
-"""Loads the code that a reference names: modules, and files that are in no package."""
+"""Code loading: imports the module or the file that a reference names."""
 
 from __future__ import annotations
 

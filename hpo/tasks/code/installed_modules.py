@@ -1,4 +1,4 @@
-"""Which modules may run because somebody installed them here, whoever names them."""
+"""Installed modules: those that may run without permission, as the user has installed them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEVER: Final = frozenset(
 
 
 def is_installed(name: str, attribute: str | None = None) -> bool:
-    """Tells whether a module belongs to an installed package, without importing it.
+    """Returns whether a module belongs to an installed package, without importing it.
 
     Installed is what lies in the folders of packages, or where an editable installation points
     to; not what the current folder, PYTHONPATH or Python's own library holds. Parts of packages
@@ -103,7 +103,7 @@ def _pointed_to(folder: Path) -> Iterator[Path]:
 
 
 def _may_hold(spec: ModuleSpec, attribute: str) -> bool:
-    """Tells whether a module's source gives something a name; yes where there is no source."""
+    """Returns whether a module's source gives something a name; yes where there is no source."""
     if spec.origin is None or not spec.origin.endswith(".py"):
         return spec.origin is not None
     try:

@@ -1,4 +1,4 @@
-"""From a reference in a study to a task or an objective, if it may run on this machine.
+"""Resolution of a study's reference to a task or an objective, if it may run on this machine.
 
 A study's references come out of a database that others write to. What they name runs here only if
 it is built in, a task of an installed package, or allowed by the person at this machine.
@@ -44,7 +44,7 @@ class Allow:
     everything: bool = False
 
     def permits(self, reference: str) -> bool:
-        """Tells whether a reference may run."""
+        """Returns whether a reference may run."""
         where = reference.rpartition(":")[0]
         return self.everything or any(
             pattern in (reference, where) or fnmatchcase(reference, pattern)

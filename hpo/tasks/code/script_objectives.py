@@ -1,4 +1,4 @@
-"""Which functions of a script look like Optuna objectives, and what an expression stands for."""
+"""Script objectives: functions of a script that look like Optuna objectives."""
 
 from __future__ import annotations
 

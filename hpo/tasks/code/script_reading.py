@@ -1,4 +1,4 @@
-"""What an Optuna script says of its study, read from its source: no line of it is run."""
+"""Script reading: the study calls of an Optuna script, read from its source without running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study takes over from the script of its objective, and what it tells of the rest."""
+"""Script settings: what a study takes from its objective's script, and which are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models by name, for samples of any shape that they can take."""
+"""Models by name, for samples of any shape that the model accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Family:
 
     Attributes:
         build: Takes the shape of a sample, the number of outputs and the params.
-        defaults: What it reads of the params, with the values where nobody gives others.
+        defaults: The params that it reads, with their default values.
     """
 
     build: Callable[[Shape, int, Params], nn.Module]
@@ -45,10 +45,10 @@ class ModelRows(nn.Module):
 
 
 class TwoLogits(nn.Module):
-    """From one logit, of the second class, to one for each of two classes: [B, 1] to [B, 2].
+    """Converts the logit of the second class to two logits: [B, 1] to [B, 2].
 
-    The first class has 0. The softmax of both is the sigmoid of the one, and their cross-entropy
-    its binary cross-entropy.
+    The first logit is 0. The softmax of both equals the sigmoid of the input, and their
+    cross-entropy equals its binary cross-entropy.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def build(name: Any, in_shape: Shape, n_out: int, params: Params) -> nn.Module:
         name: One of ``MODELS``.
         in_shape: Shape of one sample.
         n_out: Outputs.
-        params: What is missing has the defaults of the family.
+        params: The params; missing ones take the defaults of the family.
 
     Raises:
         TaskError: There is no such model, it cannot take such samples, or a value is impossible.

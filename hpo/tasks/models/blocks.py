@@ -1,7 +1,7 @@
-"""What the ready-made models are built of, by the names that studies call it.
+"""Building blocks of the ready-made models, by the names that studies use.
 
-Everything is a plain module without state of its own in Python, so that an engine may train many
-models as one. Shapes: B samples, F features, C channels, H by W pixels, T steps.
+Everything is a plain module without state of its own in Python, so that an engine can train a
+stack of models. Shapes: B samples, F features, C channels, H by W pixels, T steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NORMAL_STD: Final = 0.05
 
 
 class Residual(nn.Sequential):
-    """Layers whose input is added to their output: both are of one shape.
+    """Layers whose input is added to their output; both have the same shape.
 
     Source: He et al. 2016, Deep residual learning for image recognition, equation 1.
     """
@@ -101,8 +101,11 @@ INITIALIZATIONS: Final[Mapping[str, Callable[[Tensor], Any] | None]] = {
     "orthogonal": nn.init.orthogonal_,
     "normal": partial(nn.init.normal_, std=_NORMAL_STD),
 }
-"""How weights begin; ``default`` leaves PyTorch's. Sources: Glorot and Bengio 2010, He et al. 2015,
-Saxe et al. 2014; ``normal`` has a standard deviation of 0.05."""
+"""Initialisation of weights by name.
+
+``default`` keeps that of PyTorch, ``normal`` has a standard deviation of 0.05.
+
+Sources: Glorot and Bengio 2010, He et al. 2015, Saxe et al. 2014."""
 
 
 def activation(name: Any) -> nn.Module:
@@ -126,10 +129,10 @@ def normalization(name: Any, n: int, layout: Layout) -> nn.Module:
 
 
 def initialize(model: nn.Module, name: Any) -> None:
-    """Draws the weights of all linear and convolutional layers anew; their biases become 0.
+    """Initialises all linear and convolutional layers; their biases become 0.
 
     Args:
-        model: Left as it is by ``default``; may be on the meta device.
+        model: Unchanged with ``default``; may be on the meta device.
         name: One of ``INITIALIZATIONS``.
 
     Raises:
@@ -149,7 +152,7 @@ def initialize(model: nn.Module, name: Any) -> None:
 
 
 def without_identity(*layers: nn.Module) -> list[nn.Module]:
-    """Returns the layers that do something."""
+    """Returns the layers that are not ``nn.Identity``."""
     return [layer for layer in layers if not isinstance(layer, nn.Identity)]
 
 

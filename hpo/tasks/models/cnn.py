@@ -1,4 +1,4 @@
-"""The convolutional network."""
+"""Convolutional network."""
 
 from __future__ import annotations
 

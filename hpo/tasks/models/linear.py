@@ -1,4 +1,4 @@
-"""The linear model."""
+"""Linear model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The multilayer perceptron."""
+"""Multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MLP_DEFAULTS: Final[Mapping[str, Any]] = {
     "normalization": "none",
     "initialization": "default",
 }
-"""What ``mlp`` reads of the params, with the values that tasks give where a space does not."""
+"""The params that ``mlp`` reads, with their defaults."""
 
 
 def mlp(n_in: int, n_out: int, params: Params) -> nn.Sequential:
@@ -44,7 +44,7 @@ def mlp(n_in: int, n_out: int, params: Params) -> nn.Sequential:
             nn.Linear(n_in, width),
             blocks.normalization(params.normalization, width, "features"),
             blocks.activation(params.activation),
-            # Stands there at rate 0 as well, so that its rate does not change the structure.
+            # Present at rate 0 as well, so that the rate does not change the architecture.
             nn.Dropout(params.dropout),
         )
         layers += [blocks.Residual(*layer)] if params.residual and width == n_in else layer
@@ -86,4 +86,4 @@ _WIDTHS: Final[Mapping[str, Callable[[int, int, int, Params], int]]] = {
     "free": _free,
 }
 WIDTHS: Final = tuple(_WIDTHS)
-"""How wide the layers are: all ``width``, halved from one to the next, or each of its own width."""
+"""Widths of layers: all ``width``, halved from layer to layer, or one parameter for each layer."""

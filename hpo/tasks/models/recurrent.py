@@ -74,10 +74,10 @@ _RULES: Final[Mapping[Cell, _Rule]] = {
 
 
 class Recurrent(nn.Module):
-    """One recurrent layer, which begins with a state of zeros: [B, T, F] to [B, T, H].
+    """A recurrent layer whose initial state is zero: [B, T, F] to [B, T, H].
 
     Args:
-        cell: Its kind.
+        cell: Kind of the cell.
         n_in: Features of a step.
         width: Hidden units.
     """
@@ -107,7 +107,7 @@ class LastStep(nn.Module):
     """Picks the last step: [B, T, H] to [B, H]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what the whole sequence came to."""
+        """Returns the output of the last step."""
         return x[:, -1]
 
 

@@ -1,7 +1,7 @@
-"""The Transformer encoder.
+"""Transformer encoder.
 
 Attention is written out, because PyTorch's own layers choose between kernels in ways that cannot be
-batched over models, and keep their dropout rates where no engine finds them.
+batched over models, and hide their dropout rates from engines.
 
 Shapes: B samples, T steps, F features, W the model's width, H heads.
 """
@@ -33,14 +33,14 @@ _POSITION_STD: Final = 0.02
 
 
 class SelfAttention(nn.Module):
-    """Every step looks at all steps: [B, T, W] to the same shape.
+    """Multi-head self-attention: [B, T, W] to the same shape.
 
     Source: Vaswani et al. 2017, Attention is all you need, equation 1.
 
     Args:
         width: Features of a step; a multiple of ``n_heads``.
-        n_heads: How many attentions there are side by side.
-        dropout: Share of the attention that is dropped.
+        n_heads: Number of attention heads.
+        dropout: Dropout rate of the attention weights.
     """
 
     def __init__(self, width: int, n_heads: int, dropout: float) -> None:
@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what each step gathers from all of them."""
+        """Returns the attended values of every step."""
         n, n_steps, width = x.shape
         per_head = (n, n_steps, self.n_heads, width // self.n_heads)
         queries, keys, values = (
@@ -64,7 +64,7 @@ class SelfAttention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds a learnt vector to each step, since attention knows no order: [B, T, W]."""
+    """Learnt positional embedding, added to each step: [B, T, W]."""
 
     def __init__(self, n_steps: int, width: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Positions(nn.Module):
         nn.init.normal_(self.vectors, std=_POSITION_STD)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the steps with their places."""
+        """Returns the steps with their positions added."""
         return x + self.vectors
 
 
@@ -80,7 +80,7 @@ class MeanOfSteps(nn.Module):
     """The mean over the steps: [B, T, W] to [B, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what the whole sequence came to."""
+        """Returns the mean over the steps."""
         return x.mean(1)
 
 

@@ -1,4 +1,4 @@
-"""Of what kind a column of a table is, told by its type and its values."""
+"""Column kinds: inferred from the type and the values of a table's column."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _differing(texts: Sequence[str]) -> str:
 
 
 def _are_plain(texts: Collection[str]) -> bool:
-    """Tells whether all texts are numbers to Python."""
+    """Returns whether all texts are numbers to Python."""
     return all(numerals.plain(text) is not None for text in texts)
 
 
@@ -175,6 +175,6 @@ def _reading(name: str, kind: Kind, missing: Sequence[str], *, pattern: str = ""
 
 
 def votes(found: Sequence[Sorted], *, decimal_comma: bool) -> bool:
-    """Tells whether the comma is a table's decimal mark, by the columns where that is clear."""
+    """Returns whether the comma is a table's decimal mark, by the columns where that is clear."""
     total = sum(each.formats.comma for each in found if each.formats is not None)
     return total > 0 if total else decimal_comma

@@ -1,4 +1,4 @@
-"""How each column of a table is read: plain data, kept so that other rows are read alike."""
+"""Column readings: how each column is read, as plain data, so that new rows are read the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates and times of day as people write them: ``31/12/2020``, ``01.01.2021``, ``5 Mar 2021``."""
+"""Dates and times of day in written formats: ``31/12/2020``, ``01.01.2021``, ``5 Mar 2021``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def find(texts: Sequence[str]) -> DateFormat | None:
 
 
 def looks_like_one(text: str) -> bool:
-    """Tells whether a text may be a date."""
+    """Returns whether a text may be a date."""
     return any(kind.fullmatch(text) for kind in (_ISO_TEXT, _GROUPS, _WORD_LIKE))
 
 

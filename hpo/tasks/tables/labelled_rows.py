@@ -1,4 +1,4 @@
-"""Which rows of a table have a target: what of it is missing, and what is a class."""
+"""Labelled rows: the rows of a table that have a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as people write them: ``45,312``, ``$1,200``, ``1.234,5``, ``92.8%``, ``(300)``."""
+"""Numbers in written formats: ``45,312``, ``$1,200``, ``1.234,5``, ``92.8%``, ``(300)``."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def plain(text: str, form: NumberFormat = PLAIN) -> float | None:
 
 
 def looks_like_one(text: str) -> bool:
-    """Tells whether a text is a number in some format."""
+    """Returns whether a text is a number in some format."""
     return _parse(text) is not None
 
 

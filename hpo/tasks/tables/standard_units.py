@@ -1,4 +1,4 @@
-"""Regression in standard units: what a network learns best, told in the units of the data."""
+"""Standardised regression targets, with outputs and metrics in the units of the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each column of a table is to a model: numbers, categories, a date, or of no use."""
+"""Table columns: each read as numbers, categories or dates, or dropped as useless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the columns of a table to the inputs of a network, fitted on the training rows."""
+"""Table encoder: columns of a table to inputs of a network, fitted to the training rows."""
 
 from __future__ import annotations
 

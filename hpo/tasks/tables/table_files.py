@@ -1,4 +1,4 @@
-"""Reads a table from a CSV, TSV or Parquet file, or says in one line why it cannot."""
+"""Table files: a table read from CSV, TSV or Parquet, or a one-line error."""
 
 from __future__ import annotations
 

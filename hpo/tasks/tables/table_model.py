@@ -1,4 +1,4 @@
-"""What predicts for ``tabular`` where the study's table is not: its columns, and its network."""
+"""Table model: predicts for ``tabular`` without the study's table, by its columns and network."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class TableModel(Task):
         return read_table(path, separator, encoding, as_text=True)
 
     def samples(self, x: DataFrame) -> DataFrame:
-        """See ``Tabular.samples``."""
+        """Returns the rows with the columns of the study's table."""
         return table_columns.again(x, self._readings)
 
     def model(self, params: Params) -> nn.Module:
-        """See ``Task``."""
+        """Builds the model that the params describe."""
         return mlp(self._n_features, self._n_outputs, params)

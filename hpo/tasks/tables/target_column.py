@@ -1,4 +1,4 @@
-"""What the target column of a table asks for: classes, or a number."""
+"""Target column of a table: a classification or a regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that tell a model nothing, or what it must not know: row numbers, ids, constants."""
+"""Useless columns: row numbers, ids and constants, from which a model must not learn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def uselessness(name: str, values: NDArray[Any], n_left_out: int = 0) -> str:
 
 
 def _is_index(name: str, steps: NDArray[Any], *, is_unique: bool) -> bool:
-    """Tells whether whole numbers count rows in an order that the file has no longer."""
+    """Returns whether whole numbers count rows in an order that the file has no longer."""
     if is_unique and _INDEX_NAME.fullmatch(name):
         return True
     # Several tables in one, each with a count of its own.

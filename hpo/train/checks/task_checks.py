@@ -1,4 +1,4 @@
-"""Mistakes in a task that train without complaint, or end in a message that explains nothing.
+"""Task checks: mistakes in a task that cause no error, or an error that explains nothing.
 
 Shapes: N samples, C classes.
 """

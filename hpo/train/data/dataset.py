@@ -1,4 +1,4 @@
-"""A task's data: features and targets, and how they are split.
+"""Data of a task: features and targets, and how they are split.
 
 The objective is measured on validation rows. Test rows are for the best trial alone, and whatever
 is fitted to the data, preprocessing included, sees the training rows only.

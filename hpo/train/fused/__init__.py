@@ -1,1 +1,1 @@
-"""The stacked engine: many trials train as one."""
+"""Fused engine: many trials train as lanes of one stacked model."""

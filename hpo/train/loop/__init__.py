@@ -1,1 +1,1 @@
-"""The training loop of one trial, its checkpoints, and the engine that trains trials one by one."""
+"""Training loop of one trial, its checkpoints, and the engine that trains trials one by one."""

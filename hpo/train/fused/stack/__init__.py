@@ -1,1 +1,1 @@
-"""A stack of lanes: its epochs, its evaluation, and the state of each lane."""
+"""Stack of lanes: its epochs, its evaluation, and the state of each lane."""
