@@ -51,12 +51,12 @@ def read_for_objective(
             params[name] = value
             if not any(contains(one, value) for one in known[name]):
                 allowed = _allowed(known[name][0])
-                logger.warning("%s = %s: trials have had %s so far", name, value, allowed)
+                logger.warning("%s = %s: trials have used %s so far", name, value, allowed)
             continue
         params[name] = read_scalar(text)
         if known:
             advice = did_you_mean(name, [*known, *space.names])
-            logger.warning("no trial has had a parameter called %s yet%s", name, advice)
+            logger.warning("no trial has used a parameter called %s yet%s", name, advice)
     return params
 
 

@@ -27,7 +27,7 @@ from hpo.errors import HpoError
 INTERRUPTED = 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("hpo.cli.commands.run:run", "Tune a study: create it, join it, or go on with it."),
+    "run": ("hpo.cli.commands.run:run", "Tune a study: create it, join it, or resume it."),
     "worker": ("hpo.cli.commands.run:worker", "Join a study that another machine has created."),
     "ls": ("hpo.cli.commands.show:ls", "List the studies of a database."),
     "show": ("hpo.cli.commands.show:show", "Show a study: budget, workers, failures, events."),
@@ -40,28 +40,28 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
     "replay": (
         "hpo.cli.commands.replay:replay",
-        "Tell why trials were proposed, begun and continued.",
+        "Show why trials were proposed, started and resumed.",
     ),
     "pause": (
         "hpo.cli.commands.orders:pause",
-        "Put running trials down and start no more, for now.",
+        "Suspend the running trials and start no new ones.",
     ),
-    "resume": ("hpo.cli.commands.orders:resume", "Let a paused or stopped study go on."),
+    "resume": ("hpo.cli.commands.orders:resume", "Resume a paused or stopped study."),
     "stop": (
         "hpo.cli.commands.orders:stop",
-        "End running trials at their next epoch; start no more.",
+        "End the running trials at their next epoch; start no new ones.",
     ),
-    "cancel": ("hpo.cli.commands.orders:cancel", "End trials now: running or waiting ones."),
+    "cancel": ("hpo.cli.commands.orders:cancel", "Cancel running or waiting trials now."),
     "retry": (
         "hpo.cli.commands.orders:retry",
-        "Enqueue failed trials again, with the same params.",
+        "Enqueue failed trials again with the same parameters.",
     ),
-    "enqueue": ("hpo.cli.commands.orders:enqueue", "Enqueue a trial with given params."),
+    "enqueue": ("hpo.cli.commands.orders:enqueue", "Enqueue a trial with given parameters."),
     "update": (
         "hpo.cli.commands.update:update",
-        "Raise or lower a study's budget, also while it runs.",
+        "Raise or lower a study's budget, even while it runs.",
     ),
-    "rename": ("hpo.cli.commands.rename:rename", "Give a study another name, also while it runs."),
+    "rename": ("hpo.cli.commands.rename:rename", "Rename a study, even while it runs."),
     "delete": ("hpo.cli.commands.delete:delete", "Delete a study and its files."),
     "dashboard": (
         "hpo.cli.commands.dashboard:dashboard",
@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("hpo.cli.commands.init:init", "Write a commented study file to start from."),
     "check": (
         "hpo.cli.commands.check:check",
-        "Validate a study, train a batch, say what it would cost.",
+        "Validate a study, train one batch, and estimate the cost.",
     ),
     "db": ("hpo.cli.commands.db:db", "Upgrade or check a database, or copy its studies."),
 }
@@ -143,10 +143,10 @@ class Commands(Group):
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="A database is named by --storage or $HPO_STORAGE; it is sqlite:///hpo.db otherwise.",
+    epilog="--storage or $HPO_STORAGE names the database; the default is sqlite:///hpo.db.",
 )
 @click.version_option(__version__, prog_name="hpo", message="%(prog)s %(version)s")
-@click.option("-v", "--verbose", count=True, help="Say what happens; -vv says more.")
+@click.option("-v", "--verbose", count=True, help="Log what happens; -vv logs more.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def hpo(ctx: click.Context, verbose: int, debug: bool) -> None:

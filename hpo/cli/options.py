@@ -134,8 +134,8 @@ def storage_option(function: F) -> F:
         "--storage",
         metavar="URL",
         callback=_require_text,
-        help="Database: sqlite:///FILE, postgresql://..., mysql://...; else $HPO_STORAGE, "
-        "else sqlite:///hpo.db.",
+        help="Database: sqlite:///FILE, postgresql://..., mysql://...; by default $HPO_STORAGE, "
+        "or else sqlite:///hpo.db.",
     )(function)
 
 
@@ -153,7 +153,7 @@ def format_option(formats: Iterable[str] = FORMATS) -> Callable[[F], F]:
         type=NearestChoice(tuple(formats)),
         default="table",
         show_default=True,
-        help="How to write it; json and csv are exact and for programs.",
+        help="Output format; json and csv have every digit and are for programs.",
     )
 
 
@@ -164,13 +164,13 @@ def machine_options(function: F) -> F:
             "--allow",
             multiple=True,
             metavar="REFERENCE",
-            help="Task or objective that may run here though you did not name it; repeatable.",
+            help="Task or objective that may run here even if you did not name it; repeatable.",
         ),
         click.option(
             "--artifacts",
             metavar="FOLDER",
             type=click.Path(file_okay=False),
-            help="Folder for checkpoints and models; machines that share it continue each "
+            help="Folder for checkpoints and models; machines that share it can resume each "
             "other's trials.",
         ),
         click.option(
@@ -185,7 +185,7 @@ def machine_options(function: F) -> F:
             "-j",
             type=click.IntRange(min=1, max=MAX_WORKERS),
             metavar="N",
-            help="Worker processes; one a GPU, or one a core, by default.",
+            help="Number of worker processes; by default one per GPU, or one per core.",
         ),
     ):
         function = option(function)

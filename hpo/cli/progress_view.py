@@ -193,7 +193,7 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
         found.append((_epochs(view), ""))
     mean = view.snapshot.usage.mean
     if mean >= 1.05:
-        found.append((f"{mean:.1f} lanes a stack", ""))
+        found.append((f"{mean:.1f} lanes per stack", ""))
     per_s = view.overall_per_s if ended else view.trials_per_s
     if per_s:
         found.append((formatting.rate(per_s), ""))

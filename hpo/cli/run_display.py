@@ -123,7 +123,7 @@ class Tracker:
 
     def _state_notice(self) -> str:
         if self.subject.state == "paused":
-            return f"paused; `hpo resume {shlex.quote(self.subject.name)}` goes on"
+            return f"paused; `hpo resume {shlex.quote(self.subject.name)}` resumes it"
         return "stopping" if self.subject.state == "stopped" else ""
 
     def _until_deadline_s(self) -> float | None:
@@ -189,7 +189,7 @@ class PlainDisplay:
         self._say_once(progress_view.failure(view))
         if view.notice != self._notice:
             self._notice = view.notice
-            say(view.notice or "going on")
+            say(view.notice or "running again")
         line = progress_view.plain(view)
         if line != self._shown and self._clock() >= self._next_s:
             say(line)
@@ -229,7 +229,7 @@ def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
     finally:
         view = display.close()
     if end.reason == "done" and not end.exit_code and progress_view.all_failed(view):
-        hint = f"`hpo show {shlex.quote(tracker.subject.name)}` tells why"
+        hint = f"`hpo show {shlex.quote(tracker.subject.name)}` shows why"
         return RunEnd("failed", "every trial failed", 1, hint)
     _say_goodbye(console, tracker, view, end, storage)
     return end
@@ -246,7 +246,7 @@ def _say_goodbye(
     console: Screen, tracker: Tracker, view: progress_view.View, end: RunEnd, storage: str | None
 ) -> None:
     if end.reason in ("interrupted", "stopped"):
-        lines = [end.message or "interrupted; the same command goes on"]
+        lines = [end.message or "interrupted; run the same command again to resume"]
     elif end.reason == "failed":
         return
     else:
@@ -270,16 +270,16 @@ def outcome(view: progress_view.View, n_finished_before: int) -> list[str]:
     budget = None if subject.spec is None else subject.spec.budget
     found = []
     if subject.reason == "exhausted":
-        found.append("every point of its space was tried")
+        found.append("every point of the search space was tried")
     elif counts.finished == n_finished_before and 0 < (subject.n_trials or 0) <= counts.finished:
-        found.append("the budget was spent before; raise it with --trials")
+        found.append("the budget was already spent; raise it with --trials")
     elif subject.reason == "target" and budget is not None and budget.target is not None:
         found.append(f"the target of {formatting.number(budget.target)} is reached")
     elif subject.reason == "deadline" and budget is not None and budget.hours is not None:
-        found.append(f"the {budget.hours:g} hours of its budget are over")
+        found.append(f"the {budget.hours:g} hours of the budget are over")
     elif subject.reason == "patience" and budget is not None and budget.patience is not None:
         found.append(
-            f"{formatting.count(budget.patience)} trials in a row were no better than the best"
+            f"{formatting.count(budget.patience)} trials in a row did not improve the best value"
         )
     elif subject.reason == study_endings.BY_OBJECTIVE:
         found.append("the objective called study.stop()")
@@ -289,9 +289,9 @@ def outcome(view: progress_view.View, n_finished_before: int) -> list[str]:
 def without_complete(db: Database, subject: Subject, view: progress_view.View) -> list[str]:
     """Returns that no trial is complete, and what was said of the first that was pruned."""
     if view.snapshot.best is not None:
-        return ["no trial was trained to the end: the best one is of those that were stopped"]
+        return ["no trial was trained to the end; the best one was stopped early"]
     pruning = first_pruning(db, subject)
-    why = "`hpo show` tells why"
+    why = "`hpo show` shows why"
     if pruning is not None and (said := formatting.last_line(pruning.message)):
         why = f"trial {pruning.number} was pruned: {cell(said, progress_view.LONGEST_REASON)}"
     return [f"no trial is complete, so there is no best one; {why}"]

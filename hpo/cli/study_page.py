@@ -29,7 +29,7 @@ _REASONS = {
     "oom": "out of memory",
     "nan": "NaN",
     "user_code": "user code",
-    "internal": "fault of hpo",
+    "internal": "internal error of hpo",
     "lost": "machine lost",
     "FAIL": "no reason given",
     "PRUNED": "no reason given",
@@ -61,7 +61,7 @@ def sheet(page: Overview, where: str) -> list[Text]:
         lines += _section(
             "workers",
             {
-                f"{worker.host}:{worker.pid}": f"{worker.device}, heard of "
+                f"{worker.host}:{worker.pid}": f"{worker.device}, last heartbeat "
                 f"{formatting.ago(worker.heartbeat_at, page.now)}"
                 for worker in page.workers
             },
@@ -136,7 +136,7 @@ def _facts(page: Overview) -> dict[str, str]:
         facts |= _method(subject.spec)
         if page.learnt_from is not None:
             names = ", ".join(page.learnt_from)
-            facts["learnt from"] = names or "no other study: none is similar and done"
+            facts["learnt from"] = names or "no other study: none is similar and complete"
         if subject.spec.task is not None:
             facts["engine"] = engine(subject.spec.engine, page.usage)
     facts["optimises"] = ", ".join(
@@ -153,7 +153,7 @@ def _facts(page: Overview) -> dict[str, str]:
         facts["outlook"] = str(page.outlook)
     if page.best is not None:
         best, spread = page.best, page.best.user_attrs.get("spread")
-        stopped = "" if best.is_complete else ", stopped: no trial was trained to the end"
+        stopped = "" if best.is_complete else ", stopped early: no trial was trained to the end"
         facts["best"] = (
             f"{formatting.with_spread(best.value, spread)} (trial {best.number}{stopped})"
         )
@@ -197,7 +197,7 @@ def parts(spec: StudySpec) -> str:
     counts = {"fold": spec.validation.folds or 1, "seed": spec.validation.seeds}
     each = [f"{formatting.count(n)} {what}s" for what, n in counts.items() if n > 1]
     n_models = formatting.count(spec.validation.n_parts)
-    return f"{n_models} models, of {' and '.join(each)}, tested together" if each else ""
+    return f"{n_models} models: {' and '.join(each)}, tested together" if each else ""
 
 
 def engine(name: str, usage: Usage) -> str:
@@ -209,7 +209,7 @@ def engine(name: str, usage: Usage) -> str:
         if usage.lanes
         else ""
     )
-    return f"{name}: {now}{usage.mean:.1f} lanes a stack on average"
+    return f"{name}: {now}{usage.mean:.1f} lanes per stack on average"
 
 
 def _named(name: str, options: dict[str, Any]) -> str:
@@ -221,7 +221,7 @@ def _epoch_budget(spec: StudySpec) -> str:
     budget = spec.budget
     total = "" if budget.total_epochs is None else f" of {formatting.count(budget.total_epochs)}"
     hours = "" if budget.trial_hours is None else f" and {budget.trial_hours:g} hours"
-    return f"{total}; at most {budget.epochs}{hours} a trial"
+    return f"{total}; at most {budget.epochs}{hours} per trial"
 
 
 def _event(event: EventRow, page: Overview) -> list[str]:

@@ -81,7 +81,8 @@ def _missing_target(data: str) -> str:
     except SpecError as error:
         return str(_of_options(error, data))
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return f"--target COLUMN is missing; {data} has {', '.join(names[:_MAX_LISTED])}{more}"
+    columns = ", ".join(names[:_MAX_LISTED])
+    return f"--target COLUMN is missing; the columns of {data} are {columns}{more}"
 
 
 def _of_options(error: SpecError, given: str) -> SpecError:

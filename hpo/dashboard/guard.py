@@ -84,7 +84,7 @@ class Guard:
             )
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and not self._is_own(str(origin).partition("://")[2]):
-            return Refusal("403 Forbidden", "this dashboard takes no requests of other websites")
+            return Refusal("403 Forbidden", "this dashboard refuses requests from other websites")
         is_api = _path(environ).startswith("/api/")
         if is_api and environ.get("REQUEST_METHOD") in ("POST", "PUT", "PATCH", "DELETE"):
             return _check_body(environ)
@@ -124,7 +124,7 @@ def _check_body(environ: WSGIEnvironment) -> Refusal | None:
     """Reads the body of a request that changes something: a JSON object, or none at all."""
     length = str(environ.get("CONTENT_LENGTH") or "0")
     if not length.isdecimal() or environ.get("HTTP_TRANSFER_ENCODING"):
-        return Refusal("411 Length Required", "the request does not say how long it is")
+        return Refusal("411 Length Required", "the request has no Content-Length")
     if int(length) > _MAX_BODY_BYTES:
         return Refusal("413 Content Too Large", f"the request has {length} bytes")
     body = environ["wsgi.input"].read(int(length))
@@ -133,13 +133,13 @@ def _check_body(environ: WSGIEnvironment) -> Refusal | None:
     if not body and (environ["REQUEST_METHOD"] == "DELETE" or "/preference/" in _path(environ)):
         return None
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip() != "application/json":
-        return Refusal("415 Unsupported Media Type", "the request is no application/json")
+        return Refusal("415 Unsupported Media Type", "the request is not application/json")
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
-        return Refusal("400 Bad Request", "the request is no JSON")
+        return Refusal("400 Bad Request", "the request is not JSON")
     if not isinstance(parsed, dict):
-        return Refusal("400 Bad Request", "the request is no JSON object")
+        return Refusal("400 Bad Request", "the request is not a JSON object")
     return None
 
 
@@ -163,7 +163,7 @@ def _telling(environ: WSGIEnvironment, start_response: StartResponse) -> StartRe
     def start(status: str, *rest: Any) -> Any:
         if status.startswith("5"):
             asked = f"{environ.get('REQUEST_METHOD')} {_path(environ)!r}"
-            logger.warning("the dashboard failed to answer %s (-vv tells more)", asked)
+            logger.warning("the dashboard failed to answer %s (-vv shows the traceback)", asked)
         return start_response(status, *rest)
 
     return start

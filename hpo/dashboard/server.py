@@ -76,7 +76,7 @@ def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -
     except OSError as error:
         raise LaunchError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="--port chooses another port, --port 0 any that is free",
+            hint="--port chooses another port; --port 0 takes any free one",
         ) from None
     with server:
         shown = f"[{host}]" if is_6 else host

@@ -167,10 +167,10 @@ def _difference(
 ) -> str:
     if granted.note.get("by") not in _UNPLANNED:
         if planned is None or isinstance(planned, Start) != granted.is_new:
-            return "it is not in the plan"
+            return "the plan does not have it now"
         # The budget may have allowed less than was planned.
         if planned.epoch_stop < granted.epoch_stop:
-            return f"it is planned up to epoch {planned.epoch_stop} now"
+            return f"the plan now trains it up to epoch {planned.epoch_stop}"
     if not granted.is_new:
         return ""
     point = drawn.get(granted.number)
@@ -180,7 +180,7 @@ def _difference(
         return ""
     found = params.get(granted.number, {})
     other = [name for name, value in point.items() if not _is_same(value, found.get(name))]
-    return f"other params: {', '.join(other)}" if other else ""
+    return f"different parameters: {', '.join(other)}" if other else ""
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -56,7 +56,7 @@ class NoProspect:
     gain: None = None
 
     def __str__(self) -> str:
-        return "nothing can be said before trials have values of one objective"
+        return "no estimate until trials have values of one objective"
 
 
 NO_OUTLOOK = NoProspect()

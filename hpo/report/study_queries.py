@@ -92,7 +92,7 @@ def _choose(name: str | None, names: list[str], where: str) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
-        raise SpecError(f"{where} holds {len(names)} studies; say which: {_listed(names)}")
+        raise SpecError(f"{where} holds {len(names)} studies; name one of them: {_listed(names)}")
     if name not in names:
         match = nearest(name, names)
         advice = f"Did you mean {match}?" if match else f"There is {_listed(names)}."
@@ -182,7 +182,7 @@ def _names(text: str | None, study: str) -> tuple[str, ...]:
     if not isinstance(found, list):
         key = "study:metric_names"
         raise StoreError(
-            f"table study_system_attributes, study {study!r}, {key}: it is no JSON list of names"
+            f"table study_system_attributes, study {study!r}, {key}: it is not a JSON list of names"
         )
     return tuple(map(str, found))
 

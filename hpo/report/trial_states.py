@@ -112,7 +112,7 @@ def live_workers(conn: Connection, db: Database, study_id: int | None = None) ->
 def _counts(of_study: dict[str, int]) -> Counts:
     unknown = set(of_study) - set(STATES)
     if unknown:
-        raise ValueError(f"a trial is in a state that there is not: {min(unknown, key=str)!r}")
+        raise ValueError(f"a trial is in an unknown state: {min(unknown, key=str)!r}")
     return Counts(
         complete=of_study.get("COMPLETE", 0),
         pruned=of_study.get("PRUNED", 0),

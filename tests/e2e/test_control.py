@@ -95,7 +95,7 @@ def test_two_workers_are_paused_resumed_updated_and_stopped(shell: Shell) -> Non
     shell.until(lambda: _n(shell, "COMPLETE") >= 1 and _n_owned(shell) >= 2, "trials")
 
     assert "slow is paused" in shell.hpo("pause", "slow")
-    _until_soon(shell, lambda: _n_owned(shell) == 0, "the trials to be put down")
+    _until_soon(shell, lambda: _n_owned(shell) == 0, "the trials to be suspended")
     n_epochs, n_trials = _n_epochs(shell), sum(shell.states().values())
     assert json.loads(shell.hpo("show", "slow", "-f", "json"))["state"] == "paused"
     time.sleep(2)
@@ -110,7 +110,7 @@ def test_two_workers_are_paused_resumed_updated_and_stopped(shell: Shell) -> Non
             shell.query(f"SELECT 1 FROM trials WHERE trial_id={t} AND state='COMPLETE'")
             for t in put_down
         ),
-        "the trials that were put down to be complete",
+        "the suspended trials to be complete",
     )
 
     # The command takes a moment to start, and stacks of trials go on meanwhile.
@@ -122,7 +122,7 @@ def test_two_workers_are_paused_resumed_updated_and_stopped(shell: Shell) -> Non
     assert shell.states() == {"COMPLETE": n}
 
     # More of it, and this time it is told to stop.
-    assert "it goes on" in shell.hpo("update", "slow", "--trials", "1000")
+    assert "it resumes" in shell.hpo("update", "slow", "--trials", "1000")
     process = shell.start("worker", "slow", "--workers", "2", "--allow", "slow.py:Slow")
     shell.until(lambda: _n_owned(shell) >= 2, "trials")
     assert "slow is stopped" in shell.hpo("stop", "slow")

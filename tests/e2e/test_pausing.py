@@ -124,5 +124,5 @@ def _assert_tampering_is_found(shell: Shell) -> None:
         connection.execute(f"{change} AND trial_id = (SELECT max(trial_id) FROM trials)")
         connection.commit()
     told = shell.hpo("replay", "small", "--check", "--trial", "10", expect=1)
-    assert "other params: momentum" in told
+    assert "different parameters: momentum" in told
     assert "come out otherwise" in told

@@ -163,7 +163,7 @@ def test_a_study_of_which_every_trial_fails_has_failed(shell: Shell) -> None:
     shell.write("fails.py", FAILING_TASK)
     shell.write("fails.toml", FAILS)
     output = shell.hpo("run", "fails.toml", "--workers", "1", expect=1)
-    assert "error: every trial failed\nhint: `hpo show fails` tells why" in output
+    assert "error: every trial failed\nhint: `hpo show fails` shows why" in output
     assert shell.states() == {"FAIL": 2}
 
 

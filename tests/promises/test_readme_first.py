@@ -54,7 +54,7 @@ def the_study_shown_is_the_one_that_ran(story: Installed, block: Block) -> None:
     story.hpo("init", "--from", "digits-mlp")
     written = story.folder / "digits_mlp.toml"
     assert tomllib.loads(block.text) == tomllib.loads(written.read_text())
-    assert story.hpo("check", "digits_mlp.toml").startswith("digits-mlp is right")
+    assert story.hpo("check", "digits_mlp.toml").startswith("digits-mlp is valid")
 
 
 def the_same_command_goes_on(story: Installed, block: Block) -> None:

@@ -18,7 +18,7 @@ def test_a_model_of_ones_own(installed: Installed) -> None:
     installed.write("my_file.py", blocks["README.md#Your own model"].text)
     installed.write("own.toml", blocks["README.md#Your own model/2"].text)
     checked = installed.hpo("check", "own.toml")
-    assert checked.startswith("own is right")
+    assert checked.startswith("own is valid")
     assert "maximize val_accuracy" in checked
     printed = installed.hpo("run", "own.toml")
     assert "20/20 trials" in printed
@@ -34,7 +34,7 @@ def test_a_table_of_ones_own(installed: Installed, block: Block) -> None:
     rows = [f"{m},{'yearly' if m % 3 else 'monthly'},{'yes' if m < 24 else 'no'}" for m in months]
     installed.write("churn.csv", "\n".join(["months,contract,churned", *rows, ""]))
     installed.write("churn.toml", block.text)
-    assert installed.hpo("check", "churn.toml").startswith("churn is right")
+    assert installed.hpo("check", "churn.toml").startswith("churn is valid")
     printed = installed.hpo("run", "churn.toml", "--trials", "6")
     assert "6/6 trials" in printed
     best = json.loads(installed.hpo("best", "churn", "-f", "json"))
@@ -90,7 +90,7 @@ dataset = TensorDataset(torch.randn(60, 4), torch.arange(60) % 3)
 @pytest.mark.shows("docs/study-files.md#Study files")
 def test_the_study_file_with_everything(installed: Installed, block: Block) -> None:
     installed.write("s.toml", block.text)
-    assert installed.hpo("check", "s.toml").startswith("digits-mlp is right")
+    assert installed.hpo("check", "s.toml").startswith("digits-mlp is valid")
     printed = installed.hpo("run", "s.toml", "--trials", "4", "--epochs", "3")
     assert "4/4 trials" in printed
     trials = json.loads(installed.hpo("trials", "digits-mlp", "-f", "json"))

@@ -30,10 +30,10 @@ def test_a_ready_made_study_is_written_to_be_changed(installed: Installed) -> No
     ]
     text = (installed.folder / "wine.toml").read_text()
     assert "# The best of its 30 trials" in text
-    assert "is there already" in installed.hpo("init", "--from", "wine", expect=2)
+    assert "already exists" in installed.hpo("init", "--from", "wine", expect=2)
     installed.hpo("init", "--from", "wine.toml", "--name", "mine", "mine.toml")
     assert (installed.folder / "mine.toml").read_text() == text.replace('"wine"', '"mine"', 1)
-    assert installed.hpo("check", "mine.toml").startswith("mine is right")
+    assert installed.hpo("check", "mine.toml").startswith("mine is valid")
 
 
 def test_names_that_are_none_are_told_with_the_nearest(installed: Installed) -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("study", metavar="STUDY")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="As for run.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="As for hpo run."
+)
 @storage_option
 def check(study: str, device: str, storage: str | None) -> None:
     """Validate a study, build its model, train a batch, and say what the search would cost.
@@ -42,7 +44,7 @@ def check(study: str, device: str, storage: str | None) -> None:
     prepared = prepare(study, options=RunOptions(storage=storage, device=device))
     spec = prepared.spec
     report = examine(spec, prepared.base_dir, prepared.allow, device)
-    say(f"{spec.name} is right")
+    say(f"{spec.name} is valid")
     for line in _lines(summary(spec, report)):
         say(line)
 
@@ -122,15 +124,17 @@ def _budget(spec: StudySpec) -> str:
     if spec.task:
         parts.append(f"at most {budget.epochs} epoch{'s' * (budget.epochs != 1)} each")
     if budget.total_epochs is not None:
-        parts.append(f"{formatting.count(budget.total_epochs)} epochs in all")
+        parts.append(f"{formatting.count(budget.total_epochs)} epochs in total")
     if budget.hours is not None:
         parts.append(f"{budget.hours:g} hour{'s' * (budget.hours != 1)}")
     if budget.trial_hours is not None:
-        parts.append(f"at most {budget.trial_hours:g} hours a trial")
+        parts.append(f"at most {budget.trial_hours:g} hours per trial")
     if budget.target is not None:
         parts.append(f"until {spec.metrics[0]} is {formatting.number(budget.target)}")
     if budget.patience is not None:
-        parts.append(f"until {formatting.count(budget.patience)} in a row are no better")
+        parts.append(
+            f"until {formatting.count(budget.patience)} in a row do not improve the best value"
+        )
     return ", ".join(parts)
 
 
@@ -143,7 +147,7 @@ def _cost(report: CheckReport) -> dict[str, str]:
         facts["the search"] = f"at most {_roughly(report.upper_s)} on {workers}"
         if report.likely_s is not None and report.likely_s < report.upper_s:
             facts["the search"] += f", likely about {_roughly(report.likely_s)}"
-        facts["the search"] += ", after some seconds to start"
+        facts["the search"] += ", plus a few seconds to start"
     return facts
 
 

@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
     metavar="PORT",
     default=8080,
     show_default=True,
-    help="0 takes any free port.",
+    help="Port to listen on; 0 takes any free one.",
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="Where to listen.",
+    help="Name or address to listen on.",
 )
 def dashboard(storage: str | None, port: int, host: str) -> None:
-    """Open the database with optuna-dashboard, for this machine only."""
+    """Open the database with optuna-dashboard, on this machine only."""
     # The dashboard takes a second to load: not for --help.
     from hpo.dashboard import is_loopback, serve
     from hpo.store.db.opening import open_database
@@ -38,7 +38,8 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
     db = open_database(storage)
     if not is_loopback(host):
         logger.warning(
-            "%s is no loopback address: whoever reaches it may read and delete every study", host
+            "%s is not a loopback address: anyone who can reach it can read and delete every study",
+            host,
         )
 
     def announce(url: str) -> None:

@@ -22,15 +22,15 @@ from hpo.store.studies import copying
 def db() -> None:
     """Upgrade or check the schema of a database, or copy its studies to another.
 
-    A new database is made by `hpo run` without asking; an old one is changed by `hpo db upgrade`
-    and by nothing else.
+    `hpo run` creates a new database without asking. Only `hpo db upgrade` changes the schema of an
+    existing one.
     """
 
 
 @db.command(cls=Command)
 @storage_option
 def upgrade(storage: str | None) -> None:
-    """Bring the schema up to date, making what is missing."""
+    """Upgrade the schema to the newest revision and create what is missing."""
     database = Database(storage)
     migrations.upgrade(database)
     say(f"{database.masked_url} is at revision {migrations.current(database)}")
@@ -39,7 +39,7 @@ def upgrade(storage: str | None) -> None:
 @db.command(cls=Command)
 @storage_option
 def current(storage: str | None) -> None:
-    """Say which revision the schema has."""
+    """Show which revision the schema has."""
     database = Database.connect(storage)
     revision, head = migrations.current(database), migrations.head()
     if revision is None:
@@ -57,17 +57,23 @@ def check(storage: str | None) -> None:
     found = migrations.check(database)
     if found:
         details = [f"  {line}" for line in found]
-        raise StoreError(f"{database.masked_url} is not as it should be:", details=details)
-    say(f"{database.masked_url} is as it should be")
+        raise StoreError(
+            f"{database.masked_url} does not have the expected schema:", details=details
+        )
+    say(f"{database.masked_url} has the expected schema")
 
 
 @db.command(name="copy", cls=Command)
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
-@click.option("--study", "names", multiple=True, metavar="NAME", help="Only this; repeatable.")
-@click.option("--rename", metavar="NEW", help="What the copy of a single study shall be called.")
-@click.option("--force", is_flag=True, help="Copy a study as it is now, though it has workers.")
-@click.option("--restart", is_flag=True, help="Throw away what an interrupted copy has left.")
+@click.option(
+    "--study", "names", multiple=True, metavar="NAME", help="Copy only this study; repeatable."
+)
+@click.option("--rename", metavar="NEW", help="Name for the copy of a single study.")
+@click.option(
+    "--force", is_flag=True, help="Copy a study as it is now, even while workers work on it."
+)
+@click.option("--restart", is_flag=True, help="Delete what an interrupted copy has left.")
 def copy_(
     source: str,
     target: str,
@@ -76,11 +82,11 @@ def copy_(
     force: bool,
     restart: bool,
 ) -> None:
-    """Copy studies to another database, of any kind, and compare.
+    """Copy studies to another database, of any kind, and compare the copies.
 
     All studies are copied unless --study names some. The copies are made under working names and
-    get their own when they are complete; the same command goes on after an interruption. Trials
-    that were running can be continued in the copy.
+    get their own when they are complete. After an interruption the same command resumes. Trials
+    that were running can be resumed in the copy.
     """
     with _opened(copying.open_source(source)) as src:
         chosen = copying.choose(src, names)
@@ -109,7 +115,7 @@ def _line(copied: copying.Copied, where: str) -> str:
     trials = f"{copied.n_trials:,} trial{'s' * (copied.n_trials != 1)}"
     renamed = f" as {copied.new_name}" if copied.new_name != copied.name else ""
     if copied.was_there:
-        return f"{copied.name} is in {where}{renamed} already, the very same: {trials}"
+        return f"{copied.name} is already in {where}{renamed}, identical: {trials}"
     return f"copied {copied.name} to {where}{renamed}: {trials}, compared and equal"
 
 
@@ -118,7 +124,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on", err=True)
+        say("interrupted; run the same command again to resume", err=True)
         raise
 
 

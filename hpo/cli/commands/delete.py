@@ -24,24 +24,24 @@ from hpo.store.studies import renaming, studies, study_records
 
 @click.command(cls=Command)
 @click.argument("name", metavar="STUDY")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also while workers are at work on it.")
-@click.option("--keep-files", is_flag=True, help="Keep its checkpoints, models and logs.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
+@click.option("--force", is_flag=True, help="Delete it even while workers work on it.")
+@click.option("--keep-files", is_flag=True, help="Keep the study's checkpoints, models and logs.")
 @click.option(
-    "--artifacts", metavar="FOLDER", help="Where its files are, if not at the usual place."
+    "--artifacts", metavar="FOLDER", help="Folder of its files, if it is not the default one."
 )
 @storage_option
 def delete(
     name: str, yes: bool, force: bool, keep_files: bool, artifacts: str | None, storage: str | None
 ) -> None:
-    """Delete a study: its trials from the database, its files from this machine."""
+    """Delete a study: its trials in the database, its files on this machine."""
     db = open_database(storage)
     study_id = _find(db, name)
     live = worker_list.live(db, study_id)
     if live and not force:
         raise HpoError(
-            f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} at work on {name}",
-            hint=f"`hpo stop {name}` lets them leave; --force deletes it at once",
+            f"{len(live)} worker{'s are' if len(live) > 1 else ' is'} running on {name}",
+            hint=f"`hpo stop {name}` ends them; --force deletes the study at once",
         )
     folders = [] if keep_files else Artifacts.of(_named(db, study_id, name), db.url, artifacts).own
     what = f"{name}: {_n_trials(db, study_id)} trials in {db.masked_url}"
@@ -56,9 +56,12 @@ def delete(
 
 
 def _is_wanted(question: str) -> bool:
-    nobody = SpecError("nobody to ask, nothing was deleted", hint="--yes deletes")
+    unasked = SpecError(
+        "deleting needs a confirmation and there is no terminal; nothing was deleted",
+        hint="--yes deletes without asking",
+    )
     if sys.stdin is None:
-        raise nobody
+        raise unasked
     try:
         return click.confirm(cell(question, LONGEST_LINE), err=True)
     except click.Abort as error:
@@ -66,7 +69,7 @@ def _is_wanted(question: str) -> bool:
         if not isinstance(error.__context__, EOFError) or sys.stdin.isatty():
             raise
         say(err=True)
-        raise nobody from None
+        raise unasked from None
 
 
 def _find(db: Database, name: str) -> int:
@@ -103,4 +106,4 @@ def _remove(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise HpoError(f"the study is deleted, but not all of its files: {error}") from error
+        raise HpoError(f"the study is deleted, but some of its files are not: {error}") from error

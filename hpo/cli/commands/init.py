@@ -23,12 +23,16 @@ _IMAGES = "images"
 @click.command(cls=Command)
 @click.argument("path", type=click.Path(dir_okay=False), required=False)
 @click.option("--from", "origin", metavar="NAME", help="Copy a ready-made study, such as wine.")
-@click.option("--task", metavar="TASK", help="digits-mlp, tabular, or your own: FILE.py:CLASS.")
-@click.option("--objective", metavar="FILE.py:FUNCTION", help="A study of an Optuna objective.")
+@click.option(
+    "--task", metavar="TASK", help="Task: digits-mlp, tabular, or your own as FILE.py:CLASS."
+)
+@click.option(
+    "--objective", metavar="FILE.py:FUNCTION", help="Write a study of this Optuna objective."
+)
 @click.option("--data", metavar="PATH", help="A CSV or Parquet file, or a folder of images.")
 @click.option("--target", metavar="COLUMN", help="The column of a table to predict.")
-@click.option("--name", help="Name of the study; the file's name otherwise.")
-@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@click.option("--name", help="Name of the study; by default the file's name.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 def init(
     path: str | None,
     origin: str | None,
@@ -41,11 +45,11 @@ def init(
 ) -> None:
     """Write a commented study file to start from.
 
-    PATH is study.toml, or the name of the ready-made study, if it is left out.
+    PATH defaults to study.toml, or to the name of the ready-made study.
     """
     if origin is not None:
         if any(value is not None for value in (task, objective, data, target)):
-            raise SpecError("give --from alone: a ready-made study has its task and data")
+            raise SpecError("give --from alone: a ready-made study already has its task and data")
         path, written = _copied(origin, path, name)
     else:
         path = path or DEFAULT_PATH
@@ -107,11 +111,9 @@ def _require_consistent(
     if task not in (None, _TABULAR, _IMAGES) and (data is not None or target is not None):
         raise SpecError(f"--data and --target are for --task tabular or images, not for {task}")
     if task == _IMAGES and target is not None:
-        raise SpecError("--target is for --task tabular; the classes of images are their folders")
+        raise SpecError("--target is for --task tabular; the folders of images are their classes")
     if task == _IMAGES and data is None:
-        raise SpecError(
-            "a study of images needs --data FOLDER, which holds a folder for each class"
-        )
+        raise SpecError("a study of images needs --data FOLDER, with one folder per class")
     if task == _TABULAR and data is None:
         raise SpecError("a tabular study needs --data FILE")
 
@@ -125,7 +127,7 @@ def _beside(data: str, path: str) -> str:
 
 def _require_free(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
-        raise SpecError(f"{path} is there already", hint="--force overwrites it")
+        raise SpecError(f"{path} already exists", hint="--force overwrites it")
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

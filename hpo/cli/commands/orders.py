@@ -22,8 +22,8 @@ from hpo.store.studies.study_records import StudyRecord
 REASONS = ("oom", "nan", "user_code", "internal", "timeout", "lost", "cancelled")
 N_LISTED = 8
 _EFFECTS: dict[Verb, str] = {
-    "pause": "running trials are put down at their next epoch, and workers wait",
-    "stop": "running trials end at their next epoch, and workers leave",
+    "pause": "running trials are suspended at their next epoch, and workers wait",
+    "stop": "running trials end at their next epoch, and workers exit",
     "resume": "",
 }
 
@@ -35,10 +35,10 @@ _numbers = click.argument("numbers", metavar="[NUMBER]...", nargs=-1, type=click
 @_name
 @storage_option
 def pause(name: str, storage: str | None) -> None:
-    """Put a study's running trials down and start no more, until it is resumed.
+    """Suspend a study's running trials and start no new ones until it is resumed.
 
-    Each goes on later where it was put down. Workers stay and wait. The objective of an Optuna
-    study cannot be put down: what runs of it runs to its end.
+    Each trial resumes later from where it was suspended. Workers stay and wait. An Optuna
+    objective cannot be suspended: its running trials finish.
     """
     _steer(storage, name, "pause")
 
@@ -47,9 +47,9 @@ def pause(name: str, storage: str | None) -> None:
 @_name
 @storage_option
 def resume(name: str, storage: str | None) -> None:
-    """Let a study go on that was paused or stopped, or stopped itself.
+    """Resume a study that was paused or stopped.
 
-    One whose budget is spent is done: `hpo update` gives it more to do.
+    A study whose budget is spent is done: `hpo update` raises the budget.
     """
     _steer(storage, name, "resume")
 
@@ -58,9 +58,9 @@ def resume(name: str, storage: str | None) -> None:
 @_name
 @storage_option
 def stop(name: str, storage: str | None) -> None:
-    """End a study's running trials at their next epoch, and start no more.
+    """End a study's running trials at their next epoch, and start no new ones.
 
-    Workers leave. `hpo resume` and `hpo run` let it go on.
+    Workers exit. `hpo resume` and `hpo run` resume the study.
     """
     _steer(storage, name, "stop")
 
@@ -70,10 +70,10 @@ def stop(name: str, storage: str | None) -> None:
 @_numbers
 @storage_option
 def cancel(name: str, numbers: tuple[int, ...], storage: str | None) -> None:
-    """End trials now, running or waiting ones: those with a NUMBER, or all.
+    """Cancel running or waiting trials now: those with a NUMBER, or all.
 
-    They are FAILED, with reason cancelled, and no budget of trials counts them. Whoever trains one
-    of them drops it.
+    They become FAIL with the reason cancelled, and the budget of trials does not count them. A
+    worker that trains one of them stops it.
     """
     db, record = open_study(storage, name)
     cancelled = control.cancel(db, record.study_id, numbers)
@@ -91,22 +91,22 @@ def cancel(name: str, numbers: tuple[int, ...], storage: str | None) -> None:
     "reasons",
     type=NearestChoice(REASONS),
     multiple=True,
-    help=f"Only those that failed for this: {', '.join(REASONS)}; repeatable.",
+    help=f"Only trials that failed for this reason: {', '.join(REASONS)}; repeatable.",
 )
 @storage_option
 def retry(
     name: str, numbers: tuple[int, ...], reasons: tuple[str, ...], storage: str | None
 ) -> None:
-    """Enqueue failed trials again: those with a NUMBER, or all but the cancelled.
+    """Enqueue failed trials again: those with a NUMBER, or all except cancelled ones.
 
-    Each becomes a new trial with the same params, which takes the failed one's place in the budget
-    of trials; its user attribute retried_from names it.
+    Each becomes a new trial with the same parameters, which takes the failed trial's place in the
+    budget. The user attribute retried_from of the new trial holds the number of the failed one.
     """
     db, record = open_study(storage, name)
     pairs = queueing.retry(db, record.study_id, numbers, reasons)
     if not pairs:
         why = f" for {' or '.join(reasons)}" if reasons else ""
-        say(f"{name}: no trial has failed{why} that was not retried before")
+        say(f"{name}: no failed trial{why} is left to retry")
         return
     if len(pairs) > N_LISTED:
         told = f"{len(pairs)} trials are enqueued again"
@@ -123,9 +123,9 @@ def retry(
 )
 @storage_option
 def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> None:
-    """Enqueue a trial with given params; the sampler draws those that are not given.
+    """Enqueue a trial with given parameters; the sampler draws the others.
 
-    It starts before all that have not begun, and is one of the budget's trials.
+    It starts before any other new trial, and counts against the budget of trials.
     """
     db, record = open_study(storage, name)
     findings = Findings()
@@ -167,7 +167,7 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
     before = control.steer(db, record.study_id, verb)
     after = study_records.load(db, name).state
     if before == after:
-        say(f"{name} was {after} already")
+        say(f"{name} is already {after}")
         return
     if after == "done":
         say(f"{name} has nothing left to do{_next_step(db, name)}")
@@ -181,14 +181,14 @@ def _next_step(db: Database, name: str) -> str:
     record, quoted = study_records.load(db, name), shlex.quote(name)
     more = spending.extension_command(db, record.study_id)
     if record.state == "stopped" and more:
-        return f"; its budget is spent: `{more}` gives it more to do"
+        return f"; its budget is spent: `{more}` raises it"
     if record.state in ("paused", "stopped"):
-        return f"; `hpo resume {quoted}` goes on"
+        return f"; `hpo resume {quoted}` resumes it"
     if record.state == "done" and record.reason == "exhausted":
-        return "; the study is done (exhausted): every point of its space was tried"
+        return "; the study is done (exhausted): every point of the search space was tried"
     if record.state == "done":
         more = more or f"hpo update {quoted}"
-        return f"; the study is done ({record.reason}): `{more}` gives it more to do"
+        return f"; the study is done ({record.reason}): `{more}` raises its budget"
     if not worker_list.live(db, record.study_id):
-        return f"; nobody works on it: `hpo run {quoted}`"
+        return f"; it has no workers: `hpo run {quoted}` starts some"
     return ""

@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(cls=Group)
 def plot() -> None:
-    """Draw a study: learning curves, or the values of its trials."""
+    """Draw learning curves, or the values of the trials."""
 
 
 def _output_option(function: F) -> F:
@@ -37,7 +37,8 @@ def _output_option(function: F) -> F:
         "--output",
         type=OutputFile(FORMATS),
         metavar="FILE",
-        help=f"Where to; the ending is the format: {', '.join(FORMATS)}; else STUDY-PLOT.png.",
+        help=f"File to write; its ending is the format: {', '.join(FORMATS)}; "
+        "by default STUDY-PLOT.png.",
     )(function)
 
 
@@ -50,7 +51,7 @@ def _output_option(function: F) -> F:
     type=click.IntRange(min=0),
     multiple=True,
     metavar="N",
-    help=f"Show this one in full instead of the best; repeatable, {_N_TOLD_APART} at most.",
+    help=f"Show this trial in full instead of the best; repeatable, at most {_N_TOLD_APART}.",
 )
 @_output_option
 def curves(
@@ -58,13 +59,16 @@ def curves(
 ) -> None:
     """Plot training and validation metrics over the epochs.
 
-    Shown in full is the best trial, or those of --trial; behind it is the objective of the others.
+    The best trial, or the trials of --trial, are shown in full. Behind them is the objective of
+    the others.
     """
     from hpo.report.learning_curves import read_curves
 
     chosen = list(dict.fromkeys(numbers))
     if len(chosen) > _N_TOLD_APART:
-        raise SpecError(f"{_N_TOLD_APART} trials can be told apart in a plot; found {len(chosen)}")
+        raise SpecError(
+            f"a plot can show at most {_N_TOLD_APART} trials in full; found {len(chosen)}"
+        )
     db = open_database(storage)
     subject = find(db, name)
     chosen = chosen or [_best(db, subject)]

@@ -36,7 +36,7 @@ MODEL: Final = ".pt"
     "--output",
     type=OutputFile(ENDINGS),
     metavar="FILE",
-    help=f"Where to, with every row; the ending is the format: {' or '.join(ENDINGS)}.",
+    help=f"File to write every row to; its ending is the format: {' or '.join(ENDINGS)}.",
 )
 @click.option(
     "--artifacts",
@@ -48,7 +48,7 @@ MODEL: Final = ".pt"
     "--allow",
     multiple=True,
     metavar="REFERENCE",
-    help="The study's task, if it is code of a file: it runs only where it is allowed.",
+    help="Allow the study's task to run here, if its code is in a file.",
 )
 @format_option()
 def predict(
@@ -59,14 +59,14 @@ def predict(
     allow: Sequence[str],
     form: str,
 ) -> None:
-    """Predict new samples with the best trial's models, as they were tested.
+    """Predict new samples with the models of the best trial.
 
-    FILE is a table with the columns of the study's own, with or without its target: .csv, .tsv
-    or .parquet. For a task whose samples are arrays it is a .npy file. The probability of each
-    class is told, or the numbers of a regression.
+    FILE is a table (.csv, .tsv or .parquet) with the columns of the study's table, with or without
+    the target. For a task whose samples are arrays it is a .npy file. The output has the
+    probability of each class, or the predicted numbers of a regression.
 
-    MODEL is a model's file (.pt), which `hpo best` names, or a copy of it anywhere: neither the
-    study's database nor its data is needed.
+    MODEL is a model file (.pt), whose path `hpo best` shows, or a copy of it. It needs neither the
+    study's database nor its data.
     """
     name, path = _subject_and_file(words)
     # First, for it is quick, and loading the model is not.
@@ -86,12 +86,12 @@ def predict(
 def _subject_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
     if not 1 <= len(words) <= 2:
         raise SpecError(
-            f"a study and a file are wanted, or a file alone; found {len(words)} words",
+            f"expected a study and a file, or a file alone; found {len(words)} words",
             hint="hpo predict STUDY new.csv",
         )
     if words[-1].lower().endswith(MODEL):
         raise SpecError(
-            f"{words[-1]} is a model's file, and the rows to predict are wanted after it",
+            f"{words[-1]} is a model file; the rows to predict must follow it",
             hint=f"hpo predict {words[-1]} new.csv",
         )
     return (words[0] if len(words) == 2 else None), Path(words[-1])
@@ -149,7 +149,7 @@ def _read_array(path: Path) -> Any:
         raise SpecError(f"no file {path}") from error
     except (OSError, ValueError, TypeError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        raise SpecError(f"{path} holds no array of numbers: {reason}") from error
+        raise SpecError(f"{path} does not hold an array of numbers: {reason}") from error
 
 
 def _with_predictions(found: DataFrame) -> DataFrame:

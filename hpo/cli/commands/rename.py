@@ -16,10 +16,10 @@ from hpo.store.studies import renaming
 @click.argument("new_name", metavar="NEW")
 @storage_option
 def rename(name: str, new_name: str, storage: str | None) -> None:
-    """Give a study another name, also while workers work on it.
+    """Rename a study, even while workers work on it.
 
-    Its files stay where they are. A study file that names it by its old name begins a new study.
+    Its files stay where they are. A study file that still has the old name starts a new study.
     """
     db = open_database(storage)
     renaming.rename(db, find(db, name).study_id, new_name)
-    say(f"{name} is called {new_name} now")
+    say(f"{name} is now called {new_name}")

@@ -24,14 +24,14 @@ HEADER = (
 @click.command(cls=Command)
 @study_argument
 @storage_option
-@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Only this trial.")
-@click.option("--check", "checks", is_flag=True, help="Make the plans again, and compare them.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Show only this trial.")
+@click.option("--check", "checks", is_flag=True, help="Compute the plans again and compare them.")
 @click.option(
     "-n",
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"The last N; {N_SHOWN} in a table and all in json and csv, by default.",
+    help=f"Show the last N; by default {N_SHOWN} in a table and all in json and csv.",
 )
 @format_option()
 def replay(
@@ -42,11 +42,11 @@ def replay(
     limit: int | None,
     form: str,
 ) -> None:
-    """Tell why trials were proposed, begun and continued.
+    """Show why trials were proposed, started and resumed.
 
-    Workers write down what each plan was made from. With --check the plans are made again from
-    that, and the exit code is 1 where one comes out otherwise; params that one of Optuna's
-    samplers drew are not drawn again.
+    Workers record the inputs of each plan. With --check each plan is computed again from them, and
+    the exit code is 1 if one of them differs. Parameters that one of Optuna's samplers drew are not
+    drawn again.
     """
     # It loads PyTorch, which no other question about a study needs.
     from hpo.report.decision_report import Replay
@@ -62,16 +62,16 @@ def replay(
     records = [_record(step, wrong.get(step.plan, {}).get(step.granted.number)) for step in shown]
     if form == "table" and not records:
         of_trial = "" if trial is None else f" of trial {trial}"
-        say(f"{subject.name}: no plan{of_trial} is recorded; Optuna's methods make none")
+        say(f"{subject.name}: no plan{of_trial} is recorded; Optuna's samplers make none")
         return
     emit(form, _columns(checks), records, header=HEADER)
     if form == "table" and len(shown) < len(steps):
         console().print(f" the last {len(shown)} of {len(steps)}; -n shows more", style="dim")
     n_wrong = sum(record["difference"] is not None for record in records)
     if n_wrong:
-        raise HpoError(f"{n_wrong} of {len(records)} decisions come out otherwise now")
+        raise HpoError(f"{n_wrong} of {len(records)} decisions differ now")
     if checks and form == "table":
-        say(f"{len(records)} decisions checked: all come out the same")
+        say(f"{len(records)} decisions checked: all are the same")
 
 
 def _record(step: Any, difference: str | None) -> dict[str, Any]:

@@ -47,20 +47,28 @@ BUDGET = "Instead of the study file's"
 @click.option("--patience", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} patience.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
 @click.option("--name", help="Name of the study.")
-@click.option("--metric", help="What to optimise.")
+@click.option("--metric", help="Metric to optimise.")
 @click.option(
     "--direction",
     type=NearestChoice(("minimize", "maximize")),
     multiple=True,
-    help="Which way; once for each value of an objective; Optuna's default is minimize.",
+    help="Direction: once for each value of an objective; Optuna's default is minimize.",
 )
-@click.option("--sampler", type=NearestChoice(tuple(METHODS["sampler"])), help="What proposes.")
-@click.option("--pruner", type=NearestChoice(tuple(METHODS["pruner"])), help="What stops early.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of all randomness.")
+@click.option(
+    "--sampler",
+    type=NearestChoice(tuple(METHODS["sampler"])),
+    help="Sampler, which proposes the parameters.",
+)
+@click.option(
+    "--pruner",
+    type=NearestChoice(tuple(METHODS["pruner"])),
+    help="Pruner, which pauses or stops trials.",
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of all random numbers.")
 @storage_option
 @machine_options
 def run(study: str | None, objective: str | None, **given: Any) -> None:
-    """Tune a study: create it, join it, or go on with it.
+    """Tune a study: create it, join it, or resume it.
 
     STUDY is a study file or the name of a study in the database.
     """

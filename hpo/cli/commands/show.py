@@ -49,7 +49,7 @@ HEADER = (
 @storage_option
 @format_option()
 def ls(storage: str | None, form: str) -> None:
-    """List the studies of a database, also those that were made with Optuna."""
+    """List the studies of a database, including those created with Optuna."""
     db = open_database(storage)
     rows, now = list_studies(db)
     if form == "table" and not rows:
@@ -65,10 +65,12 @@ def ls(storage: str | None, form: str) -> None:
 @click.command(cls=Command)
 @study_argument
 @storage_option
-@click.option("--outlook", "with_outlook", is_flag=True, help="Say what more trials would bring.")
+@click.option(
+    "--outlook", "with_outlook", is_flag=True, help="Estimate what more trials would bring."
+)
 @format_option(("table", "json"))
 def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -> None:
-    """Show a study: what it searches, its budget, its workers, what failed and why."""
+    """Show a study: its search, budget and workers, and what failed and why."""
     # They load what reads specs, which `hpo ls` does without.
     from hpo.cli.study_page import record, sheet
     from hpo.report.overview import NO_OUTLOOK, overview

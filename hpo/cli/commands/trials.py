@@ -46,17 +46,22 @@ HEADER = (
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"How many; {N_SHOWN} in a table and all in json and csv, by default.",
+    help=f"Number of trials; by default {N_SHOWN} in a table and all in json and csv.",
 )
-@click.option("--state", type=NearestChoice(STATES), multiple=True, help="Only these; repeatable.")
+@click.option(
+    "--state",
+    type=NearestChoice(STATES),
+    multiple=True,
+    help="Show only trials in this state; repeatable.",
+)
 @click.option(
     "--sort",
     type=NearestChoice(SORTS),
     default="number",
     show_default=True,
-    help="best: best value first; duration: longest first.",
+    help="Order; best: best value first; duration: longest first.",
 )
-@click.option("--all", "everything", is_flag=True, help="Every trial and every column.")
+@click.option("--all", "everything", is_flag=True, help="Show every trial and every column.")
 @format_option()
 def trials(
     name: str | None,
@@ -78,7 +83,11 @@ def trials(
     has_more = limit is not None and len(rows) > limit
     rows = rows[:limit]
     if form == "table" and not rows:
-        say(f"{subject.name} has no such trials" if state else f"{subject.name}: no trials")
+        say(
+            f"{subject.name} has no trials in these states"
+            if state
+            else f"{subject.name}: no trials"
+        )
         return
     records = [_record(row, subject) for row in rows]
     emit(form, _columns(rows, subject, everything), records, header=_header(subject))
@@ -89,9 +98,11 @@ def trials(
 @click.command(cls=Command)
 @study_argument
 @storage_option
-@click.option("--params", "only_params", is_flag=True, help="Only its parameters, to be pasted.")
 @click.option(
-    "--artifacts", metavar="FOLDER", help="Where its files are, if not at the usual place."
+    "--params", "only_params", is_flag=True, help="Show only its parameters, in a form to paste."
+)
+@click.option(
+    "--artifacts", metavar="FOLDER", help="Folder of its files, if it is not the default one."
 )
 @format_option()
 def best(
@@ -108,7 +119,7 @@ def best(
     if len(subject.directions) > 1:
         if only_params:
             raise HpoError(
-                f"{subject.name} has several objectives, and {len(rows)} trials on their front",
+                f"{subject.name} has several objectives and {len(rows)} trials on the Pareto front",
                 hint=f"see `hpo best {subject.name} -f json`",
             )
         records = [_record(row, subject) for row in rows]
@@ -141,7 +152,7 @@ def _print_params(row: TrialRow, form: str) -> None:
     if form == "table":
         nothing = [name for name, value in row.params.items() if value is None]
         if nothing:
-            warn(f"left out {', '.join(nothing)}: None, which TOML cannot say; -f json has it")
+            warn(f"left out {', '.join(nothing)}: TOML has no None; -f json shows it")
         write(
             escaped(
                 tomlkit.dumps({k: v for k, v in row.params.items() if v is not None}), form="toml"
@@ -158,9 +169,9 @@ def _sheet(row: TrialRow, subject: Subject) -> list[Text]:
         where
     )
     if not row.is_complete:
-        head.append(f" · stopped after {row.n_epochs}; no trial was trained to the end")
+        head.append(f" · stopped early after {row.n_epochs}; no trial was trained to the end")
         if is_in_epochs(subject) and row.best_epoch not in (None, row.epoch):
-            head.append(f"; it was best at epoch {row.best_epoch}")
+            head.append(f"; its best epoch was {row.best_epoch}")
     found = {**row.metrics, **row.test}
     params = {name: _exact(value) for name, value in row.params.items()}
     measured = {name: formatting.number(value) for name, value in found.items()}

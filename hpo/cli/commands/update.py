@@ -48,28 +48,35 @@ def _limit(name: str, inner: click.ParamType[Any], metavar: str, what: str) -> C
 
 @click.command(cls=Command)
 @click.argument("name", metavar="STUDY")
-@_limit("--trials", click.IntRange(min=1), "N", "Trials of the study.")
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Most epochs of a trial.")
-@_limit("--total-epochs", click.IntRange(min=1), "N", "Epochs of all trials together.")
-@_limit("--hours", click.FloatRange(min=0, min_open=True), "H", "Hours since the study began.")
-@_limit("--trial-hours", click.FloatRange(min=0, min_open=True), "H", "Most hours of a trial.")
+@_limit("--trials", click.IntRange(min=1), "N", "Number of trials of the study.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help="Maximum epochs of a trial."
+)
+@_limit("--total-epochs", click.IntRange(min=1), "N", "Maximum epochs of all trials together.")
+@_limit(
+    "--hours", click.FloatRange(min=0, min_open=True), "H", "Maximum hours since the study began."
+)
+@_limit("--trial-hours", click.FloatRange(min=0, min_open=True), "H", "Maximum hours of a trial.")
 @_limit("--target", click.FLOAT, "VALUE", "Value of the metric that is good enough.")
-@_limit("--patience", click.IntRange(min=1), "N", "Trials in a row that are no better.")
+@_limit(
+    "--patience", click.IntRange(min=1), "N", "Trials in a row that do not improve the best value."
+)
 @click.option(
     "--deadline",
     metavar=f"TIME|{NO_LIMIT}",
-    help="When its hours are over: +2h from now, 18:00, or 2031-05-01T18:00, in local time.",
+    help="Time at which the study ends: +2h from now, 18:00, or 2031-05-01T18:00, in local time.",
 )
 @storage_option
 def update(name: str, deadline: str | None, storage: str | None, **given: Any) -> None:
-    """Raise or lower a study's budget, also while it runs.
+    """Raise or lower a study's budget, even while it runs.
 
-    Workers follow at once: what has not started counts against the new budget. A study that is
-    done goes on when the new budget leaves something to do, and ends when it leaves nothing.
+    Workers follow at once: trials that have not started count against the new budget. A study that
+    is done resumes if the new budget leaves something to do. A running study ends if it leaves
+    nothing.
     """
     changes = {key: value for key, value in given.items() if value is not None}
     if deadline is not None and "hours" in changes:
-        raise SpecError("give --hours or --deadline, not both: each sets when the time is over")
+        raise SpecError("give --hours or --deadline, not both: each sets the end")
     if deadline is None and not changes:
         raise SpecError("say what to update: --trials, --epochs, --total-epochs, --hours, ...")
     db, record = open_study(storage, name)
@@ -90,7 +97,7 @@ def changed(spec: StudySpec, changes: Mapping[str, Any]) -> Budget:
     table = {**spec.budget.to_table(), **changes}
     budget = Budget(**{key: value for key, value in table.items() if value != NO_LIMIT})
     if all(getattr(budget, name) is None for name in ENDS):
-        raise SpecError(f"{spec.name} would never end: it needs one of {', '.join(ENDS)}")
+        raise SpecError(f"{spec.name} would never end; set one of {', '.join(ENDS)}")
     return budget
 
 
@@ -123,7 +130,7 @@ def parse_deadline(given: str, now: datetime.datetime) -> datetime.datetime:
         return moment.astimezone(datetime.UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         raise SpecError(
-            f"--deadline {given!r} is no time; write +2h, 18:00 or 2031-05-01T18:00"
+            f"--deadline {given!r} is not a time; write +2h, 18:00 or 2031-05-01T18:00"
         ) from None
 
 
@@ -157,7 +164,7 @@ def _told(before: StudyRecord, after: StudyRecord) -> str:
     until = ""
     if after.deadline_at != before.deadline_at and after.deadline_at is not None:
         until = f" (until {after.deadline_at:%Y-%m-%d %H:%M} UTC)"
-    return ", ".join(changes) + until if changes else "its budget is this already"
+    return ", ".join(changes) + until if changes else "the budget is unchanged"
 
 
 def _outcome(db: Database, before: StudyRecord, after: StudyRecord) -> str:
@@ -165,8 +172,10 @@ def _outcome(db: Database, before: StudyRecord, after: StudyRecord) -> str:
         return f"; it is done ({after.reason})"
     if before.state == "done":
         helped = worker_list.live(db, after.study_id)
-        return "; it goes on" + ("" if helped else f": `hpo run {shlex.quote(after.name)}`")
+        return "; it resumes" + ("" if helped else f": `hpo run {shlex.quote(after.name)}`")
     quoted = shlex.quote(after.name)
     return (
-        "" if after.state == "active" else f"; it is {after.state}: `hpo resume {quoted}` goes on"
+        ""
+        if after.state == "active"
+        else f"; it is {after.state}: `hpo resume {quoted}` resumes it"
     )

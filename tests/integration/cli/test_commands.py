@@ -84,7 +84,7 @@ def test_show(run: Run, filled: Database) -> None:
     assert shown.startswith("digits · active · sqlite:///hpo.db\n")
     for line in (
         " trials     5 of 10: 3 complete, 1 pruned, 1 failed, 1 running",
-        " epochs     18; at most 4 a trial",
+        " epochs     18; at most 4 per trial",
         " best       0.7500 (trial 2)",
         " learning_rate  0.0001 .. 1 (log)",
         " width          32 | 64",
@@ -124,7 +124,7 @@ def test_trials(run: Run, filled: Database) -> None:
     best = run("trials", "--sort", "best", "-n", "1").stdout.splitlines()
     assert best[1].split()[:3] == ["2", "COMPLETE", "0.7500"]
     assert best[-1] == " the first 1; --all shows every trial"
-    assert run("trials", "--state", "waiting").stdout == "digits has no such trials\n"
+    assert run("trials", "--state", "waiting").stdout == "digits has no trials in these states\n"
 
 
 def test_trials_for_programs(run: Run, filled: Database) -> None:
@@ -154,17 +154,17 @@ def test_best_of_several_objectives(run: Run, filled: Database) -> None:
     assert header.split() == ["trial", "state", "cost", "gain", "steps", "time", "x"]
     assert [row.split()[2:4] for row in rows] == [["0", "0"], ["0.5000", "1"]]
     error = run("best", "two", "--params", expect=1).stderr
-    assert error.startswith("error: two has several objectives, and 2 trials on their front\n")
+    assert error.startswith("error: two has several objectives and 2 trials on the Pareto front\n")
 
 
 def test_db(run: Run, folder: Path) -> None:
     assert run("db", "upgrade").stdout == f"sqlite:///hpo.db is at revision {schema.HEAD}\n"
     assert run("db", "current").stdout.endswith(f"revision {schema.HEAD}, the newest\n")
-    assert run("db", "check").stdout == "sqlite:///hpo.db is as it should be\n"
+    assert run("db", "check").stdout == "sqlite:///hpo.db has the expected schema\n"
     with Database.connect("sqlite:///hpo.db").write() as conn:
         conn.exec_driver_sql("DROP TABLE hpo_event")
     error = run("db", "check", expect=3).stderr
-    assert error.startswith("error: sqlite:///hpo.db is not as it should be:\n")
+    assert error.startswith("error: sqlite:///hpo.db does not have the expected schema:\n")
     assert "hpo_event" in error
 
 
@@ -174,7 +174,7 @@ def test_init_writes_a_file_and_never_over_another(run: Run, folder: Path) -> No
     )
     before = (folder / "study.toml").read_text()
     error = run("init", "--task", "wine", expect=2).stderr
-    assert error == "error: study.toml is there already\nhint: --force overwrites it\n"
+    assert error == "error: study.toml already exists\nhint: --force overwrites it\n"
     assert (folder / "study.toml").read_text() == before
     run("init", "--task", "wine", "--force")
     assert tomllib.loads((folder / "study.toml").read_text())["task"] == "wine"
@@ -191,7 +191,10 @@ def test_init_looks_before_it_writes(run: Run, folder: Path) -> None:
     assert told("--task", "mine.py:Nte") == "--task: mine.py has no Nte; did you mean Net?"
     assert told("--objective", "no.py:f").startswith("--objective: no file no.py in ")
     assert told("--data", "t.cvs", "--target", "label").endswith("did you mean t.csv?")
-    assert told("--data", "t.csv") == "--target COLUMN is missing; t.csv has size, label"
+    assert (
+        told("--data", "t.csv")
+        == "--target COLUMN is missing; the columns of t.csv are size, label"
+    )
     assert told("--data", "t.csv", "--target", "labl") == (
         "--target: no column labl; there are size, label; did you mean label?"
     )
@@ -217,7 +220,7 @@ def test_a_folder_of_images(run: Run, folder: Path) -> None:
     table = tomllib.loads((folder / "study.toml").read_text())
     assert (table["task"], table["task_options"]) == ("images", {"data": "shapes"})
     assert table["space"]["optimizer"] == "adam"
-    assert run("check", "study.toml", "--device", "cpu").stdout.startswith("study is right\n")
+    assert run("check", "study.toml", "--device", "cpu").stdout.startswith("study is valid\n")
 
 
 def test_what_is_no_study_says_how_it_becomes_one(run: Run, folder: Path) -> None:
@@ -236,7 +239,7 @@ def test_what_is_no_study_says_how_it_becomes_one(run: Run, folder: Path) -> Non
 def test_check_accepts_what_init_wrote(run: Run, folder: Path) -> None:
     run("init")
     shown = run("check", "study.toml", "--device", "cpu").stdout
-    assert shown.startswith("study is right\n")
+    assert shown.startswith("study is valid\n")
     assert "val_accuracy" in shown
     assert not (folder / "hpo.db").exists()
 
@@ -247,7 +250,7 @@ def test_check_accepts_a_table(run: Run, folder: Path) -> None:
     run("init", "sub/t.toml", "--data", "my data.csv", "--target", "label")
     table = tomllib.loads((folder / "sub/t.toml").read_text())
     assert table["task_options"] == {"data": "../my data.csv", "target": "label"}
-    assert run("check", "sub/t.toml", "--device", "cpu").stdout.startswith("t is right\n")
+    assert run("check", "sub/t.toml", "--device", "cpu").stdout.startswith("t is valid\n")
 
 
 NO_DB = (
@@ -283,7 +286,7 @@ WRONG = [
     (["run", "no.toml"], 2, "no.toml: no such file"),
     (["check", "no.toml"], 2, "no.toml: no such file"),
     (["init", "--task", "tabular"], 2, "a tabular study needs --data FILE"),
-    (["init", "--task", "images"], 2, "a study of images needs --data FOLDER, which holds a"),
+    (["init", "--task", "images"], 2, "a study of images needs --data FOLDER, with one"),
     (
         ["init", "--task", "digits-mlp", "--data", "x.csv"],
         2,

@@ -57,23 +57,21 @@ def _let_workers_leave(db: Database) -> None:
 
 def test_pause_resume_and_stop_say_what_follows(run: Run, filled: Database) -> None:
     out = run("pause", "digits").stdout
-    assert out.startswith("digits is paused: running trials are put down at their next epoch")
-    assert run("pause", "digits").stdout == "digits was paused already\n"
+    assert out.startswith("digits is paused: running trials are suspended at their next epoch")
+    assert run("pause", "digits").stdout == "digits is already paused\n"
     assert "paused" in run("ls").stdout
     assert run("resume", "digits").stdout == "digits is active\n"
-    assert "; `hpo resume digits` goes on" in run("stop", "digits").stdout
+    assert "; `hpo resume digits` resumes it" in run("stop", "digits").stdout
     _let_workers_leave(filled)
     out = run("resume", "digits").stdout
-    assert out == "digits is active; nobody works on it: `hpo run digits`\n"
+    assert out == "digits is active; it has no workers: `hpo run digits` starts some\n"
     result = run("pause", "digit", expect=2)
     assert "did you mean digits?" in result.stderr
 
 
 def test_update_says_what_changed_and_what_follows(run: Run, filled: Database) -> None:
     assert run("update", "digits", "--trials", "12").stdout == "digits: trials 10 -> 12\n"
-    assert (
-        run("update", "digits", "--trials", "12").stdout == "digits: its budget is this already\n"
-    )
+    assert run("update", "digits", "--trials", "12").stdout == "digits: the budget is unchanged\n"
     out = run("update", "digits", "--target", "0.75").stdout
     assert out == "digits: target none -> 0.75; it is done (target)\n"
     assert run("pause", "digits", expect=1).stderr == (
@@ -82,10 +80,10 @@ def test_update_says_what_changed_and_what_follows(run: Run, filled: Database) -
     )
     out = run("update", "digits", "--target", "none", "--deadline", "+2h").stdout
     assert "hours none -> 2.0" in out
-    assert out.endswith("UTC); it goes on\n")
-    assert "; it goes on" not in run("update", "digits", "--deadline", "none").stdout
+    assert out.endswith("UTC); it resumes\n")
+    assert "; it resumes" not in run("update", "digits", "--deadline", "none").stdout
     assert study_records.load(filled, "digits").budget.hours is None
-    assert "needs one of" in run("update", "digits", "--trials", "none", expect=2).stderr
+    assert "set one of" in run("update", "digits", "--trials", "none", expect=2).stderr
     assert "say what to update" in run("update", "digits", expect=2).stderr
     both = run("update", "digits", "--hours", "2", "--deadline", "+2h", expect=2)
     assert "not both" in both.stderr
@@ -107,7 +105,7 @@ def test_cancel_retry_and_enqueue(run: Run, filled: Database) -> None:
     assert "trial 9   there is none" in result.stderr
 
     nothing = run("retry", "digits", "--reason", "oom").stdout
-    assert nothing == "digits: no trial has failed for oom that was not retried before\n"
+    assert nothing == "digits: no failed trial for oom is left to retry\n"
     assert run("retry", "digits").stdout == "digits: enqueued again: trial 3 as 6\n"
     assert "was retried as trial 6" in run("retry", "digits", "3", expect=2).stderr
     assert (
@@ -140,7 +138,7 @@ def test_delete_asks_and_spares_a_study_that_is_worked_on(run: Run, filled: Data
     other = Path("hpo.artifacts/other")
     other.mkdir()
 
-    assert "1 worker is at work on digits" in run("delete", "digits", "--yes", expect=1).stderr
+    assert "1 worker is running on digits" in run("delete", "digits", "--yes", expect=1).stderr
     _let_workers_leave(filled)
     result = run("delete", "digits", typed="n\n", expect=1)
     assert "delete digits: 6 trials in sqlite:///hpo.db, 1 files in" in result.stderr
@@ -164,9 +162,7 @@ def test_a_stopped_study_without_budget_is_pointed_to_update(run: Run, filled: D
     # Five have ended, and the sixth ends with the study.
     run("update", "digits", "--trials", "6")
     out = run("stop", "digits").stdout
-    assert out.endswith(
-        "; its budget is spent: `hpo update digits --trials N` gives it more to do\n"
-    )
+    assert out.endswith("; its budget is spent: `hpo update digits --trials N` raises it\n")
     with filled.read() as conn:
         trial_id, token = conn.execute(sa.select(hpo_lease.c.trial_id, hpo_lease.c.token)).one()
     Ledger(filled).settle([Outcome(trial_id, token, "pruned", (0.1,), reason="stopped")])
@@ -175,14 +171,17 @@ def test_a_stopped_study_without_budget_is_pointed_to_update(run: Run, filled: D
     assert "digits is stopped; its budget is spent: `hpo update digits --trials N`" in error
     assert run("resume", "digits").stdout == (
         "digits has nothing left to do; the study is done (budget): "
-        "`hpo update digits --trials N` gives it more to do\n"
+        "`hpo update digits --trials N` raises its budget\n"
     )
-    assert "; it goes on: `hpo run digits`" in run("update", "digits", "--trials", "7").stdout
+    assert "; it resumes: `hpo run digits`" in run("update", "digits", "--trials", "7").stdout
 
 
-def test_delete_where_nobody_can_be_asked(run: Run, filled: Database) -> None:
+def test_delete_without_a_terminal(run: Run, filled: Database) -> None:
     _let_workers_leave(filled)
     said = run("delete", "digits", expect=2).stderr
-    assert said.endswith("error: nobody to ask, nothing was deleted\nhint: --yes deletes\n")
+    assert said.endswith(
+        "error: deleting needs a confirmation and there is no terminal; nothing was deleted\n"
+        "hint: --yes deletes without asking\n"
+    )
     assert "digits" in run("ls").stdout
     assert "nothing was deleted" in run("delete", "digits", expect=1, typed="n\n").stderr

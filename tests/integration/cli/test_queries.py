@@ -172,7 +172,7 @@ def test_a_name_may_be_left_out_where_there_is_one_study(sqlite_database: Databa
     fill(sqlite_database)
     assert find(sqlite_database).name == "digits"
     fill_with_optuna(sqlite_database)
-    with pytest.raises(SpecError, match="holds 3 studies; say which: digits, infinite, two"):
+    with pytest.raises(SpecError, match="holds 3 studies; name one of them: digits, infinite, two"):
         find(sqlite_database)
     with pytest.raises(SpecError, match=r"Did you mean digits\?"):
         find(sqlite_database, "digts")

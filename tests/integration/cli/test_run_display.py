@@ -100,9 +100,11 @@ def test_an_interrupted_study_says_how_it_goes_on(
     sqlite_database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console, stream = _console(is_terminal=False, width=UNLIMITED)
-    end = RunEnd("interrupted", "interrupted; the same command goes on", 130)
+    end = RunEnd("interrupted", "interrupted; run the same command again to resume", 130)
     assert _follow(sqlite_database, console, end=end) == end
-    assert stream.getvalue().splitlines()[-1] == " interrupted; the same command goes on"
+    assert (
+        stream.getvalue().splitlines()[-1] == " interrupted; run the same command again to resume"
+    )
     assert "next:" not in stream.getvalue()
 
 
@@ -137,7 +139,7 @@ def test_a_database_that_cannot_be_written_is_told_until_it_is_back(
         display.tick()
         said.append([x for x in capsys.readouterr().out.splitlines() if "trials" not in x])
     away = ["waiting for the database: the disk is full"]
-    assert said == [[], away, [], ["going on"], away]
+    assert said == [[], away, [], ["running again"], away]
     (*_, last) = progress_view.lines(tracker.look(), 200, ended=False)
     assert last.plain.strip() == away[0]
     # What a person has ordered goes before it.

@@ -63,13 +63,13 @@ def test_the_best_stopped_trial_is_the_best_everywhere(db: Database) -> None:
     assert (best["number"], best["value"], best["epoch"], best["best_epoch"]) == (1, 0.8833, 3, 2)
     assert best["metrics"]["val_accuracy"] == 0.8833
     head, *rest = _run("best").splitlines()
-    assert "val_accuracy 0.8833 at epoch 3 · stopped after 3; no trial was trained" in head
-    assert head.endswith("it was best at epoch 2")
+    assert "val_accuracy 0.8833 at epoch 3 · stopped early after 3; no trial was trained" in head
+    assert head.endswith("its best epoch was 2")
     assert any(line.split() == ["val_accuracy", "0.8833"] for line in rest)
 
     shown = json.loads(_run("show", "-f", "json"))["best"]
     assert shown == {"number": 1, "state": "PRUNED", "value": 0.8833, "epoch": 3}
-    assert "0.8833 (trial 1, stopped: no trial was trained to the end)" in _run("show")
+    assert "0.8833 (trial 1, stopped early: no trial was trained to the end)" in _run("show")
     (listed,) = json.loads(_run("ls", "-f", "json"))
     assert (listed["best"], listed["best_state"]) == (0.8833, "PRUNED")
     assert "0.8833 (stopped)" in _run("ls")
@@ -87,4 +87,4 @@ def test_the_end_of_a_run_says_the_same(db: Database) -> None:
     lines = Text("\n").join(progress_view.lines(view, 120, ended=True)).plain
     assert "best 0.8833 (trial 1, epoch 3, stopped)" in lines
     (said,) = without_complete(db, subject, view)
-    assert said == "no trial was trained to the end: the best one is of those that were stopped"
+    assert said == "no trial was trained to the end; the best one was stopped early"

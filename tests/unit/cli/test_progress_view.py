@@ -146,12 +146,12 @@ def _ended(counts: Counts, reason: str | None, **budget: float) -> View:
 def test_why_a_study_ended() -> None:
     some = Counts(complete=4)
     assert outcome(_ended(some, "budget", trials=4), 0) == []
-    spent = ["the budget was spent before; raise it with --trials"]
+    spent = ["the budget was already spent; raise it with --trials"]
     assert outcome(_ended(some, "budget", trials=4), 4) == spent
     assert outcome(_ended(some, "budget", trials=2), 4) == spent
     assert outcome(_ended(some, "target", target=0.5), 0) == ["the target of 0.5000 is reached"]
     assert outcome(_ended(some, "deadline", hours=0.5), 0) == [
-        "the 0.5 hours of its budget are over"
+        "the 0.5 hours of the budget are over"
     ]
 
 

@@ -74,7 +74,7 @@ def test_a_check_takes_no_lock(sqlite_database: Database, tmp_path: Path) -> Non
     holder = sqlite3.connect(tmp_path / "hpo.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     found = CliRunner().invoke(hpo, ["db", "check", "--storage", sqlite_database.url])
-    assert (found.exit_code, "is as it should be" in found.output) == (0, True)
+    assert (found.exit_code, "has the expected schema" in found.output) == (0, True)
     holder.close()
 
 

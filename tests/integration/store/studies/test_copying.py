@@ -426,7 +426,7 @@ def test_the_command(source: Database, tmp_path: Path) -> None:
         f"copied {ODD} to {url}: 6 trials, compared and equal",
     ]
     again = hpo_db_copy(source.url, url, "--study", "digits")
-    assert again == f"digits is in {url} already, the very same: 6 trials\n"
+    assert again == f"digits is already in {url}, identical: 6 trials\n"
     told = hpo_db_copy(source.url, url, "--study", "digits", "--rename", "digits 2")
     assert told == f"copied digits to {url} as digits 2: 6 trials, compared and equal\n"
     target = open_database(url)
@@ -473,7 +473,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
 
     monkeypatch.setattr(PartialCopy, "write_rest", interrupt)
     told = hpo_db_copy(source.url, target.url, expect=130)
-    assert "interrupted; the same command goes on" in told
+    assert "interrupted; run the same command again to resume" in told
     monkeypatch.setattr(PartialCopy, "write_rest", write_rest)
     hpo_db_copy(source.url, target.url)
     assert facts(target, "digits") == facts(source, "digits")

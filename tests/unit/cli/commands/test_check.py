@@ -43,7 +43,7 @@ def test_summary() -> None:
         "budget": "1 trial, at most 27 epochs each, 0.5 hours, until val_auroc is 0.9900",
         "an epoch": "about 20 ms on one worker",
         "the search": "at most 2 min on 2 workers, likely about a second, "
-        "after some seconds to start",
+        "plus a few seconds to start",
     }
 
 
@@ -52,8 +52,8 @@ def test_summary() -> None:
     [
         ({}, None),
         ({"folds": 1}, None),
-        ({"folds": 5}, "5 models, of 5 folds, tested together"),
-        ({"folds": 5, "seeds": 2}, "10 models, of 5 folds and 2 seeds, tested together"),
+        ({"folds": 5}, "5 models: 5 folds, tested together"),
+        ({"folds": 5, "seeds": 2}, "10 models: 5 folds and 2 seeds, tested together"),
     ],
 )
 def test_models_of_a_trial(validation: dict[str, int], written: str | None) -> None:
