@@ -113,7 +113,7 @@ class Tabular(Task):
         self.notices = tuple(filter(None, [*notices, *self._columns.notices]))
         for notice in self.notices:
             say_once(notice)
-        self._columns.dropped |= dict.fromkeys(left_out, "is to be left out")
+        self._columns.dropped |= dict.fromkeys(left_out, "is excluded by the study")
         if self._columns.frame.empty:
             raise wrong("data", f"{Path(data).name} has no usable column beside {target}")
         _, n_each = np.unique(self._target.values, return_counts=True)

@@ -33,7 +33,7 @@ class Criterion:
 
     Attributes:
         task: The task.
-        kind: What is to be learnt.
+        kind: Classification or regression.
         n_classes: Number of classes; None for a regression.
         wanted: Metrics of the study, as they are reported: ``val_f1``. Those of ``METRICS`` that
             the task does not report itself are added to its own.

@@ -33,7 +33,7 @@ class Assigner(Protocol):
         """Claims trials. A claim whose answer was lost is granted again by the next one.
 
         Args:
-            n: How many, those in ``at_stop`` that are to be continued included.
+            n: How many, including those in ``at_stop`` that are resumed.
             held: Ids of the trials that the worker has.
             at_stop: Leases of those that have come as far as they should.
 

@@ -25,7 +25,7 @@ class StudyView:
 
     Attributes:
         spec: The same.
-        cursor: Since when changes are to be read; None for all trials.
+        cursor: Time since which changes are read; None for all trials.
     """
 
     def __init__(self, spec: StudySpec) -> None:

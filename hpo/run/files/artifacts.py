@@ -220,7 +220,7 @@ def _refusal(nearest: Path, rest: Path) -> str:
 
     Args:
         nearest: The folder that exists.
-        rest: What is to be made in it.
+        rest: Path to create in it.
     """
     if not nearest.is_dir():
         return f"{nearest} is no folder"

@@ -229,7 +229,7 @@ def _has_all(saved: Mapping[str, Any]) -> bool:
 
 
 def is_complete(saved: Mapping[str, Any]) -> bool:
-    """Returns whether a file holds what predicting takes: older versions wrote weights alone."""
+    """Returns whether a file can predict: older versions wrote only weights."""
     return "format" in saved
 
 

@@ -153,7 +153,7 @@ def _ready_made(name: str, options: RunOptions) -> Path | None:
     try:
         db = open_database(options.storage)
     except StoreError:
-        # There is none yet, or whoever starts the study says what is wrong with it.
+        # It does not exist yet, or its start will report what is wrong with it.
         return file
     try:
         return None if name in study_records.names(db) else file
@@ -213,7 +213,7 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
         record = study_records.load(db, name)
     finally:
         db.dispose()
-    # The task was named by whoever made the study, not by the person at this machine.
+    # The creator of the study named the task, not this machine's user.
     parsed = toml.parse_table(record.spec.to_table(), name, changes)
     _raise_if_any(parsed, ())
     assert parsed.spec is not None

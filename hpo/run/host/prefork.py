@@ -136,7 +136,7 @@ def _fork() -> ForkedWorker:
         # Ctrl-C is for the supervisor, which passes on what it means.
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Other open files of the parent are not for its children: whoever reads a pipe until its
+        # Other open files of the parent are not for its children: a reader of a pipe until its
         # last writer closes it would wait for ever.
         _close_all_but(0, 1, 2, reading_orders, writing)
         code = _serve(reading_orders, writing)

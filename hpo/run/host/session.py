@@ -161,14 +161,14 @@ class Session:
             first = failed[0]
             return RunEnd("failed", first.message, first.exit_code or 1, first.hint)
         if self._n_interrupts:
-            return RunEnd("interrupted", "interrupted; the same command goes on", 130)
+            return RunEnd("interrupted", "interrupted; run the same command again to resume", 130)
         for end in failed:
             logger.warning("a worker could not work: %s", end.message)
         study = study_records.reload(self.db, self.study)
         if study.state == "stopped":
             return stopped_end(self.db, study)
         if study.state != "done" and any(end.end == "interrupted" for end in supervisor.ends):
-            message = "a trial raised KeyboardInterrupt; the same command goes on"
+            message = "a trial raised KeyboardInterrupt; run the same command again to resume"
             return RunEnd("interrupted", message, 130)
         return self._done()
 
@@ -212,7 +212,7 @@ class Session:
 def stopped_end(db: Database, study: StudyRecord) -> RunEnd:
     """Returns the end of a study that was stopped: by a person, or by itself with a reason."""
     name, more = shlex.quote(study.name), spending.extension_command(db, study.study_id)
-    way = f"`hpo resume {name}` lets it go on"
+    way = f"`hpo resume {name}` resumes it"
     if more:
         way = f"its budget is spent: `{more}` gives it more to do"
     if study.reason:

@@ -41,7 +41,7 @@ class Stopped(BaseException):
 def backoff(draw: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
     """Yields seconds between attempts: doubled each time up to a bound, and jittered.
 
-    Jittered so that a thousand workers that lost the same server do not return as one.
+    Jittered so that a thousand workers that lost the same server do not return at once.
     """
     longest = FIRST_PAUSE_S
     while True:

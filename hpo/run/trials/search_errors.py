@@ -125,7 +125,7 @@ def asked_pruner(context: WorkerContext, ask: Callable[[], T], otherwise: T) -> 
     except (HpoError, *DATABASE_ERRORS, UpdateFinishedTrialError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the trial is not to blame
-        doing = f"the pruner {context.study.spec.pruner.name} failed, so trials go on without it"
+        doing = f"the pruner {context.study.spec.pruner.name} failed, so trials continue without it"
         said, kind = f"{doing}: {headline(error)}", "pruner"
         if is_internal(error):
             said, kind = internal(doing, error), "internal"

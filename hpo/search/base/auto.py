@@ -96,8 +96,8 @@ def _scheduler(spec: StudySpec, sampler: str, can_pause: bool) -> tuple[str, str
     if not can_pause:
         return "freeze-thaw", "trials that will hardly be the best are stopped"
     if sampler == AUTO:
-        return "freeze-thaw", "trials pause and go on when that promises more than new ones"
-    return "asha", f"trials of {sampler} pause, and the best third of each rung goes on"
+        return "freeze-thaw", "trials pause, and resume when that promises more than new ones"
+    return "asha", f"trials of {sampler} pause, and the best third of each rung is promoted"
 
 
 def learns_from(spec: StudySpec) -> str:

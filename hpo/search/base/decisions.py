@@ -50,7 +50,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Advance:
-    """Go on with a paused trial.
+    """Resume a paused trial.
 
     Attributes:
         number: The trial.
@@ -104,5 +104,5 @@ class Plan:
 
     @property
     def advances(self) -> tuple[Advance, ...]:
-        """The paused trials to go on with."""
+        """The paused trials to resume."""
         return tuple(one for one in self.assignments if isinstance(one, Advance))

@@ -16,7 +16,7 @@ from hpo.search.base.derived_seeds import mix
 class Independent:
     """Draws a value by the seed, the trial's number and the parameter's name.
 
-    Optuna's random sampler goes on with one stream from trial to trial. Workers that begin with
+    Optuna's random sampler continues one stream from trial to trial. Workers that begin with
     the same seed would then draw the same values.
 
     Args:

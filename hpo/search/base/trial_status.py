@@ -26,13 +26,13 @@ def at_targets(curves: Curves, numbers: Sequence[int]) -> list[Decision]:
 
 def is_pending(curves: Curves) -> Bools:
     """Returns which trials are trained, or will be without another decision: [N]."""
-    # One that was interrupted before its target goes on as soon as a worker is free.
+    # A trial that was interrupted before its target is resumed as soon as a worker is free.
     interrupted = curves.is_paused & (curves.epochs < curves.targets)
     return np.asarray(curves.is_running | interrupted | (curves.states == State.WAITING))
 
 
 def is_free(curves: Curves) -> Bools:
-    """Returns which trials wait for a decision to go on: [N]."""
+    """Returns which trials wait for a decision to resume them: [N]."""
     return curves.is_paused & (curves.epochs >= curves.targets) & (curves.epochs < curves.horizon)
 
 

@@ -61,7 +61,7 @@ class Acquisition:
         encoder: The searched parameters.
         fitted: The model.
         pending: Where running trials will report next.
-        paused: Rows of the trials that can go on.
+        paused: Rows of the trials that can be resumed.
         ladder: The epochs at which trials pause.
         structures: Which combinations of structural values new points may have.
         rng: All chance.

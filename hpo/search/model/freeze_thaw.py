@@ -170,7 +170,7 @@ class FreezeThaw:
         fitted = fit(curves, self._encoder.features(curves.points), self._hyperprior, memory)
         if fitted is None:
             return [False] * len(rows), memory
-        # A model may be wrong about how curves go on: who is ahead now is never given up.
+        # A model may extrapolate curves wrongly, so the current leaders are never given up.
         is_judged &= ~is_ahead(curves, rows)
         chances = chances_to_win(fitted, rows)
         return (is_judged & (chances < FREEZE_THAW.max_hopeless_chance)).tolist(), fitted.memory

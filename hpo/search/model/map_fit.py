@@ -25,7 +25,7 @@ class FittedModel:
         training_set: What the model was fitted to.
         posterior: The model; pending trials are not in it yet.
         incumbent: Posterior mean of the best trial, whose noise may have been lucky.
-        memory: From where the next fit goes on; plain JSON.
+        memory: Starting point of the next fit; plain JSON.
     """
 
     inputs: Features

@@ -40,7 +40,7 @@ class HalvingPruner(BasePruner):
 
     Args:
         lowest: Step of the first rung.
-        factor: Of the trials at a rung, one in ``factor`` goes on; each rung is so many times as
+        factor: One in ``factor`` trials of a rung is promoted; each rung is so many times as
             far as the one before.
     """
 

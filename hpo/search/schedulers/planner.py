@@ -36,7 +36,7 @@ def with_one_complete(
 ) -> Plan:
     """Returns a plan by which a study will have one trial that was trained to the end.
 
-    Without one, the best paused trial goes on to the end when nothing else is worth doing, or
+    Without one, the best paused trial is trained to the end when nothing else is worth doing, or
     when no more epochs are left than it needs, or no more time.
 
     Args:

@@ -27,7 +27,7 @@ EXTRAS = {"postgresql": "postgres", "mysql": "mysql"}
 
 
 def kind_of(error: BaseException) -> ErrorKind:
-    """Returns what is to be done about an error; for errors of no database, `FAULT`."""
+    """Returns how to handle an error; for errors of no database, `FAULT`."""
     return _classify(error).kind
 
 
@@ -54,7 +54,7 @@ def is_missing_table(error: BaseException) -> bool:
 def explain(error: BaseException, url: sa.URL) -> StoreError:
     """Returns one line for the user: what is wrong with the database and what to do.
 
-    The original error is to be chained by the caller; `is_outage` looks through the chain.
+    The caller must chain the original error; `is_outage` looks through the chain.
     """
     driver_error = _driver_error(error)
     if isinstance(driver_error, sqlite3.Error):

@@ -32,7 +32,7 @@ class ClaimSurvey(NamedTuple):
         n_started: Trials that count against the budget of trials; 0 where there is no such budget.
         has_suspects: Other workers that own leases may be dead.
         has_ended_elsewhere: Another program has ended trials that workers own.
-        has_interrupted: Trials without an owner are to be continued.
+        has_interrupted: There are interrupted trials without an owner to resume.
         has_waiting: Trials are enqueued.
         last_id: The greatest trial_id of the study; None where it has no trials.
         last_number: The number of that trial.

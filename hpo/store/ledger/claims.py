@@ -37,7 +37,7 @@ def grant(locked: LockedStudy, request: ClaimRequest, policy: ReapingPolicy) -> 
     found = _survey(locked, request, policy)
     if found.has_suspects:
         reaping.release_dead(locked, policy)
-        # The trials of dead workers are to be continued now.
+        # The trials of dead workers can be resumed now.
         found = found._replace(has_interrupted=True)
     if found.has_ended_elsewhere:
         drop_ended_elsewhere(locked)

@@ -94,7 +94,7 @@ class Ledger:
                 after the lost and the enqueued trials, in their order, as far as the budgets allow
                 and the trials still are where the worker believes. Trials that it holds and asks
                 to continue count among the ``n``, and keep their token. Without assignments every
-                trial is to be trained to its last epoch.
+                trial trains to its last epoch.
 
         Raises:
             StoreError: The study or the worker is not known.

@@ -17,14 +17,14 @@ from typing import Final
 from hpo.errors import TaskError
 from hpo.train.user_code_guard import user_code
 
-# Files that were loaded, with the time of their last change.
+# Loaded files, with the time of their last change.
 _LOADED: Final[dict[str, int]] = {}
 
 
 def load_file(path: Path) -> ModuleType:
-    """Loads a Python file as a module that other processes know by the same name.
+    """Loads a Python file as a module, whose name is the same in every process.
 
-    It is not ``__main__``, so what it does as a script stays undone. Files beside it can be
+    The module is not ``__main__``, so the script's main part does not run. Files beside it can be
     imported, as if it were run.
 
     Raises:
@@ -52,7 +52,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def module_name(path: Path) -> str:
-    """Returns the name of the module that a file becomes: of its path alone, and no other's."""
+    """Returns the name of a file's module, which is unique and depends on its path alone."""
     digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
     return f"hpo_file_{re.sub(r'[^a-zA-Z0-9_]', '_', path.stem)}_{digest[:8]}"
 
@@ -61,15 +61,15 @@ def load_module(name: str, folders: Sequence[Path] = ()) -> ModuleType | None:
     """Imports a module by its dotted name.
 
     Args:
-        name: Of the module.
-        folders: Where it may be besides the places where installed packages are. Without any, the
-            current folder is not searched either.
+        name: Name of the module.
+        folders: Folders to search besides those of installed packages. Without any, the current
+            folder is not searched either.
 
     Returns:
-        The module, or None if there is none of that name.
+        The module, or None if it does not exist.
 
     Raises:
-        TaskError: It raises when it is imported.
+        TaskError: The import raises.
     """
     search = _searched_first(folders) if folders else _installed_only()
     try:
@@ -92,9 +92,10 @@ def _installed_only() -> Iterator[None]:
 
 @contextmanager
 def _searched_first(folders: Sequence[Path]) -> Iterator[None]:
-    """Puts folders before all others, as Python does for a script's, and in the end behind them.
+    """Searches folders first, as Python does for a script's folder, and later last.
 
-    They stay, for imports within functions; behind, so that they shadow nobody else's modules.
+    They remain on the path for imports inside functions, at its end so that they shadow no other
+    modules.
     """
     names = list(dict.fromkeys(str(folder.resolve()) for folder in folders))
     before = list(sys.path)
@@ -110,7 +111,7 @@ def _searched_first(folders: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def _arguments(path: Path) -> Iterator[None]:
-    # A script that reads its arguments shall not read those of hpo.
+    # A script that reads its arguments must not read those of hpo.
     before, sys.argv = sys.argv, [str(path)]
     try:
         yield
@@ -120,11 +121,11 @@ def _arguments(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _importing(what: str, path: Path | None = None) -> Iterator[None]:
-    """Turns what an import raises into one line for the code's author.
+    """Converts an exception of an import into a one-line error.
 
     Raises:
-        ModuleNotFoundError: It is the module itself that is not there, or a package around it.
-        TaskError: Anything else.
+        ModuleNotFoundError: The module itself, or a package around it, does not exist.
+        TaskError: The import raises anything else.
     """
     try:
         with user_code(f"importing {what}"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-# Packages bring modules that do something when they are imported, and that nobody means to import.
+# Modules of packages that do something when they are imported, and are not meant to be imported.
 _NEVER: Final = frozenset(
     {
         *("__main__", "conftest", "setup", "test", "tests", "testing", "_testing"),
@@ -28,16 +28,16 @@ _NEVER: Final = frozenset(
 def is_installed(name: str, attribute: str | None = None) -> bool:
     """Returns whether a module belongs to an installed package, without importing it.
 
-    Installed is what lies in the folders of packages, or where an editable installation points
-    to; not what the current folder, PYTHONPATH or Python's own library holds. Parts of packages
-    that are scripts, tests and examples do not count: importing them may do things.
+    Installed modules are those in the folders of packages, or in the folder of an editable
+    installation; not those of the current folder, PYTHONPATH or the standard library. Scripts,
+    tests and examples of packages do not count, as importing them may have side effects.
 
     Args:
-        name: Of the module.
-        attribute: What it shall hold, where that is known: its first name.
+        name: Name of the module.
+        attribute: First part of the name that it must define, if that is known.
     """
     parts = name.split(".")
-    # The names of Python's library leave out its tests.
+    # The names of the standard library do not include its tests.
     if not _NEVER.isdisjoint(parts) or parts[0] in sys.stdlib_module_names:
         return False
     if any(part.startswith(("test_", "_test")) or part.endswith("_test") for part in parts):
@@ -54,7 +54,7 @@ def is_installed(name: str, attribute: str | None = None) -> bool:
 
 
 def _find(parts: list[str]) -> ModuleSpec | None:
-    """Finds a module where packages are, without importing the packages around it."""
+    """Finds a module in the folders of packages, without importing the packages around it."""
     path = [str(root) for root in _roots()]
     spec = None
     for i in range(len(parts)):
@@ -73,12 +73,12 @@ def _find(parts: list[str]) -> ModuleSpec | None:
 
 
 def _roots() -> Iterator[Path]:
-    """Yields the folders of packages, and those that editable installations point to."""
+    """Yields the folders of packages and of editable installations."""
     names = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     names |= {*site.getsitepackages(), site.getusersitepackages()}
     named = {Path(name).resolve() for name in names}
     shown = dict.fromkeys(Path(entry).resolve() for entry in sys.path if entry)
-    # Clusters put further folders of packages on PYTHONPATH.
+    # Clusters add further folders of packages to PYTHONPATH.
     folders = [f for f in shown if f in named or f.name in ("site-packages", "dist-packages")]
     yield from folders
     for folder in folders:
@@ -103,7 +103,7 @@ def _pointed_to(folder: Path) -> Iterator[Path]:
 
 
 def _may_hold(spec: ModuleSpec, attribute: str) -> bool:
-    """Returns whether a module's source gives something a name; yes where there is no source."""
+    """Returns whether a module's source defines a name; True if there is no source."""
     if spec.origin is None or not spec.origin.endswith(".py"):
         return spec.origin is not None
     try:
@@ -116,7 +116,7 @@ def _may_hold(spec: ModuleSpec, attribute: str) -> bool:
 def _named(node: ast.AST) -> set[str]:
     match node:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-            # A module may make its parts when they are asked for.
+            # The module may create attributes on access.
             return {"*"} if name == "__getattr__" else {name}
         case ast.ImportFrom(names=names) | ast.Import(names=names):
             return {alias.asname or alias.name for alias in names}

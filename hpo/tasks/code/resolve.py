@@ -1,7 +1,7 @@
 """Resolution of a study's reference to a task or an objective, if it may run on this machine.
 
-A study's references come out of a database that others write to. What they name runs here only if
-it is built in, a task of an installed package, or allowed by the person at this machine.
+A study's references come from a database that other users write to. The code that they name runs
+here only if it is built in, a task of an installed package, or allowed by this machine's user.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ROLES: Mapping[Role, str] = {"task": "MyTask", "objective": "objective"}
 
 @dataclass(frozen=True)
 class Allow:
-    """What the person at this machine lets run.
+    """The code that this machine's user allows to run.
 
     Attributes:
         patterns: References such as ``train.py:objective``, files or modules alone, or patterns
             with ``*``.
-        everything: Lets all code run.
+        everything: Allows all code.
     """
 
     patterns: tuple[str, ...] = ()
@@ -58,14 +58,14 @@ def resolve(
     base_dir: Path | None = None,
     allow: Allow | None = None,
 ) -> Task:
-    """Makes the task that a study names.
+    """Creates the task that a study names.
 
     Args:
         reference: A name of ``TASKS``, ``package.module:Class`` or ``file.py:Class``.
-        options: The study's ``[task_options]``. Those that the task calls ``path_options`` are
-            looked for in ``base_dir``, then in the current folder.
+        options: The study's ``[task_options]``. Those that are in the task's ``path_options``
+            are searched in ``base_dir``, then in the current folder.
         base_dir: Folder of the study file.
-        allow: What may run besides built-in tasks and those of installed packages.
+        allow: Code that may run besides built-in tasks and those of installed packages.
 
     Raises:
         SpecError: There is no such task, or its options are wrong.
@@ -82,7 +82,7 @@ def restore(
     base_dir: Path | None = None,
     allow: Allow | None = None,
 ) -> Task:
-    """Makes the task that predicts with a model's file; see ``resolve`` and ``Task.from_export``.
+    """Creates the task that predicts with a model's file, by its ``Task.from_export``.
 
     Raises:
         SpecError: There is no such task, or its options are wrong.
@@ -96,7 +96,7 @@ def restore(
 def task_class(
     reference: str, base_dir: Path | None = None, allow: Allow | None = None
 ) -> type[Task]:
-    """Returns the class of a task; see ``resolve``.
+    """Returns the class of the task that a study names.
 
     Raises:
         SpecError: There is no such task.
@@ -120,8 +120,8 @@ def load_objective(
 
     Args:
         reference: ``package.module:function`` or ``file.py:function``.
-        base_dir: Folder of the study file; a file is looked for there, then in the current folder.
-        allow: What may run; an objective must be named here.
+        base_dir: Folder of the study file; a file is searched there, then in the current folder.
+        allow: Code that may run; the objective must be among it.
 
     Raises:
         SpecError: There is no such function.
@@ -140,7 +140,7 @@ def load_objective(
 
 
 def script_of(reference: str, base_dir: Path | None = None) -> Path | None:
-    """Returns the source file of an objective that was loaded; None where it has none to read."""
+    """Returns the source file of a loaded objective, or None if it has none."""
     where = reference.rpartition(":")[0]
     if _is_file(where):
         return _find("objective", where, base_dir)
@@ -150,7 +150,7 @@ def script_of(reference: str, base_dir: Path | None = None) -> Path | None:
 
 
 def _instance(cls: type, reference: str) -> Callable[..., Any]:
-    """Makes the instance that is the objective."""
+    """Creates the instance of a class that is the objective."""
     name = reference.rpartition(":")[2]
     if not _is_objective_class(cls):
         raise TaskError(
@@ -203,7 +203,7 @@ def _attribute(role: Role, module: ModuleType, name: str, where: str) -> Any:
 
 
 def _instead(role: Role, owner: Any, part: str, module: ModuleType) -> str:
-    """Returns what is told of an attribute that is missing: where it is made, or what there is."""
+    """Returns a hint for a missing attribute: where it is created, or which ones exist."""
     near = [name for name in vars(owner) if not name.startswith("_")]
     fitting = [name for name in near if _fits(role, getattr(owner, name), module)]
     if owner is module and (line := _line_in_main(module, part)):
@@ -286,7 +286,7 @@ def _forbidden(role: Role, reference: str) -> TaskError:
 def _with_paths(
     cls: type[Task], options: Mapping[str, Any], base_dir: Path | None
 ) -> dict[str, Any]:
-    """Returns the options with paths that hold wherever the process stands."""
+    """Returns the options with paths that do not depend on the current folder."""
     found = dict(options)
     for name in getattr(cls, "path_options", ()):
         value = found.get(name)
@@ -304,7 +304,7 @@ def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
     except TypeError:
         return False
     except ValueError:
-        # Some functions written in C do not tell.
+        # Some functions written in C have no signature.
         return True
     return True
 

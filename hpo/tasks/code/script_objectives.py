@@ -23,21 +23,21 @@ def defined(tree: ast.Module) -> frozenset[str]:
 
 
 def rivals(tree: ast.Module, values: Values, function: str) -> set[str]:
-    """Returns what looks like an objective of a script, but for one, and what that one uses.
+    """Returns the likely objectives of a script, without a given one and those that it uses.
 
     Args:
         tree: The script.
-        values: What its names are given, by name.
-        function: The one objective.
+        values: The expressions assigned to each name.
+        function: The given objective.
     """
     return _objectives(tree) - _reached(tree, values, function)
 
 
 def named(node: ast.expr, values: Values) -> set[str]:
-    """Returns the names of what is called where an expression is called.
+    """Returns the names of the functions that a call of an expression calls.
 
-    A lambda stands for what it gives its argument to, `partial(f, ...)` for ``f``, a variable for
-    what it was given, and any other call for whatever is named in it.
+    A lambda stands for the function to which it passes its argument, `partial(f, ...)` for ``f``,
+    a variable for its value, and any other call for all names in it.
     """
     found: set[str] = set()
     open_ = [node]
@@ -59,7 +59,7 @@ def _direct(node: ast.expr) -> set[str]:
             own = {arg.arg for arg in (*args.posonlyargs, *args.args)}
             calls = [n for n in ast.walk(body) if isinstance(n, ast.Call)]
             given = [n for n in calls if own & _names(n.args + [k.value for k in n.keywords])]
-            # Of `g(f(t))` it is the innermost that gets the trial.
+            # In `g(f(t))` the innermost function gets the trial.
             inner = [
                 n for n in given if any(isinstance(a, ast.Name) and a.id in own for a in n.args)
             ]
@@ -107,7 +107,7 @@ def _takes_trial(node: Function, *, is_method: bool) -> bool:
 
 
 def _reached(tree: ast.Module, values: Values, function: str) -> set[str]:
-    """Returns a function and whatever it, and what it uses, names."""
+    """Returns a function and all names that it reaches, directly or indirectly."""
     bodies: dict[str, list[ast.AST]] = {}
     for node in ast.walk(tree):
         if isinstance(node, Function | ast.ClassDef):

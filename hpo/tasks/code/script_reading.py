@@ -22,7 +22,7 @@ _DIRECTIONS: Final = {
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A value that only running the script would tell.
+    """A value that is known only when the script runs.
 
     Attributes:
         text: The expression.
@@ -33,11 +33,11 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Called:
-    """A value that a call makes.
+    """A value that a call returns.
 
     Attributes:
-        name: What is called, by its last name.
-        given: Its arguments that could be read, by name; the first one is ``0`` if it has no name.
+        name: Last part of the called name.
+        given: Arguments that could be read, by name or position; the first positional one is ``0``.
     """
 
     name: str
@@ -50,10 +50,10 @@ class ScriptCall:
 
     Attributes:
         verb: ``create_study``, ``load_study``, ``optimize``, ``enqueue_trial`` and so on.
-        line: Where it stands.
+        line: Line of the call.
         given: Its arguments by name: plain values, ``Called`` or ``Unreadable``.
-        variable: The study that it makes, or is called on, by its variable.
-        target: Of ``optimize`` the names that its first argument stands for.
+        variable: Variable of the study that it creates or is called on.
+        target: For ``optimize``, the names that its first argument stands for.
     """
 
     verb: str
@@ -66,16 +66,16 @@ class ScriptCall:
 def relevant_calls(source: str, function: str) -> list[ScriptCall]:
     """Returns the calls that concern the study of one objective, by line.
 
-    Where a script says which study optimises it, calls about other studies are left out. Where it
-    optimises something else, or that cannot be told and there are other objectives, no call
-    concerns it.
+    If the script shows which study optimises the objective, calls about other studies are left
+    out. If it optimises another objective, or that is unclear and there are several objectives, the
+    result is empty.
 
     Args:
-        source: The script's.
+        source: Source of the script.
         function: The name of the objective, or of its class, in it.
 
     Raises:
-        SyntaxError: It is no Python.
+        SyntaxError: The source is not Python.
     """
     tree = ast.parse(source)
     reader = _Reader(tree)
@@ -100,7 +100,7 @@ def _of_studies(calls: list[ScriptCall], own: list[ScriptCall]) -> list[ScriptCa
     for call in calls:
         if call.verb == "optimize" or call.variable not in studies:
             continue
-        # A variable may hold one study after another: this one's is the last before its use.
+        # A variable may hold several studies in turn; the last one before its use counts.
         until = max(c.line for c in own if c.variable == call.variable)
         later = [c for c in calls if _creates(c) and c.variable == call.variable]
         last = max((c.line for c in later if c.line <= until), default=0)
@@ -114,7 +114,7 @@ def _creates(call: ScriptCall) -> bool:
 
 
 def line_in_main(source: str, name: str) -> int | None:
-    """Returns where a script's main part, which is not run, gives a name its value."""
+    """Returns the line where a script's main part, which does not run, assigns a name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             for inner in ast.walk(node):
@@ -154,7 +154,7 @@ class _Reader:
     def _call(self, verb: str, node: ast.Call, variable: str) -> ScriptCall:
         given = dict(self._arguments(node, _POSITIONS.get(verb, ())))
         function = given.pop("func", None)
-        # What a parameter of the function around it stands for is not told here.
+        # The value of a parameter of the enclosing function is unknown.
         names = named(function, self.values) if function else set()
         names -= self._parameters.get(id(node), set())
         read = {name: self._read(value) for name, value in given.items()}
@@ -172,7 +172,7 @@ class _Reader:
                 yield from self._spread(keyword.value)
 
     def _spread(self, node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-        """Returns what ``**options`` stands for, if that is a dict in the script."""
+        """Yields the items of ``**options``, if it is a dict in the script."""
         found = self._looked_up(node)
         if isinstance(found, ast.Dict):
             for key, value in zip(found.keys, found.values, strict=True):
@@ -202,7 +202,7 @@ class _Reader:
             return Unreadable(ast.unparse(node))
 
     def _looked_up(self, node: ast.expr) -> ast.expr:
-        """Returns what a name stands for, where it is assigned once, or always the same."""
+        """Returns the value of a name that is assigned once, or always the same value."""
         for _ in range(8):
             if not isinstance(node, ast.Name):
                 break
@@ -244,7 +244,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _assigned(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Returns the names that a statement gives values to; one that cannot be told is its target."""
+    """Yields the names that a statement assigns, with their values (the target if unknown)."""
     match node:
         case ast.Assign(targets=targets, value=value):
             for target in targets:

@@ -31,11 +31,11 @@ _KNOWN: Final = ("minimize", "maximize")
 
 @dataclass(frozen=True)
 class Takeover:
-    """What a script's study means for ours.
+    """The settings that a study takes from a script.
 
     Attributes:
-        directions: Those that are taken over; empty for none.
-        lines: What the user is told, one sentence a line.
+        directions: Directions that are taken from the script; empty for none.
+        lines: Notices for the user, one sentence each.
     """
 
     directions: tuple[str, ...] = ()
@@ -45,15 +45,15 @@ class Takeover:
 def take_over(
     source: str, file: str, function: str, given: Mapping[str, Any], usual: tuple[str, ...]
 ) -> Takeover:
-    """Reads the script of an objective.
+    """Reads the settings in the script of an objective.
 
     Args:
-        source: Its text.
-        file: Its name, for what is told.
-        function: The objective's name in it.
-        given: What the user has said himself: ``direction``, ``sampler``, ``pruner``, ``trials``,
-            ``storage``, ``name`` and the like; nothing is told of these, nor taken over.
-        usual: The directions of a study that takes none over.
+        source: Text of the script.
+        file: Name of the script, for the notices.
+        function: Name of the objective.
+        given: Settings that the user has given: ``direction``, ``sampler``, ``pruner``, ``trials``,
+            ``storage``, ``name`` and so on; the script's are ignored for these.
+        usual: The directions of a study that takes none from its script.
     """
     try:
         calls = relevant_calls(source, function.partition(".")[0])

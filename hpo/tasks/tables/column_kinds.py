@@ -15,7 +15,7 @@ from pandas.api import types
 from hpo.tasks.tables import dates, numerals
 from hpo.tasks.tables.column_readings import MAX_KNOWN, Kind, Reading, texts_of
 
-# So many values must agree where a few words stand among numbers or dates.
+# Minimum share of numbers or dates in a column that also holds a few words.
 _MOST: Final = 0.9
 FEW_VALUES: Final = 20
 _N_SAMPLED: Final = 40
@@ -24,14 +24,14 @@ _N_SHOWN: Final = 2
 
 @dataclass(frozen=True)
 class Sorted:
-    """What a column is.
+    """The inferred kind of a column.
 
     Attributes:
-        reading: How it is read; None if it cannot be used.
-        reason: Why not.
-        formats: In what formats its numbers may be written, where that depends on the table.
-        words: Texts that are no numbers or dates among them, with how often each stands there.
-        mixed: Why a category looks like something else.
+        reading: How the column is read; None if it cannot be used.
+        reason: Why it cannot be used.
+        formats: Possible formats of its numbers, if the choice depends on other columns.
+        words: Texts among numbers or dates that are neither, with their counts.
+        mixed: Why a column of categories looks like numbers or dates.
     """
 
     reading: Reading | None
@@ -42,13 +42,13 @@ class Sorted:
 
 
 def sort(column: Series, name: str, missing: Sequence[str], *, decimal_comma: bool) -> Sorted:
-    """Tells what a column is.
+    """Infers the kind of a column.
 
     Args:
-        column: As it was read.
-        name: Of the column.
+        column: The column as read from the file.
+        name: Name of the column.
         missing: Texts that count as missing among numbers and dates.
-        decimal_comma: Whether numbers with dots, too, may be written in another way.
+        decimal_comma: Whether the table may use decimal commas, so that dots are ambiguous.
     """
     if types.is_complex_dtype(column.dtype):
         return Sorted(None, "holds complex numbers")
@@ -69,7 +69,7 @@ def sort(column: Series, name: str, missing: Sequence[str], *, decimal_comma: bo
 
 
 def _kind_of_type(column: Series) -> Kind | None:
-    """Returns what a column is by its type alone, None for text and objects."""
+    """Returns the kind of a column by its type alone, None for text and objects."""
     dtype = column.dtype
     if types.is_bool_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
         return "boolean"
@@ -94,7 +94,7 @@ def _sort_texts(
         found = _mostly(name, told, missing, decimal_comma=decimal_comma)
     if found is not None:
         return found
-    # Words such as NA are categories like others; only an empty cell is missing.
+    # Words such as NA are categories; only an empty cell is missing.
     known = tuple(sorted(counts)) if len(counts) <= MAX_KNOWN else None
     return Sorted(Reading("text", (name,), known=known), mixed=_mixed(texts))
 
@@ -102,7 +102,7 @@ def _sort_texts(
 def _agreeing(
     name: str, texts: list[str], missing: Sequence[str], *, decimal_comma: bool
 ) -> Sorted | None:
-    """Returns what all of the texts are alike, None for categories."""
+    """Returns the kind that all texts share, None for categories."""
     if {text.lower() for text in texts} <= {"true", "false"}:
         return Sorted(_reading(name, "boolean", missing))
     if not decimal_comma and _are_plain(texts):
@@ -129,9 +129,9 @@ def _agreeing(
 def _mostly(
     name: str, told: dict[str, int], missing: Sequence[str], *, decimal_comma: bool
 ) -> Sorted | None:
-    """Returns what nearly all of many texts are, such as measurements with a ``-`` among them.
+    """Returns the kind of nearly all of many texts, such as measurements with a ``-`` among them.
 
-    Few distinct values are categories, whatever they look like: ``2``, ``4``, ``5 or more``.
+    Few distinct values are categories even if most look like numbers: ``2``, ``4``, ``5 or more``.
     """
     sample = list(told)[:_N_SAMPLED]
     for looks in (dates.looks_like_one, numerals.looks_like_one):
@@ -150,7 +150,7 @@ def _mostly(
 
 
 def _mixed(texts: list[str]) -> str:
-    """Says that texts are numbers or dates, but not written alike."""
+    """Returns a notice if all texts are numbers or dates, but in different formats."""
     for what, looks in (("dates", dates.looks_like_one), ("numbers", numerals.looks_like_one)):
         if all(map(looks, texts[:_N_SAMPLED])) and all(map(looks, texts)):
             return f"holds {what} that are not written alike, such as {_differing(texts)}"
@@ -158,7 +158,7 @@ def _mixed(texts: list[str]) -> str:
 
 
 def _differing(texts: Sequence[str]) -> str:
-    """Returns two of the texts, differing in what is not a digit."""
+    """Returns two of the texts that differ in their non-digit characters."""
     shapes: dict[str, str] = {}
     for text in texts:
         shapes.setdefault("".join(c for c in text if not c.isdigit()), text)
@@ -166,7 +166,7 @@ def _differing(texts: Sequence[str]) -> str:
 
 
 def _are_plain(texts: Collection[str]) -> bool:
-    """Returns whether all texts are numbers to Python."""
+    """Returns whether Python can parse all texts as numbers."""
     return all(numerals.plain(text) is not None for text in texts)
 
 
@@ -175,6 +175,6 @@ def _reading(name: str, kind: Kind, missing: Sequence[str], *, pattern: str = ""
 
 
 def votes(found: Sequence[Sorted], *, decimal_comma: bool) -> bool:
-    """Returns whether the comma is a table's decimal mark, by the columns where that is clear."""
+    """Returns whether the comma is a table's decimal mark, by its unambiguous columns."""
     total = sum(each.formats.comma for each in found if each.formats is not None)
     return total > 0 if total else decimal_comma

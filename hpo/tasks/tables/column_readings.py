@@ -21,13 +21,12 @@ MISSING_WORDS: Final = (
     *("?", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "None"),
     *("NaN", "-NaN", "nan", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
-"""What counts as missing among numbers and dates where a study does not say: pandas' words, and the
-mark of the UCI repository."""
+"""Default texts for missing values among numbers and dates: those of pandas, and UCI's ``?``."""
 
 LARGEST: Final = 1e100
-"""Larger numbers cannot be squared, and count as missing."""
+"""Larger numbers overflow when squared, and count as missing."""
 
-# Larger numbers are no counts or codes.
+# Larger floats are not counts or codes.
 _EXACT: Final = 1e15
 MAX_KNOWN: Final = 1_000
 _MAX_SHOWN: Final = 60
@@ -44,18 +43,18 @@ _TRUE_FALSE: Final = {"true": 1.0, "false": 0.0}
 
 @dataclass(frozen=True)
 class Reading:
-    """How the values of one column are read.
+    """Rules for reading the values of one column.
 
     Attributes:
-        kind: What its values are; text is categories.
-        features: Names of the columns that it gives: one, but several for a date.
-        parts: Of a date, what each of them holds; some of ``dates.PARTS``.
-        pattern: Of a date, its format as ``strptime`` takes it, or ``ISO8601``.
-        decimal: Of a number, the decimal mark.
-        thousands: Of a number, what stands between groups of digits.
-        unit: Of a number, what stands before or behind it; see ``NumberFormat``.
-        missing: Texts that count as missing, beside empty cells.
-        known: Of text, all that the table has; None if they are too many to keep.
+        kind: Kind of its values; text means categories.
+        features: Names of the features that it yields: one, or several for a date.
+        parts: For a date, the part that each feature holds; some of ``dates.PARTS``.
+        pattern: For a date, its format for ``strptime``, or ``ISO8601``.
+        decimal: For a number, the decimal mark.
+        thousands: For a number, the separator of thousands.
+        unit: For a number, the text before or after it; see ``NumberFormat``.
+        missing: Texts that count as missing, besides empty cells.
+        known: For text, all values of the table; None if there are too many.
     """
 
     kind: Kind
@@ -70,16 +69,16 @@ class Reading:
 
     @property
     def numbers(self) -> numerals.NumberFormat:
-        """How its numbers are written."""
+        """The format of its numbers."""
         return numerals.NumberFormat(self.decimal, self.thousands, self.unit)
 
     def to_plain(self) -> dict[str, Any]:
-        """Returns the reading as JSON can hold it."""
+        """Returns the reading as plain data for JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Reading:
-        """Returns the reading that ``to_plain`` wrote; keys that it does not know are ignored."""
+        """Returns the reading that ``to_plain`` wrote; unknown keys are ignored."""
         known = {field.name for field in fields(cls)}
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
@@ -92,15 +91,15 @@ class Reading:
 def read_rows(
     frame: DataFrame, readings: Mapping[str, Reading]
 ) -> tuple[DataFrame, tuple[str, ...]]:
-    """Reads other rows as the columns of a table were read.
+    """Reads new rows in the same way as the columns of the table.
 
     Args:
-        frame: With the table's own columns, in any order and among others.
-        readings: By the name of the table's column.
+        frame: Rows with the table's columns, in any order; others are ignored.
+        readings: The readings by column name.
 
     Returns:
-        Numbers as float64 and categories as text, both with NaN where a value is missing, and a
-        sentence about every column of which some values were not understood.
+        Numbers as float64 and categories as text, both with NaN for missing values, and a notice
+        for every column with values that could not be read.
 
     Raises:
         TaskError: Columns are missing.
@@ -127,12 +126,12 @@ def read_rows(
 
 
 def shortened(text: str) -> str:
-    """Returns the beginning of a long name or value."""
+    """Returns a long name or value cut to its beginning."""
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def read_column(column: Series, reading: Reading) -> dict[str, NDArray[Any]]:
-    """Returns the features of a column; what is not understood is missing."""
+    """Returns the features of a column; values that cannot be read are missing."""
     match reading.kind:
         case "text":
             return {reading.features[0]: _as_known(texts_of(column), reading.known)}
@@ -150,7 +149,7 @@ def read_column(column: Series, reading: Reading) -> dict[str, NDArray[Any]]:
 
 
 def as_text(value: Any) -> str:
-    """Returns a single value as a table's text would have it: 1 for 1.0."""
+    """Returns a single value as text: 1 for 1.0."""
     if (
         isinstance(value, float | np.floating)
         and abs(number := float(value)) < _EXACT
@@ -161,7 +160,7 @@ def as_text(value: Any) -> str:
 
 
 def texts_of(column: Series) -> NDArray[Any]:
-    """Returns a column as Python text, NaN where a value is missing."""
+    """Returns a column as Python text, with NaN for missing values."""
     if isinstance(column.dtype, pd.StringDtype):
         found = column.str.strip().to_numpy(dtype=object, na_value=np.nan)
         return np.where(found == "", np.nan, found)
@@ -179,7 +178,7 @@ def texts_of(column: Series) -> NDArray[Any]:
 def parsed(
     column: Series, missing: Sequence[str], parse: Callable[[str], float | None]
 ) -> NDArray[np.float64]:
-    """Returns what each text of a column is to a function, NaN where it is nothing."""
+    """Applies a function to each text of a column, with NaN where it returns None."""
     known: dict[Any, float] = dict.fromkeys(missing, np.nan)
     found = np.full(len(column), np.nan)
     for i, text in enumerate(texts_of(column)):
@@ -192,26 +191,26 @@ def parsed(
 
 
 def bounded(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns numbers, NaN in the place of those that cannot be squared."""
+    """Returns numbers, with NaN for those that overflow when squared."""
     with np.errstate(invalid="ignore"):
         return np.where(np.abs(values) < LARGEST, values, np.nan)
 
 
 def typed_numbers(column: Series) -> NDArray[np.float64]:
-    """Returns a column of a number's type as float64, NaN where a value is missing."""
+    """Returns a column of a numeric type as float64, with NaN for missing values."""
     if types.is_timedelta64_dtype(column.dtype):
         return np.asarray(column.dt.total_seconds(), dtype=np.float64)
     return bounded(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def as_dates(column: Series, pattern: str) -> Series:
-    """Returns a column as dates in universal time, NaT where a value is none."""
+    """Returns a column as dates in UTC, with NaT for values that are not dates."""
     if types.is_datetime64_any_dtype(column.dtype):
         return pd.to_datetime(column, utc=True)
     texts = Series(texts_of(column), index=column.index, dtype=object)
     found = dates.DateFormat(pattern).read(texts)
     if pattern != dates.ISO:
-        # Other rows may come with dates of their type, whose text is the standard's.
+        # New rows may hold date objects, whose text is in ISO format.
         others = found.isna() & texts.notna()
         if others.any():
             found = found.fillna(dates.DateFormat(dates.ISO).read(texts[others]))
@@ -241,7 +240,7 @@ def _numbers(column: Series, reading: Reading) -> NDArray[np.float64]:
 
 
 def _number(text: str, form: numerals.NumberFormat) -> float | None:
-    # What a program writes is understood whatever people write: 1.0 beside $2.
+    # Plain numbers are accepted in every format: 1.0 beside $2.
     found = numerals.plain(text) if form == numerals.PLAIN else form.read(text)
     if found is not None:
         return found
@@ -261,7 +260,7 @@ def _truth(text: str) -> float | None:
 
 
 def _as_known(texts: NDArray[Any], values: Sequence[str] | None) -> NDArray[Any]:
-    """Returns texts as the table has them: 1 or 1.0 where it has the other one."""
+    """Returns texts as the table writes them: 1 for 1.0, or 1.0 for 1."""
     if not values:
         return texts
     known = set(values)
@@ -275,7 +274,7 @@ def _as_known(texts: NDArray[Any], values: Sequence[str] | None) -> NDArray[Any]
 
 
 def _strange(column: Series, reading: Reading, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tells which values of a column were not understood."""
+    """Returns which values of a column could not be read, as a mask."""
     if reading.kind != "text":
         lost = np.asarray(np.isnan(values))
         if not lost.any():

@@ -14,7 +14,7 @@ from pandas import Series
 
 ISO: Final = "ISO8601"
 PARTS: Final = (" (day)", " (month)", " (weekday)", " (hour)")
-"""What may matter in a date, as the name of its column ends."""
+"""Parts of a date that become features, as suffixes of their names."""
 _ISO_TEXT: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?")
 _GROUPS: Final = re.compile(r"(\d{1,2}|\d{4})([-/.])(\d{1,2})\2(\d{1,2}|\d{4})((?:[T ].*)?)")
 _N_YEAR: Final = 4
@@ -42,7 +42,7 @@ _WORD_LIKE: Final = re.compile(
     r"|\d{4}[-/]\d{1,2}|\d{1,2}/\d{4})(?: \d{1,2}:\d{2}.*)?"
 )
 _TIME: Final = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*([AaPp][Mm])?")
-# As pandas names them in a message.
+# Words for the directives of ``strptime``.
 _IN_WORDS: Final = {
     "%Y": "year",
     "%y": "year",
@@ -55,22 +55,21 @@ _IN_WORDS: Final = {
 
 @dataclass(frozen=True)
 class DateFormat:
-    """How the dates of a column are written.
+    """The format of the dates of a column.
 
     Attributes:
-        pattern: As ``strptime`` takes it, or ``ISO8601``; empty where day and month cannot be told
-            apart.
+        pattern: Format for ``strptime``, or ``ISO8601``; empty if day and month are ambiguous.
     """
 
     pattern: str
 
     def read(self, texts: Series) -> Series:
-        """Returns the dates that texts are, NaT where one is none in this format."""
+        """Returns texts as dates, with NaT for those that are not in this format."""
         return pd.to_datetime(texts, errors="coerce", utc=True, format=self.pattern)
 
     @property
     def in_words(self) -> str:
-        """What the numbers of a date are, such as ``day/month/year``."""
+        """The order of a date's numbers, such as ``day/month/year``."""
         if self.pattern == ISO:
             return "year-month-day"
         words = self.pattern
@@ -83,10 +82,10 @@ UNCLEAR: Final = DateFormat("")
 
 
 def find(texts: Sequence[str]) -> DateFormat | None:
-    """Returns the format in which all of the texts are dates.
+    """Infers the format in which all texts are dates.
 
     Returns:
-        None where they are no dates, ``UNCLEAR`` where they may be days of either month.
+        None if they are not dates, ``UNCLEAR`` if day and month are ambiguous.
     """
     first = texts[0]
     if _ISO_TEXT.fullmatch(first) and (found := _if_all(texts, [ISO])):
@@ -99,12 +98,12 @@ def find(texts: Sequence[str]) -> DateFormat | None:
 
 
 def looks_like_one(text: str) -> bool:
-    """Returns whether a text may be a date."""
+    """Returns whether a text looks like a date."""
     return any(kind.fullmatch(text) for kind in (_ISO_TEXT, _GROUPS, _WORD_LIKE))
 
 
 def all_parts(found: Series) -> dict[str, NDArray[np.float64]]:
-    """Returns what may matter in dates, by the name of the part."""
+    """Returns the parts of dates that become features, by the name of the part."""
     # In whole seconds, because nanoseconds end in 2262, and files say 9999 for "never".
     since_1970 = found.dt.as_unit("s") - pd.Timestamp(0, tz="UTC").as_unit("s")
     values = (
@@ -131,7 +130,7 @@ def hours(text: str) -> float | None:
 
 
 def _of_groups(texts: Sequence[str]) -> DateFormat | None:
-    """Returns the format of dates of three numbers, by where only a day or a year can stand."""
+    """Infers the format of dates of three numbers, by values that only a day or a year can have."""
     found = [_GROUPS.fullmatch(text) for text in texts]
     groups = [match for match in found if match is not None]
     if len(groups) < len(texts) or len({(g[2], len(g[1]) == _N_YEAR) for g in groups}) > 1:
@@ -141,7 +140,7 @@ def _of_groups(texts: Sequence[str]) -> DateFormat | None:
         return _if_all(texts, [f"%Y{mark}%m{mark}%d{time}" for time in times])
     is_short = len(groups[0][4]) != _N_YEAR
     if is_short and any(len(g[i]) != 2 for g in groups for i in (1, 3, 4)):
-        # Rather a version or a chapter: 1.2.13.
+        # Probably a version or a chapter: 1.2.13.
         return None
     first, second = ({int(g[i]) for g in groups} for i in (1, 3))
     year = "%y" if is_short else "%Y"
@@ -152,7 +151,7 @@ def _of_groups(texts: Sequence[str]) -> DateFormat | None:
 
 
 def _order(first: set[int], second: set[int], mark: str) -> tuple[str, str] | None:
-    """Returns what the first two numbers of dates are, or None if that cannot be told."""
+    """Returns the directives of the first two numbers of dates, or None if they are ambiguous."""
     day_first, month_first = ("%d", "%m"), ("%m", "%d")
     if max(first) > 12:
         return day_first
@@ -160,7 +159,7 @@ def _order(first: set[int], second: set[int], mark: str) -> tuple[str, str] | No
         return month_first
     if mark == ".":
         return day_first
-    # The first of every month: a day that never changes while the month does.
+    # The first of every month: the day is constant while the month varies.
     if first == {1} and len(second) > 1:
         return day_first
     return month_first if second == {1} and len(first) > 1 else None

@@ -22,8 +22,8 @@ class Labelled:
     """The rows of a table that have a target.
 
     Attributes:
-        frame: The rows, under a plain index.
-        notices: What a person should know of the others, a line each.
+        frame: The rows, with a plain index.
+        notices: Notices about the other rows, a line each.
     """
 
     frame: DataFrame
@@ -33,14 +33,14 @@ class Labelled:
 def known_rows(frame: DataFrame, target: str, kind: str, missing: Sequence[str] | None) -> Labelled:
     """Returns the rows whose target is known.
 
-    An empty cell is missing. Words such as NA are classes like others, unless all else is a
-    number to be predicted, or the study says what is missing.
+    An empty cell is missing. Words such as NA are classes, unless all other values are the numbers
+    of a regression, or the study names the texts that are missing.
 
     Args:
-        frame: As it was read.
+        frame: The table as read from the file.
         target: The column to predict.
-        kind: The study's, as ``read_target`` takes it.
-        missing: The texts that the study says are missing; None if it says nothing.
+        kind: Kind of the target, as for ``read_target``.
+        missing: The texts that count as missing; None for the default.
 
     Raises:
         SpecError: There are too few rows.
@@ -62,7 +62,7 @@ def known_rows(frame: DataFrame, target: str, kind: str, missing: Sequence[str] 
 
 
 def _missing_words(present: Series, kind: str) -> Collection[str]:
-    """Returns the usual words where all else is a number to be predicted."""
+    """Returns the default words if all other values are the numbers of a regression."""
     is_word = present.map(lambda v: isinstance(v, str) and v.strip() in MISSING_WORDS)
     is_word = is_word.astype(bool)
     numbers = present[~is_word]

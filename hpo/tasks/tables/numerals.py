@@ -13,13 +13,13 @@ _CODES: Final = (
 )
 _PREFIX: Final = rf"[A-Z]{{0,3}}[{_SYMBOLS}]|{_CODES}|Rs\.?|kr\.?"
 _SUFFIX: Final = rf"[%‰{_SYMBOLS}]|[^\W\d_](?:[^\W\d_]|[/²³°]){{0,11}}|°[CFK]?|[µμ][^\W\d_]{{1,4}}"
-# A number in its separators, without its sign and its unit.
+# A number with its separators, without sign and unit.
 _BODY: Final = r"(?:\d[\d.,' ’]*|[.,]\d+)(?:[eE][+-]?\d+)?"
 _WRITTEN: Final = re.compile(
     rf"(?P<sign>[+-]?)\s*(?P<prefix>{_PREFIX})?\s*(?P<second>[+-]?)"
     rf"(?P<body>{_BODY})\s*(?P<suffix>{_SUFFIX})?"
 )
-# What stands for a minus or a space in text that a program has set for people.
+# Typographic minus signs, spaces and apostrophes.
 _PLAIN_MARKS: Final = str.maketrans(
     {"−": "-", "–": "-", "\xa0": " ", "\u202f": " ", "\u2009": " ", "’": "'"}
 )
@@ -47,13 +47,13 @@ _FITTING: Final = {marks: _fitting(*marks) for marks in _MARKS}
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How the numbers of a column are written.
+    """The format of the numbers of a column.
 
     Attributes:
         decimal: The decimal mark.
-        thousands: What stands between groups of digits; empty for nothing.
-        unit: What stands before or behind every number, such as ``$`` or ``%``; ``k/M/B`` where
-            numbers such as 900k and 1.2M are multiplied.
+        thousands: The separator of thousands; empty for none.
+        unit: The text before or after every number, such as ``$`` or ``%``; ``k/M/B`` if numbers
+            have multipliers, such as 900k and 1.2M.
     """
 
     decimal: str = "."
@@ -61,7 +61,7 @@ class NumberFormat:
     unit: str = ""
 
     def read(self, text: str) -> float | None:
-        """Returns the number that a text is, or None if it is none in this format."""
+        """Returns a text as a number, or None if it is not in this format."""
         written = _parse(text)
         if written is None:
             return None
@@ -74,7 +74,7 @@ class NumberFormat:
         return written.sign * factor * float(plain.replace(self.decimal, "."))
 
     def _factor(self, written: _Written) -> float | None:
-        """Returns what the unit multiplies with, or None if it is another."""
+        """Returns the multiplier of a number's unit, or None if the unit differs."""
         head = self.unit.removesuffix(_SOME_MULTIPLE)
         if head != self.unit:
             return _MULTIPLES.get(written.tail) if written.head == head else None
@@ -88,25 +88,25 @@ PLAIN: Final = NumberFormat()
 
 @dataclass(frozen=True)
 class Formats:
-    """In what formats all numbers of a column may be written.
+    """Possible formats of the numbers of a column.
 
     Attributes:
-        likely: At least one. Of two, the comma is the decimal mark in one of them, and stands
-            between thousands in the other, as in ``1,234``, or likewise the dot.
-        comma: 1 where the comma must be the decimal mark, -1 where the dot must be, else 0.
+        likely: One format, or two if a mark is ambiguous: the comma of ``1,234`` may be the
+            decimal mark or separate thousands, and likewise the dot.
+        comma: 1 if the comma must be the decimal mark, -1 if the dot must be, else 0.
     """
 
     likely: tuple[NumberFormat, ...]
     comma: int
 
     def chosen(self, *, decimal_comma: bool) -> NumberFormat:
-        """Returns the format, by what the decimal mark is elsewhere in the table."""
+        """Returns the format that matches the decimal mark of the table's other columns."""
         wanted = "," if decimal_comma else "."
         return next((f for f in self.likely if f.decimal == wanted), self.likely[0])
 
 
 def find(texts: Iterable[str]) -> Formats | None:
-    """Returns the formats in which all of the texts are numbers, or None if there is none."""
+    """Infers the formats in which all texts are numbers, or None if there is none."""
     found: list[_Written] = []
     for text in texts:
         written = _parse(text)
@@ -120,7 +120,7 @@ def find(texts: Iterable[str]) -> Formats | None:
     fitting = [m for m in _MARKS if all(map(_FITTING[m].fullmatch, all_digits))]
     if not fitting:
         return None
-    # The first of each decimal mark, and where no number has one, the usual one.
+    # The first format of each decimal mark; the usual one if no number has a mark.
     has_marks = any(mark in digits for digits in all_digits for mark in ".,")
     by_decimal = {m[1]: m for m in reversed(fitting)} if has_marks else {".": fitting[0]}
     likely = [NumberFormat(m[1], m[0], unit) for m in sorted(by_decimal.values(), key=_MARKS.index)]
@@ -129,7 +129,7 @@ def find(texts: Iterable[str]) -> Formats | None:
 
 
 def plain(text: str, form: NumberFormat = PLAIN) -> float | None:
-    """Returns the number that a text is to Python, or None."""
+    """Returns a text as Python parses it as a number, or None."""
     if "_" in text or form.decimal != ".":
         return None
     try:
@@ -144,7 +144,7 @@ def looks_like_one(text: str) -> bool:
 
 
 class _Written(NamedTuple):
-    """A number as it is written: its sign, what stands before its digits, they, what follows."""
+    """A number as written: sign, text before its digits, digits, text after them."""
 
     sign: float
     head: str
@@ -163,7 +163,7 @@ class _Written(NamedTuple):
 def _parse(text: str) -> _Written | None:
     text = text.strip() if text.isascii() else text.translate(_PLAIN_MARKS).strip()
     sign = 1.0
-    # As bookkeepers write what is below zero.
+    # Negative numbers in accounting notation.
     if text.startswith("(") and text.endswith(")"):
         text, sign = text[1:-1].strip(), -1.0
     elif text.endswith("-"):
@@ -179,7 +179,7 @@ def _parse(text: str) -> _Written | None:
 
 
 def _agreed(found: Iterable[_Written]) -> str | None:
-    """Returns the unit of all numbers, or None if they have several."""
+    """Returns the common unit of all numbers, or None if they have several."""
     units = {(w.head, w.tail) for w in found if w.head or w.tail or not w.is_zero}
     heads, tails = {head for head, _ in units}, {tail for _, tail in units}
     if len(heads) <= 1 and tails - {""} and tails <= set(_MULTIPLES):

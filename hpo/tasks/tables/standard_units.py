@@ -12,9 +12,9 @@ from hpo.train.objective import metrics
 
 
 class TargetUnits:
-    """Targets of a regression with mean 0 and deviation 1 on the training rows.
+    """Regression targets with mean 0 and standard deviation 1 on the training rows.
 
-    Computed in double precision: numbers such as 1,700,000,012 have too many digits for less.
+    Computed in double precision, as numbers such as 1,700,000,012 have too many digits for float32.
 
     Attributes:
         target_mean: Mean of the training targets.
@@ -26,29 +26,29 @@ class TargetUnits:
         self.target_scale = 1.0
 
     def fit_target(self, y: NDArray[Any]) -> None:
-        """Learns mean and scale from the targets of training rows, of shape [N]."""
+        """Fits mean and scale to the targets of training rows, of shape [N]."""
         self.target_mean, self.target_scale = mean_and_scale(y)
 
     def transform_target(self, y: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Returns targets in standard units."""
+        """Returns standardised targets."""
         numbers = np.asarray(y, dtype=np.float64)
         return np.asarray((numbers - self.target_mean) / self.target_scale, dtype=np.float32)
 
     def inverse_target(self, y: NDArray[Any]) -> NDArray[np.float64]:
-        """Returns numbers in standard units in those of the targets."""
+        """Returns standardised numbers in the units of the targets."""
         numbers = np.asarray(y, dtype=np.float64)
         return np.asarray(numbers * self.target_scale + self.target_mean)
 
 
 class StandardUnits(TargetUnits):
-    """Features and targets with mean 0 and deviation 1 on the training rows."""
+    """Features and targets with mean 0 and standard deviation 1 on the training rows."""
 
     def __init__(self) -> None:
         super().__init__()
         self._scaler: Any = None
 
     def fit(self, x: Any, y: NDArray[Any]) -> StandardUnits:
-        """Learns means and scales from training rows.
+        """Fits means and scales to training rows.
 
         Args:
             x: Features of shape [N, F].
@@ -61,7 +61,7 @@ class StandardUnits(TargetUnits):
         return self
 
     def transform(self, x: Any) -> Any:
-        """Returns features in standard units."""
+        """Returns standardised features."""
         return self._scaler.transform(x)
 
 
@@ -74,9 +74,9 @@ def metrics_in_units(outputs: Tensor, targets: Tensor, scale: float) -> dict[str
     """Returns the metrics of a regression in the units of the data.
 
     Args:
-        outputs: In standard units, of shape [N] or [N, 1].
-        targets: In standard units, of shape [N].
-        scale: What a standard unit is in those of the data.
+        outputs: Standardised outputs, of shape [N] or [N, 1].
+        targets: Standardised targets, of shape [N].
+        scale: Standard deviation of the targets, in the units of the data.
     """
     mse = _wide(metrics.mean_squared_error(outputs, targets)) * scale**2
     return {
@@ -88,6 +88,6 @@ def metrics_in_units(outputs: Tensor, targets: Tensor, scale: float) -> dict[str
 
 
 def _wide(value: Tensor) -> Tensor:
-    """Returns a number that squares of large units cannot overflow."""
+    """Returns a value in double precision, in which squares of large units do not overflow."""
     # MPS has no double precision.
     return value if value.device.type == "mps" else value.double()

@@ -33,12 +33,12 @@ class TableColumns:
     """The usable columns of a table.
 
     Attributes:
-        frame: Numbers as float64 and categories as text, both with NaN where a value is missing.
-        numeric: Names of columns of numbers; a date gives several.
-        categorical: Names of columns of text.
-        dropped: Why each of the other columns is of no use.
-        readings: How each of the table's own columns that are of use is read.
-        notices: What a person should know of how they were read, a line each.
+        frame: Numbers as float64 and categories as text, both with NaN for missing values.
+        numeric: Names of numeric features; a date yields several.
+        categorical: Names of categorical features.
+        dropped: Why each of the other columns is not used.
+        readings: How each used column of the table is read.
+        notices: Notices about how columns were read, a line each.
     """
 
     frame: DataFrame
@@ -56,17 +56,17 @@ def find_columns(
     n_left_out: int = 0,
     decimal_comma: bool = False,
 ) -> TableColumns:
-    """Decides what each column is, by its type and values.
+    """Infers the kind of each column from its type and values.
 
-    Nothing is learnt here that a model could profit from: no target is looked at, and every row is
-    translated by itself.
+    No information leaks from one row to another: the target is not used, and every row is
+    converted by itself.
 
     Args:
-        frame: The features as they were read.
-        missing: Texts that count as missing, beside empty cells; by default the usual words do
+        frame: The features as read from the file.
+        missing: Texts that count as missing, besides empty cells; by default the usual words
             among numbers and dates.
-        n_left_out: Rows of the file that are not in the frame.
-        decimal_comma: Whether the comma is the decimal mark where the columns do not tell.
+        n_left_out: Number of rows of the file that are not in the frame.
+        decimal_comma: Whether the comma is the decimal mark if the columns are ambiguous.
     """
     words = MISSING_WORDS if missing is None else tuple(missing)
     names = [str(name) for name in frame.columns]
@@ -85,7 +85,7 @@ def find_columns(
 
 
 class _Maker:
-    """Takes columns one by one, and makes a table of those that are of use."""
+    """Reads columns one by one, and collects the useful ones."""
 
     def __init__(self, n_left_out: int, decimal_comma: bool) -> None:
         self._n_left_out = n_left_out
@@ -95,7 +95,7 @@ class _Maker:
         self._made = TableColumns(DataFrame())
 
     def add(self, column: Series, name: str, kind: Sorted) -> None:
-        """Takes one column."""
+        """Reads one column."""
         if kind.reading is None:
             self._made.dropped[name] = kind.reason
             return
@@ -120,10 +120,10 @@ class _Maker:
         self._made.notices += _notices(name, reading, kind, values)
 
     def columns(self, frame: DataFrame) -> TableColumns:
-        """Returns all that are of use."""
+        """Returns the useful columns."""
         made = self._made
         if not self._found:
-            # y over 0, 1, 2, ... is a fair regression when there is nothing else.
+            # Without other columns, y over 0, 1, 2, ... is a valid regression.
             for name, (reading, values) in self._counters.items():
                 del made.dropped[name]
                 self._keep(name, reading, values)
@@ -135,20 +135,20 @@ class _Maker:
         return made
 
     def _keep(self, name: str, reading: Reading, values: dict[str, NDArray[Any]]) -> None:
-        # A table may have a column that is called as the part of a date is.
+        # The table may have a column with the name of a date's part.
         features = tuple(_free(feature, self._found) for feature in values)
         self._found |= dict(zip(features, values.values(), strict=True))
         self._made.readings[name] = replace(reading, features=features)
 
 
 def again(frame: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
-    """Returns other rows in the columns that were found in a table.
+    """Returns new rows with the columns that were found in the table.
 
-    What is not understood counts as missing, or as a category that is rare, and is told.
+    Values that cannot be read count as missing, or as a rare category, and are logged.
 
     Args:
-        frame: With the table's own columns, in any order and among others.
-        readings: Of the table's columns.
+        frame: Rows with the table's columns, in any order; others are ignored.
+        readings: Readings of the table's columns.
 
     Raises:
         TaskError: Columns are missing.
@@ -160,7 +160,7 @@ def again(frame: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
 
 
 def _dated(column: Series, name: str, reading: Reading) -> tuple[Reading, dict[str, NDArray[Any]]]:
-    """Returns what in a date varies."""
+    """Returns the parts of a date that vary."""
     every = dates.all_parts(as_dates(column, reading.pattern))
     varying = {part: values for part, values in every.items() if _varies(values)}
     features = tuple(name + part for part in varying)
@@ -171,7 +171,7 @@ def _dated(column: Series, name: str, reading: Reading) -> tuple[Reading, dict[s
 def _notices(
     name: str, reading: Reading, kind: Sorted, values: dict[str, NDArray[Any]]
 ) -> list[str]:
-    """Returns what a person should know of how a column was read."""
+    """Returns notices about how a column was read."""
     shown = shortened(name)
     if kind.words:
         n = sum(count for _, count in kind.words)
@@ -188,7 +188,7 @@ def _notices(
 
 
 def left_out(columns: TableColumns, n_columns: int) -> str:
-    """Returns a line about the columns of no use, or nothing."""
+    """Returns a line about the columns that are not used, or an empty text."""
     entries = [f"{shortened(name)} ({why})" for name, why in columns.dropped.items()]
     if not entries:
         return ""
@@ -198,9 +198,9 @@ def left_out(columns: TableColumns, n_columns: int) -> str:
 
 
 def as_numbers(column: Series) -> Series | None:
-    """Returns a column as float64, NaN where a value is missing, or None if it holds others.
+    """Returns a column as float64 with NaN for missing values, or None if it is not numeric.
 
-    Values too large to be squared, infinite ones among them, count as missing.
+    Infinite values, and those that overflow when squared, count as missing.
     """
     kind = sort(column, "", (), decimal_comma=False)
     if kind.reading is None or kind.reading.kind not in ("number", "duration") or kind.words:
@@ -228,7 +228,7 @@ def _values(column: Series, kind: Sorted) -> NDArray[Any]:
 
 
 def _without(column: Series, words: set[str]) -> Series:
-    """Returns a column of text with nothing in the place of some words."""
+    """Returns a column of text in which some words are missing values."""
     if column.dtype.kind in "biufcMm":
         return column
     gone = column.map(lambda value: isinstance(value, str) and value.strip() in words)
@@ -248,7 +248,7 @@ def _varies(values: NDArray[Any]) -> bool:
 
 
 def describe(columns: TableColumns) -> dict[str, Any]:
-    """Returns the columns as plain data, for people."""
+    """Returns the columns as plain data, for reports."""
     read = {name: how for name, r in columns.readings.items() if (how := _in_words(r))}
     found = {
         "numeric": list(columns.numeric),
@@ -259,7 +259,7 @@ def describe(columns: TableColumns) -> dict[str, Any]:
 
 
 def _in_words(reading: Reading) -> str:
-    """Says how a column is read that is not written as programs write it."""
+    """Describes the format of a column; empty for plain formats."""
     if reading.kind == "date":
         return "" if reading.pattern == dates.ISO else dates.DateFormat(reading.pattern).in_words
     if reading.kind == "time":

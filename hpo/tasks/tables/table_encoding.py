@@ -13,18 +13,18 @@ from hpo.tasks.tables.standard_units import TargetUnits
 
 _MISSING: Final = "(missing)"
 _MAX_CATEGORIES: Final = 32
-# A category that a single training row has tells nothing about others.
+# A category of a single training row does not generalise.
 _MIN_ROWS: Final = 2
-# In standard deviations. A validation row far outside of what was trained on would else drown all.
+# In standard deviations. Otherwise a row far outside of the training range would dominate the loss.
 _FURTHEST: Final = 10.0
 
 
 class TableEncoder(TargetUnits):
-    """Turns rows into numbers, and the targets of a regression into standard units.
+    """Encodes rows as numbers, and standardises the targets of a regression.
 
-    Numbers: missing ones become the median, with a column that says so, and all are standardised.
-    Text: a column for each category; rare ones share one, and missing is a category. What was
-    learnt is plain numbers and text, as a model's file keeps them.
+    Numbers are standardised; missing ones are imputed by the median, with an indicator column.
+    Text is one-hot encoded; rare categories share a column, and missing is a category. The fitted
+    state is plain numbers and text, so that a model's file can hold it.
 
     Args:
         numeric: Columns of numbers.
@@ -49,10 +49,10 @@ class TableEncoder(TargetUnits):
         self.n_features = 0
 
     def fit(self, x: DataFrame, y: NDArray[Any]) -> TableEncoder:
-        """Learns medians, scales and categories from training rows.
+        """Fits medians, scales and categories to training rows.
 
         Args:
-            x: With the columns that were named, others are ignored.
+            x: Rows with the named columns; others are ignored.
             y: Targets of shape [N]: floats for a regression.
         """
         if self._numeric:
@@ -99,9 +99,9 @@ class TableEncoder(TargetUnits):
             self._has_rest[name] = rare is not None
 
     def _filled(self, x: DataFrame) -> NDArray[np.float64]:
-        """Returns numbers without gaps, and a column of marks for each that had some in training.
+        """Returns imputed numbers, and an indicator for each column with missing training values.
 
-        A column without any number among the training rows is 0 throughout.
+        A column without any number in the training rows is 0.
         """
         values = _floats(x, self._numeric)
         medians = np.array(self._medians)
@@ -117,7 +117,7 @@ class TableEncoder(TargetUnits):
     def _one_hot(self, x: DataFrame, name: str) -> NDArray[np.float64]:
         categories = self._categories[name]
         places: Mapping[str, int] = {category: i for i, category in enumerate(categories)}
-        # Of an unknown one all are zero, unless there are rare ones.
+        # An unknown category is all zeros, or rare if there are rare ones.
         codes = np.array([places.get(text, len(categories)) for text in _texts(x, name)], dtype=int)
         columns = np.arange(len(categories) + self._has_rest[name])
         return np.asarray(codes[:, None] == columns, dtype=np.float64)

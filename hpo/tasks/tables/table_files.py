@@ -32,7 +32,7 @@ _OPENERS: Final[Mapping[str, Callable[[Path], Any]]] = {
 _SEPARATORS: Final = ",;\t|"
 _COMMA_FREE: Final = ";"
 _HEAD_BYTES: Final = 65_536
-# What Windows programs write in western Europe and America.
+# Encoding of Windows programs in western Europe and America.
 _OLD_ENCODING: Final = "cp1252"
 
 
@@ -50,21 +50,21 @@ def read_table(
 ) -> DataFrame:
     """Reads a table with named columns.
 
-    Only an empty cell of a text file is missing; words such as NA are left to whoever knows what
-    the column holds. ``attrs["decimal_comma"]`` tells whether a file's separator leaves the comma
-    to its numbers.
+    Only an empty cell of a text file is missing; words such as NA stay text, as their meaning
+    depends on the column. ``attrs["decimal_comma"]`` is true if the separator permits decimal
+    commas.
 
     Args:
         path: A ``.csv``, ``.tsv`` or ``.txt`` file, also compressed (``.gz``, ``.bz2``, ``.xz``),
             or a ``.parquet`` file.
-        separator: What stands between the fields of a text file; None to tell by its first line.
-        encoding: Of a text file, as Python calls it; None for UTF-8, or UTF-16 with its mark, or,
-            where it is neither, Windows-1252.
-        as_text: Whether every cell of a text file stays text, to be read by another table's
-            readings; else columns of nothing but plain numbers are numbers.
+        separator: Field separator of a text file; None to infer it from the first line.
+        encoding: Encoding of a text file, by Python's name; None for UTF-8, UTF-16 with a byte
+            order mark, or else Windows-1252.
+        as_text: Whether every cell of a text file stays text, for another table's readings;
+            otherwise columns of plain numbers are numbers.
 
     Returns:
-        The rows under a plain index; all column names are text and differ.
+        The rows with a plain index; all column names are text and differ.
 
     Raises:
         SpecError: There is no such file, or it holds no table.
@@ -89,7 +89,7 @@ def read_table(
         reason = str(error).strip().partition("\n")[0]
         raise wrong("data", f"{path.name} cannot be read: {reason}") from error
     names = [str(name).strip() for name in frame.columns]
-    # As pandas calls a column without a name.
+    # The name that pandas gives to a column without one.
     frame.columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     _require_names(path, list(frame.columns))
     if frame.empty:
@@ -120,7 +120,7 @@ def _read_parquet(path: Path) -> DataFrame:
     import pandas
 
     frame = pandas.read_parquet(path)
-    # pandas keeps a named index apart from the columns; to anybody else it is a column.
+    # pandas separates a named index from the columns; here it is a column.
     has_name = any(name is not None for name in frame.index.names)
     return frame.reset_index(drop=not has_name)
 
@@ -134,7 +134,7 @@ def _read_encoded(
     try:
         return _read_text(path, separator, as_text=as_text)
     except UnicodeError:
-        # Any bytes are text in such an encoding, but no text holds a NUL.
+        # Any bytes are valid in this encoding, but text holds no NUL.
         with _OPENERS.get(path.suffix.lower(), _open)(path) as binary:
             if b"\0" in binary.read(_HEAD_BYTES):
                 raise
@@ -147,7 +147,7 @@ def _read_encoded(
 
 @cache
 def say_once(message: str) -> None:
-    """Warns, once however often a process reads the table."""
+    """Logs a warning once, even if the process reads the table again."""
     logger.warning("%s", message)
 
 
@@ -170,12 +170,12 @@ def _read_text(
         binary.seek(0)
         marked = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         encoding = given or marked
-        # Cut in the middle of a character, perhaps; the whole file is read strictly.
+        # The head may end inside a character; the whole file is decoded strictly.
         first = head.decode(encoding, errors="ignore")
         chosen = separator or _separator(first)
-        # pandas would call the second one "name.1" and say nothing.
+        # pandas would rename a duplicate to "name.1" without a warning.
         _require_names(path, _header(first, chosen))
-        # Who separates by semicolons may write 1,5 for numbers and 1.234 for thousands.
+        # Files with semicolons may write 1,5 for numbers and 1.234 for thousands.
         decimal_comma = chosen == _COMMA_FREE
         with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
             frame = pandas.read_csv(
@@ -198,7 +198,7 @@ def _open(path: Path) -> Any:
 
 
 def _separator(text: str) -> str:
-    """Returns the separator that stands most often in the first line, outside of quotes."""
+    """Returns the most frequent separator of the first line, outside of quotes."""
     line = next(line for line in text.splitlines() if line.strip())
     outside = "".join(line.split('"')[::2])
     return max(_SEPARATORS, key=outside.count)
@@ -206,5 +206,5 @@ def _separator(text: str) -> str:
 
 def _header(text: str, separator: str) -> list[str]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    # Columns without a name are told apart by their places.
+    # Columns without a name are distinguished by their position.
     return [name.strip() for name in next((row for row in rows if row), []) if name.strip()]

@@ -18,11 +18,11 @@ from hpo.train.task import Task
 
 
 class TableModel(Task):
-    """Reads other rows with the types of the study's table, and builds the study's network.
+    """Task that reads new rows with the types of the study's table, and builds its network.
 
     Args:
-        options: Of the study's task.
-        state: What ``Tabular.export_state`` returned.
+        options: Options of the study's task.
+        state: The result of ``Tabular.export_state``.
     """
 
     def __init__(self, options: Mapping[str, Any], state: Mapping[str, Any]) -> None:

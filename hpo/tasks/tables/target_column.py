@@ -14,7 +14,7 @@ from hpo.tasks.tables.table_columns import as_numbers
 from hpo.tasks.tables.table_files import wrong
 from hpo.train.data.arrays import Kind
 
-# Whole numbers are classes when there are few of them and each stands for many rows.
+# Whole numbers are classes if few are distinct and each occurs in many rows.
 _FEW_CLASSES: Final = 20
 _ROWS_PER_CLASS: Final = 10
 _KINDS: Final = ("auto", "classification", "regression")
@@ -26,7 +26,7 @@ class TargetColumn:
 
     Attributes:
         values: Numbers or text, of shape [N].
-        kind: What is to be learnt from them.
+        kind: Classification or regression.
     """
 
     values: NDArray[Any]
@@ -36,15 +36,15 @@ class TargetColumn:
 def read_target(column: Series, kind: str) -> TargetColumn:
     """Reads the target of a table.
 
-    With ``auto``, text and booleans are classes. Numbers are classes if they are whole and there
-    are two of them, or at most 20 that stand for 10 rows each; else it is a regression.
+    With ``auto``, text and booleans are classes. Whole numbers are classes if two are distinct, or
+    at most 20 with 10 rows each on average; other numbers are a regression.
 
     Args:
-        column: Without missing values, at least one row.
+        column: The target without missing values, with at least one row.
         kind: ``auto``, ``classification`` or ``regression``.
 
     Raises:
-        SpecError: The column cannot be predicted, or not in this way.
+        SpecError: The column cannot be predicted, or not as this kind.
     """
     require_kind(kind)
     name = str(column.name)
@@ -68,10 +68,10 @@ def read_target(column: Series, kind: str) -> TargetColumn:
 
 
 def require_kind(kind: Any) -> None:
-    """Refuses a kind that there is not.
+    """Refuses an unknown kind.
 
     Raises:
-        SpecError: With those that there are.
+        SpecError: The kind is unknown; the message lists the allowed ones.
     """
     if kind not in _KINDS:
         raise wrong("kind", f"must be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}; found {kind!r}")

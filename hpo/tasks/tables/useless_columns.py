@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hpo.tasks.tables.column_kinds import FEW_VALUES
 
-# Text that differs in nearly every row is a name, an address or prose, and no category.
+# Text that differs in nearly every row is a name, an address or prose, not a category.
 _MOST_DISTINCT: Final = 0.9
 _ID_NAME: Final = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$", re.IGNORECASE)
-# What pandas, R and spreadsheets call the number of a row that was saved with it.
+# Names that pandas, R and spreadsheets give to a saved row number.
 _INDEX_NAME: Final = re.compile(
     r"Unnamed: \d+(?:\.\d+)*|index|idx|level_0|__index_level_\d+__|#|nr\.?|no\.?"
     r"|s(?:l|r)?[ ._]?no\.?|row[ ._-]?(?:names?|num(?:ber)?|nr|no|id|index)?|rn",
@@ -34,12 +34,12 @@ PROSE: Final = "is text of its own in nearly every row"
 
 
 def uselessness(name: str, values: NDArray[Any], n_left_out: int = 0) -> str:
-    """Says why a column of numbers or text tells a model nothing, or returns an empty text.
+    """Returns why a column of numbers or text is useless to a model, or an empty text.
 
     Args:
-        name: Of the column.
-        values: Numbers or text, with NaN where one is missing.
-        n_left_out: Rows that the table had beside these.
+        name: Name of the column.
+        values: Numbers or text, with NaN for missing values.
+        n_left_out: Number of rows of the table that were left out.
     """
     present = values[~pd.isna(values)]
     is_text = values.dtype.kind != "f"
@@ -55,7 +55,7 @@ def uselessness(name: str, values: NDArray[Any], n_left_out: int = 0) -> str:
     if len(values) < _MIN_COUNTED or len(present) < len(values) or (values % 1).any():
         return ""
     steps = np.diff(values)
-    # A table that lost rows counts with gaps.
+    # The count of a table that lost rows has gaps.
     n_gaps = abs(values[-1] - values[0]) + 1 - len(values)
     if (np.all(steps > 0) or np.all(steps < 0)) and n_gaps <= n_left_out:
         return COUNTER
@@ -63,15 +63,15 @@ def uselessness(name: str, values: NDArray[Any], n_left_out: int = 0) -> str:
 
 
 def _is_index(name: str, steps: NDArray[Any], *, is_unique: bool) -> bool:
-    """Returns whether whole numbers count rows in an order that the file has no longer."""
+    """Returns whether whole numbers are row numbers of another order of the file."""
     if is_unique and _INDEX_NAME.fullmatch(name):
         return True
-    # Several tables in one, each with a count of its own.
+    # Concatenated tables, each with its own row numbers.
     return bool(_NAMELESS.fullmatch(name)) and float(np.mean(steps == 1)) >= _MOST_STEPS
 
 
 def crowd_notice(name: str, values: NDArray[Any]) -> str:
-    """Says that most rows have a category which is too rare to be told apart, or nothing."""
+    """Returns a notice if most rows have a category too rare for a column, or an empty text."""
     counts = Counter(value for value in values if isinstance(value, str))
     if len(counts) <= _N_TOLD_APART:
         return ""

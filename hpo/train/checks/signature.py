@@ -177,7 +177,7 @@ def _look(task: Task, values: Mapping[str, Any], n_train: int) -> str | None:
 
 def _type(module: nn.Module, known: Mapping[int, str]) -> Hashable:
     cls = type(module)
-    # A class that a function makes is another one each time; its code tells whether it is.
+    # A class that a function makes is another one each time; its code shows whether it differs.
     made = [base for base in cls.__mro__ if "<locals>" in base.__qualname__]
     name = f"{cls.__module__}.{cls.__qualname__}"
     return (

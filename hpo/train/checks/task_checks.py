@@ -130,7 +130,7 @@ def _require_pairs(task: Task, outputs: Tensor, targets: Tensor) -> None:
 
 
 def _own(task: Task) -> Mapping[str, Callable[[Tensor, Tensor], dict[str, float]]]:
-    """Returns the functions that are the task's own, each as one that gives plain numbers."""
+    """Returns the task's own functions, each wrapped to return plain numbers."""
 
     def loss(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         return {"loss": as_float("loss", task.loss(outputs, targets))}

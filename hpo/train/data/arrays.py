@@ -34,11 +34,11 @@ _INDICES: Final = (torch.int32, torch.int64)
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What is to be predicted.
+    """Targets of a task: classes or numbers.
 
     Attributes:
-        y: Classes 0 to C - 1 as int64, or numbers as float64, for whatever scales them must have
-            all their digits; of shape [N] or [N, T].
+        y: Classes 0 to C - 1 as int64, or numbers as float64, so that scaling them loses no
+            digits; of shape [N] or [N, T].
         kind: Which of both they are.
         classes: Name of each class, in the order of their numbers; empty for a regression.
     """
@@ -64,8 +64,8 @@ def as_features(x: Any, what: str = "the features") -> Tensor:
     values = x.detach() if isinstance(x, Tensor) else _numbers(x, what)
     if values.is_complex():
         raise TaskError(f"{what} must be real numbers; found complex ones")
-    # Whoever makes such a tensor means indices, as an embedding takes them. NumPy and pandas have
-    # whole numbers for quantities as well.
+    # Such a tensor holds indices, for an embedding. NumPy and pandas use whole numbers for
+    # quantities as well.
     is_index = isinstance(x, Tensor) and x.dtype in _INDICES
     if values.dim() == 0:
         raise TaskError(f"{what} must have one row a sample; found a single number")

@@ -56,7 +56,7 @@ class Splits:
         train: What models are fitted on.
         val: What trials are compared on.
         test: What only the best trial sees, if there is a test split.
-        kind: What is to be learnt.
+        kind: Classification or regression.
         classes: Name of each class; empty for a regression.
         fitted: Preprocessing that has been applied.
     """

@@ -51,7 +51,7 @@ class _SoloLane:
 
     @property
     def precision(self) -> str:
-        """See ``hpo.train.recipe.precision``."""
+        """How trials compute, as in ``hpo.train.recipe.precision``."""
         return str(self.training.params["precision"])
 
 

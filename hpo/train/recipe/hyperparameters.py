@@ -37,7 +37,7 @@ class Scope:
     Attributes:
         own_optimizer: Whether the task brings its optimizer.
         own_loss: Whether the task brings its loss.
-        kind: What is to be learnt; None where that is not known.
+        kind: Classification or regression; None if unknown.
         n_axes: Of one sample; 0 where that is not known, or values are no quantities.
     """
 

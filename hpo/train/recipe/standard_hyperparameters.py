@@ -35,7 +35,7 @@ class StandardHyperparameter:
 
     Attributes:
         default: Its value where neither the space nor the task gives one.
-        allows: Tells whether a value is possible.
+        allows: Returns whether a value is possible.
         allowed: The possible values in words.
         doc: What it does.
     """

@@ -86,7 +86,7 @@ def test_description(table: Path, caplog: pytest.LogCaptureFixture) -> None:
         "dropped": {
             "id": "is an id",
             "constant": "is the same in every row",
-            "grade": "is to be left out",
+            "grade": "is excluded by the study",
         },
     }
     assert "left out 2 of 60 rows without a churned" in caplog.text
@@ -332,7 +332,7 @@ def test_rows_of_a_group_stay_together(table: Path) -> None:
     frame.to_csv(table, index=False)
     options = {"data": str(table), "target": "spent", "groups": "patient", "drop": "town"}
     task: Any = resolve("tabular", options)
-    assert task.describe()["dropped"]["patient"] == "is to be left out"
+    assert task.describe()["dropped"]["patient"] == "is excluded by the study"
     place = task.describe()["numeric"].index("copy")
     splits = task.data().splits()
     parts = [set(part.x[:, place].tolist()) for part in (splits.train, splits.val, splits.test)]

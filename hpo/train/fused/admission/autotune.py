@@ -79,7 +79,7 @@ class StackSize:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is to be measured again."""
+        """Whether it must be measured again."""
         return (
             self.lanes == 1
             or (self.slowdown or math.inf) > SETTINGS.busy
@@ -177,7 +177,7 @@ class StackSizes:
         return (self._fixed or 0) > 0 if known is None else known.lanes > 0
 
     def _is_due(self, digest: str) -> bool:
-        """Returns whether a size is to be measured now, for the first time or again."""
+        """Returns whether a size must be measured now, for the first time or again."""
         known = self._known.get(digest)
         if known is None:
             return self._fixed is None

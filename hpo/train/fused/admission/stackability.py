@@ -136,7 +136,7 @@ def plan(task: Task, folds: Folds, score: Score, prepared: PreparedModel) -> Sta
 
 
 def _network(trial: _ProbeTrial, loss: LaneLoss, expected: _Step, precision: str) -> Network | str:
-    """Returns the fastest network that comes to the same as one model, or why there is none."""
+    """Returns the fastest network that is equal to a model, or why there is none."""
     kept, reason = _renew_params(trial.model), ""
     for network in networks_of(trial.model, trial.dropout_rng):
         # In float32, which shows wrong formulas; another precision is only another rounding.

@@ -37,7 +37,7 @@ class FunctionalCall:
         """Returns the outputs; buffers among the values change as the model changes its own."""
         if not self._decomposes:
             return self._call(values, x)
-        # The derivative itself is nobody's; operations are only taken apart for it.
+        # The derivative is not used; it only decomposes operations.
         one = torch.ones((), device=x.device)
         outputs: Tensor = grad(self._beside, has_aux=True)(one, dict(values), x)[1]
         return outputs

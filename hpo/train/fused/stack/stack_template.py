@@ -66,7 +66,7 @@ class StackTemplate:
 
     @property
     def precision(self) -> str:
-        """See ``hpo.train.recipe.precision``."""
+        """How the lanes compute, as in ``hpo.train.recipe.precision``."""
         return str(self.params["precision"])
 
     def probe_loss(self, n_lanes: int) -> LaneLoss:

@@ -265,7 +265,7 @@ def test_a_pruner_that_raises_lets_trials_go_on_and_is_told_once(
     assert Worker(context, executor).run() == "exhausted"
     assert set(states(context)) == {"COMPLETE"}
     (text,) = said
-    assert text.startswith("the pruner asha failed, so trials go on without it: ")
+    assert text.startswith("the pruner asha failed, so trials continue without it: ")
     assert "at hpo/search/optuna/pruners.py:" in text
     assert kinds(context).count("internal") == 1
 
