@@ -132,5 +132,5 @@ class ValidationSpec(Completed):
 
     @property
     def n_parts(self) -> int:
-        """How many models a trial trains: one for each fold and seed."""
+        """The number of models that a trial trains: one for each fold and seed."""
         return (self.folds or 1) * self.seeds

@@ -58,7 +58,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch of a lane came to.
+    """The result of an epoch of a lane.
 
     Attributes:
         key: The lane.

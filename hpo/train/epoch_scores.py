@@ -27,7 +27,7 @@ def is_spent(params: Mapping[str, Any], epoch: int, best_epoch: int) -> bool:
 
 @dataclass(frozen=True)
 class Score:
-    """What trials are compared by.
+    """The score by which trials are compared.
 
     Attributes:
         metric: As it is reported: ``val_accuracy``.
@@ -53,7 +53,7 @@ class Score:
         return (self.metric, *self.others)
 
     def judge(self, metrics: Mapping[str, float], epoch: int) -> Failure | None:
-        """Says whether a trial has diverged.
+        """Returns the failure of a trial that has diverged, or None.
 
         Raises:
             TaskError: The metric is not among those of an epoch that did not diverge.

@@ -14,7 +14,7 @@ MAX_WORKERS = 1000
 
 @dataclass(frozen=True)
 class DevicePlacement:
-    """Where one worker trains.
+    """The placement of one worker.
 
     Attributes:
         device: As PyTorch names it inside the worker: ``cpu``, ``cuda:0``, ``mps``.

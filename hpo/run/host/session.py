@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How this machine takes part in a study.
+    """The part of this machine in a study.
 
     Attributes:
         storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
@@ -51,7 +51,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How this machine's part in a study ended.
+    """The end of this machine's part in a study.
 
     Attributes:
         reason: ``done``, ``interrupted``, ``stopped`` by `hpo stop` or ``failed``.

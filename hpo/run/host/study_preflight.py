@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskFindings:
-    """What the task says of its study.
+    """The task's defaults for its study.
 
     Attributes:
         problems: Parameters that nothing reads, metrics that it does not have, wrong options.
@@ -47,7 +47,7 @@ class TaskFindings:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What ``hpo check`` tells of a study that is right.
+    """The result of ``hpo check`` for a valid study.
 
     Attributes:
         task: The task's or objective's reference.

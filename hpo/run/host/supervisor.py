@@ -31,7 +31,7 @@ End: TypeAlias = Literal["exhausted", "interrupted", "error", "crash", "died"]
 
 @dataclass(frozen=True)
 class WorkerEnd:
-    """How a worker's process ended.
+    """The end of a worker's process.
 
     Attributes:
         end: ``exhausted`` (no trials left), ``interrupted`` (told to stop), ``error`` (it cannot
@@ -96,12 +96,12 @@ class Supervisor:
 
     @property
     def n_alive(self) -> int:
-        """How many workers run."""
+        """The number of running workers."""
         return sum(slot.end is None for slot in self._slots)
 
     @property
     def ends(self) -> list[WorkerEnd]:
-        """How the workers that are through have ended."""
+        """The ends of the workers that have exited."""
         return [slot.end for slot in self._slots if slot.end is not None]
 
     @property

@@ -32,7 +32,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """How long it has lasted."""
+        """The duration of the outage so far."""
         return time.monotonic() - self.began_s
 
     def event(self, study_id: int, worker_id: int) -> Event:

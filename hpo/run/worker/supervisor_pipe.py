@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """What a worker process is told; the URL may hold a password, so it is never an argument.
+    """The order of a worker process; the URL may hold a password, so it is never an argument.
 
     Attributes:
         url: The database.

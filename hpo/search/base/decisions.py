@@ -11,7 +11,7 @@ Note: TypeAlias = Mapping[str, Any]
 
 
 class Decision(IntEnum):
-    """What becomes of a running trial after an epoch."""
+    """The decision about a running trial after an epoch."""
 
     GO_ON = 0
     PAUSE = 1
@@ -21,7 +21,7 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True)
 class Ask:
-    """What a worker wants to know when it has free places.
+    """The request of a worker that has free places.
 
     Attributes:
         n: Places to fill, those of the trials in ``at_rung`` included.
@@ -83,7 +83,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a worker should do with its free places.
+    """The scheduler's plan for a worker's free places.
 
     Attributes:
         assignments: At most ``Ask.n``, the best first.

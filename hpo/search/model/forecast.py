@@ -19,7 +19,7 @@ from hpo.spec.study_spec import StudySpec
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the model expects of the next full trainings.
+    """The model's expectation of the next full trainings.
 
     Attributes:
         chance: How likely the best of them beats the best so far.

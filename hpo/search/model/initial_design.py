@@ -49,7 +49,7 @@ class InitialDesign:
 
     @property
     def n_first(self) -> int:
-        """How many points were given."""
+        """The number of points given so far."""
         return len(self._first)
 
     def row(self, number: int) -> Floats | None:

@@ -44,7 +44,7 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a scheduler is built from."""
+    """The inputs of a scheduler's construction."""
 
     spec: StudySpec
     choice: Choice
@@ -59,7 +59,7 @@ class _Parts:
 
     @property
     def proposer(self) -> Proposer:
-        """Where new points come from."""
+        """The source of new points."""
         return self.model if self.choice.sampler == AUTO else SamplerProposer(self.choice.sampler)
 
 

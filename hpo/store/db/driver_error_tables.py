@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 
 class ErrorKind(Enum):
-    """What a caller does about an error."""
+    """The caller's reaction to an error."""
 
     CONFLICT = auto()
     """The transaction lost against another one: run it again at once."""

@@ -94,7 +94,7 @@ class LeaseStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """What a study may still spend, and the leases of its unfinished trials.
+    """The remaining budget of a study, and the leases of its unfinished trials.
 
     Attributes:
         last_token: Grows with every lease that is granted.
@@ -162,7 +162,7 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an assignment ended.
+    """The end of an assignment.
 
     Attributes:
         trial_id: The trial.

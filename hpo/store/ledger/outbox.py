@@ -150,7 +150,7 @@ def decode(line: bytes) -> Record | None:
 
 
 class Contents(NamedTuple):
-    """What can be read of an outbox file.
+    """The readable content of an outbox file.
 
     Attributes:
         records: Up to the first that is not whole, or that is odd.

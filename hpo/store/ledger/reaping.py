@@ -46,7 +46,7 @@ def default_grace_s() -> float:
 
 @dataclass(frozen=True)
 class ReapingPolicy:
-    """How long a worker may be silent, and how often a trial may be lost.
+    """Limits: how long a worker may be silent, and how often a trial may be lost.
 
     Attributes:
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken

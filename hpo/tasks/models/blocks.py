@@ -17,7 +17,7 @@ from hpo.errors import TaskError, did_you_mean
 from hpo.train.checks.size_limits import TooLargeError
 
 Layout: TypeAlias = Literal["features", "images", "sequences"]
-"""What normalisation is applied to: [B, F], [B, C, H, W] or [B, T, F]."""
+"""Shape of the input of a normalisation: [B, F], [B, C, H, W] or [B, T, F]."""
 
 MOST_LAYERS: Final = 1_000
 MOST_FEATURES: Final = 100_000

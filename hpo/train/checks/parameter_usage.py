@@ -32,7 +32,7 @@ _N_ROWS: Final = 4
 
 @dataclass(frozen=True)
 class ParameterReport:
-    """What becomes of the parameters of a space.
+    """The usage of a space's parameters.
 
     Attributes:
         read: Names that the engine or the task reads at some point of the space.

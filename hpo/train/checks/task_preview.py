@@ -45,7 +45,7 @@ _N_POINTS: Final = 5
 
 @dataclass(frozen=True)
 class BatchCost:
-    """What training costs at one point of a space.
+    """The cost of training at one point of a space.
 
     Attributes:
         n_parameters: Trainable numbers of the model.

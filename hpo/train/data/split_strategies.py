@@ -28,7 +28,7 @@ from hpo.train.user_code_guard import user_code
 
 
 class Preprocess(Protocol):
-    """What scikit-learn calls a transformer.
+    """A transformer, as scikit-learn defines it.
 
     It may also have ``transform_target(y)``, which is then applied to the targets of a regression,
     a float64 array of shape [N] or [N, T].
@@ -42,7 +42,7 @@ class Preprocess(Protocol):
 
 
 class SplitStrategy(Protocol):
-    """How data comes into splits."""
+    """The strategy that splits data."""
 
     def splits(self, validation: ValidationSpec) -> Splits:
         """Returns the data in splits; what the task leaves open is the study's to say."""

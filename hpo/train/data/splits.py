@@ -80,7 +80,7 @@ class Splits:
 
     @property
     def n_features(self) -> int:
-        """How many numbers the features of one sample are."""
+        """The number of features of one sample."""
         return math.prod(self.in_shape)
 
     def to(self, device: torch.device | str) -> Splits:

@@ -46,7 +46,7 @@ def names_for(axes: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What an epoch does to the samples of K lanes.
+    """The augmentation of the samples of K lanes in one epoch.
 
     Attributes:
         strengths: Of each lane, of shape [K]; only of what some lane does.

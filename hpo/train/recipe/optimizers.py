@@ -13,7 +13,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an optimizer is made.
+    """The construction of an optimizer.
 
     Attributes:
         build: Takes the parameters, the params and the device.

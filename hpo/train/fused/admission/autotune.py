@@ -64,7 +64,7 @@ SETTINGS: Final = AutotuneSettings()
 
 @dataclass(frozen=True)
 class StackSize:
-    """How many lanes a stack takes, as far as is known.
+    """The number of lanes that a stack takes, as measured so far.
 
     Attributes:
         lanes: So many.

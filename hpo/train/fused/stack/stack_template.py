@@ -21,7 +21,7 @@ from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
 
 @dataclass(frozen=True)
 class StackTemplate:
-    """What all lanes of a stack have in common.
+    """The common properties of all lanes of a stack.
 
     Attributes:
         signature: Of the lanes.
@@ -61,7 +61,7 @@ class StackTemplate:
 
     @property
     def device(self) -> torch.device:
-        """Where it trains."""
+        """The device."""
         return self.folds.train.y.device
 
     @property
