@@ -36,9 +36,10 @@ def objective(trial: optuna.Trial) -> float:
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     accuracy = 0.0
     for epoch in range(1, EPOCHS + 1):
-        for rows in torch.randperm(len(x_train)).split(64):
+        for rows in torch.split(torch.randperm(len(x_train)), 64):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x_train[rows]), y_train[rows]).backward()
+            loss = nn.functional.cross_entropy(model(x_train[rows]), y_train[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             accuracy = (model(x_val).argmax(1) == y_val).float().mean().item()
@@ -53,7 +54,8 @@ def split() -> list[Any]:
     """Returns training and validation data: x_train, x_val, y_train, y_val."""
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype("float32")
-    return train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)
+    parts: list[Any] = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)
+    return parts
 
 
 def keep(trial: optuna.Trial, model: nn.Module) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo import data as data
-    from hpo import run as run
     from hpo.data import Data as Data
     from hpo.errors import HpoError as HpoError
     from hpo.errors import LaunchError as LaunchError
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from hpo.errors import TaskError as TaskError
     from hpo.run.files.prediction import TrainedModel as TrainedModel
     from hpo.run.files.prediction import load_model as load_model
+    from hpo.run.host.manager import run as run
     from hpo.run.host.study_handle import Study as Study
     from hpo.spec.space.params import Params as Params
     from hpo.spec.space.search_space import Categorical as Categorical

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks import lcbench, lcbench_data
+from benchmarks import lcbench, lcbench_data, lcbench_simulator
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,7 +125,7 @@ def test_lcbench(
     monkeypatch.setattr(lcbench, "Surrogate", MadeUpCurves)
     monkeypatch.setattr(lcbench, "BUILD", tmp_path)
     methods = ["auto", "bohb", "optuna: random", "optuna: tpe + median"]
-    few = ["--seeds", "1", "--until", str(lcbench.FRACTIONS[0])]
+    few = ["--seeds", "1", "--until", str(lcbench_simulator.FRACTIONS[0])]
     results = tmp_path / "results.jsonl"
     arguments = ["lcbench.py", str(tmp_path), *few, "--methods", *methods, "--results", results]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])

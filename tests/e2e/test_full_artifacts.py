@@ -66,7 +66,7 @@ def test_trials_on_a_full_disk_all_come_out_right_once_there_is_room(
     assert process.stdout is not None
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch > 1"), "some epochs")
     stuffing = _fill(disk)
-    lines = []
+    lines: list[str] = []
     while not lines or "cannot be written" not in lines[-1]:
         lines.append(process.stdout.readline())
         assert lines[-1], lines
@@ -100,7 +100,7 @@ def test_a_disk_that_becomes_read_only_costs_no_attempt(shell: Shell, disk: Path
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch > 1"), "some epochs")
     over = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(disk)]
     subprocess.run(over, check=True)
-    lines = []
+    lines: list[str] = []
     while not lines or "cannot be written" not in lines[-1]:
         lines.append(process.stdout.readline())
         assert lines[-1], lines

@@ -27,7 +27,7 @@ def test_a_run_tells_that_the_disk_is_full_and_goes_on_when_there_is_room(shell:
     shell.until(lambda: shell.query("SELECT 1 FROM hpo_epoch WHERE epoch > 2"), "some epochs")
     pids = [pid for (pid,) in shell.query("SELECT pid FROM hpo_worker")]
     _limit(pids, FULL_BYTES)
-    lines = []
+    lines: list[str] = []
     while not lines or "waiting for the database" not in lines[-1]:
         lines.append(process.stdout.readline())
         assert lines[-1], lines

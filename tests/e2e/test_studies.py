@@ -181,9 +181,10 @@ def test_every_study_is_right_and_trains(
 ) -> None:
     small_data.put(tmp_path, monkeypatch)
     study = Study.of(name)
-    parts = (study.splits.train, study.splits.val, study.splits.test)
-    few = dict(zip(("train", "val", "test"), map(first, parts), strict=True))
-    study.splits = dataclasses.replace(study.splits, **few)
+    whole = study.splits
+    study.splits = dataclasses.replace(
+        whole, train=first(whole.train), val=first(whole.val), test=first(whole.test)
+    )
     space = study.spec.space
     for point in (typical(space), *map(Params, scattered(space, 2))):
         engine = study.train(point, 1)

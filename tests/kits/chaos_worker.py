@@ -40,6 +40,7 @@ class FormulaEngine:
     def add(self, lane: Lane) -> Failure | None:
         epoch = 0
         if lane.checkpoint is not None:
+            assert isinstance(lane.checkpoint, Path)
             saved = json.loads(lane.checkpoint.read_text())
             assert saved["seed"] == lane.seed
             epoch = int(saved["epoch"])

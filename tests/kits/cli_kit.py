@@ -9,7 +9,7 @@ import optuna
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
-from hpo.store.ledger.leases import EpochRow, Lease, Outcome
+from hpo.store.ledger.leases import EpochRow, Lease, Outcome, OutcomeState
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import decision_log
@@ -30,7 +30,7 @@ SPEC = StudySpec(
 )
 TRACEBACK = "Traceback (most recent call last):\n  File x\nValueError: broken on purpose\n"
 # Number -> (state, value): trial 5 runs on after two epochs.
-ENDS = {
+ENDS: dict[int, tuple[OutcomeState, float | None]] = {
     0: ("complete", 0.5),
     1: ("pruned", 0.9),
     2: ("complete", 0.75),
@@ -51,11 +51,11 @@ def fill(db: Database) -> int:
         trial.suggest_float("learning_rate", 1e-4, 1.0, log=True)
         trial.suggest_categorical("width", [32, 64])
         trial.suggest_int("depth", 1, 4)
-        state, value = ENDS.get(number, ("running", None))
+        state, value = ENDS.get(number, (None, None))
         n_epochs = 4 if state == "complete" else 2
         for epoch in range(1, n_epochs + 1):
             ledger.report([_epoch(lease, epoch, value or 0.1)])
-        if state != "running":
+        if state is not None:
             ledger.settle([_outcome(lease, state, value, n_epochs)])
     decision_log.add(db, record.study_id, worker_id, '{"ask": {}, "drawn": [], "granted": []}')
     return record.study_id
@@ -70,9 +70,10 @@ def fill_with_optuna(db: Database) -> None:
         study_name="two", storage=storage, directions=["minimize", "maximize"]
     )
     two.set_metric_names(["cost", "gain"])
-    for x, gain in ((0.0, 0.0), (0.5, 1.0), (1.0, 0.5)):
+    gains = (0.0, 1.0, 0.5)
+    for x in (0.0, 0.5, 1.0):
         two.enqueue_trial({"x": x})
-        two.optimize(lambda t, g=gain: (t.suggest_float("x", 0, 1), g), n_trials=1)
+        two.optimize(lambda t: (t.suggest_float("x", 0, 1), gains[t.number]), n_trials=1)
     storage.remove_session()
     storage.engine.dispose()
 
@@ -92,7 +93,7 @@ def _epoch(lease: Lease, epoch: int, final: float) -> EpochRow:
     )
 
 
-def _outcome(lease: Lease, state: str, value: float | None, epoch: int) -> Outcome:
+def _outcome(lease: Lease, state: OutcomeState, value: float | None, epoch: int) -> Outcome:
     return Outcome(
         trial_id=lease.trial_id,
         token=lease.token,

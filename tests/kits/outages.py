@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -186,7 +186,8 @@ def outage_of(kind: str, folder: Path, server: Server | None) -> Iterator[Outage
     """Opens an empty database that can be taken away: stopped, cut, locked or full."""
     if server is None:
         db = open_database(f"sqlite:///{folder / 'hpo.db'}", create=True)
-        yield {"locked": Locked, "full": Full}[kind](db, folder / "hpo.db")
+        kinds: dict[str, Callable[[Database, Path], Outage]] = {"locked": Locked, "full": Full}
+        yield kinds[kind](db, folder / "hpo.db")
         db.dispose()
         return
     server.drop_database("hpo_outage")

@@ -13,6 +13,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -263,9 +264,9 @@ def _run(*command: str) -> None:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
 
 
-def _as_user() -> dict[str, object]:
+def _as_user() -> dict[str, Any]:
     """PostgreSQL refuses to run as root; elsewhere the servers run as whoever runs the tests."""
-    options: dict[str, object] = {"cwd": "/"}
+    options: dict[str, Any] = {"cwd": "/"}
     if os.geteuid() == 0:
         account = pwd.getpwnam(_UNPRIVILEGED)
         options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hpo.train.data.dataset import Splits
-from hpo.train.engine import EpochReport, Lane
+from hpo.train.engine import Engine, EpochReport, Lane
 from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.checkpoint import Checkpoint
@@ -26,7 +27,7 @@ RELATIVE, ABSOLUTE = 1e-4, 2e-5
 
 def fused(
     task: Task,
-    splits: Splits | None = None,
+    splits: Splits | Sequence[Splits] | None = None,
     metric: str = "val_loss",
     direction: str = "minimize",
     sizes: StackSizes | None = None,
@@ -38,7 +39,10 @@ def fused(
 
 
 def solo(
-    task: Task, splits: Splits | None = None, metric: str = "val_loss", direction: str = "minimize"
+    task: Task,
+    splits: Splits | Sequence[Splits] | None = None,
+    metric: str = "val_loss",
+    direction: str = "minimize",
 ) -> SoloEngine:
     return SoloEngine(task, splits or blobs(), metric, direction)
 
@@ -48,12 +52,12 @@ def sizes_of(engine: FusedEngine) -> list[int]:
     return [getattr(home, "n_training", 1) for home in engine._turns]
 
 
-def add(engine: FusedEngine | SoloEngine, lanes: Iterable[Lane]) -> None:
+def add(engine: Engine, lanes: Iterable[Lane]) -> None:
     for lane in lanes:
         assert engine.add(lane) is None, getattr(engine, "alone", "")
 
 
-def advance(engine: FusedEngine | SoloEngine, n_epochs: int = 1) -> dict[int, list[EpochReport]]:
+def advance(engine: Engine, n_epochs: int = 1) -> dict[int, list[EpochReport]]:
     """Trains every lane for some epochs, in whatever stacks they are; returns reports by key."""
     found: dict[int, list[EpochReport]] = {}
     for _ in range(n_epochs):
@@ -63,7 +67,7 @@ def advance(engine: FusedEngine | SoloEngine, n_epochs: int = 1) -> dict[int, li
     return found
 
 
-def saved(engine: FusedEngine | SoloEngine, key: int, folder: Path) -> Checkpoint:
+def saved(engine: Engine, key: int, folder: Path) -> Checkpoint:
     path = folder / "saved.pt"
     engine.save(key, path)
     return Checkpoint.load(path)
@@ -74,8 +78,12 @@ def assert_same_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tens
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype
         torch.testing.assert_close(
-            found[name], tensor, rtol=RELATIVE, atol=ABSOLUTE, msg=lambda m, n=name: f"{n}: {m}"
+            found[name], tensor, rtol=RELATIVE, atol=ABSOLUTE, msg=partial(_named, name)
         )
+
+
+def _named(name: str, message: str) -> str:
+    return f"{name}: {message}"
 
 
 def assert_same_metrics(found: Mapping[str, float], expected: Mapping[str, float]) -> None:

@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -271,8 +271,8 @@ def test_study_files_page_lists_every_method(role: str) -> None:
     listed = {
         name for row in table.splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])
     }
-    built = {"sampler": SAMPLERS, "pruner": PRUNERS}[role]
-    assert listed == set(METHODS[role]) == set(built)
+    built: dict[str, Collection[str]] = {"sampler": SAMPLERS, "pruner": PRUNERS}
+    assert listed == set(METHODS[role]) == set(built[role])
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def fail(error: BaseException) -> None:
         lambda: optuna.create_study().ask().suggest_float("x", 1, 0),
         lambda: torch.ones(2) @ torch.ones(3),
         lambda: hpo.Data.split(torch.ones(3, 2), torch.ones(4)),
-        lambda: hpo.Data.split(None, None),  # type: ignore[arg-type]
+        lambda: hpo.Data.split(None, None),
         lambda: Params({"width": 3}).widht,
         lambda: hpo.Task().data(),
         lambda: fail(TaskError("impossible params")),

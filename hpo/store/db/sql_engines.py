@@ -33,11 +33,11 @@ _engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 # A process that is stopped (SIGSTOP, a frozen machine) inside a transaction would hold the study's
 # row for ever; the server ends such a session instead.
-_POSTGRESQL_SETTINGS = (
+_POSTGRESQL_SETTINGS: tuple[str, ...] = (
     f"SET SESSION lock_timeout = '{BUSY_TIMEOUT_S}s'",
     f"SET SESSION idle_in_transaction_session_timeout = '{BUSY_TIMEOUT_S}s'",
 )
-_MYSQL_SETTINGS = (
+_MYSQL_SETTINGS: tuple[str, ...] = (
     f"SET SESSION innodb_lock_wait_timeout = {BUSY_TIMEOUT_S}",
     # MySQL's own limit would cut the curves that `trial_reader` asks for.
     f"SET SESSION group_concat_max_len = {2**30}",

@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -67,7 +68,7 @@ def _poison(db: Database, text: str) -> str:
     table["task_options"] = {"data": text}
     spec = toml.dumps(StudySpec(**table))
     choices = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [text]}})
-    free = [
+    free: list[tuple[sa.Table, dict[str, Any]]] = [
         (optuna_tables.studies, {"study_name": name}),
         (hpo_tables.hpo_study, {"spec": spec, "reason": text, "base_dir": text}),
         (
@@ -78,8 +79,8 @@ def _poison(db: Database, text: str) -> str:
         (hpo_tables.hpo_lease, {"checkpoint": text}),
     ]
     with db.write() as conn:
-        for table, values in free:
-            conn.execute(sa.update(table).values(**values))
+        for where, values in free:
+            conn.execute(sa.update(where).values(**values))
         attribute = optuna_tables.trial_user_attributes.c
         conn.execute(
             sa.update(optuna_tables.trial_user_attributes)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from click.testing import CliRunner, Result
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from hpo.cli.main import hpo
@@ -52,11 +54,14 @@ def filled(run: Run) -> Database:
     return db
 
 
+def points_of(line: Line2D) -> list[tuple[float, float]]:
+    xs: Any = line.get_xdata()
+    ys: Any = line.get_ydata()
+    return list(zip(xs, ys, strict=True))
+
+
 def lines_of(axes: Axes) -> dict[str, list[tuple[float, float]]]:
-    return {
-        str(line.get_label()): list(zip(line.get_xdata(), line.get_ydata(), strict=True))
-        for line in axes.get_lines()
-    }
+    return {str(line.get_label()): points_of(line) for line in axes.get_lines()}
 
 
 def curve(number: int, **points: list[float]) -> Curve:

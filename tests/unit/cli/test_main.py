@@ -10,7 +10,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hpo.cli import main
 from hpo.cli.main import COMMANDS, hpo
 from hpo.cli.options import Command
 from hpo.errors import Problem, SpecError, StoreError
@@ -28,7 +27,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         raise raised[0]
 
     monkeypatch.setitem(COMMANDS, "fail", (f"{__name__}:fail", "Fails."))
-    monkeypatch.setattr(main.importlib, "import_module", lambda name: _Module(fail))
+    monkeypatch.setattr("hpo.cli.main.importlib.import_module", lambda name: _Module(fail))
     return raised
 
 

@@ -60,7 +60,9 @@ def test_models_of_two_classes_have_a_single_output() -> None:
         model = resolve(name).model(Params({"model": "mlp"}))
         assert isinstance(model, torch.nn.Sequential)
         assert isinstance(model[-1], TwoLogits)
-        assert model[0][-1].out_features == 1
+        body = model[0]
+        assert isinstance(body, torch.nn.Sequential)
+        assert body[-1].out_features == 1
 
 
 def test_an_unfit_model_is_refused() -> None:

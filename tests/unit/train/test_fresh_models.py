@@ -188,7 +188,7 @@ def test_models_that_are_gone_are_forgotten() -> None:
 
 def test_no_model_at_all() -> None:
     class Nothing(Toy):
-        def model(self, params: Params) -> nn.Module:
+        def model(self, params: Params) -> nn.Module:  # type: ignore[return]
             nn.Linear(2, 3)  # the return is missing
 
     with pytest.raises(TaskError, match=r"found nothing \(is a return missing\?\)"):

@@ -21,7 +21,10 @@ THEIRS = models.BaseModel.metadata.tables
 def _text(table: sa.Table, dialect: sa.Dialect) -> str:
     """Writes the statements that make a table and its indexes."""
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
-    parts = [sa.schema.CreateTable(table), *map(sa.schema.CreateIndex, indexes)]
+    parts: list[sa.schema.ExecutableDDLElement] = [
+        sa.schema.CreateTable(table),
+        *map(sa.schema.CreateIndex, indexes),
+    ]
     return "\n".join(str(part.compile(dialect=dialect)) for part in parts)
 
 
@@ -45,6 +48,7 @@ def test_members_are_optunas() -> None:
         (optuna_tables.trials.c.state, TrialState),
         (optuna_tables.study_directions.c.direction, StudyDirection),
     ):
+        assert isinstance(column.type, sa.TypeDecorator)
         read, write = column.type.process_result_value, column.type.process_bind_param
         assert [read(name, dialect) for name in kind.__members__] == list(kind)
         assert [write(member, dialect) for member in kind] == list(kind.__members__)

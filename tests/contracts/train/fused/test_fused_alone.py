@@ -18,7 +18,14 @@ from hpo.spec.space.params import Params
 from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
 from hpo.train.task import Task
-from tests.contracts.train.fused.test_fused_tasks import POINTS, STEPS, Built, Net, three
+from tests.contracts.train.fused.test_fused_tasks import (
+    POINTS,
+    STEPS,
+    Built,
+    Net,
+    numpy_position,
+    three,
+)
 from tests.kits.stacks import add, advance, assert_as_alone, fused, saved, sizes_of, solo
 from tests.kits.toy import Blobs, blobs, lane
 
@@ -113,7 +120,7 @@ CASES: dict[str, tuple[Build, str]] = {
 
 def assert_alone(task: Task, reason: str, splits: Splits, one: Lane, folder: Path) -> None:
     engine, reference = fused(task, splits), solo(task, splits)
-    before = torch.get_rng_state(), np.random.get_state(legacy=True)[2], random.getstate()
+    before = torch.get_rng_state(), numpy_position(), random.getstate()
     for each in (engine, reference):
         add(each, [one])
     found, expected = advance(engine, 2), advance(reference, 2)
@@ -123,7 +130,7 @@ def assert_alone(task: Task, reason: str, splits: Splits, one: Lane, folder: Pat
     states = [saved(each, one.key, folder).model for each in (engine, reference)]
     assert repr(states[0]) == repr(states[1])
     assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (np.random.get_state(legacy=True)[2], random.getstate())
+    assert before[1:] == (numpy_position(), random.getstate())
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -196,7 +196,8 @@ def test_every_strength_changes_what_is_learnt() -> None:
     task = Images(splits.n_features)
     names = list(AUGMENTATIONS)
     engine = fused(task, splits)
-    add(engine, [lane(key=0), *(lane(key=i + 1, **{n: 0.5}) for i, n in enumerate(names))])
+    values: list[dict[str, Any]] = [{}, *({name: 0.5} for name in names)]
+    add(engine, [lane(key=i, **own) for i, own in enumerate(values)])
     losses = [reports[-1].metrics["train_loss"] for reports in advance(engine, 2).values()]
     assert len(set(losses)) == len(names) + 1
 
@@ -212,7 +213,8 @@ def test_what_samples_cannot_take_has_no_effect_and_is_told() -> None:
         "space.augment_shift": "has no effect here; it is read by samples of images or sequences",
     }
     reports = []
-    for values in ({}, {"augment_flip": 1.0}):
+    given: list[dict[str, Any]] = [{}, {"augment_flip": 1.0}]
+    for values in given:
         engine = solo(Blobs())
         add(engine, [lane(dropout=0.0, **values)])
         reports.append(dict(advance(engine)[1][0].metrics))

@@ -85,7 +85,7 @@ def test_averages_are_those_of_pytorch(
 
 def test_a_lane_is_its_trial_alone(tmp_path: Path) -> None:
     engine = fused(Rich())
-    values = [{"averaging": "ema", "ema_decay": d} for d in (0.5, 0.99)]
+    values: list[dict[str, Any]] = [{"averaging": "ema", "ema_decay": d} for d in (0.5, 0.99)]
     values += [{"averaging": "swa", "swa_start": s} for s in (1, 3, 9)]
     lanes = [
         lane(seed=i, key=i, batch_size=16, dropout=0.2, learning_rate=0.1, **own)

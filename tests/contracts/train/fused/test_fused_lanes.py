@@ -52,7 +52,7 @@ def some(n: int, **values: Any) -> list[Lane]:
 
 
 def references(lanes: list[Lane], n_epochs: int) -> dict[int, list[EpochReport]]:
-    found = {}
+    found: dict[int, list[EpochReport]] = {}
     for one in lanes:
         alone = solo(Rich())
         add(alone, [one])

@@ -36,7 +36,7 @@ from tests.kits.stacks import (
 )
 from tests.kits.toy import blobs, lane, slopes
 
-ENGINES = {"solo": solo, "fused": fused}
+ENGINES: dict[str, Callable[..., Engine]] = {"solo": solo, "fused": fused}
 
 
 class Net(Task):
@@ -69,9 +69,14 @@ def rare() -> Splits:
 def shares() -> Splits:
     """Targets from 0 to 1."""
     splits = slopes()
-    parts = {n: getattr(splits, n) for n in ("train", "val", "test")}
-    squashed = {n: Part(part.x, part.y.sigmoid()) for n, part in parts.items()}
-    return dataclasses.replace(splits, **squashed)
+
+    def squashed(part: Part) -> Part:
+        return Part(part.x, part.y.sigmoid())
+
+    assert splits.test is not None
+    return dataclasses.replace(
+        splits, train=squashed(splits.train), val=squashed(splits.val), test=squashed(splits.test)
+    )
 
 
 def weights_of(y: Tensor) -> Tensor:
@@ -263,7 +268,7 @@ def outputs_of(engine: Engine, key: int, splits: Splits) -> Any:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        state = saved(engine, key, Path(folder)).model  # type: ignore[arg-type]
+        state = saved(engine, key, Path(folder)).model
     model = Net(splits.train.x.shape[1], 1).model(Params())
     model.load_state_dict(state)
     with torch.no_grad():

@@ -97,7 +97,7 @@ def test_the_forward_pass_is_in_bfloat16_and_the_loss_is_not() -> None:
         params = Params({"precision": precision})
         training = begin(Watched(), blobs(), params, 0, 1, CPU)
         seen.clear()
-        training.step(*(t[:8] for t in (blobs().train.x, blobs().train.y)))
+        training.step(blobs().train.x[:8], blobs().train.y[:8])
         assert seen == [(inside, torch.float32)]
 
 

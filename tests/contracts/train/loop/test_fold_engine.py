@@ -137,6 +137,7 @@ def test_the_parts_are_tested_as_an_ensemble(make: Callable[..., Any], tmp_path:
         assert test is not None
         with torch.no_grad():
             outputs.append(model.eval()(test.x))
+    assert test is not None
     together = torch.stack(outputs).mean(0)
     found = engine.test(1)
     loss = float(torch.nn.functional.cross_entropy(together, test.y))

@@ -100,7 +100,7 @@ def test_what_a_killed_worker_has_half_written_goes_once_its_trial_has_ended(
 
 
 def _die_while_writing(path: Path) -> None:
-    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
     checkpoint.write({"epoch": 1}, path)
 
 

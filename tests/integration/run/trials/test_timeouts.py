@@ -12,7 +12,7 @@ from hpo.run.link.watchdog import Watchdog
 from hpo.run.worker.worker_loop import Heartbeat
 from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
-from hpo.store.ledger.leases import Lease, Outcome
+from hpo.store.ledger.leases import Claim, Lease, Outcome, OutcomeState
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import queueing, study_records
 from tests.kits import ledger_kit as kit
@@ -29,6 +29,11 @@ class Held:
 
     def __init__(self, *leases: Lease) -> None:
         self.held = frozenset(lease.trial_id for lease in leases)
+
+    def claim(self) -> Claim:
+        raise NotImplementedError
+
+    def continue_offline(self) -> None: ...
 
     def begin(self, leases: Sequence[Lease]) -> None: ...
 
@@ -88,7 +93,7 @@ def test_the_heart_ends_a_trial_that_hangs(database: Database, tmp_path: Path) -
 
 @pytest.mark.parametrize("end", ["complete", "released"])
 def test_a_trial_that_comes_back_in_the_last_moment_keeps_its_worker(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: OutcomeState
 ) -> None:
     study_id = kit.new_study(database, trials=2, trial_hours=0.5)
     context = context_at(database, "s", tmp_path / "artifacts")
@@ -98,7 +103,7 @@ def test_a_trial_that_comes_back_in_the_last_moment_keeps_its_worker(
     settle: Callable[[list[Outcome]], set[int]] = context.client.settle
 
     def too_late(outcomes: list[Outcome]) -> set[int]:
-        context.ledger.settle([kit.outcome(lease, end)])  # type: ignore[arg-type]
+        context.ledger.settle([kit.outcome(lease, end)])
         return settle(outcomes)
 
     monkeypatch.setattr(context.client, "settle", too_late)

@@ -26,6 +26,7 @@ from hpo.run.worker.worker_loop import Worker
 from hpo.search.optuna.study_search import Search
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.db.optuna_tables import trials
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import control, studies, study_records
@@ -123,7 +124,7 @@ def taken_over_and_ended(context: WorkerContext) -> None:
     study_id = context.study.study_id
     (trial_id,) = context.ledger.renew(context.worker_id).held
     with context.db.write() as conn:
-        conn.execute(sa.update(kit.hpo_lease).values(worker_id=None, token=0))
+        conn.execute(sa.update(hpo_lease).values(worker_id=None, token=0))
     other = kit.new_worker(context.db, study_id)
     (lease,) = context.ledger.claim(study_id, other, 1).leases
     assert lease.trial_id == trial_id
@@ -137,7 +138,7 @@ def test_a_trial_that_is_lost_between_its_claim_and_its_params_costs_nothing_els
 ) -> None:
     context = task_post(database, tmp_path, sampler)
     assigner = make_assigner(context)
-    executor = task_executor(context, Meanwhile(assigner, lambda: happens(context)))  # type: ignore[arg-type]
+    executor = task_executor(context, Meanwhile(assigner, lambda: happens(context)))
     assert Worker(context, executor).run() == "exhausted"
     found = states(context)
     first = "FAIL" if happens is cancelled else "COMPLETE"

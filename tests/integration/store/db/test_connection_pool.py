@@ -91,7 +91,7 @@ class Crowd:
         study = study_records.load(db, "s")
         unused: Any = None
         context = WorkerContext(db, study, ledger, unused, worker_id, unused, client, stop)
-        heartbeat = Heartbeat(context, executor, BEAT_S, self.told.append)  # type: ignore[arg-type]
+        heartbeat = Heartbeat(context, executor, BEAT_S, self.told.append)
         heartbeat.start()
         is_first = True
         while True:
@@ -148,7 +148,12 @@ def test_more_workers_than_connections_wait_for_them(dialect: str) -> None:
         # Another process has most of them for a while.
         engine = server._engine("hpo_crowd")
         others = [engine.connect() for _ in range(7)]
-        threading.Timer(2.0, lambda: [other.close() for other in others]).start()
+
+        def leave() -> None:
+            for other in others:
+                other.close()
+
+        threading.Timer(2.0, leave).start()
         crowd.run()
         crowd.assert_whole(30)
         assert {text for text in crowd.told if text}

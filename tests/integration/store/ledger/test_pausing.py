@@ -263,7 +263,7 @@ def test_paused_studies_keep_their_paused_trials(
     (lease,) = claim(ledger, study_id, worker_id, NEW).leases
     pause(ledger, lease)
     for verb in ("pause", "resume", "stop", "resume"):
-        control.steer(database, study_id, verb)  # type: ignore[arg-type]
+        control.steer(database, study_id, verb)
     (again,) = claim(ledger, study_id, worker_id, AssignmentRequest(lease.trial_id, 1, 3)).leases
     assert again.epoch == 1
 

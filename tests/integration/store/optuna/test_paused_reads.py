@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -181,8 +182,8 @@ def test_what_others_write_without_a_lease_is_seen_in_time(
     study.writer.set_trial_intermediate_value(ids[1], 9, 0.9)
     assert study.look().trials == []
     assert study.reader.get_trial(ids[1]).intermediate_values[9] == 0.9
-    now_s = paused_trials.time.monotonic() + paused_trials.REREAD_S
-    monkeypatch.setattr(paused_trials.time, "monotonic", lambda: now_s + 1)
+    now_s = time.monotonic() + paused_trials.REREAD_S
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 1)
     study.assert_known()
     assert study.known[ids[1]].intermediate_values[9] == 0.9
 

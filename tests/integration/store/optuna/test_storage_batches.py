@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -61,7 +63,10 @@ def test_batch_is_what_single_verbs_write(storage: Storage, study_id: int) -> No
         assert trial.distributions == {"x": UNIT, "y": OTHER}
         assert str(sorted(trial.intermediate_values.items())) == "[(1, 0.5), (2, nan)]"
         assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
-        assert trial.datetime_start <= trial.datetime_complete
+        start, end = trial.datetime_start, trial.datetime_complete
+        assert start is not None
+        assert end is not None
+        assert start <= end
 
 
 def test_infinite_values_survive(storage: Storage, study_id: int) -> None:
@@ -84,11 +89,13 @@ def test_one_finished_trial_refuses_the_whole_batch(
     storage.set_params([(ids[0], {"x": (0.5, UNIT)})])
     storage.set_trial_state_values(ids[1], TrialState.FAIL)
     before = storage.get_all_trials(study_id)
-    batches = {
+    batches: dict[str, list[Any]] = {
         "set_params": [(i, {"x": (0.1, UNIT)}) for i in ids],
         "set_attrs": [(i, "note", "text") for i in ids],
     }
-    write = partial(storage.set_params, []) if verb == "set_attrs" else storage.set_params
+    write: Callable[[list[Any]], None] = (
+        partial(storage.set_params, []) if verb == "set_attrs" else storage.set_params
+    )
     with pytest.raises(UpdateFinishedTrialError, match="trial 1 "):
         write(batches[verb])
     assert storage.get_all_trials(study_id) == before
@@ -113,7 +120,10 @@ def test_params_and_attributes_come_together_or_not_at_all(storage: Storage, stu
 
 def test_incompatible_distribution_refuses_the_whole_batch(storage: Storage, study_id: int) -> None:
     ids = trial_kit.create_trials(storage, study_id, 2)
-    items = [(ids[0], {"x": (0.1, UNIT)}), (ids[1], {"x": (0.0, OTHER)})]
+    items: list[tuple[int, dict[str, tuple[float, BaseDistribution]]]] = [
+        (ids[0], {"x": (0.1, UNIT)}),
+        (ids[1], {"x": (0.0, OTHER)}),
+    ]
     with pytest.raises(ValueError, match="distribution kind"):
         storage.set_params(items)
     assert [t.params for t in storage.get_all_trials(study_id)] == [{}, {}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import optuna
 import pytest
@@ -105,8 +106,9 @@ def test_optuna_opens_the_url(database: Database) -> None:
     assert [t.params for t in study.trials] == [
         t.params for t in storage.get_all_trials(study._study_id)
     ]
-    assert study._storage._backend.get_current_version() == optuna_schema.OPTUNA_REVISION
-    study._storage._backend.engine.dispose()
+    cached: Any = study._storage
+    assert cached._backend.get_current_version() == optuna_schema.OPTUNA_REVISION
+    cached._backend.engine.dispose()
 
 
 def test_parts_of_optuna_that_we_rely_on() -> None:

@@ -17,7 +17,7 @@ from hpo.spec.study_spec import Budget, StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.ledger import breaker, spending
-from hpo.store.ledger.leases import Lease
+from hpo.store.ledger.leases import Lease, OutcomeState
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import control, queueing, studies, study_endings, study_records
@@ -49,7 +49,7 @@ class Shop:
         """Runs one trial after the other to these ends."""
         for ending in ways:
             (lease,) = self.claim()
-            state = "complete" if ending == "complete" else "failed"
+            state: OutcomeState = "complete" if ending == "complete" else "failed"
             reason = "" if ending == "complete" else ending
             self.ledger.settle([kit.outcome(lease, state, reason=reason, message=message)])
 
@@ -95,7 +95,7 @@ def test_a_study_that_is_done_takes_no_such_orders(database: Database) -> None:
     assert shop.refusal() == (True, "budget")
     for verb in ("pause", "resume", "stop"):
         with pytest.raises(HpoError, match=rf"s is done \(budget\); there is nothing to {verb}"):
-            control.steer(database, shop.study_id, verb)  # type: ignore[arg-type]
+            control.steer(database, shop.study_id, verb)
 
 
 def test_cancelling_is_fenced_and_costs_no_trial_of_the_budget(database: Database) -> None:
@@ -221,7 +221,7 @@ def test_lowering_below_what_has_ended_ends_the_study(database: Database) -> Non
     assert shop.ledger.renew(shop.worker_id).ending == "budget"
     shop.ledger.settle([kit.outcome(running, "pruned", reason="budget")])
     kit.set_budget(database, shop.study_id, Budget(trials=3, epochs=9))
-    assert shop.record.state == "done"
+    assert studies.load(database, "s").state == "done"
     kit.set_budget(database, shop.study_id, Budget(trials=4, epochs=9))
     assert shop.record.state == "active"
     assert len(shop.claim(10)) == 1
@@ -265,7 +265,7 @@ def test_a_study_whose_trials_mostly_fail_stops_itself(database: Database) -> No
     shop.end("complete", "complete")
     traceback = "Traceback (most recent call last):\n  File x\nValueError: no good\n"
     shop.end(*["user_code"] * 4, message=traceback)
-    assert shop.record.state == "active"
+    assert studies.load(database, "s").state == "active"
     shop.end("user_code", message=traceback)
     assert shop.record.state == "stopped"
     assert shop.record.reason == "5 of the last 7 trials failed: ValueError: no good"

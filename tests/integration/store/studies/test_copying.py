@@ -159,7 +159,7 @@ def facts(db: Database, name: str) -> dict[str, Any]:
     storage = Storage(db)
     study_id = storage.get_study_id_from_name(name)
     trials = storage.get_all_trials(study_id)
-    number = {trial._trial_id: trial.number for trial in trials}
+    number: dict[int | None, int] = {trial._trial_id: trial.number for trial in trials}
     found: dict[str, Any] = {
         "directions": storage.get_study_directions(study_id),
         "attrs": [storage.get_study_user_attrs(study_id), storage.get_study_system_attrs(study_id)],
@@ -427,8 +427,8 @@ def test_the_command(source: Database, tmp_path: Path) -> None:
     ]
     again = hpo_db_copy(source.url, url, "--study", "digits")
     assert again == f"digits is already in {url}, identical: 6 trials\n"
-    told = hpo_db_copy(source.url, url, "--study", "digits", "--rename", "digits 2")
-    assert told == f"copied digits to {url} as digits 2: 6 trials, compared and equal\n"
+    renamed = hpo_db_copy(source.url, url, "--study", "digits", "--rename", "digits 2")
+    assert renamed == f"copied digits to {url} as digits 2: 6 trials, compared and equal\n"
     target = open_database(url)
     record = study_records.load(target, "digits 2")
     assert (record.spec.name, record.digest) == ("digits 2", record.spec.digest)

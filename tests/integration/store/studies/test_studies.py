@@ -60,7 +60,7 @@ def test_another_budget_alone_updates_the_budget(database: Database) -> None:
 
 
 def test_a_budget_that_was_updated_stays_until_another_is_given(database: Database) -> None:
-    def trials_of(**given: int) -> int | None:
+    def trials_of(**given: Any) -> int | None:
         record, _ = studies.create_or_join(database, kit.spec(**given), None)
         return record.budget.trials
 
@@ -212,7 +212,8 @@ def test_what_workers_add_while_optuna_deletes_a_study_goes_too(
             storage.create_new_trial(study_id)
 
     added: list[str] = []
-    sa.event.listen(study._storage._backend.engine, "before_cursor_execute", add)
+    cached: Any = study._storage
+    sa.event.listen(cached._backend.engine, "before_cursor_execute", add)
     optuna.delete_study(study_name="s", storage=study._storage)
 
     assert added

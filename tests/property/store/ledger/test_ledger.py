@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     initialize,
@@ -24,9 +26,15 @@ from hpo.spec.study_spec import Budget
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
-from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease
+from hpo.store.ledger.leases import (
+    AssignmentRequest,
+    AssignmentRequests,
+    Lease,
+    OutcomeState,
+    StudyState,
+)
 from hpo.store.ledger.ledger import Ledger
-from hpo.store.studies import studies, study_records
+from hpo.store.studies import study_records
 from tests.kits import ledger_kit as kit
 
 EPOCHS = 3
@@ -64,7 +72,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ended: dict[int, str] = {}
 
     @initialize(target=crew)
-    def open_shop(self) -> object:
+    def open_shop(self) -> MultipleResults[int]:
         return multiple(*(kit.new_worker(self.db, self.study_id, remote=True) for _ in range(2)))
 
     @rule(target=crew)
@@ -72,7 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return kit.new_worker(self.db, self.study_id, remote=True)
 
     @rule(target=leases, worker_id=crew, n=st.integers(1, 3), remembers=st.booleans())
-    def claim(self, worker_id: int, n: int, remembers: bool) -> object:
+    def claim(self, worker_id: int, n: int, remembers: bool) -> MultipleResults[Lease]:
         before = self.held_by(worker_id)
         claim = self.ledger.claim(self.study_id, worker_id, n, before if remembers else ())
         assert len(claim.leases) <= n
@@ -95,7 +103,9 @@ class LedgerMachine(RuleBasedStateMachine):
         stop=st.integers(1, EPOCHS),
         is_over=st.booleans(),
     )
-    def claim_by_requests(self, worker_id: int, n: int, stop: int, is_over: bool) -> object:
+    def claim_by_requests(
+        self, worker_id: int, n: int, stop: int, is_over: bool
+    ) -> MultipleResults[Lease]:
         held = {row.trial_id: row for row in self.rows() if row.worker_id == worker_id}
         status = self.ledger.study_status(self.study_id)
         idle = not any(lease.is_held for lease in status.leases.values())
@@ -150,7 +160,7 @@ class LedgerMachine(RuleBasedStateMachine):
         lease=consumes(leases),
         state=st.sampled_from(["complete", "pruned", "failed", "paused", "released"]),
     )
-    def settle(self, lease: Lease, state: str) -> None:
+    def settle(self, lease: Lease, state: OutcomeState) -> None:
         row = self.row(lease.trial_id)
         lost = self.ledger.settle([kit.outcome(lease, state)])
         is_owner = row is not None and row.token == lease.token
@@ -172,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(set(first)) == len(first)
 
     @rule(state=st.sampled_from(["paused", "active", "stopped"]))
-    def order(self, state: studies.StudyState) -> None:
+    def order(self, state: StudyState) -> None:
         if study_records.load(self.db, "s").state != "done":
             kit.set_state(self.db, self.study_id, state)
 
@@ -230,10 +240,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert self.ledger.settle([kit.outcome(lease)]) == set()
         raise AssertionError("the study does not end")
 
-    def rows(self) -> list[kit.Any]:
+    def rows(self) -> list[Any]:
         return kit.lease_rows(self.db, self.study_id)
 
-    def row(self, trial_id: int) -> kit.Any:
+    def row(self, trial_id: int) -> Any:
         return next((row for row in self.rows() if row.trial_id == trial_id), None)
 
     def held_by(self, worker_id: int) -> set[int]:

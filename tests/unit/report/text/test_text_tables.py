@@ -4,12 +4,13 @@ import datetime
 import io
 import json
 import math
+from typing import Any
 
 from rich.console import Console
 
 from hpo.report.text.text_tables import by_key, print_table, to_csv, to_json
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"name": "a", "value": 0.98333, "params": {"depth": 2}},
     {"name": "long name", "value": None, "params": {"depth": 10}},
 ]

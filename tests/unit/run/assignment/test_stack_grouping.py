@@ -34,18 +34,18 @@ def _numbers(
 
 
 def test_a_full_stack_takes_its_own_kind_only() -> None:
-    planned = [_advance(2), _advance(0), _advance(1), _start(9)]
+    planned: list[Advance | Start] = [_advance(2), _advance(0), _advance(1), _start(9)]
     assert _numbers(planned, {"a"}, n_running=6) == [0, 1]
 
 
 def test_a_stack_that_has_run_dry_takes_the_most_wanted_of_another_kind() -> None:
-    planned = [_advance(2), _advance(3), _advance(4), _advance(0), _start(9)]
+    planned: list[Advance | Start] = [_advance(2), _advance(3), _advance(4), _advance(0), _start(9)]
     assert _numbers(planned, {"a"}, n_running=0) == [2, 0]
     assert _numbers(planned, {"a", "b"}, n_running=0) == [2, 3, 0]
 
 
 def test_new_trials_fill_the_stack_whose_structure_they_get() -> None:
-    planned = [_advance(2), _start(8), _start(9)]
+    planned: list[Advance | Start] = [_advance(2), _start(8), _start(9)]
     assert _numbers(planned, {"a"}, is_required=True, n_running=2) == [8, 9]
     assert _numbers(planned, {"a"}, is_required=False, n_running=0) == [2]
 

@@ -36,7 +36,7 @@ class Sampler:
         self, trial_ids: Sequence[int], required: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         self.asked.append((len(trial_ids), dict(required)))
-        return [self._point(trial_id) | required for trial_id in trial_ids]
+        return [{**self._point(trial_id), **required} for trial_id in trial_ids]
 
     def _point(self, trial_id: int) -> dict[str, Any]:
         if self.space is ALIKE:
@@ -53,11 +53,11 @@ def test_the_batch_size_is_structural_until_stacks_share_it() -> None:
     first = structure_first(8, shares_batch_sizes=lambda params: params in known)
     first.note([POINT])
     assert first.required() == {"batch_size": 16, "depth": 2}
-    assert first.names == ("batch_size", "depth")
+    assert list(first.names) == ["batch_size", "depth"]
     # The first trial of the structure has been trained by now.
     known.append(Params(POINT))
     assert first.required() == {"depth": 2}
-    assert first.names == ("depth",)
+    assert list(first.names) == ["depth"]
 
 
 def test_trials_of_a_shared_structure_belong_together_whatever_their_batch_size() -> None:

@@ -39,5 +39,6 @@ def test_a_call_that_never_answers_holds_nobody() -> None:
 def test_what_a_call_returns_and_raises_reaches_its_caller() -> None:
     stop = threading.Event()
     assert call_with_deadline(lambda: 42, stop) == 42
+    empty: dict[str, int] = {}
     with pytest.raises(KeyError):
-        call_with_deadline(lambda: {}["missing"], stop)
+        call_with_deadline(lambda: empty["missing"], stop)

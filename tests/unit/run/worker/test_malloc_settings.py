@@ -51,5 +51,5 @@ def test_whoever_has_set_it_otherwise_knows_better(
 
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(malloc_settings.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert not malloc_settings.keep_freed()

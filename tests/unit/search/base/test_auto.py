@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from hpo.search.base.auto import choose
+from hpo.search.base.decisions import Ask
 from hpo.search.optuna.model_pruner import ModelPruner
 from hpo.search.optuna.model_sampler import ModelSampler
 from hpo.search.optuna.pruners import make_pruner
@@ -53,7 +54,7 @@ def test_what_the_user_named_needs_no_reason() -> None:
 
 def test_options_of_the_named_pruner_reach_its_scheduler() -> None:
     spec = kit.spec(pruner={"name": "asha", "min_resource": 5, "reduction_factor": 2})
-    plan = make_scheduler(spec).plan(kit.Run(spec).history.curves(), kit.Ask(1))
+    plan = make_scheduler(spec).plan(kit.Run(spec).history.curves(), Ask(1))
     assert plan.starts[0].epoch_stop == 5
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpo.search.base.curves import State
@@ -125,7 +126,7 @@ def test_optunas_trials_become_rows(state: TrialState, is_leased: bool, expected
 
 def test_steps_of_any_kind_become_epochs_in_their_order() -> None:
     study = optuna.create_study(direction="minimize")
-    kinds = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    kinds: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
     for steps in ([0, 100, 250], [100, 400]):
         study.add_trial(
             create_trial(

@@ -10,12 +10,13 @@ from hpo.search.base.history import History, ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.forecast import forecast, is_out_of_patience
 from hpo.search.model.training_set import OutputWarping
+from hpo.spec.study_spec import StudySpec
 from tests.kits import search_kit as kit
 
 STUDY = kit.spec(space={"x": {"low": 0.0, "high": 1.0}}, budget={"trials": 99, "epochs": 4})
 
 
-def _history(xs: list[float], study: kit.StudySpec = STUDY, sign: float = 1.0) -> History:
+def _history(xs: list[float], study: StudySpec = STUDY, sign: float = 1.0) -> History:
     history = History(Encoder.of_space(study.space), 4, study.directions[0] == "maximize")
     for number, x in enumerate(xs):
         height = sign * (1.0 - (x - 0.5) ** 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_losses_are_minimised() -> None:
 
 
 def test_a_diverged_trial_is_stopped_and_taken_for_a_bad_one() -> None:
-    def objective(params: dict[str, float], epoch: int) -> float:
+    def objective(params: Mapping[str, Any], epoch: int) -> float:
         rate = params["learning_rate"]
         return math.nan if rate > 0.05 and epoch > 1 else kit.accuracy(params, epoch)
 
@@ -195,7 +196,7 @@ def test_a_running_trial_pauses_at_its_target_and_completes_at_the_horizon() -> 
     stop = run.plans[0].assignments[0].epoch_stop
     for _ in range(stop - 1):
         run.train()
-    assert run.states[0] == State.RUNNING
+    assert run.running == [0]
     run.train()
     assert run.states[0] == State.PAUSED
     row = ObservedTrial(0, State.RUNNING, run.params[0], {27: 0.9}, 27)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpo.search.base.curves import Floats
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.portfolio import Portfolio, first_points, read, shipped
@@ -135,14 +136,20 @@ def test_a_file_is_read() -> None:
     assert portfolio.points == [{"lr": 0.1}]
 
 
+def row_of(design: InitialDesign, number: int) -> Floats:
+    row = design.row(number)
+    assert row is not None
+    return row
+
+
 def test_many_first_trials_vary_the_first_points_and_few_do_not() -> None:
     space = SearchSpace.model_validate({"parameters": {"x": X, "y": X, "z": X}})
     encoder = Encoder.of_space(space)
     first = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     startup, even = InitialDesign(encoder, 0, first, n_usual=8), InitialDesign(encoder, 0)
-    rows = [startup.row(number) for number in range(40)]
+    rows = [row_of(startup, number) for number in range(40)]
     assert np.allclose(rows[:2], first)
-    is_even = [np.allclose(row, even.row(number)) for number, row in enumerate(rows)]
+    is_even = [np.allclose(row, row_of(even, number)) for number, row in enumerate(rows)]
     assert [number for number in range(2, 40) if not is_even[number]] == [9, 10, 11, 13, 14, 15]
     near = [row for row, one in zip(rows[2:], is_even[2:], strict=True) if not one]
     moved = [min((np.abs(row - one) > 0.3).sum() for one in first) for row in near]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import optuna
 from optuna.samplers import RandomSampler
 
@@ -16,7 +18,9 @@ def _sphere(trial: optuna.Trial) -> float:
     return float((x - 1.0) ** 2 + (y > 1.0) * 0.1 + (n - 12) ** 2 / 10.0)
 
 
-def _best(sampler: optuna.samplers.BaseSampler, direction: str = "minimize") -> float:
+def _best(
+    sampler: optuna.samplers.BaseSampler, direction: Literal["minimize", "maximize"] = "minimize"
+) -> float:
     study = optuna.create_study(direction=direction, sampler=sampler)
     sign = 1.0 if direction == "minimize" else -1.0
     study.optimize(lambda trial: sign * _sphere(trial), n_trials=150)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from hpo.search.model import freeze_thaw
+from hpo.search.model import freeze_thaw, map_fit
 from hpo.search.optuna import reported_values
 from hpo.search.optuna.model_pruner import ModelPruner
 from hpo.search.optuna.model_sampler import ModelSampler
@@ -19,7 +19,7 @@ class Counts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n_fits = self.n_read = 0
-        fit, curve = freeze_thaw.fit, reported_values.curve
+        fit, curve = map_fit.fit, reported_values.curve
 
         def counted_fit(*args: object) -> object:
             self.n_fits += 1

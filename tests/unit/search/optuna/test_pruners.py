@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import optuna
 import pytest
@@ -12,7 +13,9 @@ from optuna.trial import TrialState, create_trial
 from hpo.search.optuna.pruners import HalvingPruner
 
 
-def kept(curves: list[dict[int, float]], direction: str = "maximize") -> set[int]:
+def kept(
+    curves: list[dict[int, float]], direction: Literal["minimize", "maximize"] = "maximize"
+) -> set[int]:
     """Returns the numbers of the running trials that go on; all have just reported."""
     study = optuna.create_study(direction=direction)
     for curve in curves:

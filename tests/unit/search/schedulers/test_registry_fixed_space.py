@@ -8,6 +8,7 @@ import pytest
 
 from hpo.search.base.auto import choose
 from hpo.search.base.curves import State
+from hpo.search.base.decisions import Ask
 from hpo.search.optuna.study_search import Search
 from hpo.search.schedulers.registry import SCHEDULERS, make_scheduler
 from tests.kits import search_kit as kit
@@ -33,7 +34,7 @@ def test_as_many_trials_run_as_the_budget_has(space: dict[str, Any], pruner: str
     run = kit.Run(spec, _curve, n_places=2)
     if choose(spec).sampler != "auto":
         # The workers draw what there is to draw; see Crew below.
-        starts = run.scheduler.plan(run.history.curves(), kit.Ask(6, 6)).starts
+        starts = run.scheduler.plan(run.history.curves(), Ask(6, 6)).starts
         assert [start.params for start in starts] == [None] * 6
         return
     for _ in range(400):

@@ -37,7 +37,7 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     def fail(*args: object, **kwargs: object) -> None:
         raise ModuleNotFoundError("No module named 'psycopg'")
 
-    monkeypatch.setattr(database.sa, "create_engine", fail)
+    monkeypatch.setattr(sa, "create_engine", fail)
     with pytest.raises(StoreError, match="the driver psycopg is not installed") as caught:
         database.Database("postgresql://u:s3cret@h/d")
     assert caught.value.hint == "pip install 'hpo[postgres]'"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from hpo.errors import StoreError
 from hpo.store.db import urls
@@ -67,7 +68,7 @@ def test_wrong_urls_are_one_line_without_the_password(given: str, message: str) 
     "password", ["secret", "s3cret/@:word", "p%40ss", "a b", "ü+x", "x" * 100, "@", "a@b@c"]
 )
 def test_passwords_are_masked_wherever_they_stand(password: str) -> None:
-    url = urls.sa.URL.create("postgresql", "u", password, "h", 1, "d")
+    url = sa.URL.create("postgresql", "u", password, "h", 1, "d")
     db = Database(url.render_as_string(hide_password=False))
     assert db.masked_url == "postgresql://u:***@h:1/d"
     assert repr(db) == "Database('postgresql://u:***@h:1/d')"

@@ -48,7 +48,12 @@ def _only(folder: Path) -> Path:
 
 
 def test_what_was_appended_is_read_in_its_order(tmp_path: Path) -> None:
-    records = [_row(1), _row(2), _outcome("several\nlines\r\n\u2028"), _row(3)]
+    records: list[EpochRow | Outcome] = [
+        _row(1),
+        _row(2),
+        _outcome("several\nlines\r\n\u2028"),
+        _row(3),
+    ]
     mine = Outbox(tmp_path / "new" / "folder", 4)
     assert outbox.files_in(tmp_path / "new" / "folder") == []
     mine.append(records[:1])

@@ -130,7 +130,12 @@ def test_nothing_is_told_of_what_the_user_has_said_himself() -> None:
         "study = optuna.create_study(direction='maximize', sampler=S(), pruner=P(), storage='s')\n"
         "study.optimize(objective, n_trials=40, timeout=1, n_jobs=2)\n"
     )
-    given = {"direction": ("minimize",), "sampler": {}, "pruner": {}, "storage": "sqlite:///b.db"}
+    given: dict[str, Any] = {
+        "direction": ("minimize",),
+        "sampler": {},
+        "pruner": {},
+        "storage": "sqlite:///b.db",
+    }
     assert _read(body, **given, trials=40, hours=1.0, workers=1) == Takeover()
 
 

@@ -1,5 +1,7 @@
 """What models are built of: activations, normalisations, initialisations."""
 
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from hpo.errors import TaskError
 from hpo.tasks.models import blocks
 from hpo.tasks.models.blocks import INITIALIZATIONS, NORMALIZATIONS, Gates, Layout
 
+Layer = TypeVar("Layer", bound=nn.Module)
 SHAPES: dict[Layout, tuple[int, ...]] = {
     "features": (6, 12),
     "images": (6, 12, 3, 3),
@@ -44,7 +47,7 @@ def test_groups_share_any_number_of_channels(n: int) -> None:
     assert blocks.normalization("group", n, "images")(torch.randn(2, n, 3, 3)).shape[1] == n
 
 
-def drawn(name: str, layer: nn.Module) -> nn.Module:
+def drawn(name: str, layer: Layer) -> Layer:
     torch.manual_seed(0)
     blocks.initialize(layer, name)
     return layer
@@ -65,6 +68,7 @@ def test_initialisations_are_those_of_pytorch() -> None:
             torch.manual_seed(0)
             draw(expected)
             assert torch.equal(layer.weight, expected)
+            assert layer.bias is not None
             assert not layer.bias.any()
             assert layer.weight.requires_grad
 

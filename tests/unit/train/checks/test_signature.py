@@ -76,7 +76,7 @@ def closing_over(value: Any) -> nn.Module:
 
 
 def closing_over_itself() -> nn.Module:
-    module = Holding()
+    module: Any = Holding()
 
     def descend(x: Tensor, depth: int = 2) -> Tensor:
         return descend(x, depth - 1) if depth else module.linear(x)
@@ -189,7 +189,7 @@ def test_a_model_that_cannot_be_described_is_like_no_other() -> None:
 
 
 def test_what_a_step_has_changed() -> None:
-    model = nn.Sequential(Holding(n=1), nn.Linear(3, 3))
+    model: Any = nn.Sequential(Holding(n=1), nn.Linear(3, 3))
     before = describe(model)
     assert changed(before, describe(model)) is None
     model[0].n = 2
@@ -322,7 +322,7 @@ class Awkward(Blobs):
 
     def model(self, params: Params) -> nn.Module:
         rates = [rate.item() for rate in torch.linspace(0, 0.5, params.depth)]
-        model = mlp(params)
+        model: Any = mlp(params)
         model.rates, model.params, model.anew = rates, params, object()
         model.mask = torch.rand(params.width) > 0.5
         return model

@@ -69,7 +69,7 @@ def test_shapes_that_do_not_fit_are_told_with_their_layer_and_line() -> None:
     [
         (lambda y: (y, y), "a tuple of 2"),
         (lambda y: {"logits": y, "hidden": y}, "a dict of logits, hidden"),
-        (lambda y: {}.get(0), "nothing"),
+        (lambda y: None, "nothing"),
         (lambda y: y.tolist()[0][0], "a float"),
     ],
 )

@@ -33,7 +33,7 @@ def test_shapes(
 
 def test_digits_are_pixels_from_0_to_1() -> None:
     x = data.digits().splits().train.x
-    assert (x.min(), x.max()) == (0, 1)
+    assert (float(x.min()), float(x.max())) == (0, 1)
 
 
 def test_classes_are_shared_evenly() -> None:

@@ -80,7 +80,8 @@ def test_penalties_change_the_gradient_and_not_the_loss() -> None:
     curves = {}
     for name in ("l1", "weight_decay", "learning_rate"):
         engine = SoloEngine(Slopes(), slopes(), "val_mse", "minimize")
-        engine.add(lane(**{"learning_rate": 0.1, "batch_size": "full", name: 0.1}))
+        values: dict[str, Any] = {"learning_rate": 0.1, "batch_size": "full", name: 0.1}
+        engine.add(lane(**values))
         curves[name] = [engine.advance()[0].metrics["train_loss"] for _ in range(3)]
     # The first loss is of the same weights, later ones are not.
     assert len({curve[0] for curve in curves.values()}) == 1
@@ -137,6 +138,7 @@ class OwnParts(Task):
     def optimizer(self, model: nn.Module, params: Params) -> Optimizer | None:
         if params.get("standard", False):
             return None
+        assert isinstance(model, nn.Sequential)
         groups = [
             {"params": [model[0].weight], "lr": 0.5},
             {"params": list(model[2].parameters()), "lr": 0.25},

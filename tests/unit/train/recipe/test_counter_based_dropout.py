@@ -107,7 +107,7 @@ def test_steps_of_an_epoch_do_not_follow_from_its_length() -> None:
     assert len(set(keys(5000))) == 5000
 
 
-def lifted(module: nn.Module) -> tuple[nn.Module, DropoutRng]:
+def lifted(module: nn.Module) -> tuple[nn.Sequential, DropoutRng]:
     model = nn.Sequential(module)
     return model, lift(model)
 
@@ -122,6 +122,7 @@ def test_scaling_keeps_the_mean_and_dropped_elements_are_zero() -> None:
     gradient_of = x.clone().requires_grad_()
     dropout_rng.begin(keys(1)[0])
     model(gradient_of).sum().backward()
+    assert gradient_of.grad is not None
     assert torch.equal(gradient_of.grad, out)
 
 
@@ -179,6 +180,7 @@ def test_a_stack_draws_what_each_model_alone_draws(kind: type[nn.Module]) -> Non
 
     stand_in, dropout_rng = lifted(kind(0.0))
     (dropout,) = stand_in
+    assert isinstance(dropout, LaneDropout)
     dropout.is_active = True
     buffers = [dict(lifted(kind(rate))[0].named_buffers()) for rate in RATES]
     rows = {name: torch.stack([one[name] for one in buffers]) for name in buffers[0]}
@@ -203,8 +205,10 @@ def test_lifting_finds_every_layer_and_no_other() -> None:
     ).eval()
     before = list(model.state_dict())
     lift(model)
-    assert isinstance(model["inner"][1], LaneDropout)
-    assert model["again"] is model["inner"][1]
+    inner = model["inner"]
+    assert isinstance(inner, nn.Sequential)
+    assert isinstance(inner[1], LaneDropout)
+    assert model["again"] is inner[1]
     assert [m.p for m in model.modules() if isinstance(m, LaneDropout)] == [0.2, 0.3]
     assert not any(isinstance(module, LIFTED) for module in model.modules())
     assert isinstance(model["other"], nn.AlphaDropout)

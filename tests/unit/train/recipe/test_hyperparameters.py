@@ -8,7 +8,6 @@ import pytest
 from hpo.spec.space.params import Params
 from hpo.train.objective.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.recipe.hyperparameters import (
-    HYPERPARAMETERS,
     Scope,
     applied,
     check,
@@ -20,6 +19,7 @@ from hpo.train.recipe.hyperparameters import (
 )
 from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.recipe.schedules import SCHEDULES
+from hpo.train.recipe.standard_hyperparameters import HYPERPARAMETERS
 from hpo.train.recipe.weight_averaging import AVERAGES
 
 

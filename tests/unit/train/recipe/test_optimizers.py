@@ -112,7 +112,8 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 def test_as_in_the_paper(name: str) -> None:
     found = ours(optimizer=name, **VALUES)
     for i, parameter in enumerate(parameters()):
-        w, state = parameter.detach().double().numpy(), {}
+        w = parameter.detach().double().numpy()
+        state: dict[str, Any] = {}
         for step in gradients():
             w = FORMULAS[name](w, step[i].double().numpy(), state)
         np.testing.assert_allclose(found[i].numpy(), w, rtol=1e-4, atol=2e-5)
@@ -141,8 +142,9 @@ def test_an_optimizer_reads_what_it_says(name: str) -> None:
 def test_l1_is_the_gradient_of_the_penalty() -> None:
     trained = parameters()
     trained[1].data[0] = 0.0
-    loss = sum((p**2).sum() for p in trained)
-    (loss + 0.3 * sum(p.abs().sum() for p in trained)).backward()
+    zero = torch.zeros(())
+    loss = sum(((p**2).sum() for p in trained), zero)
+    (loss + 0.3 * sum((p.abs().sum() for p in trained), zero)).backward()
     expected = [p.grad.clone() for p in trained if p.grad is not None]
     for parameter in trained:
         parameter.grad = 2 * parameter.detach()

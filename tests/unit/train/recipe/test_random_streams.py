@@ -5,13 +5,13 @@ import random
 import numpy as np
 import torch
 
-from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, seeded
+from hpo.train.recipe.random_streams import Purpose, batch_bounds, derive, sample_order, seeded
 
 CPU = torch.device("cpu")
 
 
 def test_seeds_differ_by_trial_purpose_and_epoch() -> None:
-    purposes = ("weights", "order", "noise")
+    purposes: tuple[Purpose, ...] = ("weights", "order", "noise")
     seeds = [derive(s, p, e) for s in range(20) for p in purposes for e in range(20)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**32 for seed in seeds)

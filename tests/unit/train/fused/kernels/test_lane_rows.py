@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -62,7 +64,7 @@ def test_memory_that_runs_out_half_way_breaks_nothing(monkeypatch: pytest.Monkey
     found, zeros = rows(4), torch.zeros
     n_left = 1
 
-    def scarce(*arguments: object, **named: object) -> torch.Tensor:
+    def scarce(*arguments: Any, **named: Any) -> torch.Tensor:
         nonlocal n_left
         n_left -= 1
         if n_left < 0:
