@@ -40,6 +40,7 @@ def main(name: str = "digits-mlp", storage: str = "sqlite:///hpo.db") -> None:
     # A study that is done is opened by `hpo.run`; one that is not done would be continued.
     found = hpo.run(name, storage=storage).best
     print(f"test accuracy {found.test['test_accuracy']:.4f}")
+    assert found.model is not None
     model = hpo.load_model(found.model)
     digits = load_digits()
     chances = model.predict(digits.data[:10] / 16)  # a row a sample, a column a class

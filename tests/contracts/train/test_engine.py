@@ -26,9 +26,16 @@ from tests.kits.toy import Blobs, Slopes, blobs, lane, slopes
 Make: TypeAlias = Callable[..., PartEngine]
 
 
-def fused(*arguments: Any, **named: Any) -> PartEngine:
+def fused(
+    task: Task,
+    splits: Splits | Sequence[Splits],
+    metric: str,
+    direction: str,
+    device: str = "cpu",
+) -> PartEngine:
     """The fused engine with stacks of up to five lanes, whatever is faster here."""
-    return FusedEngine(*arguments, **named, sizes=StackSizes(torch.device("cpu"), fixed=5))
+    sizes = StackSizes(torch.device("cpu"), fixed=5)
+    return FusedEngine(task, splits, metric, direction, device, sizes)
 
 
 ENGINES: dict[str, Make] = {"solo": SoloEngine, "fused": fused}
@@ -64,7 +71,7 @@ class TestFoldEngine(EngineTestCase):
         return FoldEngine(inner, (metric,), direction, n_folds=1, n_seeds=2)
 
 
-@pytest.fixture(params=ENGINES.values(), ids=ENGINES.keys())
+@pytest.fixture(params=list(ENGINES.values()), ids=list(ENGINES))
 def make(request: pytest.FixtureRequest) -> Make:
     def build(task: Task | None = None, **changes: Any) -> PartEngine:
         arguments = {"splits": blobs(), "metric": "val_accuracy", "direction": "maximize"}

@@ -80,8 +80,8 @@ def test_small_data_reports_every_metric() -> None:
 
 @pytest.mark.parametrize("name", ["diabetes", "california-housing"])
 def test_a_regression_is_measured_in_the_units_of_its_data(name: str) -> None:
-    task = resolve(name)
-    data: Any = task.data()
+    task: Any = resolve(name)
+    data = task.data()
     splits = data.splits()
     assert splits.train.y.mean().abs() < 1e-5
     assert float(splits.train.y.std()) == pytest.approx(1, abs=0.01)

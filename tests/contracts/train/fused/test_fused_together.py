@@ -145,7 +145,7 @@ def test_folds_share_no_batch_sizes_and_are_replayed(tapes: list[Tape]) -> None:
     sizes = StackSizes(
         torch.device("cpu"), fixed=64, batch_sharing=batch_sharing_of([8, 16], n_train)
     )
-    inner = fused(Plain(), folds(), METRIC, "maximize", sizes)  # type: ignore[arg-type]
+    inner = fused(Plain(), folds(), METRIC, "maximize", sizes)
     engine = with_parts(inner, spec, (METRIC,), "maximize")
     lanes = [trial(1, batch_size=8, averaging="ema"), trial(2, 8, batch_size=16, averaging="ema")]
     for one in lanes:
@@ -154,7 +154,7 @@ def test_folds_share_no_batch_sizes_and_are_replayed(tapes: list[Tape]) -> None:
     assert sizes_of(inner) == [6, 6]
     assert sum(tape.n_replays for tape in tapes) > 0
     for one in lanes:
-        inner = solo(Plain(), folds(), METRIC, "maximize")  # type: ignore[assignment, arg-type]
+        inner = solo(Plain(), folds(), METRIC, "maximize")  # type: ignore[assignment]
         alone = with_parts(inner, spec, (METRIC,), "maximize")
         assert alone.add(one) is None
         for found, expected in zip(reports[one.key], train(alone, 3)[one.key], strict=True):

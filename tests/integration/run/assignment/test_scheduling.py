@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def after_the_look(context: WorkerContext, happens: Callable[[], object]) -> Non
         happens()
         return claim(*args)
 
-    ledger.claim = late  # type: ignore[method-assign]
+    ledger.claim = late  # type: ignore[method-assign, assignment]
 
 
 def test_trials_pause_and_the_better_one_is_resumed(database: Database, tmp_path: Path) -> None:
@@ -209,11 +210,12 @@ def test_a_scheduler_assigns_where_trials_pause_or_the_model_proposes(
 
 def frames() -> list[str]:
     """The functions of hpo that this thread is in, from the outermost one on."""
-    found, frame = [], sys._getframe(1)
+    found: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
             found.append(frame.f_code.co_qualname)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return found[::-1]
 
 
@@ -237,7 +239,7 @@ def test_a_claim_is_a_short_way_from_the_loop_to_its_transaction(
 
     monkeypatch.setattr(retry._CallThread, "submit", submitted)
     monkeypatch.setattr(LockedStudy, "lock", locked)
-    executor = TaskExecutor(context, FormulaEngine(), make_assigner(context))  # type: ignore[arg-type]
+    executor = TaskExecutor(context, FormulaEngine(), make_assigner(context))
     assert Worker(context, executor).run() == "exhausted"
     in_thread = ("_CallThread._run", "Ledger.claim", "Database.transaction")
     in_transaction = ("Database.transaction.<locals>.once", "Ledger.claim.<locals>.work")

@@ -221,7 +221,7 @@ def test_lowering_below_what_has_ended_ends_the_study(database: Database) -> Non
     assert shop.ledger.renew(shop.worker_id).ending == "budget"
     shop.ledger.settle([kit.outcome(running, "pruned", reason="budget")])
     kit.set_budget(database, shop.study_id, Budget(trials=3, epochs=9))
-    assert studies.load(database, "s").state == "done"
+    assert study_records.load(database, "s").state == "done"
     kit.set_budget(database, shop.study_id, Budget(trials=4, epochs=9))
     assert shop.record.state == "active"
     assert len(shop.claim(10)) == 1
@@ -265,7 +265,7 @@ def test_a_study_whose_trials_mostly_fail_stops_itself(database: Database) -> No
     shop.end("complete", "complete")
     traceback = "Traceback (most recent call last):\n  File x\nValueError: no good\n"
     shop.end(*["user_code"] * 4, message=traceback)
-    assert studies.load(database, "s").state == "active"
+    assert study_records.load(database, "s").state == "active"
     shop.end("user_code", message=traceback)
     assert shop.record.state == "stopped"
     assert shop.record.reason == "5 of the last 7 trials failed: ValueError: no good"
@@ -274,7 +274,7 @@ def test_a_study_whose_trials_mostly_fail_stops_itself(database: Database) -> No
     # Resumed, it begins to count anew.
     control.steer(database, shop.study_id, "resume")
     shop.end(*["oom"] * 4)
-    assert shop.record.state == "active"
+    assert study_records.load(database, "s").state == "active"
     shop.end("oom")
     assert shop.record.reason == "5 of the last 5 trials failed: oom"
 

@@ -53,7 +53,7 @@ class Records:
 class Proposes:
     """A scheduler that proposes points for the first trials, and keeps what it was asked."""
 
-    def __init__(self, *points: Mapping[str, Any] | None) -> None:
+    def __init__(self, *points: dict[str, Any] | None) -> None:
         self.points = list(points)
         self.asks: list[Ask] = []
 
