@@ -56,12 +56,14 @@ def said(task: Task) -> str:
 def test_shapes_that_do_not_fit_are_told_with_their_layer_and_line() -> None:
     line = Plain.model.__code__.co_firstlineno
     assert said(Plain()).startswith(
-        f"test_first_look.py, line {line}, Plain.model: layer '2', "
+        f"test_task_preview_first_look.py, line {line}, Plain.model: layer '2', "
         "Linear(in_features=9, out_features=3, bias=True), is given shape [30, 8] and raises "
         "RuntimeError: "
     )
     line = Net.forward.__code__.co_firstlineno + 3
-    assert said(Own()).startswith(f"test_first_look.py, line {line}, in forward: the model, Net")
+    assert said(Own()).startswith(
+        f"test_task_preview_first_look.py, line {line}, in forward: the model, Net"
+    )
 
 
 @pytest.mark.parametrize(
