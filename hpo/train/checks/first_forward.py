@@ -1,4 +1,4 @@
-"""A model's first forward pass: where it fails, told by the layer and the line of the task."""
+"""First forward pass of a model: a failure names the layer and the line of the task."""
 
 from __future__ import annotations
 
