@@ -60,6 +60,10 @@ demo: $(INSTALLED)  ## tune an MLP on handwritten digits: 60 trials, two process
 test: $(INSTALLED)  ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+.PHONY: test-fast
+test-fast: $(INSTALLED)  ## run the quick unit and property tests, in under two minutes
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/property -m "not slow" $(ARGS)
+
 .PHONY: soak
 soak: $(INSTALLED)  ## kill, freeze and cut off workers and servers for five minutes a database
 	@HPO_SOAK_S=300 HPO_SOAK_TRIALS=2500 $(BIN)/python -m pytest -s tests/e2e/test_chaos.py

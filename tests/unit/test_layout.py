@@ -48,6 +48,7 @@ def test_folders_say_what_they_are() -> None:
     assert not silent
 
 
+@pytest.mark.slow
 def test_the_code_uses_the_words_of_its_field() -> None:
     found = defaultdict(set)
     for path in MODULES:

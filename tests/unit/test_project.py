@@ -164,6 +164,7 @@ def script(path: Path, *lines: str) -> None:
     path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_imports_are_declared_and_declarations_used() -> None:
     core = {canonicalize_name(Requirement(text).name) for text in PYPROJECT["dependencies"]}
     extras = PYPROJECT["optional-dependencies"]
@@ -196,6 +197,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert [str(f) for f in folders if not (f / "__init__.py").exists()] == []
 
 
+@pytest.mark.slow
 def test_optunas_private_parts_are_touched_in_one_place() -> None:
     touching = {
         path.relative_to(ROOT).as_posix()
@@ -332,6 +334,7 @@ def test_wheel_holds_migrations_and_studies(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_sdist_holds_what_building_and_testing_need(tmp_path: Path) -> None:
     (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with tarfile.open(sdist) as archive:

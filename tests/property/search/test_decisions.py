@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,7 @@ def _check_point(point: dict[str, Any], space: SearchSpace) -> None:
         )
 
 
+@pytest.mark.slow
 @SLOW
 @given(spaces(), METHODS, st.integers(0, 9), st.integers(0, 40), st.integers(1, 12))
 def test_points_lie_in_the_space_and_conditions_hold(
@@ -118,6 +120,7 @@ def test_points_lie_in_the_space_and_conditions_hold(
         assert 1 <= start.epoch_stop <= EPOCHS
 
 
+@pytest.mark.slow
 @SLOW
 @given(spaces(), METHODS, st.integers(0, 9), st.integers(0, 40), st.integers(1, 12))
 def test_only_paused_trials_go_on_each_once_and_forwards(
@@ -137,6 +140,7 @@ def test_only_paused_trials_go_on_each_once_and_forwards(
     )
 
 
+@pytest.mark.slow
 @SLOW
 @given(spaces(finite=True), METHODS, st.integers(0, 9), st.integers(0, 30), st.integers(1, 40))
 def test_no_point_of_a_discrete_space_is_tried_twice(
@@ -150,6 +154,7 @@ def test_no_point_of_a_discrete_space_is_tried_twice(
     assert len({tuple(sorted(point.items())) for point in points}) == len(points)
 
 
+@pytest.mark.slow
 @SLOW
 @given(spaces(), METHODS, st.integers(0, 9), st.integers(10, 40), st.randoms(use_true_random=False))
 def test_neither_the_order_of_reports_nor_repeating_them_matters(

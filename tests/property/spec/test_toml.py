@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ def _mistakes(make: Callable[[], Any]) -> SpecError | None:
     return None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(studies())
 def test_what_is_written_is_read_again(spec: StudySpec) -> None:
@@ -133,6 +135,7 @@ def test_what_is_written_is_read_again(spec: StudySpec) -> None:
     assert toml.dumps(again) == text
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS) | TEXT, GARBAGE, max_size=6))
 def test_garbage_is_a_mistake_and_nothing_worse(table: dict[str, Any]) -> None:
@@ -142,6 +145,7 @@ def test_garbage_is_a_mistake_and_nothing_worse(table: dict[str, Any]) -> None:
         assert all("\n" not in problem.message for problem in error.problems)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.fixed_dictionaries(
@@ -156,6 +160,7 @@ def test_garbage_in_a_part_is_a_mistake_of_that_part(table: dict[str, Any]) -> N
         assert parts <= set(table) - {"name", "task", "budget"}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("latin-1")))
 def test_any_text_is_read_or_refused(text: str) -> None:

@@ -24,6 +24,7 @@ def test_a_task_of_ones_own(task: str) -> None:
     assert spec.space.is_active("momentum", {"optimizer": "sgd"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [task for task in TASKS if task not in _WITH_DATA])
 def test_a_built_in_task(task: str) -> None:
     parsed = toml.parse(templates.study("a.toml", "a", look_at(task, {}, _HERE), {}), "a.toml")

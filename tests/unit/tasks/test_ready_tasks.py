@@ -102,6 +102,7 @@ def test_a_regression_is_measured_in_the_units_of_its_data(name: str) -> None:
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_linear_regression_on_five_points() -> None:
     """y = 2x, as exactly as gradient descent gets there."""
     task = resolve("linear-regression", {"n": 5, "intercept": 0.0, "noise": 0.0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def _active(space: SearchSpace, name: str, params: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(conditional_spaces())
 def test_parents_come_first(space: SearchSpace) -> None:
     order = space.order()
@@ -41,12 +43,14 @@ def test_parents_come_first(space: SearchSpace) -> None:
         assert all(order.index(parent) < order.index(name) for parent in space[name].when)
 
 
+@pytest.mark.slow
 @given(conditional_spaces())
 def test_without_conditions_between_them_the_files_order_stays(space: SearchSpace) -> None:
     free = [name for name in space.order() if not space[name].when]
     assert free == [name for name in space.names if not space[name].when]
 
 
+@pytest.mark.slow
 @given(conditional_spaces(), st.data())
 def test_a_parameter_is_active_when_all_its_ancestors_allow_it(
     space: SearchSpace, data: st.DataObject

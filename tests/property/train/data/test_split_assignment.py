@@ -14,6 +14,7 @@ fractions = st.floats(0.01, 0.6)
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.mark.slow
 @given(
     strata=st.lists(st.integers(0, 6), min_size=3, max_size=200),
     val=fractions,

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -185,5 +186,5 @@ class Comings(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-TestComings = Comings.TestCase
+TestComings = pytest.mark.slow(Comings.TestCase)
 TestComings.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -37,6 +37,7 @@ def _faults(how: str) -> int:
     return int(output.stdout)
 
 
+@pytest.mark.slow
 @GLIBC
 def test_what_a_step_frees_the_next_one_takes_without_asking_the_system() -> None:
     assert _faults("kept") < 0.2 * _faults("plainly")

@@ -75,6 +75,7 @@ def _objective(trial: optuna.Trial) -> float:
     return height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_optuna_finds_the_peak_with_them_and_stops_the_hopeless(seed: int) -> None:
     study = optuna.create_study(

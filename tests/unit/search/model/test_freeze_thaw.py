@@ -25,6 +25,7 @@ def run() -> kit.Run:
     return kit.Run(kit.spec(budget={"trials": 24, "epochs": 27})).to_the_end()
 
 
+@pytest.mark.slow
 def test_a_study_ends_by_itself_with_exactly_its_trials(run: kit.Run) -> None:
     assert len(run.states) == 24
     assert run.plans[-1].finished
@@ -48,6 +49,7 @@ def test_every_start_has_the_next_number(run: kit.Run) -> None:
     assert numbers == list(range(24))
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_study_and_another_one_another() -> None:
     budget = {"trials": 14, "epochs": 9}
     first = kit.Run(kit.spec(budget=budget, seed=1)).to_the_end()
@@ -96,6 +98,7 @@ def test_a_structure_whose_points_are_tried_does_not_end_a_study(n_rates: int) -
     assert [dict(start.params or {})["width"] for start in plan.starts] == [32]
 
 
+@pytest.mark.slow
 def test_losses_are_minimised() -> None:
     study = kit.spec(metric="val_loss", budget={"trials": 16, "epochs": 9})
     run = kit.Run(study, objective=lambda params, epoch: 2.0 - kit.accuracy(params, epoch))
@@ -105,6 +108,7 @@ def test_losses_are_minimised() -> None:
     assert min(losses, key=lambda n: losses[n]) in ended
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_is_stopped_and_taken_for_a_bad_one() -> None:
     def objective(params: Mapping[str, Any], epoch: int) -> float:
         rate = params["learning_rate"]
@@ -167,6 +171,7 @@ def test_pinned_values_are_kept() -> None:
     assert all("momentum" not in point for point in points)
 
 
+@pytest.mark.slow
 def test_a_batch_has_few_structures() -> None:
     run = kit.Run(kit.spec(), n_places=16)
     for _ in range(8):
@@ -179,6 +184,7 @@ def test_a_batch_has_few_structures() -> None:
     assert len({p["learning_rate"] for p in points if p is not None}) > 20
 
 
+@pytest.mark.slow
 def test_two_workers_with_the_same_history_propose_different_points() -> None:
     run = kit.Run(kit.spec(), n_places=4)
     for _ in range(20):
@@ -211,6 +217,7 @@ def test_one_epoch_is_enough_for_a_study() -> None:
     assert abs(math.log10(run.best()["learning_rate"] / 0.01)) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.0, 1e-9])
 def test_rounding_changes_no_choice(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """As other processors and other numbers of threads round: a plan can still be made again."""

@@ -80,6 +80,7 @@ def test_it_is_kept_as_text() -> None:
     assert from_json(to_json(learnt)) == learnt
 
 
+@pytest.mark.slow
 def test_a_misleading_source_costs_a_few_short_trainings() -> None:
     study = kit.spec(budget={"trials": 30, "epochs": 27})
     run = kit.Run(study)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import optuna
+import pytest
 from optuna.samplers import RandomSampler
 
 from hpo.search.optuna.cma_sampler import CmaSampler
@@ -27,10 +28,12 @@ def _best(
     return sign * study.best_value
 
 
+@pytest.mark.slow
 def test_it_closes_in_on_the_minimum() -> None:
     assert _best(CmaSampler(seed=1)) < 0.01 < _best(RandomSampler(seed=0))
 
 
+@pytest.mark.slow
 def test_it_maximises_as_well() -> None:
     assert _best(CmaSampler(seed=1), "maximize") < 0.01
 

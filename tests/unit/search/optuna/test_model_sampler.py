@@ -61,6 +61,7 @@ def test_two_workers_propose_no_point_twice_with_any_sampler(name: str) -> None:
         assert n_distinct(crew.run(objective, 2)) == 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in PRUNERS if n != "threshold"])
 def test_every_pruner_goes_with_the_default_search(name: str) -> None:
     trials = Crew(objective_spec(pruner=name)).run(reporting, 16)
@@ -68,6 +69,7 @@ def test_every_pruner_goes_with_the_default_search(name: str) -> None:
     assert best(trials) < 0.5
 
 
+@pytest.mark.slow
 def test_the_default_stops_the_hopeless_and_none_before_it_knows_anything() -> None:
     trials = Crew(objective_spec()).run(reporting, 30)
     states = [trial.state for trial in trials]
@@ -106,6 +108,7 @@ def test_parameters_that_do_not_apply_always_differ_between_trials(name: str) ->
     assert len(set(slopes)) == len(slopes)
 
 
+@pytest.mark.slow
 def test_parameters_that_apply_at_times_are_searched_too() -> None:
     found = best(Crew(objective_spec()).run(conditional, 30))
     chance = [
@@ -203,6 +206,7 @@ ODD: list[Callable[[optuna.Trial], float]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ODD, ids=lambda one: one.__name__.strip("_"))
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_no_objective_breaks_the_default_search(
@@ -213,6 +217,7 @@ def test_no_objective_breaks_the_default_search(
         assert n_distinct(trials) == 18
 
 
+@pytest.mark.slow
 def test_reports_of_another_quantity_do_not_mislead_the_sampler() -> None:
     spec = objective_spec(pruner="none")
     assert best(Crew(spec).run(_reports_something_else, 30)) < 1e-4

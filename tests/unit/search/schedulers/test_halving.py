@@ -59,6 +59,7 @@ def test_higher_rungs_are_served_first() -> None:
     assert [(one.number, one.epoch_stop) for one in plan.advances] == [(8, 27)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["asha", "hyperband", "bohb"])
 def test_a_study_finds_the_peak_and_ends(name: str) -> None:
     study = kit.spec(pruner=name, budget={"trials": 40, "epochs": 27})

@@ -24,6 +24,7 @@ def _curve(params: Any, epoch: int) -> float:
     return 1.0 - 1.0 / (1.0 + epoch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", FIXED)
 @pytest.mark.parametrize("pruner", ["auto", *SCHEDULERS])
 def test_as_many_trials_run_as_the_budget_has(space: dict[str, Any], pruner: str) -> None:

@@ -131,6 +131,7 @@ def _write_and_die(folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(
         target=_write_and_die, args=(str(tmp_path),)

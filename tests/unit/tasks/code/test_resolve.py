@@ -121,6 +121,7 @@ def test_a_changed_file_is_loaded_again(folder: Path) -> None:
     assert load_file(path).x == 22
 
 
+@pytest.mark.slow
 def test_other_processes_know_a_files_module_by_the_same_name(folder: Path) -> None:
     code = (
         "from pathlib import Path; from hpo.tasks.code.code_loading import load_file;"
@@ -323,6 +324,7 @@ def test_what_is_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert DigitsMLP.__module__ in sys.modules
 
 
+@pytest.mark.slow
 def test_what_pythonpath_holds_is_not_installed(tmp_path: Path) -> None:
     write(tmp_path / "mine", "evil.py", "import hpo\nprint('ran')\nclass T(hpo.Task): pass\n")
     write(tmp_path / "site-packages", "good.py", "import hpo\nclass T(hpo.Task): pass\n")

@@ -74,6 +74,7 @@ def test_every_choice_builds(name: str, values: dict[str, Any]) -> None:
     assert shapes == [p.shape for p in model.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_many_models_train_as_one(name: str, normalization: str) -> None:

@@ -215,6 +215,7 @@ print(signature_of(model, complete(Params({"optimizer": "adam"}), {}), 16).diges
 """
 
 
+@pytest.mark.slow
 def test_a_digest_is_the_same_in_every_process() -> None:
     digests = {
         subprocess.run(

@@ -151,6 +151,7 @@ def test_models_that_no_machine_can_build(name: str, high: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_own_model_without_an_end() -> None:
     class Endless(Task):
         def model(self, params: Params) -> nn.Module:

@@ -139,6 +139,7 @@ def test_sizes_are_timed_by_the_processor_while_others_are_at_work(monkeypatch: 
     assert size.is_doubtful
 
 
+@pytest.mark.slow
 def test_what_an_epoch_takes_besides_its_steps_is_shared(monkeypatch: Patch) -> None:
     # Lanes gain nothing from each other but that they are evaluated and written together.
     costing(monkeypatch, lambda n: 1e-4 * n)
