@@ -1,1 +1,1 @@
-"""The command line: parse, one call into the library, print."""
+"""The command line: parses arguments, makes one call into the library, prints the result."""

@@ -1,4 +1,4 @@
-"""Reads what is enqueued for an Optuna objective, by what its trials have asked for."""
+"""Enqueued parameters of an Optuna objective, read by the distributions of its earlier trials."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def read_for_objective(
     known: Mapping[str, Sequence[BaseDistribution]],
     findings: Findings,
 ) -> dict[str, Any]:
-    """Reads values for an objective.
+    """Reads parameter values for an objective.
 
     Args:
-        texts: Values by name, as they were typed.
-        space: What its study declares; such a parameter takes what its space allows.
-        known: The distributions that its trials have used. A number outside of them is taken with
-            a warning, as Optuna takes it.
-        findings: Where mistakes are noted: values that no distribution of the kind can have.
+        texts: Values by name, as typed on the command line.
+        space: The space that its study declares; a declared parameter takes what it allows.
+        known: The distributions that its trials have used. A number outside them is accepted with
+            a warning, as in Optuna.
+        findings: Receives mistakes: values that no distribution of that kind can have.
     """
     params = read_point({k: v for k, v in texts.items() if k in space}, space, findings)
     for name, text in texts.items():
@@ -61,10 +61,10 @@ def read_for_objective(
 
 
 def _value(text: str, distribution: BaseDistribution) -> Any:
-    """Returns what a text means, or `_UNKNOWN` where trials with it would fail."""
+    """Returns the value of a text, or `_UNKNOWN` if trials with it would fail."""
     scalar = read_scalar(text)
     if isinstance(distribution, CategoricalDistribution):
-        # As it is written first: the choice "1" is not the choice 1.
+        # Compare the text itself first: the choice "1" is not the choice 1.
         return next(
             (c for c in distribution.choices if c == text and isinstance(c, str)),
             next((c for c in distribution.choices if _is_choice(c, scalar, text)), _UNKNOWN),

@@ -1,4 +1,4 @@
-"""``hpo``: finds the command, and turns whatever goes wrong into one line and an exit code.
+"""The command ``hpo``: finds the subcommand, and turns each error into one line and an exit code.
 
 Nothing heavy is loaded here: each command's module is imported when it is called.
 """
@@ -81,7 +81,7 @@ class Commands(Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the commands in the order in which people meet them."""
+        """Returns the commands in the order in which users need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -102,7 +102,7 @@ class Commands(Group):
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Runs a command and exits: the only place where errors become messages."""
         _never_fail_to_print()
-        # `--debug` may stand anywhere, so that it can be added to the line that went wrong.
+        # `--debug` may stand anywhere, so that users can append it to the line that failed.
         given = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         sys.exit(self._guarded(given, extra))
@@ -133,7 +133,7 @@ class Commands(Group):
             if is_debug:
                 raise
             message = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
-            # The last resort: no traceback reaches a user who did not ask for it.
+            # The last resort: tracebacks are shown only with --debug.
             complain(f"{message}; run again with --debug for the traceback")
             return 1
         return code if isinstance(code, int) else 0
@@ -170,7 +170,7 @@ def main() -> NoReturn:
 
 
 def _leave(end: SystemExit) -> NoReturn:
-    """Ends the process without taking it apart, which lasts a second once PyTorch is loaded."""
+    """Ends the process without cleanup, which takes a second once PyTorch is loaded."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
@@ -179,7 +179,7 @@ def _leave(end: SystemExit) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # Nobody reads any more: Python knows what to say then.
+        # The reader closed the pipe; Python handles the error at exit.
         raise end from None
     os._exit(end.code if isinstance(end.code, int) else 1)
 
@@ -195,7 +195,7 @@ def _never_fail_to_print() -> None:
 
 
 def _misplaced(error: click.ClickException, args: Sequence[str]) -> str | None:
-    """Says where an option belongs that stands before the command which takes it."""
+    """Returns a message about an option that stands before the command that takes it."""
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
     group = error.ctx.command

@@ -1,7 +1,7 @@
-"""What the commands say in lines: results, and on standard error errors, hints and logs.
+"""Messages of the commands: results on standard output; errors, hints and logs on standard error.
 
-All text of the command line goes through here or through `hpo.cli.output`, so that nothing that
-somebody has written into a database or a file can command the terminal.
+All text of the command line goes through this module or `hpo.cli.output`, so that text from a
+database or a file cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "
 
 
 class Logs(logging.Handler):
-    """Writes records to whatever standard error is at that moment, as a live display needs."""
+    """Writes log records to the current standard error, which a live display replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record: its level, its module when it is not for everybody, its text."""
+        """Writes one record: its level, its module if it is a debugging message, its text."""
         name = record.levelname.lower()
         where = "" if record.levelno >= logging.WARNING else f"{record.name}: "
         colour = _COLOURS.get(record.levelno, "blue")
@@ -44,14 +44,14 @@ class Logs(logging.Handler):
 
 
 def say(line: str = "", *, err: bool = False) -> None:
-    """Writes a line, on a terminal broken between words."""
+    """Writes a line; on a terminal it is wrapped between words."""
     stream = sys.stderr if err else sys.stdout
     for part in _wrapped(cell(line, LONGEST_LINE), stream):
         click.echo(part, file=stream)
 
 
 def complain(message: str, hint: str | None = None, details: Sequence[str] = ()) -> None:
-    """Writes an error, its details in lines of their own, and what to do about it."""
+    """Writes an error, its details on separate lines, and a hint."""
     _tell("error:", "red", message)
     for line in details[:MOST_LINES]:
         say(line, err=True)
@@ -62,27 +62,27 @@ def complain(message: str, hint: str | None = None, details: Sequence[str] = ())
 
 
 def warn(message: str) -> None:
-    """Writes what is wrong, though the command goes on."""
+    """Writes a warning; the command continues."""
     _tell("warning:", "yellow", message)
 
 
 def explain_traceback(error: BaseException) -> None:
-    """Writes where an exception comes from, for those who have asked."""
+    """Writes the traceback of an exception, for ``--debug``."""
     told = "".join(traceback.format_exception(error))
     click.echo(visible_lines(told.rstrip("\n")), err=True)
 
 
 def paint(text: str, colour: str) -> str:
-    """Colours text for standard error, where that is a terminal which wants it."""
+    """Colours text for standard error if that is a terminal with colours."""
     plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return text if plain else click.style(text, fg=colour, bold=True)
 
 
 def explain_input(error: OSError | UnicodeError, args: Sequence[str]) -> HpoError:
-    """Returns what is wrong with a path that the system refuses, or with text that is none.
+    """Returns the message for a path that the system refuses, or for text that is not UTF-8.
 
     Args:
-        error: What nobody has explained before.
+        error: The unexplained exception.
         args: The command line.
     """
     if isinstance(error, UnicodeError):
@@ -137,7 +137,7 @@ def _wrapped(line: str, stream: object) -> Iterable[str]:
 
 
 def broken(line: str, width: int) -> Iterator[str]:
-    """Breaks a line between words; the lines that follow its first are indented.
+    """Wraps a line between words and indents all lines but the first.
 
     A word that is longer than a line stays whole, so that a path or a URL can be copied.
     """

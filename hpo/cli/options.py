@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they reach the library."""
+"""Options that several commands share, and their conversion to the library's arguments."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ FORMATS = ("table", "json", "csv")
 
 
 class Command(click.Command):
-    """A command that takes ``--debug`` too, so that it can be added to the end of a line."""
+    """A command that also takes ``--debug``, so that users can append it to a line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Read by `hpo.cli.main`, which sees the whole line.
+        # `hpo.cli.main` reads it, because it sees the whole line.
         self.params.append(click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command.
 
         Raises:
-            StoreError: It failed, and there is a row in its database that cannot be read.
+            StoreError: It failed, and its database has a row that cannot be read.
         """
         try:
             return super().invoke(ctx)
@@ -41,7 +41,7 @@ class Command(click.Command):
 
 
 def raise_if_unreadable(storage: str | None, cause: Exception | None = None) -> None:
-    """Looks for the row that makes a command fail.
+    """Looks for an unreadable row that makes a command fail.
 
     Raises:
         StoreError: There is one.
@@ -60,7 +60,7 @@ def raise_if_unreadable(storage: str | None, cause: Exception | None = None) -> 
 
 
 class Group(click.Group):
-    """A group of commands that names the nearest right one for a wrong one."""
+    """A group of commands that suggests the nearest command for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -68,7 +68,7 @@ class Group(click.Group):
         """Finds the command.
 
         Raises:
-            click.UsageError: There is none of this name; the message has the nearest.
+            click.UsageError: No command has this name; the message suggests the nearest.
         """
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
@@ -79,10 +79,10 @@ class Group(click.Group):
 
 
 class NearestChoice(click.Choice[str]):
-    """A choice that names the nearest right value for a wrong one."""
+    """A choice that suggests the nearest value for a wrong one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the choice, whatever its case."""
+        """Returns the choice; case is ignored."""
         for choice in self.choices:
             if choice.lower() == str(value).lower():
                 return choice
@@ -95,7 +95,7 @@ class OutputFile(click.Path):
     """A file that a command writes; its ending is its format.
 
     Args:
-        endings: Those that there are, without their dots.
+        endings: The supported endings, without dots.
     """
 
     def __init__(self, endings: Sequence[str]) -> None:
@@ -103,10 +103,10 @@ class OutputFile(click.Path):
         self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Returns the path, before any work is done for it.
+        """Checks the path before the command does any work.
 
         Raises:
-            SpecError: Its ending is that of no format, or its folder is not there.
+            SpecError: The ending is not a supported format, or the folder does not exist.
         """
         path = super().convert(value, param, ctx)
         assert isinstance(path, Path)
@@ -121,8 +121,8 @@ class OutputFile(click.Path):
 
 
 def _require_text(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    # `--storage "$DATABASE"` of a script that has set no such variable: the default would be
-    # another database than the one that was meant.
+    # A script that passes `--storage "$DATABASE"` without setting the variable means
+    # another database than the default one.
     if value is not None and not value.strip():
         raise click.BadParameter("it is empty", param=param)
     return value
@@ -140,7 +140,7 @@ def storage_option(function: F) -> F:
 
 
 def study_argument(function: F) -> F:
-    """Adds the name of a study, which may be left out where the database holds only one."""
+    """Adds the name of a study, which is optional if the database holds only one."""
     return click.argument("name", metavar="[STUDY]", required=False)(function)
 
 
@@ -158,7 +158,7 @@ def format_option(formats: Iterable[str] = FORMATS) -> Callable[[F], F]:
 
 
 def machine_options(function: F) -> F:
-    """Adds what says how this machine takes part: workers, device, artifacts, allowed code."""
+    """Adds the options of this machine: workers, device, artifacts, allowed code."""
     for option in (
         click.option(
             "--allow",

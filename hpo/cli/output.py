@@ -1,4 +1,4 @@
-"""What goes to standard output, and into files."""
+"""Output of the commands: tables, records and text on standard output and in files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from hpo.report.text.text_tables import UNLIMITED, Row, TextColumn, print_table,
 WIDEST_NAME = 40
 WIDEST_VALUE = 600
 MOST_PAIRS = 200
-"""A study of a hundred thousand parameters is for programs: JSON has them all."""
+"""More name-value pairs than this are only in JSON."""
 
 
 class Screen(Console):
-    """A console on which only hpo itself commands the terminal: text is shown, never obeyed."""
+    """A console that shows control characters in text instead of sending them to the terminal."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Renders what is printed, also each part of it, with its text made visible."""
+        """Renders what is printed, with control characters in its text made visible."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -41,13 +41,13 @@ class Screen(Console):
 def console(*, err: bool = False) -> Screen:
     """Returns a console on standard output; no markup is read from what is printed."""
     stream = sys.stderr if err else sys.stdout
-    # A pipe or a file has no width: it gets every line in full.
+    # A pipe or a file has no width: each line stays whole.
     width = None if stream.isatty() else UNLIMITED
     return Screen(markup=False, highlight=False, emoji=False, width=width, stderr=err)
 
 
 def show_lines(lines: Iterable[Text], out: Screen | None = None) -> None:
-    """Prints styled lines, on a terminal broken between words."""
+    """Prints styled lines; on a terminal they are wrapped between words."""
     out = out or console()
     for line in lines:
         line.truncate(LONGEST_LINE, overflow="ellipsis")
@@ -55,7 +55,7 @@ def show_lines(lines: Iterable[Text], out: Screen | None = None) -> None:
         indent = len(plain) - len(plain.lstrip(" ")) + 2
         first, *others = line.wrap(out, out.width) or [Text()]
         if others:
-            # Once more, with room for the indent.
+            # Wrap again, with room for the indent.
             rest = line[len(first.plain) :]
             rest.plain = rest.plain.lstrip(" ")
             others = list(rest.wrap(out, max(10, out.width - indent)))
@@ -75,8 +75,8 @@ def emit(
     """Prints a list as a table, JSON or CSV.
 
     Args:
-        columns: Of the table; JSON and CSV hold every entry of ``rows``.
-        header: Columns that a CSV has even when it has no rows.
+        columns: Columns of the table; JSON and CSV hold every entry of ``rows``.
+        header: Columns that a CSV has even without rows.
         shown: Rows for the table, if they differ from those for programs.
     """
     if form == "json":
@@ -88,7 +88,7 @@ def emit(
 
 
 def emit_one(form: str, row: Row) -> bool:
-    """Prints one record for programs; returns False where people want to read it instead."""
+    """Prints one record as JSON or CSV; returns False if the format is the table."""
     if form == "json":
         write(to_json(dict(row)) + "\n")
     elif form == "csv":
@@ -97,13 +97,13 @@ def emit_one(form: str, row: Row) -> bool:
 
 
 def write(text: str) -> None:
-    """Writes a text for programs, whose format has escaped what is not visible."""
+    """Writes text in a format for programs, which has escaped invisible characters."""
     click.echo(text, nl=False)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes an error of a file that cannot be written one that names it."""
+    """Turns an error of writing a file into one that names the file."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def pairs(entries: Mapping[str, Any] | Sequence[tuple[str, Any]], indent: int = 1) -> list[str]:
-    """Writes names and values below each other, aligned; what is long is shortened."""
+    """Writes aligned names and values, one pair per line; long values are shortened."""
     named = list(entries.items()) if isinstance(entries, Mapping) else entries
     shown = [
         (cell(name, WIDEST_NAME), cell(str(value), WIDEST_VALUE))

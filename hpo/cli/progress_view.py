@@ -1,4 +1,4 @@
-"""The lines of the progress display. Pure: from what is known to text of a given width."""
+"""Progress view: the lines of the progress display as text of a given width. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class View:
-    """A running study, ready to be drawn.
+    """The state of a running study that the display draws.
 
     Attributes:
-        trials_per_s: Of late; None while nothing has finished.
-        overall_per_s: Since this process came to the study.
-        left_s: Until the budget ends, as far as that can be told.
-        notice: What the person should know now, such as what Ctrl-C has begun.
+        trials_per_s: The recent rate; None before any trial has finished.
+        overall_per_s: The rate since this process joined the study.
+        left_s: Estimated seconds until the budget ends; None if unknown.
+        notice: A message for the user, such as the effect of Ctrl-C.
     """
 
     subject: Subject
@@ -47,7 +47,7 @@ def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list
     """Returns the display, each line no wider than ``width`` cells.
 
     Args:
-        ended: Nothing is going on any more: times are totals.
+        ended: The run has ended: times are totals.
         with_bar: Draw the bar.
     """
     shown = [status(view, width, ended=ended, with_bar=with_bar)]
@@ -72,7 +72,7 @@ def status(view: View, width: int, *, ended: bool, with_bar: bool) -> Text:
         if bar_width > MIN_BAR_WIDTH:
             bar_width = max(MIN_BAR_WIDTH, width - cell_len(count) - 2 - _length(figures))
         else:
-            # The figures stand in the order of their weight, but for the time at the end.
+            # The figures are in order of importance, except the time, which is last.
             figures.pop(-2 if len(figures) > 1 else -1)
     line = Text(_cut(count, width))
     bar_width = min(bar_width, max(0, width - cell_len(count) - 2))
@@ -84,7 +84,7 @@ def status(view: View, width: int, *, ended: bool, with_bar: bool) -> Text:
 
 
 def bar(done: float, paused: float, width: int) -> Text:
-    """Draws thick lines for what is done and, in another colour, paused; a thin one for more."""
+    """Draws a thick line for finished and paused trials, in two colours; a thin one for others."""
     n_done = min(width, int(done * width + 1e-9))
     n_paused = min(width, int((done + paused) * width + 1e-9)) - n_done
     line = Text("━" * n_done, style="green").append("━" * n_paused, style="yellow")
@@ -92,7 +92,7 @@ def bar(done: float, paused: float, width: int) -> Text:
 
 
 def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
-    """Returns the best value, where it was reached, and the params that reached it."""
+    """Returns the best value, its trial and epoch, and its parameters."""
     where = f"trial {best.number}"
     if best.epoch is not None and is_in_epochs(subject):
         where += f", epoch {best.epoch}"
@@ -133,7 +133,7 @@ def plain(view: View) -> str:
 
 
 def failure(view: View) -> str:
-    """Returns why the first trial failed, or nothing."""
+    """Returns the reason why the first trial failed, or an empty string."""
     found = view.snapshot.failure
     if found is None:
         return ""
@@ -142,7 +142,7 @@ def failure(view: View) -> str:
 
 
 def all_failed(view: View) -> bool:
-    """Tells whether trials have ended, and none but by failing."""
+    """Returns whether trials have ended and all of them failed."""
     counts = view.snapshot.counts
     return counts.failed == counts.finished > 0
 
@@ -151,7 +151,7 @@ def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") ->
     """Joins parts into lines no wider than ``width``, breaking between parts.
 
     Args:
-        lead: Begins the first line; the others are indented as far.
+        lead: Start of the first line; the others are indented by its width.
     """
     found: list[str] = []
     for part in map(visible, parts):
@@ -163,7 +163,7 @@ def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") ->
 
 
 def is_in_epochs(subject: Subject) -> bool:
-    """Tells whether the steps of this study are epochs: an Optuna objective has its own."""
+    """Returns whether the steps of this study are epochs; an objective defines its own steps."""
     return subject.spec is not None and subject.spec.task is not None
 
 
@@ -223,7 +223,7 @@ def _full_epochs(view: View) -> int | None:
 
 
 def _shares(view: View) -> tuple[float, float]:
-    """Returns which share of the study is done, and which is paused."""
+    """Returns the shares of the study that are done and paused."""
     counts, n_trials = view.snapshot.counts, view.subject.n_trials
     if n_trials:
         return counts.finished / n_trials, counts.paused / n_trials

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live display, or plain lines into a pipe."""
+"""Run display: a live display of a running study on a terminal, or plain lines into a pipe."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ REDRAW_S = 0.25
 PLAIN_S = 5.0
 RATE_WINDOW_S = 60.0
 MAX_SHARE = 0.1
-"""Share of the time that may be spent on reading the database for the display."""
+"""Maximum share of the time that the display spends on reading the database."""
 
 
 class Tracker:
-    """Reads how far a study is, no more often than the database can well answer.
+    """Reads the progress of a study at a rate that the database can answer.
 
     Args:
-        session: The study that runs.
-        clock: Steady seconds.
+        session: The running study.
+        clock: Returns monotonic seconds.
 
     Attributes:
-        n_finished_before: Trials that had finished when this process came to the study.
+        n_finished_before: Trials that had finished when this process joined the study.
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Tracker:
         self._next_read_s = 0.0
 
     def look(self, *, force: bool = False) -> progress_view.View:
-        """Returns the study as it is now, or as it was a moment ago."""
+        """Returns the study's progress, at most a moment old."""
         now_s = self._clock()
         if force or now_s >= self._next_read_s:
             self._snapshot = self._read()
@@ -71,7 +71,7 @@ class Tracker:
             self._next_read_s = now_s + max(REDRAW_S, (now_s - began_s) / MAX_SHARE)
             n_tried = max(self._moments[-1].n_tried, _tried(self._snapshot))
             if not self._snapshot.counts.running and n_tried == self._started.n_tried:
-                # The workers are still starting: that says nothing about their pace.
+                # The workers are still starting, so their rate is unknown.
                 self._moments.clear()
             self._moments.append(Moment(now_s, n_tried))
             while self._moments[0].at_s < now_s - RATE_WINDOW_S:
@@ -80,7 +80,7 @@ class Tracker:
 
     def _read(self) -> Snapshot:
         try:
-            # Its budget and state may have changed: `hpo update`, `hpo pause`.
+            # `hpo update` or `hpo pause` may have changed its budget or state.
             self.subject = self._find()
             return snapshot(
                 self.session.db,
@@ -89,13 +89,13 @@ class Tracker:
                 best=self._snapshot.best,
             )
         except StoreError as error:
-            # The workers wait an outage out, so the display does, too.
+            # The workers wait for the end of an outage, and so does the display.
             if not self.session.db.is_outage(error):
                 raise
             return self._snapshot
 
     def _find(self) -> Subject:
-        # It may have been renamed, or deleted and begun anew.
+        # It may have been renamed, or deleted and created again.
         study = study_records.reload(self.session.db, self.session.study)
         return find(self.session.db, study.name)
 
@@ -105,7 +105,7 @@ class Tracker:
         n_trials = self.subject.n_trials
         n_left = None if n_trials is None else n_trials - last.n_tried
         if n_left is not None and n_left <= 0 < self._snapshot.counts.paused:
-            # All have begun; how long the paused ones go on is the search's to decide.
+            # All have started; the search decides how long the paused ones will train.
             n_left = None
         return progress_view.View(
             subject=self.subject,
@@ -138,13 +138,13 @@ def _tried(found: Snapshot) -> int:
 
 
 class Display(Protocol):
-    """Shows how a study goes on."""
+    """Shows the progress of a study."""
 
     def tick(self) -> None:
-        """Shows what is new, if it is time to."""
+        """Shows the current progress, if an update is due."""
 
     def close(self) -> progress_view.View:
-        """Shows how things stand in the end, and returns it."""
+        """Shows the final progress and returns it."""
 
 
 class LiveDisplay:
@@ -161,7 +161,7 @@ class LiveDisplay:
         self._draw(self._tracker.look(), ended=False)
 
     def close(self) -> progress_view.View:
-        """Draws for the last time and leaves the lines where they are."""
+        """Draws a last time and leaves the lines on the terminal."""
         view = self._tracker.look(force=True)
         self._draw(view, ended=True)
         self._live.stop()
@@ -173,7 +173,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """Prints a line when something has changed, but not too often."""
+    """Prints a line when something has changed, at a limited rate."""
 
     def __init__(self, tracker: Tracker, clock: Callable[[], float] = time.monotonic) -> None:
         self._tracker = tracker
@@ -184,7 +184,7 @@ class PlainDisplay:
         self._notice = ""
 
     def tick(self) -> None:
-        """Prints a line, if it is time to."""
+        """Prints a line, if one is due."""
         view = self._tracker.look()
         self._say_once(progress_view.failure(view))
         if view.notice != self._notice:
@@ -197,7 +197,7 @@ class PlainDisplay:
             self._next_s = self._clock() + PLAIN_S
 
     def close(self) -> progress_view.View:
-        """Prints how things stand in the end."""
+        """Prints the final progress."""
         view = self._tracker.look(force=True)
         self._say_once(progress_view.failure(view))
         for line in progress_view.lines(view, UNLIMITED, ended=True, with_bar=False):
@@ -211,10 +211,10 @@ class PlainDisplay:
 
 
 def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
-    """Runs a session to its end while showing how it goes.
+    """Runs a session to its end and shows its progress.
 
     Args:
-        storage: What ``--storage`` said, for the commands that are proposed in the end.
+        storage: The value of ``--storage``, for the commands that are suggested at the end.
     """
     tracker = Tracker(session)
     for line in progress_view.wrapped(heading(session), console.width):
@@ -236,7 +236,7 @@ def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
 
 
 def heading(session: Session) -> list[str]:
-    """Returns who works where: the study, its database, the workers, the engine."""
+    """Returns the parts of the heading: the study, its database, the workers, the engine."""
     workers = f"{session.n_workers} worker{'s' * (session.n_workers > 1)} on {session.device}"
     engine = session.study.spec.objective or f"engine {session.engine}"
     return [session.study.name, session.db.masked_url, workers, engine]
@@ -261,10 +261,10 @@ def _say_goodbye(
 
 
 def outcome(view: progress_view.View, n_finished_before: int) -> list[str]:
-    """Returns why a study ended, where that is not plain from the figures.
+    """Returns why a study ended, if the figures do not show it.
 
     Args:
-        n_finished_before: Trials that had finished when this process came to the study.
+        n_finished_before: Trials that had finished when this process joined the study.
     """
     subject, counts = view.subject, view.snapshot.counts
     budget = None if subject.spec is None else subject.spec.budget
@@ -287,7 +287,7 @@ def outcome(view: progress_view.View, n_finished_before: int) -> list[str]:
 
 
 def without_complete(db: Database, subject: Subject, view: progress_view.View) -> list[str]:
-    """Returns that no trial is complete, and what was said of the first that was pruned."""
+    """Returns a note that no trial is complete, with the message of the first pruned trial."""
     if view.snapshot.best is not None:
         return ["no trial was trained to the end; the best one was stopped early"]
     pruning = first_pruning(db, subject)
@@ -300,15 +300,15 @@ def without_complete(db: Database, subject: Subject, view: progress_view.View) -
 def next_steps(
     subject: Subject, view: progress_view.View, storage: str | None, *, can_plot: bool = True
 ) -> str:
-    """Returns the commands that somebody whose study has ended may want.
+    """Returns commands to suggest when a study has ended.
 
     Args:
-        can_plot: There are values to be drawn.
+        can_plot: There are values to draw.
     """
     name = shlex.quote(subject.name)
     has_best = view.snapshot.counts.complete or view.snapshot.best is not None
     first = "best" if has_best else "show"
     plot = f" · hpo plot history {name}" if can_plot else ""
     line = f"next: hpo {first} {name}{plot} · hpo dashboard"
-    # A URL with a user in it may have a password, too: who typed it knows it.
+    # A URL with a user may also have a password, so it is not repeated.
     return line if storage is None or "@" in storage else f"{line}  (with --storage {storage})"

@@ -1,4 +1,4 @@
-"""The page of one study, as ``hpo show`` writes it. Pure: from an overview to lines and records."""
+"""Study page: the lines and records that ``hpo show`` writes of an overview. Pure functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST_MESSAGE = 200
 LONGEST_KIND = 32
 WIDEST_NAME = 100
 N_TOLD = 5
-"""So many different messages of trials that ended for the same reason are shown."""
+"""Maximum number of different messages shown for one reason."""
 
 _REASONS = {
     "oom": "out of memory",
@@ -34,11 +34,11 @@ _REASONS = {
     "FAIL": "no reason given",
     "PRUNED": "no reason given",
 }
-"""How people call the kinds of events that end trials, where it is not by the kind itself."""
+"""Names of event kinds that end trials, where the shown name differs from the kind."""
 
 
 def sheet(page: Overview, where: str) -> list[Text]:
-    """Returns the page, a line each."""
+    """Returns the lines of the page."""
     subject = page.subject
     head = Text(f"{cell(subject.name, WIDEST_NAME)} · ", style="bold")
     head.append(cell(subject.state, LONGEST_KIND), style=STATE_STYLES.get(subject.state, ""))
@@ -73,7 +73,7 @@ def sheet(page: Overview, where: str) -> list[Text]:
 
 
 def record(page: Overview) -> dict[str, Any]:
-    """Returns the page for programs; its keys are always the same."""
+    """Returns the page as a record; its keys are always the same."""
     subject = page.subject
     return {
         "name": subject.name,
@@ -103,7 +103,7 @@ def record(page: Overview) -> dict[str, Any]:
 
 
 def _told(ending: Ending) -> list[tuple[str, str]]:
-    """Returns how many trials ended so, and below each other what was said of them."""
+    """Returns the number of trials that ended this way, and their messages, one per line."""
     name, n = _REASONS.get(ending.kind, ending.kind), formatting.count(ending.n)
     said = [each for each in ending.messages if each.message]
     if not said:
@@ -120,7 +120,7 @@ def _told(ending: Ending) -> list[tuple[str, str]]:
 
 
 def _brief(message: str) -> str:
-    """Returns the last line of a message, as long as a line can be read."""
+    """Returns the last line of a message, shortened to a readable length."""
     return cell(formatting.last_line(message), LONGEST_MESSAGE)
 
 
@@ -163,7 +163,7 @@ def _facts(page: Overview) -> dict[str, str]:
 
 
 def _ends(subject: Subject) -> dict[str, str]:
-    """Returns what else than trials and epochs ends the study."""
+    """Returns the limits that end the study other than trials and epochs."""
     found = {}
     if subject.deadline_at is not None:
         found["deadline"] = f"{subject.deadline_at:%Y-%m-%d %H:%M} UTC"
@@ -193,7 +193,7 @@ def _method(spec: StudySpec) -> dict[str, str]:
 
 
 def parts(spec: StudySpec) -> str:
-    """Says which models a trial trains; nothing where it is a single one."""
+    """Returns which models a trial trains, or an empty string for a single one."""
     counts = {"fold": spec.validation.folds or 1, "seed": spec.validation.seeds}
     each = [f"{formatting.count(n)} {what}s" for what, n in counts.items() if n > 1]
     n_models = formatting.count(spec.validation.n_parts)
@@ -201,7 +201,7 @@ def parts(spec: StudySpec) -> str:
 
 
 def engine(name: str, usage: Usage) -> str:
-    """Returns which engine trains, how many lanes, and how full its stacks were."""
+    """Returns the engine, its number of lanes, and how full its stacks were."""
     if not usage.stack_epochs:
         return name
     now = (

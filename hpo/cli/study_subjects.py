@@ -1,4 +1,4 @@
-"""What a new study is about, looked at before its file is written."""
+"""Subjects of new studies: checks a task or objective before its study file is written."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MAX_LISTED = 12
 
 @dataclass(frozen=True)
 class StudySubject:
-    """A task, as a study file is to show it.
+    """A task as its study file describes it.
 
     Attributes:
-        task: Its reference.
-        is_built_in: Whether it is one of hpo's.
-        metric: Its own metric; None to leave it to the data.
+        task: The task's reference.
+        is_built_in: Whether the task is built into hpo.
+        metric: The task's metric; None if it depends on the data.
         direction: The direction of that metric.
-        space: Its own search space, as a study file has it; empty if it has none.
+        space: The task's search space in the form of a study file; empty if it has none.
     """
 
     task: str
@@ -37,10 +37,10 @@ class StudySubject:
 
 
 def require_objective(reference: str, base_dir: Path) -> None:
-    """Looks whether an objective is there.
+    """Checks that an objective exists.
 
     Raises:
-        HpoError: It is not.
+        HpoError: It does not.
     """
     try:
         load_objective(reference, base_dir, Allow((reference,)))
@@ -49,18 +49,18 @@ def require_objective(reference: str, base_dir: Path) -> None:
 
 
 def look_at(task: str, options: Mapping[str, Any], base_dir: Path) -> StudySubject:
-    """Looks whether a task, its data and its target are there.
+    """Checks that a task, its data and its target exist.
 
     Args:
         task: The task's reference.
-        options: What the command line says of ``[task_options]``.
+        options: Values of the command line for ``[task_options]``.
         base_dir: Folder of the study file.
 
     Raises:
-        HpoError: One of them is not, or cannot be used.
+        HpoError: One of them does not exist or cannot be used.
     """
     try:
-        # A task of one's own may need options that nobody has given yet.
+        # A user's task may need options that are not given yet.
         found = resolve(task, options) if options else task_class(task, base_dir, Allow((task,)))
     except SpecError as error:
         if task == "tabular" and "target" not in options:
@@ -86,7 +86,7 @@ def _missing_target(data: str) -> str:
 
 
 def _of_options(error: SpecError, given: str) -> SpecError:
-    """Returns an error of a study file's entries as one of the command's options."""
+    """Returns an error about a study file's entries as one about the command's options."""
     lines = [
         f"--{problem.key.removeprefix('task_options.')}: {problem.message}"
         for problem in error.problems

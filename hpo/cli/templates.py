@@ -1,4 +1,4 @@
-"""Commented study files to start from. Pure text."""
+"""Templates: commented study files to start from. Pure text."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ name      = {name}
 task      = {task}{task_note}
 {metric}
 [budget]
-trials = 60                     # exactly so many, however many workers
+trials = 60                     # exactly so many, for any number of workers
 {epochs}
-# hours  = 2.0                  # whatever ends first ends the study
+# hours  = 2.0                  # the first limit reached ends the study
 # target = 0.99                 # a value of the metric that is good enough
-# patience = 30                 # so many trials in a row are no better: enough
+# patience = 30                 # ends after so many trials without improvement
 {options}
 {space}
 [sampler]
-name = "auto"                   # what proposes: auto, tpe, gp, cmaes, random, grid, qmc, ...
+name = "auto"                   # proposes parameters: auto, tpe, gp, cmaes, random, grid, qmc, ...
 
 [pruner]
-name = "auto"                   # what pauses or stops trials: auto, asha, bohb, median, none, ...
+name = "auto"                   # pauses or stops trials: auto, asha, bohb, median, none, ...
 
 # [validation]
-# val_fraction  = 0.2           # the trials are compared on these
-# test_fraction = 0.2           # and never see these
-# folds         = 5             # cross-validation in the place of val_fraction; 1 for none
+# val_fraction  = 0.2           # share of the samples that trials are compared on
+# test_fraction = 0.2           # share of the samples that the search never sees
+# folds         = 5             # k-fold cross-validation instead of val_fraction; 1 for none
 """
 
 _OBJECTIVE = """\
@@ -44,14 +44,14 @@ objective = {task}   # takes an optuna.Trial, returns its value
 direction = "minimize"          # or "maximize"
 
 [budget]
-trials = 100                    # exactly so many, however many workers
-# hours  = 2.0                  # whatever ends first ends the study
+trials = 100                    # exactly so many, for any number of workers
+# hours  = 2.0                  # the first limit reached ends the study
 
 [sampler]
-name = "auto"                   # what proposes: auto, tpe, gp, cmaes, random, qmc, ...
+name = "auto"                   # proposes parameters: auto, tpe, gp, cmaes, random, qmc, ...
 
 [pruner]
-name = "auto"                   # what trial.should_prune() asks: auto, median, asha, none, ...
+name = "auto"                   # decides trial.should_prune(): auto, median, asha, none, ...
 """
 
 _SPACE = """\
@@ -138,7 +138,7 @@ def _metric(subject: StudySubject) -> str:
 
 
 def _space(subject: StudySubject) -> str:
-    """Returns the space of a task, with examples for one that has none."""
+    """Returns the space of a task, or examples if the task has none."""
     if subject.task == "digits-mlp":
         return _SPACE + _MODEL
     if not subject.space:

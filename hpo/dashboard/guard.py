@@ -1,4 +1,4 @@
-"""What stands between the network and the dashboard: who may ask, and how."""
+"""Guard of the dashboard: decides which requests from the network it answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_BODY_BYTES: Final = 16 * 2**20
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is given without asking the dashboard.
+    """A response that the guard gives in place of the dashboard.
 
     Attributes:
         status: Such as ``403 Forbidden``.
@@ -35,15 +35,15 @@ class Refusal:
 
 
 class Guard:
-    """Refuses what none of the dashboard's own pages would ask, and tells failures in one line.
+    """Refuses requests that the dashboard's own pages do not send, and logs failures in one line.
 
-    A website whose name its owner lets point to this machine (DNS rebinding) reaches the server
-    from its visitors' browsers; its name in the ``Host`` header gives it away.
+    A website whose name resolves to this machine (DNS rebinding) reaches the server from its
+    visitors' browsers. The ``Host`` header then has the website's name.
 
     Args:
         app: The dashboard.
         host: The name or address that it listens on.
-        port: Gives the port that it listens on.
+        port: Returns the port that it listens on.
         changed: Called after each request that may have changed the database.
     """
 
@@ -55,7 +55,7 @@ class Guard:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._app, self._port, self._changed = app, port, changed
-        # Who listens everywhere is called by the machine's name, or by any of its addresses.
+        # A server on all interfaces is reached by the machine's name or any of its addresses.
         self._takes_addresses = host in _EVERYWHERE
         given = socket.gethostname() if self._takes_addresses else host
         self._names = {name.lower() for name in (*LOOPBACK, given)}
@@ -65,7 +65,7 @@ class Guard:
         refusal = self._refusal(environ)
         if refusal is not None:
             return _refuse(refusal, environ, start_response)
-        # The dashboard takes for granted what every browser sends.
+        # The dashboard assumes headers that every browser sends.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         method = str(environ.get("REQUEST_METHOD", ""))
         try:
@@ -91,7 +91,7 @@ class Guard:
         return None
 
     def _is_own(self, authority: str) -> bool:
-        """Tells whether the part of a URL with host and port means this server."""
+        """Returns whether the host and port of a URL mean this server."""
         host, port = _split(authority.lower())
         if port not in ("", str(self._port())):
             return False
@@ -99,7 +99,7 @@ class Guard:
 
 
 def _split(authority: str) -> tuple[str, str]:
-    """Returns host and port; an address of IPv6 without its brackets."""
+    """Returns host and port; an IPv6 address without its brackets."""
     if authority.startswith("["):
         host, bracket, rest = authority[1:].partition("]")
         is_right = bracket and (not rest or rest.startswith(":"))
@@ -121,7 +121,7 @@ def _is_address(host: str) -> bool:
 
 
 def _check_body(environ: WSGIEnvironment) -> Refusal | None:
-    """Reads the body of a request that changes something: a JSON object, or none at all."""
+    """Reads the body of a request that changes something: a JSON object or nothing."""
     length = str(environ.get("CONTENT_LENGTH") or "0")
     if not length.isdecimal() or environ.get("HTTP_TRANSFER_ENCODING"):
         return Refusal("411 Length Required", "the request has no Content-Length")
@@ -129,7 +129,7 @@ def _check_body(environ: WSGIEnvironment) -> Refusal | None:
         return Refusal("413 Content Too Large", f"the request has {length} bytes")
     body = environ["wsgi.input"].read(int(length))
     environ["wsgi.input"] = io.BytesIO(body)
-    # To take a choice back or forth, the dashboard's pages send nothing but the address.
+    # For undo and redo of a choice, the dashboard's pages send only the address.
     if not body and (environ["REQUEST_METHOD"] == "DELETE" or "/preference/" in _path(environ)):
         return None
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip() != "application/json":
@@ -158,7 +158,7 @@ def _refuse(
 
 
 def _telling(environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-    """Tells of a request that the dashboard could not answer, in one line."""
+    """Logs a request that the dashboard failed to answer, in one line."""
 
     def start(status: str, *rest: Any) -> Any:
         if status.startswith("5"):
@@ -170,10 +170,10 @@ def _telling(environ: WSGIEnvironment, start_response: StartResponse) -> StartRe
 
 
 class Quiet(io.TextIOBase):
-    """A stream for what libraries write about requests: tracebacks, which only -vv shows."""
+    """A stream for messages of libraries about requests: tracebacks, which only -vv shows."""
 
     def writable(self) -> bool:
-        """Says yes."""
+        """Returns True."""
         return True
 
     def write(self, text: str) -> int:
@@ -184,8 +184,8 @@ class Quiet(io.TextIOBase):
 
 
 class QuietLogs(logging.Handler):
-    """Takes the messages of optuna-dashboard, which hold tracebacks."""
+    """Handler for the messages of optuna-dashboard, which hold tracebacks."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs a record where only -vv shows it."""
+        """Logs a record at the level that only -vv shows."""
         logger.debug("%s", record.getMessage().rstrip())

@@ -1,7 +1,7 @@
-"""The dashboard's request to rename a study, answered in its place.
+"""Renames: answers the dashboard's request to rename a study in its place.
 
-The dashboard's own way copies the trials to a new study and deletes the old one: without hpo's half
-of it, and under the feet of its workers.
+The dashboard itself copies the trials to a new study and deletes the old one. That loses hpo's
+rows and removes the study while its workers run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATH: Final = re.compile(r"/api/studies/([0-9]{1,9})/rename/*")
 
 
 class Renaming:
-    """Renames studies, and passes every other request on.
+    """Renames studies and passes every other request to the dashboard.
 
     Args:
         db: The database.
@@ -38,7 +38,7 @@ class Renaming:
         self._db, self._app = db, app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answers a request; the guard has made sure that its body is a JSON object."""
+        """Answers a request; the guard has checked that its body is a JSON object."""
         found = _PATH.fullmatch(str(environ.get("PATH_INFO", "")))
         if found is None or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)

@@ -1,4 +1,4 @@
-"""Serves optuna-dashboard over a database of ours."""
+"""Dashboard server: serves optuna-dashboard on a database of hpo."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing of a browser that went away, or of one that speaks no HTTP."""
+        """Logs only at debug level when a browser disconnects or does not speak HTTP."""
         logger.debug("a request of %s failed: %r", client_address, sys.exception())
 
     def server_bind(self) -> None:
-        """Binds without asking a name server who this machine is, which can take seconds."""
+        """Binds without resolving this machine's name, which can take seconds."""
         TCPServer.server_bind(self)
         host, self.server_port = self.server_address[:2]
         self.server_name = str(host)
@@ -47,18 +47,18 @@ class _Handler(WSGIRequestHandler):
         logger.info("%s %s", self.address_string(), format % args)
 
     def get_stderr(self) -> TextIO:
-        """Returns where errors go that nobody has caught."""
+        """Returns the stream for uncaught errors."""
         return cast(TextIO, Quiet())
 
     def address_string(self) -> str:
-        """Returns the client's address as it is: its name is nobody's concern."""
+        """Returns the client's address without resolving its name."""
         return str(self.client_address[0])
 
 
 def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serves the dashboard until this process is interrupted.
 
-    Whoever reaches it may read and delete everything: it has no login.
+    Anyone who can reach it can read and delete everything: it has no login.
 
     Args:
         host: Name or address to listen on.
@@ -66,7 +66,7 @@ def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -
         on_ready: Called with the URL once it answers.
 
     Raises:
-        LaunchError: The address cannot be listened on.
+        LaunchError: The server cannot listen on the address.
     """
     app = Guard(_application(db), host, lambda: server.server_port, db.merge_log)
     is_6 = ":" in host
@@ -91,5 +91,5 @@ def _application(db: Database) -> Any:
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether only this machine reaches an address."""
+    """Returns whether only this machine reaches an address."""
     return host in LOOPBACK or host.startswith("127.")

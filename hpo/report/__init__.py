@@ -1,1 +1,1 @@
-"""What a study's database says, for people: queries, tables, plots."""
+"""Reports on a database's studies: queries, tables, plots."""

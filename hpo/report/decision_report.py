@@ -1,4 +1,4 @@
-"""Why each trial of a study was begun and continued, and whether that can be found out again."""
+"""Decision report: why each trial was started and resumed, and whether replaying agrees."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _UNPLANNED = ("enqueued", "interrupted", "anew")
 
 @dataclass(frozen=True)
 class Step:
-    """A trial was given to a worker.
+    """An assignment of a trial to a worker.
 
     Attributes:
-        plan: The record that it belongs to, counted from 0.
-        at: When; naive UTC by the database's clock.
-        granted: The trial, and how far it was to go.
-        method: Name and version of what planned.
-        seed: Of the plan's random numbers; None where it has none.
+        plan: Index of its record, from 0.
+        at: Time; naive UTC by the database's clock.
+        granted: The trial, and the epoch up to which it was assigned.
+        method: Name and version of the planner.
+        seed: Seed of the plan's random numbers; None if it has none.
     """
 
     plan: int
@@ -50,12 +50,12 @@ class Step:
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason as text."""
         return explained(self.granted)
 
 
 class Replay:
-    """The records of a study.
+    """The recorded decisions of a study.
 
     Args:
         db: The database.
@@ -74,10 +74,10 @@ class Replay:
         self._rows: list[ObservedTrial] = []
 
     def steps(self, trial: int | None = None) -> list[Step]:
-        """Returns what was given to workers, the oldest first.
+        """Returns the assignments to workers, oldest first.
 
         Args:
-            trial: The number of the one trial to look at; None for all.
+            trial: Number of the trial to return; None for all.
         """
         return [
             Step(
@@ -94,12 +94,12 @@ class Replay:
         ]
 
     def differences(self, plan: int) -> dict[int, str]:
-        """Makes a plan again, from what its worker knew, and compares it.
+        """Computes a plan again from its recorded inputs and compares it.
 
-        Params that one of Optuna's samplers drew are not drawn again.
+        Parameters that one of Optuna's samplers drew are not drawn again.
 
         Returns:
-            By trial what is not as it was; empty when all of it is.
+            Differences by trial; empty if the plans are equal.
         """
         record = self._records[plan]
         self._rows = self._rows or self._read()
@@ -119,7 +119,7 @@ class Replay:
         return [row_of(trial) for trial in trials]
 
     def _again(self, plan: int) -> tuple[Plan, dict[int, Mapping[str, Any] | None]]:
-        """Returns a plan, and the params that were drawn after it, by number."""
+        """Returns a plan, and the parameters that were drawn after it, by trial number."""
         record, spec = self._records[plan], self._study.spec
         prior = None if self._study.prior is None else from_json(self._study.prior)
         spec = spec.with_budget(epochs=record.horizon)

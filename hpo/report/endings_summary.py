@@ -1,4 +1,4 @@
-"""How the trials of a study ended, other than by completion, and what was said of it."""
+"""Endings summary: how trials ended other than by completion, with their messages."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.db.optuna_tables import name_of, trials
 
 N_READ = 1_000
-"""Messages of so many trials are read, the latest; how often a reason occurs is always counted."""
+"""Number of latest trials whose messages are read; reasons are counted over all trials."""
 N_MESSAGES = 20
-"""So many different messages of one reason are kept."""
+"""Maximum number of different messages kept for one reason."""
 TAIL = 2_000
-"""Characters of a message that are read: what it says stands in its end."""
+"""Number of characters read from the end of a message, where its meaning is."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What was said of some trials that ended.
+    """A message of trials that ended.
 
     Attributes:
-        n: How many of them.
-        number: The latest.
+        n: Number of these trials.
+        number: The latest of them.
         message: The last line of their event.
     """
 
@@ -41,11 +41,11 @@ class Ending:
 
     Attributes:
         state: PRUNED or FAIL.
-        kind: Of their last event; the state for trials that have none.
-        n: How many ended so.
+        kind: Kind of their last event; the state for trials without events.
+        n: Number of these trials.
         number: The latest of them.
-        message: What its event says.
-        messages: What the events of all of them say, each message once, the most frequent first.
+        message: The message of its event.
+        messages: The different messages of all their events, most frequent first.
     """
 
     state: str
@@ -57,7 +57,7 @@ class Ending:
 
 
 def endings_of(conn: Connection, study_id: int) -> tuple[Ending, ...]:
-    """Returns how trials ended PRUNED or FAIL, the most frequent way first."""
+    """Returns how trials ended PRUNED or FAIL, most frequent first."""
     event, last = hpo_event.c, _last_events(study_id).subquery()
     groups = (
         sa.select(
@@ -90,7 +90,7 @@ def endings_of(conn: Connection, study_id: int) -> tuple[Ending, ...]:
 
 
 def _last_events(study_id: int) -> sa.Select[tuple[int, str, int]]:
-    """Selects the trials that ended otherwise than by completion, and the last event of each."""
+    """Selects the trials that ended without completion, and the last event of each."""
     event = hpo_event.c
     return (
         sa.select(trials.c.trial_id, trials.c.state, sa.func.max(event.event_id).label("event_id"))

@@ -1,4 +1,4 @@
-"""The learning curves of a study, and the values of its trials: what plots show."""
+"""Learning curves of a study, and values of its trials, for plots."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from hpo.store.db.optuna_tables import (
 )
 
 MOST_CURVES: Final = 300
-"""More than these in one plot show nothing, and take long to draw."""
+"""Maximum number of curves in one plot; more are unreadable and slow to draw."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a trial reported.
+    """The reported metrics of a trial.
 
     Attributes:
-        number: Of the trial.
-        state: Optuna's.
-        points: By metric, its epochs and values: ``{"val_loss": ((1, 2), (0.9, 0.7))}``.
+        number: Number of the trial.
+        state: Optuna's state.
+        points: Epochs and values by metric: ``{"val_loss": ((1, 2), (0.9, 0.7))}``.
     """
 
     number: int
@@ -47,12 +47,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Value:
-    """Where a trial ended.
+    """The final or last value of a trial.
 
     Attributes:
-        number: Of the trial.
+        number: Number of the trial.
         state: One of `hpo.report.trial_states.STATES`.
-        values: Of each objective; of a trial that has not ended, the last one that it reported.
+        values: Value of each objective; of an unfinished trial, the last reported one.
     """
 
     number: int
@@ -66,11 +66,11 @@ def read_curves(db: Database, subject: Subject, numbers: Sequence[int] = ()) -> 
     Args:
         db: The database.
         subject: The study.
-        numbers: Of the trials whose curves must be among them; of the others there are
-            `MOST_CURVES` at most, evenly spaced.
+        numbers: Numbers of the trials whose curves must be included; of the others at most
+            `MOST_CURVES` are, evenly spaced.
 
     Raises:
-        SpecError: There is no trial of such a number.
+        SpecError: No trial has one of these numbers.
         HpoError: One of them has reported nothing.
     """
     with db.read() as conn:
@@ -93,7 +93,7 @@ def read_curves(db: Database, subject: Subject, numbers: Sequence[int] = ()) -> 
 def read_values(db: Database, subject: Subject) -> list[Value]:
     """Returns the trials of a study that have values, by number.
 
-    Those that are paused, or that nobody goes on with now, are among them; those that run are not.
+    Paused and interrupted trials are included; running ones are not.
     """
     table = trial_values.c
     query = (
@@ -113,7 +113,7 @@ def read_values(db: Database, subject: Subject) -> list[Value]:
 
 
 def has_values(db: Database, subject: Subject) -> bool:
-    """Tells whether `read_values` returns any."""
+    """Returns whether `read_values` returns any."""
     ended = (
         sa.select(trial_values.c.trial_id)
         .join(trials, trials.c.trial_id == trial_values.c.trial_id)
@@ -142,7 +142,7 @@ def _open_values(conn: Connection, db: Database, subject: Subject) -> Iterator[V
 
 
 def _points(conn: Connection, subject: Subject, ids: Sequence[int]) -> dict[int, Any]:
-    """Returns by trial_id what `Curve.points` has."""
+    """Returns the points of `Curve` by trial_id."""
     found: dict[int, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for trial_id, epoch, metrics in _reports(conn, subject, ids):
         for name, value in metrics.items():
@@ -156,7 +156,7 @@ def _points(conn: Connection, subject: Subject, ids: Sequence[int]) -> dict[int,
 def _reports(
     conn: Connection, subject: Subject, ids: Sequence[int]
 ) -> Iterator[tuple[int, int, Mapping[str, float]]]:
-    """Yields trial_id, epoch and metrics: those of a task, or else what Optuna was told."""
+    """Yields trial_id, epoch and metrics: those of a task, or else Optuna's intermediate values."""
     is_task = subject.spec is not None and subject.spec.task is not None
     table = hpo_epoch.c if is_task else trial_intermediate_values.c
     for begin in range(0, len(ids), CHUNK):

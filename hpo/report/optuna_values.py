@@ -1,4 +1,4 @@
-"""SQL expressions for Optuna's values, and what they mean in Python."""
+"""SQL expressions for Optuna's values, and their conversion to Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def best_first(direction: str) -> tuple[sa.ColumnElement[Any], ...]:
-    """Returns the ORDER BY that puts the best of `trial_values` first, and none at all last.
+    """Returns the ORDER BY that puts the best of `trial_values` first and missing values last.
 
     Infinite values are stored as NULL with a type, so the value alone does not order them.
     """
@@ -48,7 +48,7 @@ def _ranked(
 
 
 def duration_s(dialect: str) -> sa.ColumnElement[Any]:
-    """Returns the seconds that a trial took, which every database computes in its own way."""
+    """Returns the seconds that a trial took, in the SQL of the database."""
     start, end = trials.c.datetime_start, trials.c.datetime_complete
     if dialect == "sqlite":
         return (sa.func.julianday(end) - sa.func.julianday(start)) * 86_400.0
@@ -58,20 +58,20 @@ def duration_s(dialect: str) -> sa.ColumnElement[Any]:
 
 
 def seconds_between(start: datetime.datetime | None, end: datetime.datetime | None) -> float | None:
-    """Returns the seconds from ``start`` to ``end``, or None while one of them is missing."""
+    """Returns the seconds from ``start`` to ``end``, or None if one of them is missing."""
     return None if start is None or end is None else (end - start).total_seconds()
 
 
 def params(rows: Mapping[str, tuple[float, str]]) -> dict[str, Any]:
-    """Turns rows of `trial_params`, name -> (value, distribution), into the values people mean."""
+    """Turns rows of `trial_params`, name -> (value, distribution), into parameter values."""
     return {name: _external_of(text)(value) for name, (value, text) in rows.items()}
 
 
 @lru_cache(maxsize=4096)
 def _external_of(text: str) -> Callable[[float], Any]:
-    """Returns what turns a stored number into a value, as the distribution of Optuna's would.
+    """Returns the function that turns a stored number into a value, as Optuna's distribution does.
 
-    Loading Optuna for this would take most of the time of the commands that look.
+    Loading Optuna for this would take most of the time of the commands that read.
     """
     described = json.loads(text)
     kind: str = described["name"]
@@ -87,14 +87,14 @@ def metrics(text: str) -> dict[str, float]:
 
 
 def best_epoch(subject: Subject, attrs: Mapping[str, Any] | None) -> int | None:
-    """Returns the best epoch that a complete trial of a task tells, None where there is none.
+    """Returns the best epoch that a complete trial of a task recorded, or None.
 
-    Of epochs with an equal value only the trial itself knows whose weights it has kept.
+    Among epochs with equal values only the trial knows whose weights it has kept.
     """
     return (attrs or {}).get("best_epoch") if is_of_task(subject) else None
 
 
 def is_of_task(subject: Subject) -> bool:
-    """Tells whether the value of a complete trial is that of its best epoch."""
+    """Returns whether the value of a complete trial is that of its best epoch."""
     is_task = subject.spec is not None and subject.spec.task is not None
     return is_task and len(subject.directions) == 1

@@ -1,4 +1,4 @@
-"""Everything worth knowing about one study, on one page."""
+"""Overview: the data of one study's page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ N_EVENTS = 8
 
 @dataclass(frozen=True)
 class EventRow:
-    """Something that happened; ``number`` is the trial it is about, if any."""
+    """An event; ``number`` is its trial, if any."""
 
     at: datetime.datetime
     kind: str
@@ -41,16 +41,16 @@ class Prospect(Protocol):
 
     @property
     def chance(self) -> float | None:
-        """How likely they gain anything."""
+        """Probability of any improvement."""
 
     @property
     def gain(self) -> float | None:
-        """How much on average."""
+        """Expected improvement."""
 
 
 @dataclass(frozen=True)
 class NoProspect:
-    """Nothing can be said."""
+    """No estimate is possible."""
 
     chance: None = None
     gain: None = None
@@ -68,13 +68,13 @@ class Overview:
 
     Attributes:
         usage: How full the stacks of all its workers were.
-        notices: What a person should know of the study's data.
-        alone: Why some trials train one by one.
-        learnt_from: Studies that its first points come from; None where it asks no others.
-        endings: How trials ended PRUNED or FAIL, the most frequent first.
+        notices: Warnings about the study's data.
+        alone: Why some trials are not trained in stacks.
+        learnt_from: Studies that its first points come from; None if it uses no others.
+        endings: How trials ended PRUNED or FAIL, most frequent first.
         events: The newest events, newest first.
         now: The database's clock, naive UTC.
-        outlook: What more trials would bring, where somebody has asked.
+        outlook: Forecast of more trials, if requested.
     """
 
     subject: Subject
@@ -121,7 +121,7 @@ def _alone(conn: Connection, study_id: int) -> tuple[str, ...]:
 def _learnt_from(conn: Connection, study_id: int) -> tuple[str, ...] | None:
     query = sa.select(hpo_study.c.prior).where(hpo_study.c.study_id == study_id)
     prior = conn.execute(query).scalar_one_or_none()
-    # Its own module reads it whole, and loads PyTorch for that.
+    # A separate module computes it, because that loads PyTorch.
     return None if prior is None else tuple(json.loads(prior)["sources"])
 
 
@@ -129,8 +129,8 @@ def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:
     query = (
         sa.select(hpo_event.c.at, hpo_event.c.kind, trials.c.number, hpo_event.c.message)
         .outerjoin(trials, trials.c.trial_id == hpo_event.c.trial_id)
-        # That a trial was pruned is the everyday business of a study.
-        # Notices have a place of their own.
+        # Pruned trials are part of a normal study.
+        # Notices are shown separately.
         .where(hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(("pruned", events.NOTICE)))
         .order_by(hpo_event.c.event_id.desc())
         .limit(N_EVENTS)

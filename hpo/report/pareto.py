@@ -1,4 +1,4 @@
-"""Which points no other point beats in every objective."""
+"""Pareto front: the points that no other point dominates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def pareto_front(points: Mapping[int, tuple[float, ...]], directions: Sequence[s
     """Returns the keys of the points that no other point dominates.
 
     Args:
-        points: Values of the objectives by key; all of them of the same length.
+        points: Values of the objectives by key; all have the same length.
         directions: ``maximize`` or ``minimize`` for each objective.
     """
     signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
@@ -18,8 +18,8 @@ def pareto_front(points: Mapping[int, tuple[float, ...]], directions: Sequence[s
         for key, point in points.items()
     }
     front: list[int] = []
-    # Whatever dominates a point comes before it in this order, and is on the front or is
-    # dominated by something that is.
+    # A point's dominators come before it in this order, and each is on the front or is
+    # dominated by a point that is.
     for key in sorted(costs, key=lambda k: costs[k]):
         if not any(_dominates(costs[other], costs[key]) for other in front):
             front.append(key)

@@ -1,4 +1,4 @@
-"""Plots of a study, drawn by matplotlib; no window is ever opened."""
+"""Plots of a study, drawn by matplotlib without opening a window."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from hpo.report.text.formatting import number as written
 from hpo.report.text.printable import cell
 from hpo.report.trial_states import FINISHED
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# Okabe and Ito's palette for colour-blind readers.
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _PALE: Final = "#B0B0B0"
 _PARTS: Final = {"train": ("training", "--"), "val": ("validation", "-")}
-# Values this many times as far from the best as the middle one are no longer on the axis.
+# Values this many times as far from the best as the median are off the axis.
 _REACH: Final = 8.0
-# And nothing is left off that is not further away than this times that.
+# Only values further away than this times that are left off.
 _FAR: Final = 3.0
 _LONGEST_NAME: Final = 60
 _LEGEND: Final = {"framealpha": 0.8, "edgecolor": "none"}
 
 
-# A dollar in a name begins no formula.
+# A dollar sign in a name does not start a formula.
 @rc_context({"text.parse_math": False})
 def curves(subject: Subject, found: Sequence[Curve], chosen: Sequence[int]) -> Figure:
-    """Draws metrics over epochs: the chosen trials in full, the others' objective behind them.
+    """Draws metrics over epochs: the chosen trials in full, behind them the others' objective.
 
     Args:
         subject: The study.
-        found: Curves of its trials, the chosen ones among them.
-        chosen: Numbers of the trials that are told apart by colour.
+        found: Curves of its trials, including the chosen ones.
+        chosen: Numbers of the trials that are distinguished by colour.
 
     Returns:
-        A panel for the objective, and one for the loss where that is another metric.
+        A panel for the objective, and one for the loss if that is another metric.
     """
     main = subject.metrics[0]
     own = [curve for curve in found if curve.number in chosen]
@@ -97,12 +97,12 @@ def history(subject: Subject, found: Sequence[Value]) -> Figure:
 
 
 def _named(name: str) -> str:
-    # Fonts of plots have no pictures of control characters.
+    # Fonts of plots have no symbols for control characters.
     return re.sub("[\u2400-\u2421]", "\N{REPLACEMENT CHARACTER}", cell(name, _LONGEST_NAME))
 
 
 def _kind(name: str) -> str:
-    """Returns a metric's name without the part of the data that it was measured on."""
+    """Returns a metric's name without its split, such as ``val_``."""
     part, _, kind = name.partition("_")
     return kind if part in _PARTS else name
 
@@ -112,7 +112,7 @@ def _has(found: Iterable[Curve], kind: str) -> bool:
 
 
 def _sign(subject: Subject, kind: str) -> float:
-    """Returns 1 where the lowest is the best, -1 where the highest is."""
+    """Returns 1 if lower is better, -1 if higher is better."""
     is_highest = kind == _kind(subject.metrics[0]) and subject.direction == "maximize"
     return -1.0 if is_highest else 1.0
 
@@ -134,7 +134,7 @@ def _draw(axes: Axes, curve: Curve, names: Sequence[str], colour: str, is_one_of
             continue
         epochs, line = curve.points[name]
         what, style = _PARTS.get(name.partition("_")[0], (_named(name.replace("_", " ")), "-"))
-        # A single epoch is a line that nobody sees.
+        # A line of a single epoch is invisible.
         marker = "o" if len(epochs) == 1 else ""
         label = f"{whose}{what}"
         axes.plot(epochs, line, style, color=colour, label=label, marker=marker, linewidth=1.8)
@@ -169,13 +169,13 @@ def _label(axes: Axes, x: str, y: str) -> None:
 
 
 def _bound(axes: Axes, found: Iterable[float], sign: float, ends: Sequence[float] = ()) -> None:
-    """Leaves off the axis what has diverged: all else would be one line at its edge.
+    """Leaves diverged values off the axis, which would squeeze the others to its edge.
 
     Args:
         axes: Whose vertical axis is bounded.
         found: All values.
-        sign: 1 where the lowest is the best, -1 where the highest is.
-        ends: Those of them that must be seen.
+        sign: 1 if lower is better, -1 if higher is better.
+        ends: Values that must stay visible.
     """
     costs = sorted(sign * value for value in found if math.isfinite(value))
     if not costs:

@@ -1,4 +1,4 @@
-"""How far a study is: what a display redraws several times a second."""
+"""Progress of a study, which a display redraws several times a second."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Snapshot:
 
     Attributes:
         n_epochs: Epochs spent by all trials, running ones included.
-        best: The best trial, as `hpo.report.trial_pages.best_trial` has it.
-        failure: The first trial that failed after the event that was asked for.
+        best: The best trial, as `hpo.report.trial_pages.best_trial` returns it.
+        failure: The first trial that failed after the given event.
         usage: How full the stacks of its workers were.
     """
 
@@ -51,12 +51,12 @@ class Snapshot:
 def snapshot(
     db: Database, subject: Subject, *, since_event: int = 0, best: TrialRow | None = None
 ) -> Snapshot:
-    """Reads how far a study is.
+    """Reads the progress of a study.
 
     The number of queries is constant, and none reads the epochs of all trials.
 
     Args:
-        since_event: Events up to this id are old news.
+        since_event: Events up to this id are ignored.
         best: The best trial of an earlier snapshot; its details are not read again.
     """
     with db.read() as conn:
@@ -71,14 +71,14 @@ def snapshot(
 
 
 def epochs_spent(conn: Connection, study_id: int) -> int:
-    """Returns the epochs of all trials of a study; 0 for one that hpo did not make."""
+    """Returns the epochs of all trials of a study; 0 for one that hpo did not create."""
     ended = sa.select(hpo_study.c.epochs_spent).where(hpo_study.c.study_id == study_id)
     running = sa.select(sa.func.sum(hpo_lease.c.epoch)).where(hpo_lease.c.study_id == study_id)
     return int(conn.scalar(ended) or 0) + int(conn.scalar(running) or 0)
 
 
 def last_event(db: Database, study_id: int) -> int:
-    """Returns the id of a study's newest event, 0 when it has none."""
+    """Returns the id of a study's newest event, 0 if it has none."""
     query = sa.select(sa.func.max(hpo_event.c.event_id)).where(hpo_event.c.study_id == study_id)
     with db.read() as conn:
         return conn.scalar(query) or 0
@@ -86,7 +86,7 @@ def last_event(db: Database, study_id: int) -> int:
 
 def _failure(conn: Connection, study_id: int, since_event: int) -> LastFailure | None:
     event = hpo_event.c
-    # A trial that was lost before has events of that, too: its last one tells of its end.
+    # A trial that was lost earlier has events of that, too; its last event is its end.
     ends = (
         sa.select(sa.func.max(event.event_id).label("event_id"))
         .join(trials, trials.c.trial_id == event.trial_id)
@@ -107,7 +107,7 @@ def _failure(conn: Connection, study_id: int, since_event: int) -> LastFailure |
 
 
 def first_pruning(db: Database, subject: Subject) -> LastFailure | None:
-    """Returns what was said of the first pruned trial of which anything was said."""
+    """Returns the first pruned trial that has a message."""
     event = hpo_event.c
     query = (
         sa.select(trials.c.number, event.kind, event.message)
@@ -123,14 +123,14 @@ def first_pruning(db: Database, subject: Subject) -> LastFailure | None:
 
 @dataclass(frozen=True)
 class Moment:
-    """How many trials had ended or been paused at a time, in seconds of any steady clock."""
+    """Number of ended or paused trials at a time, in seconds of a monotonic clock."""
 
     at_s: float
     n_tried: int
 
 
 def trials_per_s(first: Moment, last: Moment) -> float | None:
-    """Returns the rate between two moments, or None when nothing was between them."""
+    """Returns the rate between two moments, or None if no trial ended between them."""
     elapsed = last.at_s - first.at_s
     n_tried = last.n_tried - first.n_tried
     return n_tried / elapsed if elapsed > 0 and n_tried > 0 else None
@@ -139,7 +139,7 @@ def trials_per_s(first: Moment, last: Moment) -> float | None:
 def time_left_s(
     n_left: int | None, per_s: float | None, until_deadline_s: float | None
 ) -> float | None:
-    """Returns the seconds until the budget ends: its trials or its hours, whichever are first."""
+    """Returns the seconds until the budget ends: its trials or its hours, whichever ends first."""
     by_trials = n_left / per_s if n_left is not None and per_s else None
     known = [seconds for seconds in (by_trials, until_deadline_s) if seconds is not None]
     return max(0.0, min(known)) if known else None

@@ -1,4 +1,4 @@
-"""What more trials of a study would likely bring. Loads PyTorch, and takes about a second."""
+"""Study forecast: the likely gain of more trials. Loads PyTorch and takes about a second."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hpo.store.optuna.storage import Storage
 
 
 def outlook(db: Database, subject: Subject) -> Forecast | None:
-    """Returns what the model of the search expects of a study's next trials.
+    """Returns the surrogate model's forecast of a study's next trials.
 
     Returns:
-        The outlook; None for several objectives, for a study of Optuna's, and as long as no trial
-        has a value.
+        The outlook; None for several objectives, for a study that Optuna created, and while no
+        trial has a value.
     """
     spec = subject.spec
     if spec is None or len(spec.directions) > 1 or not len(spec.space):
         return None
     trials = Search(spec, Storage(db)).trials()
     steps = max((max(t.intermediate_values, default=0) for t in trials), default=0)
-    # Of an objective the steps are its own.
+    # An objective defines its own steps.
     horizon = spec.budget.epochs if spec.task else max(1, steps)
     history = History(Encoder.of_space(spec.space), horizon, spec.directions[0] == "maximize")
     for trial in trials:

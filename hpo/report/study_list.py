@@ -1,4 +1,4 @@
-"""The list of the studies that a database holds."""
+"""Study list: the studies of a database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from hpo.store.rows.unreadable_rows import UNREADABLE
 
 @dataclass(frozen=True)
 class StudyRow:
-    """A line of the list of studies.
+    """A row of the list of studies.
 
     Attributes:
-        best: The best value of one objective; None for several, or none yet.
-        best_state: COMPLETE, or PRUNED where the best is of trials that were stopped.
+        best: The best value of one objective; None for several, or if there is none yet.
+        best_state: COMPLETE, or PRUNED if the best trial was stopped early.
         updated_at: Naive UTC by the database's clock.
     """
 
@@ -39,8 +39,8 @@ class StudyRow:
 def list_studies(db: Database) -> tuple[list[StudyRow], datetime.datetime]:
     """Returns every study of the database, oldest first, and the database's time now (UTC).
 
-    A constant number of queries, however many studies and trials there are. Where a row of one of
-    them cannot be read, each is asked for by itself: that one has a fault, the others are whole.
+    The number of queries is constant. If a row of one study cannot be read, each study is read
+    separately: that one has a fault, the others are complete.
     """
     with db.read() as conn:
         subjects = read_subjects(conn, with_specs=False)
@@ -82,7 +82,7 @@ def _rows(
 def _best_of(
     subject: Subject, best: dict[tuple[int, str, str], float]
 ) -> tuple[float | None, str | None]:
-    """Returns the best value of a study, and the state of its trial; see `trials.best_trial`."""
+    """Returns the best value of a study, and the state of its trial; see `best_trial`."""
     if len(subject.directions) == 1:
         for state in ("COMPLETE", "PRUNED") if subject.has_ended else ("COMPLETE",):
             value = best.get((subject.study_id, state, subject.direction))
@@ -94,7 +94,7 @@ def _best_of(
 def _best_values(conn: Connection, study_id: int | None) -> dict[tuple[int, str, str], float]:
     """Returns the best value of the first objective by study, state of the trial and direction.
 
-    One pass over the values: an infinity has no number in its row, only a type.
+    It takes one pass over the values. An infinity has no number in its row, only a type.
     """
     value = trial_values.c
     query = (

@@ -1,4 +1,4 @@
-"""What a study is, as reports see it. Every study of Optuna counts."""
+"""Study queries: studies as reports see them, including those that Optuna created."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hpo.spec.study_spec import StudySpec
 
 FOREIGN = "optuna"
-"""State of a study that was made with Optuna and not with hpo."""
+"""State of a study that Optuna created, not hpo."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Subject:
         state: active, paused, stopped, done; or `FOREIGN`.
         directions: ``maximize`` or ``minimize`` for each objective.
         metrics: Name of each objective.
-        spec: None for a study that hpo did not make, and in lists.
-        n_trials: How many trials will have ended when the budget is spent: the cancelled and the
-            retried, which the budget does not count, are added to it. None without such a budget.
-        budget: The budget in trials, as somebody gave it.
-        fault: Why it cannot be read, in a list; such a study has no directions.
+        spec: None for a study that hpo did not create, and in lists.
+        n_trials: Number of trials that will have ended when the budget is spent: the budget plus
+            cancelled and retried trials, which it does not count. None without such a budget.
+        budget: The budget in trials, as the user gave it.
+        fault: In a list, the reason why it cannot be read; such a study has no directions.
     """
 
     study_id: int
@@ -64,21 +64,21 @@ class Subject:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its trials are not trained on, as things stand."""
+        """Whether its trials are not trained in its current state."""
         return self.state in ("done", "stopped")
 
     @property
     def metric(self) -> str:
-        """The names of the objectives, as a list reads."""
+        """The names of the objectives, joined by commas."""
         return ", ".join(self.metrics)
 
 
 def find(db: Database, name: str | None = None) -> Subject:
-    """Finds a study; without a name, the only one that the database holds.
+    """Finds a study; without a name, the only one of the database.
 
     Raises:
-        StoreError: There is none at all.
-        SpecError: There is none of this name; or no name was given, and there are several.
+        StoreError: The database has no studies.
+        SpecError: No study has this name; or no name was given, and there are several.
     """
     with db.read() as conn:
         names = list(conn.scalars(sa.select(studies.c.study_name).order_by(studies.c.study_id)))
@@ -108,11 +108,11 @@ def _listed(names: list[str], limit: int = 8) -> str:
 def read_subjects(
     conn: Connection, name: str | None = None, *, with_specs: bool = True
 ) -> list[Subject]:
-    """Reads the study of a name, or every study of the database, oldest first.
+    """Reads the study with a name, or every study of the database, oldest first.
 
     Args:
-        with_specs: Read their specs too; a list needs none, and goes on where a study cannot be
-            read: it has a fault.
+        with_specs: Read their specs too. A list does not need them; it continues if a study cannot
+            be read and sets its fault.
 
     Raises:
         StoreError: A row cannot be read.

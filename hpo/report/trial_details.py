@@ -1,4 +1,4 @@
-"""What belongs to trials, read for many of them at once; each mapping is by the trial's id."""
+"""Trial details, read for many trials at once; each mapping has the trial's id as its key."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from hpo.store.db.optuna_tables import (
 )
 
 CHUNK = 500
-"""Ids in one IN list; SQLite and the servers all take it."""
+"""Maximum number of ids in one IN list, which all databases accept."""
 
 
 class Steps(NamedTuple):
-    """The steps that a trial has reported: how many, the best and the last of them."""
+    """The steps that a trial has reported: their number, the best and the last."""
 
     n: int = 0
     best: int | None = None
@@ -36,7 +36,7 @@ class Steps(NamedTuple):
 
 
 def values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
-    """Returns the values of each trial, one an objective; any number of trials."""
+    """Returns the values of each trial, one per objective; for any number of trials."""
     table = trial_values.c
     found: dict[int, tuple[float, ...]] = {}
     for chunk in chunks(ids):
@@ -51,7 +51,7 @@ def values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ..
 
 
 def params_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Returns the stored params, as people mean them; at most `CHUNK` trials, as below."""
+    """Returns the values of the stored parameters; for at most `CHUNK` trials, as below."""
     table = trial_params.c
     query = (
         sa.select(table.trial_id, table.param_name, table.param_value, table.distribution_json)
@@ -65,7 +65,7 @@ def params_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]
 
 
 def user_attrs_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Returns whatever was noted down."""
+    """Returns the user attributes."""
     table = trial_user_attributes.c
     query = (
         sa.select(table.trial_id, table.key, table.value_json)
@@ -79,7 +79,7 @@ def user_attrs_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, A
 
 
 def steps_of(conn: Connection, ids: Sequence[int], direction: str) -> dict[int, Steps]:
-    """Returns by trial which steps it reported."""
+    """Returns the reported steps by trial."""
     table = trial_intermediate_values.c
     query = sa.select(
         table.trial_id, table.step, table.intermediate_value, table.intermediate_value_type
@@ -97,7 +97,7 @@ def steps_of(conn: Connection, ids: Sequence[int], direction: str) -> dict[int, 
 
 
 def last_values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[float, ...]]:
-    """Returns the last value that each of these unfinished trials reported, where it has."""
+    """Returns the last value that each of these unfinished trials reported, if any."""
     table, lease = trial_intermediate_values.c, hpo_lease.c
     query = (
         sa.select(table.trial_id, table.intermediate_value, table.intermediate_value_type)
@@ -109,7 +109,7 @@ def last_values_of(conn: Connection, ids: Sequence[int]) -> dict[int, tuple[floa
 
 
 def epochs_of(conn: Connection, ids: Sequence[int]) -> dict[int, Steps]:
-    """Returns by trial how many epochs it trained; there is no single best one."""
+    """Returns the number of trained epochs by trial; there is no single best one."""
     epoch = hpo_epoch.c
     query = (
         sa.select(epoch.trial_id, sa.func.count())

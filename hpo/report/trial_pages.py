@@ -1,4 +1,4 @@
-"""The trials of a study: pages of them, and the best."""
+"""Trial pages: sorted and filtered trials of a study, and the best trial."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class TrialRow:
 
     Attributes:
         state: One of `hpo.report.trial_states.STATES`.
-        values: Value of each objective; None while there is none. Of a trial that is paused, or
-            that nobody goes on with now, it is the last one that it reported.
-        n_epochs: Steps that were reported.
-        epoch: The step that its value and its metrics are of: of a complete trial of a task its
-            best one, of any other the last. None where the value is of no step.
-        best_epoch: The step that is best, as its trial tells or by its value; None without any.
-        params: Fixed parameters included, where the study's space is known.
-        user_attrs: Whatever was noted down, test metrics among them.
-        reason: Kind of the event that ended it, when that was not completion.
+        values: Value of each objective; None while there is none. For a paused or interrupted
+            trial it is the last reported value.
+        n_epochs: Number of reported steps.
+        epoch: The step of its value and metrics: the best one of a complete trial of a task, else
+            the last one. None if the value belongs to no step.
+        best_epoch: The best step, as recorded by the trial or by its value; None without steps.
+        params: Parameters, including fixed ones if the study's space is known.
+        user_attrs: User attributes, including test metrics.
+        reason: Kind of the event that ended it, if that was not completion.
         started_at: Naive UTC, like ``ended_at``.
     """
 
@@ -81,7 +81,7 @@ class TrialRow:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it was trained to its end."""
+        """Whether it was trained to the end."""
         return self.state == "COMPLETE"
 
     @property
@@ -100,8 +100,8 @@ class Page:
 
     Attributes:
         sort: One of `SORTS`; ``best`` puts trials without a value last.
-        states: Of `hpo.report.trial_states.STATES`; empty for all of them.
-        limit: At most so many; None for all.
+        states: Some of `hpo.report.trial_states.STATES`; empty for all.
+        limit: Maximum number of trials; None for all.
     """
 
     sort: str = "number"
@@ -110,7 +110,7 @@ class Page:
 
 
 def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[TrialRow]:
-    """Returns a page of a study's trials, chosen and sorted by the database."""
+    """Returns a page of a study's trials, filtered and sorted by the database."""
     with db.read() as conn:
         live = live_workers(conn, db, subject.study_id)
         found = conn.execute(_page_query(subject, page, conn.dialect.name, live)).all()
@@ -122,15 +122,15 @@ def best_trial(
 ) -> TrialRow | None:
     """Returns the best complete trial; None while there is none, and for several objectives.
 
-    Of a study that has ended without a complete trial it is the best of those that were stopped.
+    For a study that has ended without a complete trial, it is the best of those stopped early.
 
     Args:
-        known: A trial read before: returned as it is if it still is the best.
+        known: A trial read earlier, which is returned unchanged if it is still the best.
     """
     best = _best_in("COMPLETE", conn, subject, known)
     if best is None and subject.has_ended:
         best = _best_in("PRUNED", conn, subject, known)
-        # Who was pruned before reporting anything has reached nothing.
+        # A trial pruned before its first report has no value.
         return None if best is None or best.value is None else best
     return best
 
@@ -149,7 +149,7 @@ def _best_in(
 
 
 def best_trials(db: Database, subject: Subject) -> list[TrialRow]:
-    """Returns the best trial, or the Pareto front of several objectives, by the first of them."""
+    """Returns the best trial, or the Pareto front of several objectives, sorted by the first."""
     with db.read() as conn:
         if len(subject.directions) == 1:
             best = best_trial(conn, subject)
@@ -184,7 +184,7 @@ def _page_query(
     elif page.states:
         query = query.where(state.in_(page.states))
     if page.sort == "best":
-        # A pruned trial has a value, too: the last one it reported, which is no result.
+        # A pruned trial also has a value, the last reported one, which is not a result.
         group = sa.case((trials.c.state == "COMPLETE", 0), (trials.c.state == "PRUNED", 1), else_=2)
         query = query.order_by(group, *optuna_values.best_first(subject.direction))
         query = query if has_ended else _last_first(query, subject.direction, state)
@@ -198,7 +198,7 @@ def _page_query(
 def _last_first(
     query: sa.Select[Any], direction: str, state: sa.ColumnElement[str]
 ) -> sa.Select[Any]:
-    """Orders the trials that have not ended, and that nobody works on, by their last values."""
+    """Sorts paused and interrupted trials by their last values."""
     last = trial_intermediate_values.c
     is_last = sa.and_(
         last.trial_id == trials.c.trial_id,
@@ -228,7 +228,7 @@ def _details(
             reported, of_trial = steps.get(row.trial_id, Steps()), attrs.get(row.trial_id)
             own_best = optuna_values.best_epoch(subject, of_trial)
             trial_values = of_values.get(row.trial_id)
-            # What an objective returns in the end need not be the value of any step.
+            # The value that an objective returns need not be the value of any step.
             of_best = (own_best or reported.best) if optuna_values.is_of_task(subject) else None
             epoch = of_best if row.state == "COMPLETE" else reported.last
             yield TrialRow(

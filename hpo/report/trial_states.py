@@ -1,4 +1,4 @@
-"""Which state a trial is shown in, and how many are in each: the one answer of all commands."""
+"""Trial states: the state in which all commands show a trial, and the counts of each."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ GRACE_S = 60.0
 FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 RUNNING, PAUSED, WAITING = "RUNNING", "PAUSED", "WAITING"
 STATES = (*FINISHED, RUNNING, PAUSED, WAITING)
-"""Optuna's states, and PAUSED: to Optuna each trial that has begun and not ended is RUNNING."""
+"""Optuna's states and PAUSED; in Optuna each trial that has started and not ended is RUNNING."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many trials are shown in each state.
+    """Number of trials in each shown state.
 
     Attributes:
         complete: Trained to the end.
         pruned: Stopped early.
         failed: Failed or were cancelled.
-        running: A live worker has them; or they are of a program that uses Optuna alone.
-        waiting: Nobody has begun them; or nobody goes on with them now, after an interruption.
-        paused: The search has paused them, and may go on with them later.
+        running: A live worker trains them, or they belong to a program that uses Optuna alone.
+        waiting: They have not started, or are interrupted and not resumed yet.
+        paused: The search has suspended them and may resume them later.
     """
 
     complete: int = 0
@@ -43,21 +43,21 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Trials that have ended. They never change again, so this number never goes down."""
+        """Trials that have ended. They never change, so this number never decreases."""
         return self.complete + self.pruned + self.failed
 
     @property
     def total(self) -> int:
-        """All trials that there are."""
+        """All trials."""
         return self.finished + self.running + self.waiting + self.paused
 
 
 def count_states(conn: Connection, db: Database, study_id: int | None = None) -> dict[int, Counts]:
-    """Counts the trials of each study, or of one, by the state in which they are shown."""
+    """Counts the trials of each study, or of one, by their shown state."""
     live = live_workers(conn, db, study_id)
     by_state = sa.select(trials.c.study_id, name_of(trials.c.state), sa.func.count())
     by_state = by_state.group_by(trials.c.study_id, trials.c.state)
-    # Only what has begun and not ended has a lease: few rows, whatever the size of the study.
+    # Only started and unfinished trials have a lease: few rows in studies of any size.
     state = shown_state(live)
     begun = (
         sa.select(hpo_lease.c.study_id, state.label("shown"), sa.func.count())
@@ -79,24 +79,24 @@ def count_states(conn: Connection, db: Database, study_id: int | None = None) ->
 
 
 def counts_of(conn: Connection, db: Database, study_id: int) -> Counts:
-    """Counts the trials of one study by the state in which they are shown."""
+    """Counts the trials of one study by their shown state."""
     return count_states(conn, db, study_id).get(study_id, Counts())
 
 
 def shown_state(live: Collection[int]) -> sa.ColumnElement[str]:
     """Returns the SQL of the state in which a trial is shown, over ``trials`` and its lease.
 
-    A query joins ``hpo_lease`` to ``trials``; where trials may have none, with an outer join.
+    A query joins ``hpo_lease`` to ``trials``, with an outer join if trials may have no lease.
 
     Args:
-        live: The workers that live, as `live_workers` has them.
+        live: The live workers, as `live_workers` returns them.
     """
     lease = hpo_lease.c
     is_held = sa.and_(lease.worker_id.is_not(None), lease.worker_id.in_(sorted(live)))
     return sa.case(
-        # PostgreSQL has a type of its own for Optuna's states.
+        # PostgreSQL has a separate type for Optuna's states.
         (trials.c.state != RUNNING, sa.cast(trials.c.state, sa.String(16))),
-        # Without a lease it is of a program that uses Optuna alone.
+        # Without a lease it belongs to a program that uses Optuna alone.
         (lease.trial_id.is_(None), sa.literal(RUNNING)),
         (is_held, sa.literal(RUNNING)),
         (sa.and_(lease.epoch_stop > 0, lease.epoch >= lease.epoch_stop), sa.literal(PAUSED)),
@@ -105,7 +105,7 @@ def shown_state(live: Collection[int]) -> sa.ColumnElement[str]:
 
 
 def live_workers(conn: Connection, db: Database, study_id: int | None = None) -> dict[int, int]:
-    """Returns the workers that live, of one study or of all: their id and study."""
+    """Returns the ids and studies of the live workers, of one study or of all."""
     return worker_list.live_of(conn, db.now(conn), study_id, GRACE_S)
 
 

@@ -1,4 +1,4 @@
-"""``hpo check``: is a study right, does its model train, what would it cost."""
+"""The command ``hpo check``: validates a study, trains a batch and estimates the cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @storage_option
 def check(study: str, device: str, storage: str | None) -> None:
-    """Validate a study, build its model, train a batch, and say what the search would cost.
+    """Validate a study, build its model, train a batch, and estimate the cost of the search.
 
     STUDY is a study file or the name of a study in the database. Nothing is written.
     """
@@ -50,7 +50,7 @@ def check(study: str, device: str, storage: str | None) -> None:
 
 
 def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
-    """Returns what there is to say about a study that is right, by what it is about."""
+    """Returns facts about a valid study by their labels."""
     facts = {"task" if spec.task else "objective": report.task}
     facts |= {
         name.replace("n_", "").replace("_", " "): listed(value)
@@ -83,7 +83,7 @@ def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
 
 
 def listed(value: Any) -> str:
-    """Writes what a task says of itself: lists and tables as people do, long ones cut short."""
+    """Writes a task's description: lists and tables as text, long ones shortened."""
     if isinstance(value, Mapping):
         entries = [f"{name} ({show(entry)})" for name, entry in value.items()]
     elif isinstance(value, list | tuple):
@@ -99,7 +99,7 @@ def listed(value: Any) -> str:
 
 
 def _lines(facts: dict[str, str]) -> list[str]:
-    """Writes facts below each other; in a terminal, long ones go on below their beginning."""
+    """Writes one fact per line; in a terminal, long ones are wrapped and indented."""
     if not sys.stdout.isatty():
         return pairs(facts)
     width = shutil.get_terminal_size().columns

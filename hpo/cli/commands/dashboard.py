@@ -1,4 +1,4 @@
-"""``hpo dashboard``: the database in a browser."""
+"""The command ``hpo dashboard``: the database in a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hpo db``: the schema of a database, and copies of its studies."""
+"""The command ``hpo db``: the schema of a database, and copies of its studies."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _bar() -> Iterator[copying.OnProgress]:
-    """A line on standard error that shows how far it is, where that is a terminal."""
+    """A line on standard error that shows the progress, if that is a terminal."""
     screen = console(err=True)
     columns = (
         bars.TextColumn("{task.description}", markup=False),

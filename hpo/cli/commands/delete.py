@@ -1,4 +1,4 @@
-"""``hpo delete``: a study and its files."""
+"""The command ``hpo delete``: deletes a study and its files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _is_wanted(question: str) -> bool:
     try:
         return click.confirm(cell(question, LONGEST_LINE), err=True)
     except click.Abort as error:
-        # Ctrl-C is an answer; the end of a file that is no terminal is none.
+        # Ctrl-C is an answer; the end of input without a terminal is not.
         if not isinstance(error.__context__, EOFError) or sys.stdin.isatty():
             raise
         say(err=True)
@@ -73,7 +73,7 @@ def _is_wanted(question: str) -> bool:
 
 
 def _find(db: Database, name: str) -> int:
-    """Returns the id of a study of hpo's, also of one that cannot be read."""
+    """Returns the id of a study of hpo, even of one that cannot be read."""
     query = (
         sa.select(hpo_study.c.study_id)
         .join(optuna_tables.studies, optuna_tables.studies.c.study_id == hpo_study.c.study_id)
@@ -81,7 +81,7 @@ def _find(db: Database, name: str) -> int:
     )
     with db.read() as conn:
         found = conn.scalar(query)
-    # It tells what is wrong with the name.
+    # It raises the error about the name.
     return study_records.load(db, name).study_id if found is None else int(found)
 
 

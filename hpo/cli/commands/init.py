@@ -1,4 +1,4 @@
-"""``hpo init``: a study file to start from."""
+"""The command ``hpo init``: writes a study file to start from."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def init(
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:
-    """Returns where a copy of a ready-made study goes, and its text."""
+    """Returns the path and the text of a copy of a ready-made study."""
     file = ready_made.find(origin)
     if file is None:
         names = list(ready_made.files())
@@ -89,7 +89,7 @@ def _fresh(
         task = _IMAGES if data is not None and Path(data).is_dir() else _TABULAR
     _require_consistent(task, objective, data, target)
     name = name or Path(path).stem
-    # Not before PyTorch is loaded, which takes a second: what is wrong is told at once.
+    # Checked before PyTorch is loaded, which takes a second: mistakes are reported at once.
     with quickly():
         from hpo.cli import study_subjects
     folder = Path(path).absolute().parent
@@ -119,7 +119,7 @@ def _require_consistent(
 
 
 def _beside(data: str, path: str) -> str:
-    """Returns the data's path as a study file at ``path`` has to write it."""
+    """Returns the data's path relative to a study file at ``path``."""
     if Path(data).is_absolute():
         return data
     return Path(os.path.relpath(data, Path(path).parent)).as_posix()

@@ -1,4 +1,4 @@
-"""``hpo pause``, ``resume``, ``stop``, ``cancel``, ``retry`` and ``enqueue``: orders to a study."""
+"""The commands ``hpo pause``, ``resume``, ``stop``, ``cancel``, ``retry`` and ``enqueue``."""
 
 from __future__ import annotations
 
@@ -145,17 +145,17 @@ def enqueue(name: str, values: tuple[str, ...], n: int, storage: str | None) -> 
 
 
 def open_study(storage: str | None, name: str) -> tuple[Database, StudyRecord]:
-    """Opens the database and finds a study of hpo's in it.
+    """Opens the database and finds a study of hpo in it.
 
     Raises:
-        StoreError: There is none of this name, or the database cannot be used.
+        StoreError: No study has this name, or the database cannot be used.
     """
     db = open_database(storage)
     return db, study_records.load(db, name)
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """Writes ``trial 5``, ``trials 5, 6 and 9``, or how many where they are too many to list."""
+    """Writes ``trial 5``, ``trials 5, 6 and 9``, or only how many if the list is long."""
     if len(numbers) > N_LISTED:
         return f"{len(numbers)} trials"
     *others, last = (str(number) for number in numbers)
@@ -177,7 +177,7 @@ def _steer(storage: str | None, name: str, verb: Verb) -> None:
 
 
 def _next_step(db: Database, name: str) -> str:
-    """Returns what a person has to do before trials of the study run, if anything."""
+    """Returns what the user must do before trials of the study run, if anything."""
     record, quoted = study_records.load(db, name), shlex.quote(name)
     more = spending.extension_command(db, record.study_id)
     if record.state == "stopped" and more:

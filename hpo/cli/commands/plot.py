@@ -1,4 +1,4 @@
-"""``hpo plot``: pictures of a study, as files."""
+"""The command ``hpo plot``: writes plots of a study to files."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def history(name: str | None, storage: str | None, output: Path | None) -> None:
 
 
 def _best(db: Database, subject: Subject) -> int:
-    """Returns the number of the trial to show: the best, or the first on the front."""
+    """Returns the number of the trial to show: the best, or the first on the Pareto front."""
     from hpo.report.trial_pages import Page, best_trials, list_trials
 
     rows = best_trials(db, subject)
@@ -114,7 +114,7 @@ def _nothing_yet(subject: Subject) -> HpoError:
 
 
 def _default(subject: Subject, kind: str) -> Path:
-    # A study may be called anything; a file may not.
+    # A study's name may contain characters that a file name cannot.
     return Path(re.sub(r"[^\w.-]+", "-", subject.name)[:100] + f"-{kind}.png")
 
 

@@ -1,4 +1,4 @@
-"""``hpo predict``: rows that a study has not seen, by its best trial's models or by a file's."""
+"""The command ``hpo predict``: predicts new rows with the models of a study or of a file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def predict(
     study's database nor its data.
     """
     name, path = _subject_and_file(words)
-    # First, for it is quick, and loading the model is not.
+    # Checked first, because it is fast and loading the model is not.
     array = _read_array(path) if path.suffix.lower() == ARRAYS else None
     model = _loaded(name, storage, artifacts, tuple(allow))
     found = _with_predictions(model.predict(_read(path, model) if array is None else array))
@@ -100,7 +100,7 @@ def _subject_and_file(words: Sequence[str]) -> tuple[str | None, Path]:
 def _loaded(
     name: str | None, storage: str | None, artifacts: str | None, allow: tuple[str, ...]
 ) -> TrainedModel:
-    """Loads the models of a study's best trial, or those of a file."""
+    """Loads the models of a study's best trial, or the models of a file."""
     is_file = name is not None and name.lower().endswith(MODEL)
     if name is not None and is_file:
         # PyTorch takes a second to load: not for a mistyped name.
@@ -122,10 +122,10 @@ def _near(path: Path) -> str:
 
 
 def _read(path: Path, model: TrainedModel) -> Any:
-    """Reads a table as the task of the models takes it.
+    """Reads a table in the form that the models' task takes.
 
     Raises:
-        SpecError: There is no such file, or it does not hold samples.
+        SpecError: The file does not exist, or does not hold samples.
     """
     from hpo.tasks.tables.table_files import read_table
 
@@ -133,7 +133,7 @@ def _read(path: Path, model: TrainedModel) -> Any:
     try:
         return own(path) if callable(own) else read_table(path)
     except SpecError as error:
-        # It speaks of the study's own table.
+        # The problems' keys name options of the study's own table.
         reasons = "; ".join(problem.message for problem in error.problems)
         raise SpecError(reasons or str(error)) from error
 
@@ -153,12 +153,12 @@ def _read_array(path: Path) -> Any:
 
 
 def _with_predictions(found: DataFrame) -> DataFrame:
-    """Returns a table of predictions: the row counted from 1, what it is, and how sure that is."""
+    """Returns a table of predictions: row number from 1, prediction, probabilities."""
     from pandas import DataFrame, RangeIndex
 
     numbers: dict[str, Any] = {"row": range(1, len(found) + 1)}
     if isinstance(found.columns, RangeIndex):
-        # No classes: the numbers themselves, of which a regression mostly has one.
+        # No classes: the predicted numbers; a regression usually has one.
         names = ["prediction"] if found.shape[1] == 1 else [f"output {i}" for i in found]
         numbers |= {name: found[i].to_numpy() for name, i in zip(names, found, strict=True)}
     else:
@@ -168,7 +168,7 @@ def _with_predictions(found: DataFrame) -> DataFrame:
 
 
 def _column(key: str, values: Any) -> TextColumn:
-    """Returns a column of a table: probabilities short, numbers of a regression in full."""
+    """Returns a column of a table, with short probabilities and full numbers of a regression."""
     is_share = key.startswith("p(")
     if is_share or values.dtype.kind != "f":
         return by_key(key, right=True)

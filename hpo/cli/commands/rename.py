@@ -1,4 +1,4 @@
-"""``hpo rename``: another name for a study."""
+"""The command ``hpo rename``: renames a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hpo replay``: why the search did what it did, and whether it would do it again."""
+"""The command ``hpo replay``: shows the search's decisions and checks them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def replay(
     the exit code is 1 if one of them differs. Parameters that one of Optuna's samplers drew are not
     drawn again.
     """
-    # It loads PyTorch, which no other question about a study needs.
+    # It loads PyTorch, which other commands that read a study do not need.
     from hpo.report.decision_report import Replay
 
     db = open_database(storage)

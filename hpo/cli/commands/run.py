@@ -1,4 +1,4 @@
-"""``hpo run`` and ``hpo worker``: do the work here."""
+"""The commands ``hpo run`` and ``hpo worker``: work on a study on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpo.spec.study_spec import Budget
     from hpo.store.studies.study_records import StudyRecord
 
-BUDGET = "Instead of the study file's"
+BUDGET = "Override the study file's"
 
 
 @click.command(cls=Command)
@@ -108,7 +108,7 @@ def worker(name: str | None, **given: Any) -> None:
         from hpo.store.db.opening import open_database
         from hpo.store.studies import study_records
 
-    # Closed again before processes are forked.
+    # It is closed before processes are forked.
     try:
         db = open_database(given["storage"])
     except StoreError:
@@ -126,7 +126,7 @@ def worker(name: str | None, **given: Any) -> None:
 
 
 def _is_there(study: str | None, objective: str | None, storage: str | None) -> bool:
-    """Tells whether what is to run exists: workers are not forked only to be sent home."""
+    """Returns whether the study to run exists; without it, forking workers is useless."""
     from hpo.spec import ready_made
 
     if objective is not None:
@@ -154,12 +154,12 @@ def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
-        # A name that no file can have.
+        # No file can have this name.
         return False
 
 
 def _fork_workers(options: Any) -> None:
-    """Forks the workers before anything is opened or computed; they wait for the study."""
+    """Forks the workers before opening or computing anything; they wait for the study."""
     from hpo.run.host import prefork
     from hpo.run.host.devices import plan
 
@@ -175,7 +175,7 @@ def _follow(session: Any, storage: str | None) -> None:
 
     end = follow(session, console(), storage)
     if end.reason == "failed":
-        # A row that workers cannot read is no fault of theirs.
+        # A row that workers cannot read is not their error.
         raise_if_unreadable(storage)
     if end.reason == "failed" or end.exit_code == 1:
         message, *details = end.message.split("\n")
@@ -185,7 +185,7 @@ def _follow(session: Any, storage: str | None) -> None:
 
 
 def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
-    """Says that the budget is not what this command gives: somebody has updated it since."""
+    """Notes that the budget differs from this command's, because it was updated since."""
     kept = [
         f"{name.replace('_', ' ')} {limit(held)} (not {limit(asked)})"
         for name, held in study.budget

@@ -1,4 +1,4 @@
-"""``hpo ls`` and ``hpo show``: the studies of a database."""
+"""The commands ``hpo ls`` and ``hpo show``: the studies of a database."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def ls(storage: str | None, form: str) -> None:
 @format_option(("table", "json"))
 def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -> None:
     """Show a study: its search, budget and workers, and what failed and why."""
-    # They load what reads specs, which `hpo ls` does without.
+    # They load the reader of specs, which `hpo ls` does not need.
     from hpo.cli.study_page import record, sheet
     from hpo.report.overview import NO_OUTLOOK, overview
 
     db = open_database(storage)
     page = overview(db, find(db, name))
     if with_outlook:
-        # Only when asked: it loads PyTorch, and fits a model.
+        # Only with --outlook: it loads PyTorch and fits a model.
         from hpo.report.study_forecast import outlook
 
         page = dataclasses.replace(page, outlook=outlook(db, page.subject) or NO_OUTLOOK)
@@ -93,7 +93,7 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
 
 
 def _files(db: Database, subject: Subject) -> str | None:
-    """Returns the folder of a study's files at its usual place, if it is there."""
+    """Returns the default folder of a study's files, if it exists."""
     from hpo.run.files.artifacts import Artifacts, FilesOwner
     from hpo.store.studies import renaming
 
@@ -105,7 +105,7 @@ def _files(db: Database, subject: Subject) -> str | None:
         folder = Artifacts.of(FilesOwner(name, subject.created_at), db.url).folder
         return str(folder) if folder.is_dir() else None
     except (HpoError, OSError):
-        # What is wrong with the place of files is told by whoever needs them.
+        # Commands that need the files report errors of their folder.
         return None
 
 

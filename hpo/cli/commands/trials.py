@@ -1,4 +1,4 @@
-"""``hpo trials`` and ``hpo best``: what the trials of a study found."""
+"""The commands ``hpo trials`` and ``hpo best``: the results of a study's trials."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def trials(
     subject = find(db, name)
     if limit is None and form == "table" and not everything:
         limit = N_SHOWN
-    # One more than is shown tells whether there are more.
+    # Read one more than shown, to know whether there are more.
     page = Page(sort, tuple(state), None if limit is None else limit + 1)
     rows = list_trials(db, subject, page)
     has_more = limit is not None and len(rows) > limit
@@ -136,7 +136,7 @@ def best(
 
 
 def _model(row: TrialRow, subject: Subject, db: Database, artifacts: str | None) -> str | None:
-    """Returns where the file of a trial's model is on this machine."""
+    """Returns the path of a trial's model file on this machine."""
     if subject.spec is None or subject.spec.task is None:
         return None
     from hpo.run.files.artifacts import Artifacts
@@ -232,7 +232,7 @@ def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> li
     )
     if any(_reason(vars(row)) for row in rows):
         columns.append(TextColumn("reason", _reason, not everything))
-    # Parameters that all of these trials share tell them apart from nothing.
+    # Parameters that are equal in all of these trials do not distinguish them.
     for name in dict.fromkeys(name for row in rows for name in row.params):
         different = {str(row.params.get(name)) for row in rows}
         if everything or len(different) > 1 or len(rows) == 1:
@@ -244,7 +244,7 @@ def _columns(rows: Sequence[TrialRow], subject: Subject, everything: bool) -> li
 
 
 def _reason(record: Mapping[str, Any]) -> str:
-    # That it was pruned is what the state says.
+    # The state already shows that it was pruned.
     return "" if record["reason"] in (None, "pruned") else str(record["reason"])
 
 
@@ -252,7 +252,7 @@ def _nested(table: str, name: str, *, optional: bool) -> TextColumn:
     def write(record: Any) -> str:
         value = record[table].get(name)
         if value is None and name in record[table]:
-            # A choice; a parameter that does not apply is not there.
+            # A choice; a parameter that does not apply is missing.
             return "None"
         return (
             formatting.param(value)

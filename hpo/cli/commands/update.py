@@ -1,4 +1,4 @@
-"""``hpo update``: another budget for a study, also while it runs."""
+"""The command ``hpo update``: changes a study's budget, even while it runs."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def update(name: str, deadline: str | None, storage: str | None, **given: Any) -
 
 
 def changed(spec: StudySpec, changes: Mapping[str, Any]) -> Budget:
-    """Returns a study's budget with some entries changed; `NO_LIMIT` takes one away.
+    """Returns a study's budget with some entries changed; `NO_LIMIT` removes one.
 
     Raises:
-        SpecError: The study would have no end, or an entry is wrong.
+        SpecError: The study would never end, or an entry is invalid.
     """
     table = {**spec.budget.to_table(), **changes}
     budget = Budget(**{key: value for key, value in table.items() if value != NO_LIMIT})
@@ -102,7 +102,7 @@ def changed(spec: StudySpec, changes: Mapping[str, Any]) -> Budget:
 
 
 def parse_deadline(given: str, now: datetime.datetime) -> datetime.datetime:
-    """Reads a time that somebody typed: ``+2h``, ``18:00``, ``2031-05-01T18:00``.
+    """Reads a time from the command line: ``+2h``, ``18:00``, ``2031-05-01T18:00``.
 
     Args:
         given: A time without an offset is local; one without a date is the next such time.
@@ -112,7 +112,7 @@ def parse_deadline(given: str, now: datetime.datetime) -> datetime.datetime:
         Naive UTC.
 
     Raises:
-        SpecError: It is no such time.
+        SpecError: It is not a time.
     """
     ahead = re.fullmatch(r"\+\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)", given.strip())
     if ahead:

@@ -1,4 +1,4 @@
-"""How numbers, times and durations are written for people. Pure functions."""
+"""Formatting of numbers, times and durations for people. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def number(value: float | None, digits: int = 4) -> str:
     """Writes a measured value: ``0.9833``, ``12.34``, ``1.235e-05``; ``-`` for none.
 
     Args:
-        digits: Significant digits where the value is not between 0.001 and 1.
+        digits: Significant digits if the value is not between 0.001 and 1.
     """
     if value is None:
         return "-"
@@ -26,12 +26,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def with_spread(value: float | None, spread: float | None) -> str:
-    """Writes a mean with its standard deviation, where there is one: ``0.9833 ± 0.0042``."""
+    """Writes a mean with its standard deviation, if there is one: ``0.9833 ± 0.0042``."""
     return number(value) if spread is None else f"{number(value)} ± {number(spread)}"
 
 
 def param(value: Any, digits: int = 3) -> str:
-    """Writes the value of a parameter short enough to be read beside others."""
+    """Writes the value of a parameter in a short form."""
     if isinstance(value, float):
         return f"{value:.{digits}g}"
     return str(value)
@@ -52,16 +52,16 @@ def limit(value: float | None) -> str:
 def trials(
     n_finished: int, n_trials: int | None, budget: int | None, *, of: str = "/", what: str = ""
 ) -> str:
-    """Writes how many trials have ended, and how many there will be: ``12/60``.
+    """Writes the number of ended trials and of all planned trials: ``12/60``.
 
     Args:
         n_finished: Trials that have ended.
-        n_trials: How many will have when the budget is spent; None without one.
-        budget: As somebody gave it, if that is another number. It is written, too, where it is
-            not what there will be: it was lowered when more had ended, or trials were cancelled
-            or retried.
-        of: Between the two numbers.
-        what: Behind them.
+        n_trials: Number that will have ended when the budget is spent; None without a budget.
+        budget: The budget as the user gave it. It is also written if it differs from
+            ``n_trials``: it was lowered when more had ended, or trials were cancelled or
+            retried.
+        of: Text between the two numbers.
+        what: Text after them.
     """
     if n_trials is None:
         return count(n_finished) + what
@@ -72,7 +72,7 @@ def trials(
 
 
 def ago(moment: datetime.datetime | None, now: datetime.datetime) -> str:
-    """Writes how long before ``now`` something was: ``3 s ago``.
+    """Writes how long before ``now`` a moment was: ``3 s ago``.
 
     Args:
         moment: Naive UTC, as ``now`` is; a moment in the future reads ``now``.
@@ -104,12 +104,12 @@ def clock(seconds: float) -> str:
 
 
 def rate(per_second: float, what: str = "trials") -> str:
-    """Writes how many things happen in the unit of time that suits: ``6.1 trials/s``."""
+    """Writes a rate in the unit of time that fits it: ``6.1 trials/s``."""
     for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
         n = per_second * size
         if n >= 1 or unit == "h":
             written = f"{n:.2g}" if n < 100 else f"{n:,.0f}"
-            # One of them a second would be a trial, not trials.
+            # "1 trials/s" would be wrong grammar.
             return f"{'1.0' if written == '1' else written} {what}/{unit}"
     raise AssertionError("unreachable")
 
@@ -120,7 +120,7 @@ def utc_iso(moment: datetime.datetime | None) -> str | None:
 
 
 def last_line(message: str) -> str:
-    """Returns what a traceback says in the end: its last line that is not blank."""
+    """Returns the last line of a traceback that is not blank."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 

@@ -1,9 +1,9 @@
-"""Text that others have written, made fit to be printed. Pure functions.
+"""Printable text: text of other people made safe to print. Pure functions.
 
-Names, messages and params come from databases that many people write to, and from their code. A
-terminal obeys what is in them: it clears its screen, changes its title, writes the clipboard, turns
-the order of letters round. So every character that is not a visible one is replaced, each by one
-other character, where text goes to a terminal; formats for programs escape it.
+Names, messages and parameters come from databases that many people write to, and from their code.
+A terminal executes control characters in them: it clears its screen, changes its title, writes the
+clipboard, reverses the order of letters. So each invisible character is replaced by one visible
+character in text for a terminal; formats for programs escape it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Literal
 ELLIPSIS = "…"
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _PICTURES = 0x2400
-"""Where Unicode has a picture of each of the first 32 control characters: ␀ to ␟."""
+"""First of Unicode's symbols for the first 32 control characters: ␀ to ␟."""
 
 
 class _Shown(dict[int, str]):
-    """What is shown for a character, by its number; found out when it is first asked for."""
+    """The shown character by code point, computed at the first use."""
 
     def __missing__(self, code: int) -> str:
         self[code] = _shown(code)
@@ -55,22 +55,22 @@ _NOT_STRUCTURE = re.compile(r"[^\n]+")
 
 
 def visible(text: str) -> str:
-    """Replaces whatever is not visible, line breaks too: for a place of one line."""
+    """Replaces invisible characters, including line breaks, for text of one line."""
     return text if text.isprintable() else text.translate(_SHOWN)
 
 
 def visible_lines(text: str) -> str:
-    """Replaces whatever is not visible but line feeds."""
+    """Replaces invisible characters except line feeds."""
     return text if text.isprintable() else _NOT_STRUCTURE.sub(lambda m: visible(m[0]), text)
 
 
 def escaped(text: str, keep: str = "\n", form: Literal["json", "toml"] = "json") -> str:
-    r"""Writes whatever is not visible as a format for programs does: ``\u001b``.
+    r"""Escapes invisible characters as a format for programs does: ``\u001b``.
 
     Args:
-        text: JSON or TOML, in which such characters stand in quoted strings only; or a cell.
+        text: JSON or TOML, which has such characters in quoted strings only; or a cell.
         keep: Characters that stay.
-        form: Whose escapes.
+        form: The format whose escapes are used.
     """
     if text.isprintable():
         return text
@@ -78,7 +78,7 @@ def escaped(text: str, keep: str = "\n", form: Literal["json", "toml"] = "json")
 
 
 def clipped(text: str, limit: int) -> str:
-    """Shortens text to ``limit`` characters: its beginning, an ellipsis, and some of its end."""
+    """Shortens text to ``limit`` characters: its start, an ellipsis, and part of its end."""
     if len(text) <= limit:
         return text
     n_end = limit // 4
@@ -86,14 +86,14 @@ def clipped(text: str, limit: int) -> str:
 
 
 def cell(text: str, limit: int) -> str:
-    """Returns text as it stands in a place of one line and a bounded length."""
-    # First shortened: a message may be a hundred thousand letters long.
+    """Returns text for one line of bounded length."""
+    # Shorten first: a message may have a hundred thousand letters.
     return visible(clipped(text, limit))
 
 
 def _is_visible(code: int) -> bool:
     char = chr(code)
-    # Spaces of other widths are not printable to Python, but harmless.
+    # Python calls spaces of other widths not printable, but they are harmless.
     return char.isprintable() or unicodedata.category(char) == "Zs"
 
 

@@ -1,4 +1,4 @@
-"""Lists as people and programs read them: a table in the terminal, JSON, CSV."""
+"""Text tables: lists as a table in the terminal, as JSON or as CSV."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TextColumn:
 
     Attributes:
         write: Turns a row into the text of a cell.
-        optional: May be left out where the terminal is too narrow.
+        optional: May be left out if the terminal is too narrow.
         right: Aligned to the right, as numbers are.
     """
 
@@ -61,19 +61,19 @@ class TextColumn:
 def by_key(
     key: str, header: str | None = None, *, optional: bool = False, right: bool = False
 ) -> TextColumn:
-    """Returns the column that shows a row's entry as people write it."""
+    """Returns the column that shows a row's entry in a form for people."""
     return TextColumn(header or key, lambda row: show(row.get(key)), optional, right)
 
 
 def show(value: Any) -> str:
-    """Writes any value for people: floats short, nothing as ``-``."""
+    """Writes any value for people: floats short, None as ``-``."""
     if value is None:
         return "-"
     return formatting.number(value) if isinstance(value, float) else str(value)
 
 
 def print_table(console: Console, columns: Sequence[TextColumn], rows: Sequence[Row]) -> None:
-    """Prints a table, leaving out optional columns from the right where the terminal is narrow."""
+    """Prints a table; on a narrow terminal, optional columns are left out from the right."""
     shown = list(columns[:MOST_COLUMNS])
     table = _table(shown, rows)
     while _width(console, table) > console.width:
@@ -84,7 +84,7 @@ def print_table(console: Console, columns: Sequence[TextColumn], rows: Sequence[
         table = _table(shown, rows)
     with console.capture() as captured:
         console.print(table)
-    # Cells are padded to the width of their column, the last one to no purpose.
+    # Cells are padded to the width of their column; the last one does not need it.
     for line in captured.get().splitlines():
         console.file.write(line.rstrip() + "\n")
     n_hidden = len(columns) - len(shown)
@@ -116,15 +116,15 @@ def to_json(value: Any) -> str:
 def to_csv(rows: Sequence[Row], header: Sequence[str] = ()) -> str:
     """Writes CSV with a header; nested tables become columns such as ``params.depth``.
 
-    CSV cannot escape characters that are not visible, and people look at it in terminals: they
-    are written as in JSON, but for tabs and line feeds.
+    CSV cannot escape invisible characters, and people view it in terminals. So they are escaped as
+    in JSON, except tabs and line feeds.
 
     Args:
-        header: Columns that are there even without rows; the others follow as rows bring them.
+        header: Columns that are present even without rows; others follow in the rows' order.
     """
     flat = [_flat(exact(row)) for row in rows]
     names = list(dict.fromkeys([*header, *(name for row in flat for name in row)]))
-    # A key that holds a table in some rows and nothing in others is no column of its own.
+    # A key that holds a table in some rows and None in others is not a column.
     names = [name for name in names if not any(n.startswith(f"{name}.") for n in names)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n", extrasaction="ignore")
@@ -134,7 +134,7 @@ def to_csv(rows: Sequence[Row], header: Sequence[str] = ()) -> str:
 
 
 def exact(value: Any) -> Any:
-    """Turns a value into what JSON can hold, losing nothing but the kind of NaN."""
+    """Turns a value into one that JSON can hold; only the kind of NaN is lost."""
     if isinstance(value, datetime.datetime):
         return formatting.utc_iso(value)
     if isinstance(value, float) and not math.isfinite(value):
