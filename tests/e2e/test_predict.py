@@ -154,5 +154,5 @@ space  = { learning_rate = 0.1 }
     assert [row["row"] for row in rows] == [1, 2, 3]
     assert all(50 < row["prediction"] < 300 for row in rows)
     np.save(shell.folder / "odd.npy", np.array([object()]), allow_pickle=True)
-    assert "holds no array of numbers" in shell.hpo("predict", "own", "odd.npy", expect=2)
+    assert "does not hold an array of numbers" in shell.hpo("predict", "own", "odd.npy", expect=2)
     assert "no file y.npy" in shell.hpo("predict", "own", "y.npy", expect=2)

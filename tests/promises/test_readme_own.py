@@ -144,4 +144,4 @@ def test_replay_tells_why(installed: Installed, block: Block) -> None:
     assert printed[0].split() == block.shown[0].split()
     assert masked(printed[1].strip()) == masked(block.shown[1])
     assert all(line.split()[1] == "2" for line in printed[1:])
-    assert "all come out the same" in installed.hpo("replay", "small", "--check")
+    assert "all are the same" in installed.hpo("replay", "small", "--check")

@@ -130,7 +130,7 @@ def test_a_study_is_steered_and_copied(installed: Installed, server_of: GetServe
     update, enqueue, retry = blocks["docs/control.md#Steering a study"].commands
     assert "-> 100, hours none -> 2" in installed.bash(update)
     assert "waits to start with learning_rate = 0.1, momentum = 0.9" in installed.bash(enqueue)
-    assert "no trial has failed for oom" in installed.bash(retry)
+    assert "no failed trial for oom" in installed.bash(retry)
     installed.hpo("update", "digits-mlp", "--trials", "4")
     assert "4/4 trials" in installed.hpo("run", "digits-mlp")
     trials = json.loads(installed.hpo("trials", "digits-mlp", "-f", "json"))

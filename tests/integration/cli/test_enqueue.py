@@ -80,7 +80,7 @@ def test_the_trial_gets_what_was_enqueued(
     with caplog.at_level(logging.WARNING):
         result = _enqueue(entry)
     assert result.exit_code == 0, result.output
-    warned = "have had a" in caplog.text + result.stderr
+    warned = "have used a" in caplog.text + result.stderr
     assert warned is (entry in ("x=7", "n=9"))
     trial = optuna.load_study(study_name="own", storage=Storage(db)).ask()
     found = {

@@ -158,7 +158,7 @@ def test_mistakes_are_told_before_anything_is_drawn(run: Run, filled: Database) 
         (("curves", "-o", "x"), 2, "x: the ending must be one of png, svg, pdf"),
         (("history", "-o", "no/x.png"), 2, "there is no folder no"),
         (("curves", "--trial", "99"), 2, "digits has no trial 99; it has 6 trials"),
-        (("curves", *(f"--trial={n}" for n in range(7))), 2, "6 trials can be told apart"),
+        (("curves", *(f"--trial={n}" for n in range(7))), 2, "at most 6 trials in full"),
         (("curve",), 2, "Did you mean curves?"),
         (("history", "digit"), 2, "Did you mean digits?"),
     ):
