@@ -106,7 +106,7 @@ def compare(bunch: Any, metric: str, seed: int, n_trials: int) -> Scores:
         study = hpo.run(spec, storage=f"sqlite:///{folder}/hpo.db", artifacts=folder)
         ours = study.best.test[f"test_{metric}"]
         plan = Tabular(**options).data().plan
-        rows = plan.cut.assign(plan.targets, ValidationSpec(seed=seed))  # type: ignore[attr-defined]
+        rows = plan.rule.assign(plan.targets, ValidationSpec(seed=seed))  # type: ignore[attr-defined]
     known = np.union1d(rows.train, rows.val)
     return [ours, *(score(one, metric, bunch, known, rows.test) for one in peers(metric))]
 

@@ -18,7 +18,7 @@ from hpo.spec import toml
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease, hpo_study
 from hpo.store.db.optuna_tables import trials
-from hpo.store.ledger.locked_study import FREE
+from hpo.store.ledger.locked_study import UNOWNED_TOKEN
 from hpo.store.rows import trial_rows
 from hpo.store.rows.trial_reader import without_collector
 from hpo.store.studies import studies
@@ -205,7 +205,7 @@ def _lease(study_id: int, trial_id: int, size: Size) -> dict[str, Any]:
         "trial_id": trial_id,
         "study_id": study_id,
         "worker_id": None,
-        "token": FREE,
+        "token": UNOWNED_TOKEN,
         "attempt": 1,
         "epoch": size.n_paused_reports,
         "epoch_stop": size.n_paused_reports,

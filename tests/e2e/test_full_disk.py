@@ -38,7 +38,7 @@ def test_a_run_tells_that_the_disk_is_full_and_goes_on_when_there_is_room(shell:
     output, _ = process.communicate(timeout=180)
 
     assert process.returncode == 0, output
-    assert "going on\n" in output
+    assert "running again\n" in output
     assert n_before < [(3 * EPOCHS,)]
     assert shell.query("SELECT count(*) FROM hpo_worker") == [(2,)]
     for table in ("hpo_epoch", "trial_intermediate_values"):

@@ -160,7 +160,7 @@ def test_a_run_outlives_its_database(shell: Shell, database: Database, study: li
     assert process.returncode == 0, output
     assert "Traceback" not in output + _logs(shell)
     assert "waiting for the database: " in output
-    assert "going on\n" in output
+    assert "running again\n" in output
     database.assert_whole(3)
     assert database.query("SELECT count(*), max(attempt) FROM hpo_worker, hpo_epoch")[0][1] == 1
     assert database.query("SELECT count(*) FROM hpo_worker") == [(2,)]
