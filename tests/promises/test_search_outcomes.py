@@ -99,8 +99,8 @@ def test_one_small_real_task_is_solved_better_than_by_chance(installed: Installe
         _trials(installed, "support_vectors", 25, "--direction", "maximize", "--sampler", "random"),
         -1.0,
     )
-    assert found >= 0.94
-    assert found >= chance
+    assert found >= 0.92
+    assert found > chance
 
 
 @pytest.mark.shows("README.md#Your own script", "README.md#Your own script/2")
