@@ -24,6 +24,7 @@ from hpo.spec.values.kinds import (
     read_table,
     unknown,
 )
+from hpo.spec.values.resource_kinds import GpuCount, MemorySize
 from hpo.spec.values.user_values import AnyToml
 
 ENDS: Final = ("trials", "total_epochs", "hours", "target")
@@ -52,6 +53,11 @@ VALIDATION: Final[Mapping[str, ValueKind]] = {
     "folds": Whole(1, _MOST_PARTS),
     "seeds": Whole(1, _MOST_PARTS),
 }
+RESOURCES: Final[Mapping[str, ValueKind]] = {
+    "gpus": GpuCount(),
+    "cpus": Whole(1, 4096),
+    "memory": MemorySize(),
+}
 PLAIN: Final[Mapping[str, ValueKind]] = {
     "name": StudyName(),
     "task": Text(),
@@ -61,7 +67,15 @@ PLAIN: Final[Mapping[str, ValueKind]] = {
     "engine": Word(("auto", "solo", "fused")),
     "seed": _SEED,
 }
-SECTIONS: Final = ("task_options", "budget", "space", "sampler", "pruner", "validation")
+SECTIONS: Final = (
+    "task_options",
+    "budget",
+    "space",
+    "sampler",
+    "pruner",
+    "validation",
+    "resources",
+)
 KEYS: Final = (*PLAIN, *SECTIONS)
 
 
@@ -122,6 +136,7 @@ def read_study(table: Mapping[str, Any], findings: Findings) -> StudyDraft:
     _check_ends(table.get("budget"), findings)
     _check_metrics(draft.values, findings)
     _check_grid(draft, findings)
+    _check_gpus(draft, findings)
     return draft
 
 
@@ -141,6 +156,11 @@ def read_validation(table: Any, findings: Findings) -> dict[str, Any]:
     return values
 
 
+def read_resources(table: Any, findings: Findings) -> dict[str, Any]:
+    """Reads the resources of a trial."""
+    return read_table(table, RESOURCES, findings)
+
+
 def _read_section(key: str, value: Any, draft: StudyDraft, findings: Findings) -> None:
     match key:
         case "task_options":
@@ -157,6 +177,8 @@ def _read_section(key: str, value: Any, draft: StudyDraft, findings: Findings) -
             draft.values[key] = read_budget(value, findings)
         case "validation":
             draft.values[key] = read_validation(value, findings)
+        case "resources":
+            draft.values[key] = read_resources(value, findings)
         case _:
             draft.values[key] = read_method(key, value, findings)
 
@@ -171,7 +193,8 @@ def _note_stand_ins(draft: StudyDraft, space: Mapping[Any, Any]) -> None:
 
 
 def _unknown_key(key: str) -> str:
-    for section, keys in (("budget", BUDGET), ("validation", VALIDATION)):
+    tables = {"budget": BUDGET, "validation": VALIDATION, "resources": RESOURCES}
+    for section, keys in tables.items():
         if key in keys:
             return f"belongs into [{section}]"
     return unknown(key, KEYS)
@@ -229,3 +252,12 @@ def _check_grid(draft: StudyDraft, findings: Findings) -> None:
     for name, parameter in draft.parameters.items():
         if isinstance(parameter, Float) and parameter.step is None:
             findings.add('sampler = "grid" needs a step; it is continuous', "space", name)
+
+
+def _check_gpus(draft: StudyDraft, findings: Findings) -> None:
+    if draft.task is not None and draft.values.get("resources", {}).get("gpus", 0) > 1:
+        findings.add(
+            "a task trains on one GPU; several are for an objective or a command",
+            "resources",
+            "gpus",
+        )

@@ -1,4 +1,4 @@
-"""Sections of a study: its budget, sampler, pruner and validation."""
+"""Sections of a study: its budget, sampler, pruner, validation and resources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from hpo.spec.methods import read_method
-from hpo.spec.parsing import read_budget, read_validation
+from hpo.spec.parsing import read_budget, read_resources, read_validation
 from hpo.spec.values.findings import Findings
 
 
@@ -134,3 +134,29 @@ class ValidationSpec(Completed):
     def n_parts(self) -> int:
         """The number of models that a trial trains: one for each fold and seed."""
         return (self.folds or 1) * self.seeds
+
+
+class ResourceSpec(Completed):
+    """The resources of a trial, by which a machine decides how many workers it has.
+
+    Attributes:
+        gpus: GPUs of a worker: 0 for none, 0.5 for half of one, 2 for two. None for one GPU a
+            worker where there are GPUs.
+        cpus: Cores of a worker, which has as many threads. None for one on a CPU, or its part of
+            the machine beside a GPU.
+        memory: Main memory of a worker, such as ``16GiB``. None for no limit.
+    """
+
+    gpus: int | float | None = None
+    cpus: int | None = None
+    memory: str | None = None
+
+    def __init__(self, **values: Any) -> None:
+        findings = Findings(("resources",))
+        read = read_resources(values, findings)
+        findings.raise_if_any("the resources of a trial", {"resources": values})
+        super().__init__(**read)
+
+    def replaced_by(self, other: ResourceSpec) -> ResourceSpec:
+        """Returns these resources with the entries that the others give."""
+        return ResourceSpec(**{**self.to_given(), **other.to_given()})

@@ -13,6 +13,7 @@ from hpo.spec.sections import (
     Budget,
     Completed,
     PrunerSpec,
+    ResourceSpec,
     SamplerSpec,
     Section,
     ValidationSpec,
@@ -20,7 +21,15 @@ from hpo.spec.sections import (
 from hpo.spec.space.search_space import SearchSpace
 from hpo.spec.values.findings import Findings
 
-__all__ = ["Budget", "Direction", "PrunerSpec", "SamplerSpec", "StudySpec", "ValidationSpec"]
+__all__ = [
+    "Budget",
+    "Direction",
+    "PrunerSpec",
+    "ResourceSpec",
+    "SamplerSpec",
+    "StudySpec",
+    "ValidationSpec",
+]
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
@@ -45,6 +54,7 @@ class StudySpec(Section):
         sampler: Proposes params.
         pruner: Stops trials early.
         validation: Split of the data.
+        resources: GPUs, cores and memory of a trial.
         engine: ``solo`` trains one trial after the other, ``fused`` stacks trials wherever that is
             possible, ``auto`` wherever it is faster.
         seed: Seed of all randomness of the study.
@@ -64,6 +74,7 @@ class StudySpec(Section):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     validation: ValidationSpec = ValidationSpec()
+    resources: ResourceSpec = ResourceSpec()
     engine: Literal["auto", "solo", "fused"] = "auto"
     seed: int = 0
 
@@ -96,12 +107,13 @@ class StudySpec(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but the budget, in hexadecimal digits.
+        """SHA-256 of everything but the budget and the resources, in hexadecimal digits.
 
         It does not depend on the order of keys, nor on whether defaults are written out.
         """
         table = self.to_table()
-        table.pop("budget", None)
+        for changeable in ("budget", "resources"):
+            table.pop(changeable, None)
         table["direction"] = list(self.directions)
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=_json_of)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -119,6 +131,14 @@ class StudySpec(Section):
         # Checked by itself first, so that the error names the budget, not the spec.
         budget = Budget(**{**self.budget.to_table(), **given})
         return StudySpec(**{**self.to_table(), "budget": budget})
+
+    def with_resources(self, other: ResourceSpec) -> StudySpec:
+        """Returns the spec with the entries of other resources in place of its own.
+
+        Raises:
+            SpecError: The study cannot use them, such as two GPUs for a task.
+        """
+        return StudySpec(**{**self.to_given(), "resources": self.resources.replaced_by(other)})
 
     def with_defaults(
         self,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import SpecError
 from hpo.spec import toml
-from hpo.spec.parsing import BUDGET, KEYS, VALIDATION
+from hpo.spec.parsing import BUDGET, KEYS, RESOURCES, VALIDATION
 from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 from hpo.spec.study_spec import StudySpec
 from hpo.spec.toml_writer import render
@@ -32,7 +32,7 @@ GARBAGE = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             TEXT
-            | st.sampled_from([*KEYS, *BUDGET, *VALIDATION, *NAMES])
+            | st.sampled_from([*KEYS, *BUDGET, *VALIDATION, *RESOURCES, *NAMES])
             | st.sampled_from(
                 ["low", "high", "log", "step", "choices", "value", "when", "options"]
             ),
@@ -91,6 +91,14 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
 
 PRINTABLE = st.text(st.characters(categories=["L", "N", "S"]), min_size=1, max_size=20)
 SAMPLERS = st.sampled_from(["tpe", "random", {"learn_from": "none"}, {"name": "qmc"}])
+RESOURCE_TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "gpus": st.sampled_from([0, 0.33, 1 / 3, 0.5, 1]),
+        "cpus": st.integers(1, 4096),
+        "memory": st.sampled_from(["16GiB", "1.5 GB", "500mb"]),
+    },
+)
 PRUNERS = st.sampled_from(["asha", "none", {"name": "percentile", "percentile": 30}])
 
 
@@ -110,6 +118,7 @@ def studies(draw: st.DrawFn) -> StudySpec:
         sampler=draw(SAMPLERS),
         pruner=draw(PRUNERS),
         validation={"val_fraction": draw(st.floats(0.001, 0.7))},
+        resources=draw(RESOURCE_TABLES),
         engine=draw(st.sampled_from(["auto", "solo"])),
         seed=draw(st.integers(0, 2**32 - 1)),
     )

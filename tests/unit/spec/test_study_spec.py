@@ -13,7 +13,14 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.spec.space.search_space import Fixed, Float, Int, SearchSpace
-from hpo.spec.study_spec import Budget, PrunerSpec, SamplerSpec, StudySpec, ValidationSpec
+from hpo.spec.study_spec import (
+    Budget,
+    PrunerSpec,
+    ResourceSpec,
+    SamplerSpec,
+    StudySpec,
+    ValidationSpec,
+)
 
 MINIMAL: dict[str, Any] = {"name": "x", "task": "digits-mlp", "budget": {"trials": 10}}
 
@@ -207,3 +214,61 @@ def test_importing_the_spec_loads_nothing_heavy() -> None:
         " 'sklearn', 'click', 'rich'}; sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"gpus": 0},
+        {"gpus": 0.33},
+        {"gpus": 1 / 7},
+        {"gpus": 0.125},
+        {"gpus": 1},
+        {"cpus": 4, "memory": "16GiB"},
+        {"memory": "1.5 TB"},
+        {"memory": "500mb"},
+    ],
+)
+def test_resources_are_kept_as_they_are_given(given: dict[str, Any]) -> None:
+    spec = StudySpec(**MINIMAL, resources=given)
+    assert spec.to_table()["resources"] == given
+    assert StudySpec(**spec.to_table()) == spec
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gpus": -1}, "must be at least 0; found -1"),
+        ({"gpus": 1.5}, "must be 0, a whole number, or a share of one GPU such as 0.5; found 1.5"),
+        ({"gpus": 0.4}, "a share of a GPU must be 1/2, 1/3, ... of it: 0.5 or 0.33"),
+        ({"gpus": 0.01}, "a share of a GPU must be 1/2, 1/3, ... of it: 0.031"),
+        ({"gpus": 5e-324}, "a share of a GPU must be 1/2, 1/3, ... of it: 0.031"),
+        ({"gpus": "all"}, 'must be a number; found "all"'),
+        ({"gpus": 2}, "a task trains on one GPU; several are for an objective or a command"),
+        ({"cpus": 0}, "must be at least 1; found 0"),
+        ({"cpus": 0.5}, "must be a whole number; found 0.5"),
+        ({"memory": 16}, 'must be a size such as "16GiB" or "500MB"; found 16'),
+        ({"memory": "16"}, 'must be a size such as "16GiB" or "500MB"; found "16"'),
+        ({"memory": "0GB"}, 'must be a size such as "16GiB" or "500MB"; found "0GB"'),
+        ({"memory": "9" * 400 + "TB"}, "must be a size such as"),
+        ({"gpu": 1}, "unknown key; did you mean gpus?"),
+    ],
+)
+def test_wrong_resources_are_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        StudySpec(**MINIMAL, resources=given)
+    (problem,) = caught.value.problems
+    assert problem.key == f"resources.{next(iter(given))}"
+    assert problem.message.startswith(message)
+
+
+def test_resources_differ_from_machine_to_machine_in_one_study() -> None:
+    small = StudySpec(**MINIMAL, resources={"cpus": 1, "memory": "2GiB"})
+    large = small.with_resources(ResourceSpec(cpus=8))
+    assert large.resources == ResourceSpec(cpus=8, memory="2GiB")
+    assert large.digest == small.digest == StudySpec(**MINIMAL).digest
+
+
+def test_an_objective_may_use_several_gpus() -> None:
+    spec = StudySpec(name="x", objective="m:f", budget={"trials": 1}, resources={"gpus": 2})
+    assert spec.resources.gpus == 2

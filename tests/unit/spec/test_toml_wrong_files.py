@@ -18,7 +18,7 @@ RIGHT = {
 FORMS = "{ low = ..., high = ... }, { choices = [...] } or one fixed value"
 KEYS = (
     "name, task, objective, metric, direction, engine, seed, "
-    "task_options, budget, space, sampler, pruner, validation"
+    "task_options, budget, space, sampler, pruner, validation, resources"
 )
 
 # In place of the right parts: another text of a part, or another part. Then the expected lines.
