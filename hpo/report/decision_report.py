@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import StoreError
-from hpo.search.base.decision_replay import Granted, Record, curves_at, explained
+from hpo.search.base.decision_replay import Granted, Record, curves_at, encoder_at, explained
 from hpo.search.base.decisions import Advance, Plan, Start
 from hpo.search.base.history import ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.warm_start import from_json
+from hpo.search.optuna.objective_rows import of_objective
 from hpo.search.optuna.study_search import Search
 from hpo.search.schedulers.planner import decide
 from hpo.search.schedulers.registry import make_scheduler
@@ -103,7 +104,8 @@ class Replay:
         """
         record = self._records[plan]
         self._rows = self._rows or self._read()
-        params = {row.number: row.params for row in self._rows}
+        # An objective may ask for other ranges than those that were planned for.
+        params = {row.number: row.planned or row.params for row in self._rows}
         again, drawn = self._again(plan)
         planned = {one.number: one for one in again.assignments}
         found = {}
@@ -116,21 +118,25 @@ class Replay:
 
     def _read(self) -> list[ObservedTrial]:
         trials = Search(self._study.spec, Storage(self._db)).trials()
-        return [row_of(trial) for trial in trials]
+        if self._study.spec.objective is None:
+            return [row_of(trial) for trial in trials]
+        return [of_objective(row_of(trial), trial) for trial in trials]
 
     def _again(self, plan: int) -> tuple[Plan, dict[int, Mapping[str, Any] | None]]:
         """Returns a plan, and the parameters that were drawn after it, by trial number."""
         record, spec = self._records[plan], self._study.spec
         prior = None if self._study.prior is None else from_json(self._study.prior)
         spec = spec.with_budget(epochs=record.horizon)
-        scheduler = make_scheduler(spec, portfolio=prior)
         own = [
             known
             for known, found in zip(self._records[: plan + 1], self._found, strict=False)
             if found.worker_id == self._found[plan].worker_id
         ]
         maximize = spec.directions[0] == "maximize"
-        curves = curves_at(own, self._rows, Encoder.of_space(spec.space), maximize=maximize)
+        told = None if spec.objective is None else encoder_at(own)
+        scheduler = make_scheduler(spec, portfolio=prior, encoder=told)
+        encoder = Encoder.of_space(spec.space) if told is None else told
+        curves = curves_at(own, self._rows, encoder, maximize=maximize)
         again, ask = Plan(()), record.ask
         if record.is_planned:
             again = decide(scheduler, curves, ask, record.epochs_left)

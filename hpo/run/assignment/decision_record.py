@@ -9,6 +9,7 @@ from hpo.run.link.context import WorkerContext
 from hpo.search.base.curves import Curves
 from hpo.search.base.decision_replay import Granted, Record
 from hpo.search.base.decisions import Advance, Ask, Note, Plan
+from hpo.search.base.param_encoding import Encoder
 from hpo.store.ledger.leases import Lease
 from hpo.store.rows import decision_log
 
@@ -28,6 +29,8 @@ class DecisionRecorder:
         self._context = context
         self._curves: Curves | None = None
         self._before: Curves | None = None
+        self._space: Note | None = None
+        self._space_before: Note | None = None
         self._plan = _NO_PLAN
         self._record: Record | None = None
         self._leases: Sequence[Lease] = ()
@@ -41,18 +44,20 @@ class DecisionRecorder:
         )
         return {} if text is None else Record.from_json(text).memory
 
+    def note_space(self, encoder: Encoder) -> None:
+        """Notes the parameters that the trials of an objective have asked for."""
+        self._space = encoder.to_table()
+
     def note(self, curves: Curves, ask: Ask, plan: Plan, epochs_left: int | None) -> None:
         """Notes a plan; it is written once it is known which trials it has brought."""
         self._curves, self._plan = curves, plan
-        found = Record.of(curves, self._before, ask, plan)
-        self._record = replace(found, epochs_left=epochs_left)
+        self._record = replace(self._new_record(curves, ask, plan), epochs_left=epochs_left)
 
     def note_drawn(self, curves: Curves, numbers: Sequence[int], ask: Ask, memory: Note) -> None:
         """Notes that the params of trials were drawn without a plan."""
         if self._record is None:
             self._curves, self._plan = curves, _NO_PLAN
-            found = Record.of(curves, self._before, ask, _NO_PLAN)
-            self._record = replace(found, is_planned=False)
+            self._record = replace(self._new_record(curves, ask, _NO_PLAN), is_planned=False)
         self._record = replace(self._record, drawn=tuple(numbers), memory=memory)
 
     def note_granted(self, leases: Sequence[Lease]) -> None:
@@ -72,7 +77,11 @@ class DecisionRecorder:
             return True
 
         if context.client.try_call(add, False):
-            self._before = self._curves
+            self._before, self._space_before = self._curves, self._space
+
+    def _new_record(self, curves: Curves, ask: Ask, plan: Plan) -> Record:
+        found = Record.of(curves, self._before, ask, plan)
+        return found if self._space == self._space_before else replace(found, space=self._space)
 
     def _granted(self, lease: Lease, drawn: Sequence[int]) -> Granted:
         planned = {one.number: one for one in self._plan.assignments}.get(lease.number)

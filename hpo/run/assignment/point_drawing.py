@@ -12,6 +12,7 @@ from hpo.run.assignment.study_view import StudyView
 from hpo.run.link.context import WorkerContext
 from hpo.search.base.decisions import Ask, Note, Plan
 from hpo.search.base.distributions import complete
+from hpo.search.optuna.inferred_space import known_space
 from hpo.search.schedulers.registry import Scheduler
 from hpo.store.ledger.leases import Lease
 
@@ -69,14 +70,16 @@ class PointDrawing:
             for lease, point in zip(leases, points, strict=True)
             if point is not None
         }
-        if given:
-            self._context.client.call(partial(self._context.search.give, given))
-        space = view.spec.space
+        stored = {trial_id: point for trial_id, point in given.items() if point}
+        if stored:
+            self._context.client.call(partial(self._context.search.give, stored))
+        # An objective asks for its params later.
+        space = known_space(view.spec)
         params = {key: complete(point, space) or dict(point) for key, point in given.items()}
         rest = [lease.trial_id for lease in leases if lease.trial_id not in given]
         if self._structure_first is not None:
             self._structure_first.note(list(params.values()))
-        drawn = self._sampled(rest, view) if rest else []
+        drawn = self._sampled(rest, view) if rest and len(space) else [{}] * len(rest)
         return params | dict(zip(rest, drawn, strict=True))
 
     def _planned_points(self, numbers: Sequence[int]) -> list[Mapping[str, Any] | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+
+from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.run.assignment.assigner import AWAY, Assigner
 from hpo.run.assignment.backoff import Backoff
@@ -20,6 +23,7 @@ from hpo.run.link.context import WorkerContext
 from hpo.search.base.auto import AUTO, choose
 from hpo.search.base.decisions import Advance, Decision, Start
 from hpo.search.model.forecast import is_out_of_patience
+from hpo.search.model.portfolio import Portfolio
 from hpo.search.schedulers.halving import Halving
 from hpo.search.schedulers.planner import decide
 from hpo.search.schedulers.registry import Scheduler, make_scheduler
@@ -67,6 +71,7 @@ class Scheduling(Assigner):
         self._grouping = structure_first if isinstance(scheduler, Halving) else None
         self._settings = settings
         self._view = StudyView(context.study.spec)
+        self._is_objective = context.study.spec.objective is not None
         self._backoff = Backoff()
         self._records = DecisionRecorder(context)
         self._points = PointDrawing(context, self._records, structure_first)
@@ -100,12 +105,17 @@ class Scheduling(Assigner):
             if found.leases or not found.n_missed:
                 break
         self._note(found, status, set(held) - {lease.trial_id for lease in at_stop})
+        if self._is_objective:
+            self._plan_params(found.leases, at_stop)
         return found
 
     def params(self, leases: Sequence[Lease]) -> list[Params]:
-        """Returns the params of trials; new ones get what was planned for them."""
+        """Returns the params of trials; new ones get what was planned for them.
+
+        Those of an objective are what it has asked for so far; `claim` has stored the plan.
+        """
         client, search = self._context.client, self._context.search
-        new = [lease for lease in leases if lease.is_new]
+        new = [lease for lease in leases if lease.is_new and not self._is_objective]
         points = self._points.draw(new, self._scheduler, self._view) if new else {}
         if new:
             self._records.write()
@@ -126,6 +136,19 @@ class Scheduling(Assigner):
         pairs = zip(leases, decisions, strict=True)
         return {lease.trial_id for lease, decision in pairs if decision == Decision.PAUSE}
 
+    def _plan_params(self, leases: Sequence[Lease], at_stop: Sequence[Lease]) -> None:
+        """Stores what new trials of an objective will get when they ask for their params."""
+        granted = {lease.trial_id for lease in leases}
+        own = {lease.trial_id for lease in at_stop}
+        self._context.search.paused = own.union(self._view.paused_ids()) - granted
+        new = [lease for lease in leases if lease.is_new]
+        if not new:
+            return
+        with contextlib.suppress(UpdateFinishedTrialError, KeyError):
+            # One that was cancelled meanwhile needs none.
+            self._points.draw(new, self._scheduler, self._view)
+        self._records.write()
+
     def _look(self) -> tuple[StudyStatus, Changes]:
         # In this order: if the token is the same later, nothing was granted since the look.
         status = self._context.ledger.study_status(self._context.study.study_id, with_leases=False)
@@ -138,13 +161,19 @@ class Scheduling(Assigner):
         if status.epochs not in (None, spec.budget.epochs):
             # The budget was changed. Curves and decisions depend on the last epoch.
             is_new = self._view.cursor is None
-            spec = spec.with_budget(epochs=status.epochs)
-            self._scheduler = make_scheduler(spec, portfolio=self._context.portfolio)
-            self._view = StudyView(spec)
+            self._view = StudyView(spec.with_budget(epochs=status.epochs))
+            self._renew_scheduler()
             if not is_new:
                 return False
-        self._view.update(changes)
+        if self._view.update(changes):
+            self._renew_scheduler()
         return True
+
+    def _renew_scheduler(self) -> None:
+        view, portfolio = self._view, self._context.portfolio
+        self._scheduler = scheduler_of(view, portfolio)
+        if self._is_objective:
+            self._records.note_space(view.encoder)
 
     def _is_out_of_patience(self) -> bool:
         patience = self._context.patience
@@ -192,16 +221,44 @@ class Scheduling(Assigner):
 
 
 def make_assigner(
-    context: WorkerContext, structure_first: StructureFirst | None = None
+    context: WorkerContext,
+    structure_first: StructureFirst | None = None,
+    *,
+    resumable: bool = False,
 ) -> Assigner:
     """Returns what assigns a study's trials to a worker.
+
+    Trials of an objective that cannot be resumed run to their end, or to where the study's pruner
+    stops them. So do those of one that can under a pruner that never pauses, such as `median`.
+    Otherwise the scheduler pauses and resumes them, in the space that they turn out to have.
 
     Args:
         context: The study, its ledger and its search.
         structure_first: Makes new trials share their structure; None where each trains alone.
+        resumable: Of an objective, whether its trials can be resumed, because it uses `hpo.Run`;
+            the budget of epochs in the database is that which it has announced. It says nothing of
+            a task or a command.
     """
-    spec = context.study.spec
-    scheduler = make_scheduler(spec, portfolio=context.portfolio)
+    spec, study_id = context.study.spec, context.study.study_id
+    if spec.objective is not None:
+        if not resumable:
+            return SamplerAssigner(context)
+        status = context.client.call(lambda: context.ledger.study_status(study_id))
+        view = StudyView(spec.with_budget(epochs=status.epochs))
+        scheduler = scheduler_of(view, context.portfolio)
+        return Scheduling(context, scheduler) if scheduler.pauses else SamplerAssigner(context)
+    scheduler = scheduler_of(StudyView(spec), context.portfolio)
     if scheduler.pauses or choose(spec).sampler == AUTO:
         return Scheduling(context, scheduler, structure_first)
     return SamplerAssigner(context, structure_first)
+
+
+def scheduler_of(view: StudyView, portfolio: Portfolio | None) -> Scheduler:
+    """Returns the scheduler of a study in the space of a view.
+
+    Args:
+        view: The study's trials.
+        portfolio: First points; those that come with the package by default.
+    """
+    encoder = None if view.spec.objective is None else view.encoder
+    return make_scheduler(view.spec, portfolio=portfolio, encoder=encoder)

@@ -48,8 +48,8 @@ def pausing(spec: StudySpec) -> tuple[str, ...]:
     if spec.pruner.name != "freeze-thaw" or len(spec.directions) > 1:
         return ()
     return (
-        "an objective cannot be paused: freeze-thaw stops trials that will hardly be the best, "
-        "where they report values and ask should_prune()",
+        "an objective without hpo.Run cannot be paused: freeze-thaw stops trials that will hardly "
+        "be the best, where they report values and ask should_prune()",
     )
 
 

@@ -37,7 +37,8 @@ def choose(spec: StudySpec, *, can_pause: bool = True) -> Choice:
 
     Args:
         spec: The study.
-        can_pause: Whether trials can pause: those of tasks can, those of objectives cannot.
+        can_pause: Whether trials can pause: those of tasks can, and those of objectives that use
+            ``hpo.Run``, which their first trial tells.
     """
     sampler, pruner = spec.sampler.name, spec.pruner.name
     if len(spec.directions) > 1:
@@ -46,7 +47,7 @@ def choose(spec: StudySpec, *, can_pause: bool = True) -> Choice:
         return _nothing_searched(sampler, pruner)
     reasons = []
     if sampler == AUTO:
-        sampler, reason = _sampler(spec)
+        sampler, reason = _sampler(spec, can_pause)
         reasons.append(reason)
     if pruner == AUTO:
         pruner, reason = _scheduler(spec, sampler, can_pause)
@@ -71,11 +72,11 @@ def _nothing_searched(sampler: str, pruner: str) -> Choice:
     )
 
 
-def _sampler(spec: StudySpec) -> tuple[str, str]:
+def _sampler(spec: StudySpec, can_pause: bool) -> tuple[str, str]:
     n_features = _n_features(spec.space)
     if n_features > _MOST_FEATURES:
         return "tpe", f"tpe, as the space has {n_features} dimensions"
-    known = "params" if spec.objective else "params and epochs"
+    known = "params and epochs" if can_pause or spec.objective is None else "params"
     return AUTO, f"a Gaussian process over {known}"
 
 
@@ -90,11 +91,14 @@ def _n_features(space: SearchSpace) -> int:
 
 def _scheduler(spec: StudySpec, sampler: str, can_pause: bool) -> tuple[str, str]:
     epochs = spec.budget.epochs
-    # How many steps an objective reports is its own matter.
-    if spec.objective is None and epochs < _FEWEST_EPOCHS:
+    # How many steps an objective reports is its own matter, unless it can pause.
+    if (can_pause or spec.objective is None) and epochs < _FEWEST_EPOCHS:
         return "none", f"no trial is stopped early, as it has {epochs} epochs at most"
     if not can_pause:
-        return "freeze-thaw", "trials that will hardly be the best are stopped"
+        return (
+            "freeze-thaw",
+            "trials that will hardly be the best are stopped, or pause with hpo.Run",
+        )
     if sampler == AUTO:
         return "freeze-thaw", "trials pause, and resume when that promises more than new ones"
     return "asha", f"trials of {sampler} pause, and the best third of each rung is promoted"

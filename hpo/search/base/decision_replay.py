@@ -59,6 +59,8 @@ class Record:
         is_planned: Whether there was a plan: where trials never pause, only params are asked for.
         drawn: Numbers whose params were drawn for themselves, after the plan or without one.
         granted: What the worker was given.
+        space: The searched parameters as ``Encoder.to_table`` has them, where an objective has told
+            them and they have changed since the worker's last record; else None.
     """
 
     changes: Sequence[Sequence[int]]
@@ -70,6 +72,7 @@ class Record:
     is_planned: bool = True
     drawn: tuple[int, ...] = ()
     granted: tuple[Granted, ...] = ()
+    space: Note | None = None
 
     @classmethod
     def of(cls, curves: Curves, before: Curves | None, ask: Ask, plan: Plan) -> Record:
@@ -143,14 +146,26 @@ def curves_at(
     return history.curves()
 
 
+def encoder_at(records: Iterable[Record]) -> Encoder:
+    """Returns the encoder that the last record of an objective's worker was made with.
+
+    Args:
+        records: As for ``curves_at``.
+    """
+    tables = [record.space for record in records if record.space is not None]
+    return Encoder.of_table(tables[-1]) if tables else Encoder(())
+
+
 def _as_of_then(
     row: ObservedTrial, state: State, epochs: int, target: int, is_drawn: bool
 ) -> ObservedTrial:
     is_over = state in (State.COMPLETE, State.PRUNED, State.FAILED)
+    # Until the first report of an objective's trial its plan counted: see ``ObservedTrial``.
+    params = row.planned if row.planned and not epochs and not is_over else row.params
     return replace(
         row,
         state=state,
-        params=row.params if is_drawn else {},
+        params=params if is_drawn else {},
         values={epoch: value for epoch, value in row.values.items() if epoch <= epochs},
         epoch_stop=target,
         final=row.final if state == State.COMPLETE else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class ObservedTrial:
         number: Its number.
         state: Where it stands.
         params: Its params; empty while they are not drawn.
+        planned: Params that it will have when its objective asks for them; empty where a trial has
+            all of its params at once, or where nothing was planned.
         values: The objective by epoch, counted from 1; non-finite values tell that it diverged.
         epoch_stop: Epoch to which it is, or was last, assigned; 0 if that is not known.
         final: Value of a complete trial.
@@ -43,6 +45,7 @@ class ObservedTrial:
     epoch_stop: int = 0
     final: float | None = None
     diverged: bool = False
+    planned: Mapping[str, Any] = field(default_factory=dict)
 
 
 def state_of(state: TrialState, *, is_leased: bool = True) -> State:
@@ -91,7 +94,7 @@ class History:
         self.maximize = maximize
         self._n = 0
         self._arrays = _empty(0, max(horizon, 1), len(encoder))
-        self._drawn: list[bool] = []
+        self._params: list[Mapping[str, Any]] = []
 
     def put(self, row: ObservedTrial) -> None:
         """Enters a trial, or replaces what was known of it."""
@@ -101,15 +104,23 @@ class History:
         a["targets"][i] = row.epoch_stop
         a["finals"][i] = math.nan if row.final is None else sign * row.final
         a["diverged"][i] |= row.diverged
-        if row.params and not self._drawn[i]:
+        if row.params != self._params[i]:
+            # An objective asks for one after another, and may ask for other ranges than planned.
             a["points"][i] = self.encoder.encode([row.params])[0]
-            self._drawn[i] = True
+            self._params[i] = row.params
         for epoch, value in row.values.items():
             self._report(i, epoch, sign * value)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Enters one epoch of a trial that is known; a second report of it changes nothing."""
         self._report(number, epoch, value if self.maximize else -value)
+
+    def reach(self, number: int, epoch: int, value: float) -> None:
+        """Enters the value of a trial that has come to the epoch to which it was assigned."""
+        self._reserve(number + 1)
+        self._arrays["states"][number] = State.RUNNING
+        self._arrays["targets"][number] = epoch
+        self.report(number, epoch, value)
 
     def curves(self) -> Curves:
         """Returns what is known now; later reports do not change it."""
@@ -150,7 +161,7 @@ class History:
                 bigger[name][:capacity] = array
             self._arrays = bigger
         self._n = max(self._n, n)
-        self._drawn += [False] * (self._n - len(self._drawn))
+        self._params += [{}] * (self._n - len(self._params))
 
 
 def _empty(n: int, n_epochs: int, n_params: int) -> dict[str, Any]:

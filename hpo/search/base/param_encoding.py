@@ -8,7 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 
 from hpo.search.base.coordinates import Bools, Coordinate, Floats
 from hpo.search.base.distributions import distribution
@@ -62,6 +66,28 @@ class Encoder:
     def of_distributions(cls, kinds: Mapping[str, BaseDistribution]) -> Encoder:
         """Returns the encoder of parameters without conditions."""
         return cls([Coordinate.of(name, kind) for name, kind in kinds.items()])
+
+    @classmethod
+    def of_table(cls, table: Mapping[str, Any]) -> Encoder:
+        """Returns the encoder that ``to_table`` describes."""
+        columns = [
+            Coordinate.of(name, json_to_distribution(kind)) for name, kind in table["columns"]
+        ]
+        conditions = {
+            name: {parent: tuple(values) for parent, values in when.items()}
+            for name, when in table["conditions"].items()
+        }
+        return cls(columns, conditions)
+
+    def to_table(self) -> dict[str, Any]:
+        """Returns the encoder of a space without fixed parameters as plain JSON."""
+        return {
+            "columns": [[c.name, distribution_to_json(c.distribution)] for c in self.columns],
+            "conditions": {
+                name: {parent: list(values) for parent, values in when.items()}
+                for name, when in self._conditions.items()
+            },
+        }
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -27,7 +27,7 @@ from hpo.search.model.candidates import new_rows
 from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.map_fit import FittedModel, fit, hyperprior_of
 from hpo.search.model.model_settings import FREEZE_THAW
-from hpo.search.model.portfolio import Portfolio, first_points, shipped
+from hpo.search.model.portfolio import OPTIMIZER, Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
 from hpo.search.model.training_set import usable
 from hpo.spec.space.search_space import Fixed
@@ -53,16 +53,23 @@ class Settings:
     proposes: bool = True
 
 
-def settings_of(spec: StudySpec, *, portfolio: Portfolio | None = None) -> Settings:
+def settings_of(
+    spec: StudySpec, *, portfolio: Portfolio | None = None, encoder: Encoder | None = None
+) -> Settings:
     """Returns the settings for a study.
 
     Args:
         spec: The study.
         portfolio: First points; those that come with the package by default.
+        encoder: The searched parameters, where they are not those of the study's space.
     """
-    fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
-    encoder = Encoder.of_space(spec.space)
     known = _NO_PORTFOLIO if learns_from(spec) == "none" else portfolio or shipped()
+    fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
+    if encoder is not None:
+        # The optimizer of an objective is in its code; one with momentum is SGD, mostly.
+        has_momentum = "momentum" in map(known.usual_name, encoder.names)
+        fixed = {} if has_momentum else {OPTIMIZER: "unknown"}
+    encoder = Encoder.of_space(spec.space) if encoder is None else encoder
     first = first_points(known, encoder, fixed, spec.seed)
     proposes = choose(spec).sampler == AUTO
     return Settings(seed=spec.seed, first=first, proposes=proposes)

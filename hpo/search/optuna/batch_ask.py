@@ -17,7 +17,44 @@ from hpo.search.base.distributions import distribution, suggest
 from hpo.spec.space.search_space import SearchSpace
 
 
-class Batch:
+class PausedAsPruned:
+    """A storage that shows paused trials as pruned ones, and passes everything else on.
+
+    Samplers leave trials that run out, or count them as bad; what has paused shows how good it is,
+    as pruned trials do.
+
+    Args:
+        storage: The storage.
+        paused: Ids of RUNNING trials that no worker trains.
+    """
+
+    def __init__(self, storage: BaseStorage, paused: Collection[int]) -> None:
+        self._storage: Any = storage
+        self._paused = frozenset(paused)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Returns the trials; copies of them if asked for."""
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
+        shown = [self._shown(trial) for trial in trials]
+        return [trial for trial in shown if states is None or trial.state in states]
+
+    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial_id_of(trial) not in self._paused or trial.state != TrialState.RUNNING:
+            return trial
+        shown = copy.copy(trial)
+        shown.state = TrialState.PRUNED
+        return shown
+
+
+class Batch(PausedAsPruned):
     """A storage as it was when the batch began, for decisions about many trials.
 
     All trials are read once; params, and what samplers and pruners note of trials, are kept until
@@ -26,20 +63,15 @@ class Batch:
 
     Args:
         storage: The storage.
-        paused: Ids of RUNNING trials that no worker trains. Samplers leave those that run out, or
-            count them as bad; what has paused shows how good it is, as pruned trials do.
+        paused: As in `PausedAsPruned`.
     """
 
     def __init__(self, storage: BaseStorage, paused: Collection[int] = ()) -> None:
-        self._storage: Any = storage
-        self._paused = frozenset(paused)
+        super().__init__(storage, paused)
         self._trials: dict[int, list[FrozenTrial]] = {}
         self._answers: dict[tuple[str, int | str], Any] = {}
         self._params: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}
         self._notes: dict[int, dict[str, Any]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Returns the storage's answer, which is asked once."""
@@ -58,17 +90,9 @@ class Batch:
     ) -> list[FrozenTrial]:
         """Returns the trials as of the first call, for reading only."""
         if study_id not in self._trials:
-            trials = self._storage.get_all_trials(study_id, deepcopy=False)
-            self._trials[study_id] = [self._shown(trial) for trial in trials]
+            self._trials[study_id] = super().get_all_trials(study_id, deepcopy=False)
         found = self._trials[study_id]
         return [t for t in found if states is None or t.state in states]
-
-    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial_id_of(trial) not in self._paused or trial.state != TrialState.RUNNING:
-            return trial
-        shown = copy.copy(trial)
-        shown.state = TrialState.PRUNED
-        return shown
 
     def set_trial_param(
         self, trial_id: int, name: str, internal: float, distribution: BaseDistribution

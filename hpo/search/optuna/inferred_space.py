@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -18,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.base.coordinates import Coordinate
+from hpo.search.base.coordinates import Coordinate, Floats
 from hpo.search.base.param_encoding import Conditions, Encoder
 from hpo.spec.space.search_space import SearchSpace
 from hpo.spec.study_spec import StudySpec
@@ -56,6 +57,55 @@ def known_space(spec: StudySpec) -> SearchSpace:
     return spec.space if spec.objective is None else SearchSpace()
 
 
+class InferredSpace:
+    """What the trials of an objective have asked for, as they tell it one after another.
+
+    Attributes:
+        encoder: Of the parameters that are known; of none before the first trial asks.
+    """
+
+    def __init__(self) -> None:
+        self.encoder = Encoder(())
+        self._trials: dict[int, FrozenTrial] = {}
+        self._n_asked: dict[int, tuple[int, bool]] = {}
+
+    def update(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Enters trials that are new or may have changed; returns whether the encoder has."""
+        is_new = False
+        for trial in trials:
+            self._trials[trial.number] = trial
+            asked = (len(trial.distributions), has_reported(trial))
+            is_new |= self._n_asked.get(trial.number, (0, False)) != asked
+            self._n_asked[trial.number] = asked
+        if not is_new:
+            return False
+        known = list(self._trials.values())
+        found = _in_order(
+            inferred_distributions(known), [t.params for t in known if has_reported(t)]
+        )
+        if found.to_table() == self.encoder.to_table():
+            return False
+        self.encoder = found
+        return True
+
+
+def has_reported(trial: FrozenTrial) -> bool:
+    """Returns whether a trial has reported or is complete, so that it has asked for its params."""
+    return trial.state == TrialState.COMPLETE or bool(trial.intermediate_values)
+
+
+def rows_of(points: Points, encoder: Encoder) -> Floats:
+    """Returns the coordinates of points, [N, P]; all NaN for those that are not of the space."""
+    rows = encoder.encode(points)
+    for row, point in zip(rows, points, strict=True):
+        # A range has changed in between: a point with a value outside of it is none of these.
+        lacking = np.isnan(row)
+        asked = [name in point for name in encoder.names]
+        if (lacking & asked).any() or (lacking.any() and not encoder.has_conditions):
+            row[:] = np.nan
+    return rows
+
+
 def encoder_of(kinds: Kinds, trials: Sequence[FrozenTrial]) -> Encoder:
     """Returns the encoder of parameters, with the conditions under which they seem to apply."""
     points = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
@@ -63,6 +113,20 @@ def encoder_of(kinds: Kinds, trials: Sequence[FrozenTrial]) -> Encoder:
     order = sorted(kinds, key=lambda name: -having[name])
     columns = [Coordinate.of(name, kinds[name]) for name in order]
     return Encoder(columns, {name: _conditions(name, kinds, points) for name in order})
+
+
+def _in_order(kinds: Kinds, points: Points) -> Encoder:
+    """Returns the encoder of parameters by their names, parents before children.
+
+    The order depends on nothing else: a model that was fitted to a part of the trials fits all.
+    """
+    conditions = {name: _conditions(name, kinds, points) for name in sorted(kinds)}
+    order: list[str] = []
+    while len(order) < len(kinds):
+        rest = [name for name in conditions if name not in order]
+        ready = [name for name in rest if all(parent in order for parent in conditions[name])]
+        order.append((ready or rest)[0])
+    return Encoder([Coordinate.of(name, kinds[name]) for name in order], conditions)
 
 
 def _spanning(kinds: Sequence[BaseDistribution]) -> BaseDistribution:
@@ -93,7 +157,7 @@ def _conditions(name: str, kinds: Kinds, points: Points) -> Conditions:
     """
     having = [point for point in points if name in point]
     missing = [point for point in points if name not in point]
-    if not having:
+    if not having or not missing:
         return {}
     allowed = {
         parent: _allowed(kind, [p[parent] for p in having], _values(parent, missing))

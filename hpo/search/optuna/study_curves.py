@@ -11,9 +11,10 @@ from optuna.distributions import BaseDistribution
 from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.base.curves import Curves, Floats, Ints, State
+from hpo.search.base.curves import Curves, Ints, State
 from hpo.search.base.history import state_of
 from hpo.search.base.param_encoding import Encoder
+from hpo.search.optuna.inferred_space import rows_of
 from hpo.search.optuna.reported_values import LARGEST, Reports, Row, chosen, curve, finite
 
 # Reports this close to the trial's value, as a share of the range of values, are reports of it.
@@ -109,21 +110,10 @@ def _curves(
         values=np.array([row.values for row in rows]).reshape(n, horizon),
         finals=np.full(n, np.nan),
         diverged=np.array([row.is_diverged for row in rows], dtype=bool),
-        points=_points(trials, encoder),
+        points=rows_of([trial.params for trial in trials], encoder),
         horizon=horizon,
         maximize=sign > 0,
     )
-
-
-def _points(trials: Sequence[FrozenTrial], encoder: Encoder) -> Floats:
-    rows = encoder.encode([trial.params for trial in trials])
-    for i, trial in enumerate(trials):
-        # A range has changed in between: a point with a value outside of it is none of these.
-        lacking = np.isnan(rows[i])
-        asked = [name in trial.params for name in encoder.names]
-        if (lacking & asked).any() or (lacking.any() and not encoder.has_conditions):
-            rows[i] = np.nan
-    return rows
 
 
 def _report_their_value(trials: Sequence[FrozenTrial], sign: float) -> bool:

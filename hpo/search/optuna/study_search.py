@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.optuna_internals import trial_id_of
 from hpo.search.base.distributions import complete, distribution
-from hpo.search.optuna.batch_ask import Batch, draw
+from hpo.search.optuna.batch_ask import Batch, PausedAsPruned, draw
+from hpo.search.optuna.inferred_space import known_space
+from hpo.search.optuna.planned_params import PLANNED, PlannedSampler
 from hpo.search.optuna.pruners import decides_at, make_pruner
 from hpo.search.optuna.samplers import notes_ends, sampler_factory
 from hpo.spec.study_spec import StudySpec
@@ -29,24 +31,40 @@ class Search:
         spec: The study.
         storage: Where its history is read and its params are written.
         portfolio: First points, where they are not those that come with the package.
+
+    Attributes:
+        paused: Ids of the trials of an objective that have begun and that no worker trains now, as
+            far as its worker knows; its samplers see them as pruned.
     """
 
     def __init__(
         self, spec: StudySpec, storage: BaseStorage, portfolio: Portfolio | None = None
     ) -> None:
+        self.paused: Collection[int] = ()
         self._spec = spec
+        self._space = known_space(spec)
         self._storage = storage
         self._study_name = spec.name
         self._pruner = make_pruner(spec)
         self._sampler_of = sampler_factory(spec, portfolio)
 
     def study_for(self, trial_id: int) -> optuna.Study:
-        """Returns the study with the sampler that proposes this trial's params."""
-        return self._study(self._storage.get_trial_number_from_id(trial_id))
+        """Returns the study with the sampler that proposes this trial's params.
+
+        Params that were planned for the trial come from there.
+        """
+        shown = PausedAsPruned(self._storage, self.paused) if self.paused else None
+        study = self._study(self._storage.get_trial_number_from_id(trial_id), shown)
+        study.sampler = PlannedSampler(study.sampler)
+        return study
 
     def known(self, trial_id: int) -> dict[str, Any] | None:
-        """Returns a trial's params, or None where some still have to be drawn."""
-        return complete(self._storage.get_trial(trial_id).params, self._spec.space)
+        """Returns a trial's params, or None where some still have to be drawn.
+
+        Those of an objective are what it has asked for so far.
+        """
+        params = self._storage.get_trial(trial_id).params
+        return dict(params) if self._spec.objective else complete(params, self._space)
 
     def ask(
         self,
@@ -66,13 +84,14 @@ class Search:
         params, pinned = [], {} if self._spec.sampler.name == "grid" else pinned
         for trial_id in trial_ids:
             study = self._study(self._storage.get_trial_number_from_id(trial_id), batch)
-            params.append(draw(study, batch, trial_id, self._spec.space, pinned))
+            params.append(draw(study, batch, trial_id, self._space, pinned))
         batch.deliver()
         return params
 
     def params(self, trial_id: int) -> dict[str, Any]:
         """Returns a trial's params, and draws and stores those that it does not have yet."""
-        return self.known(trial_id) or self.ask([trial_id])[0]
+        known = self.known(trial_id)
+        return self.ask([trial_id])[0] if known is None else known
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials, for reading only."""
@@ -89,11 +108,17 @@ class Search:
         return storage.changes(storage.get_study_id_from_name(self._study_name), since)
 
     def give(self, points: Mapping[int, Mapping[str, Any]]) -> None:
-        """Stores params that a scheduler has proposed, by trial, in one transaction."""
+        """Stores params that a scheduler has proposed, by trial, in one transaction.
+
+        An objective gets them when it asks for them.
+        """
         batch = Batch(self._storage)
         for trial_id, point in points.items():
+            if self._spec.objective:
+                batch.set_trial_system_attr(trial_id, PLANNED, dict(point))
+                continue
             for name, value in point.items():
-                found = distribution(self._spec.space[name])
+                found = distribution(self._space[name])
                 if found is not None:
                     batch.set_trial_param(trial_id, name, found.to_internal_repr(value), found)
         batch.deliver()

@@ -66,16 +66,21 @@ class _Parts:
 Build: TypeAlias = Callable[[_Parts], Scheduler]
 
 
-def make_scheduler(spec: StudySpec, *, portfolio: Portfolio | None = None) -> Scheduler:
-    """Builds the scheduler of a study whose trials are a task's, so that they can pause.
+def make_scheduler(
+    spec: StudySpec, *, portfolio: Portfolio | None = None, encoder: Encoder | None = None
+) -> Scheduler:
+    """Builds the scheduler of a study whose trials can pause.
 
     Args:
         spec: The study.
         portfolio: First points; those that come with the package by default.
+        encoder: The searched parameters as the trials of an objective have asked for them; None
+            for those of the study's space.
     """
     choice = choose(spec)
-    encoder = Encoder.of_space(spec.space)
-    settings = settings_of(spec, portfolio=portfolio)
+    settings = settings_of(spec, portfolio=portfolio, encoder=encoder)
+    if encoder is None:
+        encoder = Encoder.of_space(spec.space)
     parts = _Parts(spec, choice, encoder, FreezeThaw(encoder, settings))
     return SCHEDULERS[choice.scheduler](parts)
 

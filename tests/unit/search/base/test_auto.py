@@ -15,6 +15,7 @@ from hpo.search.optuna.pruners import make_pruner
 from hpo.search.optuna.samplers import sampler_factory
 from hpo.search.schedulers.registry import make_scheduler
 from tests.kits import search_kit as kit
+from tests.kits.crew import objective_spec
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,28 @@ def test_it_chooses_by_space_budget_and_objectives(
 
 def test_what_the_user_named_needs_no_reason() -> None:
     assert choose(kit.spec(sampler="tpe", pruner="median")).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("can_pause", "budget", "scheduler", "reason"),
+    [
+        (
+            False,
+            {"trials": 9},
+            "freeze-thaw",
+            "hardly be the best are stopped, or pause with hpo.Run",
+        ),
+        (True, {"trials": 9}, "freeze-thaw", "params and epochs; trials pause"),
+        (True, {"trials": 9, "epochs": 3}, "none", "it has 3 epochs at most"),
+        (False, {"trials": 9, "epochs": 3}, "freeze-thaw", "process over params;"),
+    ],
+)
+def test_the_reason_says_whether_trials_of_an_objective_pause(
+    can_pause: bool, budget: dict[str, Any], scheduler: str, reason: str
+) -> None:
+    choice = choose(objective_spec(budget=budget), can_pause=can_pause)
+    assert choice.scheduler == scheduler
+    assert reason in choice.reason
 
 
 def test_options_of_the_named_pruner_reach_its_scheduler() -> None:
