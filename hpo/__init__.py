@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hpo.errors import SpecError as SpecError
     from hpo.errors import StoreError as StoreError
     from hpo.errors import TaskError as TaskError
+    from hpo.loops.run import Run as Run
+    from hpo.loops.script_report import report as report
     from hpo.run.files.prediction import TrainedModel as TrainedModel
     from hpo.run.files.prediction import load_model as load_model
     from hpo.run.host.manager import run as run
@@ -43,6 +45,7 @@ _DEFINED_IN = {
     "Int": "hpo.spec.space.search_space",
     "LaunchError": "hpo.errors",
     "Params": "hpo.spec.space.params",
+    "Run": "hpo.loops.run",
     "SearchSpace": "hpo.spec.space.search_space",
     "SpecError": "hpo.errors",
     "StoreError": "hpo.errors",
@@ -53,7 +56,7 @@ _DEFINED_IN = {
     "TrainedModel": "hpo.run.files.prediction",
     "load_model": "hpo.run.files.prediction",
 }
-_MODULES = ("data", "run")
+_MODULES = ("data", "report", "run")
 
 __all__ = [*_DEFINED_IN, *_MODULES]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.search_space import IntersectionSearchSpace
@@ -32,3 +33,11 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 def share_search_space(sampler: BaseSampler, space: IntersectionSearchSpace) -> None:
     """Makes a ``TPESampler`` take its parameters from an object that other samplers use, too."""
     sampler._search_space = space  # type: ignore[attr-defined]
+
+
+def has_failed_trial_callback(study: Study) -> bool:
+    """Returns whether a study's storage retries trials whose process died."""
+    storage: Any = study._storage
+    storage = getattr(storage, "_backend", storage)
+    get = getattr(storage, "get_failed_trial_callback", None)
+    return get is not None and get() is not None
