@@ -123,6 +123,10 @@ _USUAL_WORDS: Final[Mapping[str, str]] = {
     "n_epochs": "epochs",
     "max_epochs": "epochs",
     "timeout": "hours",
+    "cmd": "command",
+    "script": "command",
+    "program": "command",
+    "regex": "pattern",
 }
 """Names that other tools and papers use, where they do not resemble hpo's names."""
 

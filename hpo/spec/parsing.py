@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hpo.errors import nearest
+from hpo.spec.command_line import CommandText
 from hpo.spec.methods import read_method
 from hpo.spec.partial_space import stand_in
+from hpo.spec.report_section import REPORT, read_report
 from hpo.spec.space.search_space import Fixed, Float, Parameter, is_name, read_parameters
+from hpo.spec.subject_checks import SUBJECTS, check_command, check_subject
 from hpo.spec.values.findings import Findings, show
 from hpo.spec.values.kinds import (
     LARGEST_COUNT,
@@ -62,6 +65,7 @@ PLAIN: Final[Mapping[str, ValueKind]] = {
     "name": StudyName(),
     "task": Text(),
     "objective": Text(),
+    "command": CommandText(),
     "metric": OneOrSeveral(Text(), unique=True),
     "direction": OneOrSeveral(Word(("maximize", "minimize"))),
     "engine": Word(("auto", "solo", "fused")),
@@ -74,6 +78,7 @@ SECTIONS: Final = (
     "sampler",
     "pruner",
     "validation",
+    "report",
     "resources",
 )
 KEYS: Final = (*PLAIN, *SECTIONS)
@@ -132,7 +137,11 @@ def read_study(table: Mapping[str, Any], findings: Findings) -> StudyDraft:
                 _read_section(key, value, draft, findings.below(key))
         elif key not in PLAIN:
             findings.add(_unknown_key(str(key)), str(key))
-    _check_subject(table, findings)
+    if table.get("name") is None:
+        findings.add("missing; every study has a name", "name")
+    check_subject(table, {key for key in SUBJECTS if _is_misspelt(key, table)}, findings)
+    if [key for key in SUBJECTS if table.get(key) is not None] == ["command"]:
+        check_command(table, draft.values, draft.parameters, draft.names, findings)
     _check_ends(table.get("budget"), findings)
     _check_metrics(draft.values, findings)
     _check_grid(draft, findings)
@@ -177,6 +186,8 @@ def _read_section(key: str, value: Any, draft: StudyDraft, findings: Findings) -
             draft.values[key] = read_budget(value, findings)
         case "validation":
             draft.values[key] = read_validation(value, findings)
+        case "report":
+            draft.values[key] = read_report(value, findings)
         case "resources":
             draft.values[key] = read_resources(value, findings)
         case _:
@@ -193,23 +204,16 @@ def _note_stand_ins(draft: StudyDraft, space: Mapping[Any, Any]) -> None:
 
 
 def _unknown_key(key: str) -> str:
-    tables = {"budget": BUDGET, "validation": VALIDATION, "resources": RESOURCES}
+    tables = {
+        "budget": BUDGET,
+        "validation": VALIDATION,
+        "report": REPORT,
+        "resources": RESOURCES,
+    }
     for section, keys in tables.items():
         if key in keys:
             return f"belongs into [{section}]"
     return unknown(key, KEYS)
-
-
-def _check_subject(table: Mapping[str, Any], findings: Findings) -> None:
-    if table.get("name") is None:
-        findings.add("missing; every study has a name", "name")
-    has_task, has_objective = table.get("task") is not None, table.get("objective") is not None
-    if has_task and has_objective:
-        findings.add("a study has either a task or an objective, not both", "objective")
-    if not has_task and not has_objective and not _is_misspelt("task", table):
-        findings.add('missing; name a task, such as task = "digits-mlp", or an objective', "task")
-    if has_objective and not has_task and table.get("task_options"):
-        findings.add("an objective takes no options; they are a task's", "task_options")
 
 
 def _check_ends(budget: Any, findings: Findings) -> None:

@@ -1,13 +1,14 @@
-"""Sections of a study: its budget, sampler, pruner, validation and resources."""
+"""Sections of a study: its budget, sampler, pruner, validation, reports and resources."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from hpo.spec.methods import read_method
 from hpo.spec.parsing import read_budget, read_resources, read_validation
+from hpo.spec.report_section import read_report
 from hpo.spec.values.findings import Findings
 
 
@@ -134,6 +135,30 @@ class ValidationSpec(Completed):
     def n_parts(self) -> int:
         """The number of models that a trial trains: one for each fold and seed."""
         return (self.folds or 1) * self.seeds
+
+
+class ReportSpec(Section):
+    """How a command reports, if it neither calls ``hpo.report`` nor writes ``metrics.jsonl``.
+
+    Attributes:
+        pattern: Regular expression that is searched in each line that the command prints. Its
+            named groups are metrics. A group ``epoch`` is the number of the epoch; without one,
+            matches are counted from 1. ``report_section.group_of`` names the group of a metric.
+        csv: Path of a CSV with a row for each epoch, relative to the folder of the trial. It may
+            have placeholders.
+        resumes: Whether the command, run again for the same trial, continues from what it saved.
+            ``auto``: if it names ``{trial_dir}`` or uses ``hpo.Run``.
+    """
+
+    pattern: str | None = None
+    csv: str | None = None
+    resumes: Literal["auto"] | bool = "auto"
+
+    def __init__(self, **values: Any) -> None:
+        findings = Findings(("report",))
+        read = read_report(values, findings)
+        findings.raise_if_any("the report", {"report": values})
+        super().__init__(**read)
 
 
 class ResourceSpec(Completed):

@@ -13,6 +13,7 @@ from hpo.spec.sections import (
     Budget,
     Completed,
     PrunerSpec,
+    ReportSpec,
     ResourceSpec,
     SamplerSpec,
     Section,
@@ -25,6 +26,7 @@ __all__ = [
     "Budget",
     "Direction",
     "PrunerSpec",
+    "ReportSpec",
     "ResourceSpec",
     "SamplerSpec",
     "StudySpec",
@@ -46,6 +48,8 @@ class StudySpec(Section):
         name: Name of the study, unique in its database.
         task: The task, by its name, ``"module:Class"`` or ``"file.py:Class"``.
         objective: In place of a task: ``"module:function"`` of an Optuna objective.
+        command: In place of a task: a program with its arguments, whose placeholders are filled by
+            ``command_line.fill``.
         task_options: Keyword arguments of the task.
         metric: Metrics that are optimised; empty for the task's default.
         direction: ``maximize`` or ``minimize`` for each metric; empty to infer it from their names.
@@ -54,6 +58,7 @@ class StudySpec(Section):
         sampler: Proposes params.
         pruner: Stops trials early.
         validation: Split of the data.
+        report: How a command reports.
         resources: GPUs, cores and memory of a trial.
         engine: ``solo`` trains one trial after the other, ``fused`` stacks trials wherever that is
             possible, ``auto`` wherever it is faster.
@@ -66,6 +71,7 @@ class StudySpec(Section):
     name: str
     task: str | None = None
     objective: str | None = None
+    command: str | None = None
     task_options: dict[str, Any] = {}  # noqa: RUF012 - pydantic gives each study its own
     metric: tuple[str, ...] = ()
     direction: tuple[Direction, ...] = ()
@@ -74,6 +80,7 @@ class StudySpec(Section):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     validation: ValidationSpec = ValidationSpec()
+    report: ReportSpec = ReportSpec()
     resources: ResourceSpec = ResourceSpec()
     engine: Literal["auto", "solo", "fused"] = "auto"
     seed: int = 0
@@ -86,6 +93,18 @@ class StudySpec(Section):
         if "space" in draft.values:
             draft.values["space"] = SearchSpace(draft.parameters)
         super().__init__(**draft.values)
+
+    @property
+    def kind(self) -> Literal["task", "objective", "command"]:
+        """What a trial runs."""
+        if self.command is not None:
+            return "command"
+        return "task" if self.objective is None else "objective"
+
+    @property
+    def reference(self) -> str:
+        """The task, the objective or the command."""
+        return str(getattr(self, self.kind))
 
     @property
     def metrics(self) -> tuple[str, ...]:

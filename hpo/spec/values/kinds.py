@@ -166,6 +166,19 @@ class WordOrWhole:
 
 
 @dataclass(frozen=True)
+class WordOrFlag:
+    """True or false, or one word in their place."""
+
+    word: str
+
+    def read(self, value: Any, findings: Findings) -> Any:
+        """Returns the word or a bool, or ``WRONG``."""
+        if isinstance(value, bool) or (isinstance(value, str) and value == self.word):
+            return value
+        return wrong(findings, f'must be true, false or "{self.word}"; found {show(value)}')
+
+
+@dataclass(frozen=True)
 class OneOrSeveral:
     """One value or a list of them, read as a tuple."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from hpo.errors import SpecError
 from hpo.spec import toml
+from hpo.spec.command_line import PLACEHOLDERS
 from hpo.spec.parsing import BUDGET, KEYS, RESOURCES, VALIDATION
+from hpo.spec.report_section import REPORT, group_of
 from hpo.spec.space.search_space import Categorical, Fixed, Float, Int, SearchSpace
 from hpo.spec.study_spec import StudySpec
 from hpo.spec.toml_writer import render
@@ -32,7 +35,7 @@ GARBAGE = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             TEXT
-            | st.sampled_from([*KEYS, *BUDGET, *VALIDATION, *RESOURCES, *NAMES])
+            | st.sampled_from([*KEYS, *BUDGET, *VALIDATION, *REPORT, *RESOURCES, *NAMES])
             | st.sampled_from(
                 ["low", "high", "log", "step", "choices", "value", "when", "options"]
             ),
@@ -72,6 +75,9 @@ def dimensions(draw: st.DrawFn, parents: dict[str, list[Any]]) -> Any:
             choices = draw(st.lists(SCALARS, min_size=1, max_size=4).map(_different))
             return Categorical(choices, when=when)
     return Fixed(draw(SCALARS), when=when)
+
+
+BRACES = str.maketrans({"{": "{{", "}": "}}"})
 
 
 @st.composite
@@ -124,6 +130,27 @@ def studies(draw: st.DrawFn) -> StudySpec:
     )
 
 
+@st.composite
+def commands(draw: st.DrawFn) -> StudySpec:
+    space = draw(spaces().filter(len))
+    metric = draw(st.lists(PRINTABLE.filter(lambda name: name != "epoch"), min_size=1, max_size=2))
+    words = [
+        draw(TEXT.filter(lambda text: text.isprintable() and text)).translate(BRACES)
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    names = draw(st.lists(st.sampled_from([*space.names, *PLACEHOLDERS]), max_size=4))
+    groups = "".join(f"(?P<{group}>.)" for group in {group_of(name) for name in metric})
+    reports = st.sampled_from([{"pattern": f" {groups}"}, {"csv": "{seed}/m.csv"}, {}])
+    return StudySpec(
+        name=draw(PRINTABLE),
+        command=" ".join([shlex.join(words), *(f"--{name}={{{name}}}" for name in names)]),
+        metric=list(dict.fromkeys(metric)),
+        space=space,
+        budget={"hours": 0.1},
+        report={**draw(reports), "resumes": draw(st.sampled_from(["auto", True, False]))},
+    )
+
+
 def _mistakes(make: Callable[[], Any]) -> SpecError | None:
     try:
         make()
@@ -134,7 +161,7 @@ def _mistakes(make: Callable[[], Any]) -> SpecError | None:
 
 @pytest.mark.slow
 @settings(deadline=None)
-@given(studies())
+@given(studies() | commands())
 def test_what_is_written_is_read_again(spec: StudySpec) -> None:
     text = toml.dumps(spec)
     again = toml.loads(text)
@@ -159,7 +186,9 @@ def test_garbage_is_a_mistake_and_nothing_worse(table: dict[str, Any]) -> None:
 @given(
     st.fixed_dictionaries(
         {"name": st.just("x"), "task": st.just("t"), "budget": st.just({"trials": 1})},
-        optional=dict.fromkeys(["space", "sampler", "pruner", "validation", "metric"], GARBAGE),
+        optional=dict.fromkeys(
+            ["space", "sampler", "pruner", "validation", "metric", "command", "report"], GARBAGE
+        ),
     )
 )
 def test_garbage_in_a_part_is_a_mistake_of_that_part(table: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ RIGHT = {
 
 FORMS = "{ low = ..., high = ... }, { choices = [...] } or one fixed value"
 KEYS = (
-    "name, task, objective, metric, direction, engine, seed, "
-    "task_options, budget, space, sampler, pruner, validation, resources"
+    "name, task, objective, command, metric, direction, engine, seed, "
+    "task_options, budget, space, sampler, pruner, validation, report, resources"
 )
 
 # In place of the right parts: another text of a part, or another part. Then the expected lines.
@@ -202,11 +202,11 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "no task": (
         {"task": ""},
-        ['task: missing; name a task, such as task = "digits-mlp", or an objective'],
+        ['task: missing; name a task such as "digits-mlp", an objective or a command'],
     ),
     "task and objective": (
         {"metric": 'objective = "train.py:objective"'},
-        ["objective: a study has either a task or an objective, not both"],
+        ["objective: a study has one of task, objective, command; found task and objective"],
     ),
     "options of an objective": (
         {"task": 'objective = "m:f"', "task_options": "[task_options]\nn = 1"},
@@ -421,7 +421,7 @@ def test_all_mistakes_of_a_file_come_at_once_in_its_order() -> None:
           budget.epoch          unknown key; did you mean epochs?
           budget.trials         must be at least 1; found 0
           name                  missing; every study has a name
-          task                  missing; name a task, such as task = "digits-mlp", or an objective
+          task                  missing; name a task such as "digits-mlp", an objective or a command
     """)
 
 
