@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hpo.errors import HpoError, SpecError, StoreError, did_you_mean, nearest
-from hpo.run.host.devices import MAX_WORKERS
+from hpo.run.host.placement import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,7 +158,7 @@ def format_option(formats: Iterable[str] = FORMATS) -> Callable[[F], F]:
 
 
 def machine_options(function: F) -> F:
-    """Adds the options of this machine: workers, device, artifacts, allowed code."""
+    """Adds the options of this machine: workers, resources, device, artifacts, allowed code."""
     for option in (
         click.option(
             "--allow",
@@ -181,11 +181,29 @@ def machine_options(function: F) -> F:
             help="auto, cpu, cuda, cuda:0,1 or mps.",
         ),
         click.option(
+            "--memory",
+            metavar="SIZE",
+            help="Main memory that a trial needs here, such as 16GiB.",
+        ),
+        click.option(
+            "--cpus",
+            type=int,
+            metavar="N",
+            help="Cores that a trial uses here, each with a thread.",
+        ),
+        click.option(
+            "--gpus",
+            type=float,
+            metavar="N",
+            help="GPUs that a trial uses here: 0, a share such as 0.5, or a whole number.",
+        ),
+        click.option(
             "--workers",
             "-j",
             type=click.IntRange(min=1, max=MAX_WORKERS),
             metavar="N",
-            help="Number of worker processes; by default one per GPU, or one per core.",
+            help="Number of worker processes; by default one per GPU, or one per core, or as many "
+            "as the resources of a trial allow.",
         ),
     ):
         function = option(function)

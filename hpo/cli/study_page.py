@@ -181,6 +181,8 @@ def _method(spec: StudySpec) -> dict[str, str]:
         what["task options"] = ", ".join(options)
     if of_parts := parts(spec):
         what["a trial"] = of_parts
+    if needs := str(spec.resources):
+        what["resources"] = f"{needs} a trial"
     choice = choose(spec, can_pause=spec.objective is None)
     if choice.reason:
         sampler = "" if choice.sampler == AUTO else f" with {choice.sampler}"

@@ -179,9 +179,20 @@ class ResourceSpec(Completed):
     def __init__(self, **values: Any) -> None:
         findings = Findings(("resources",))
         read = read_resources(values, findings)
-        findings.raise_if_any("the resources of a trial", {"resources": values})
+        findings.raise_if_any("[resources]", {"resources": values})
         super().__init__(**read)
 
     def replaced_by(self, other: ResourceSpec) -> ResourceSpec:
         """Returns these resources with the entries that the others give."""
         return ResourceSpec(**{**self.to_given(), **other.to_given()})
+
+    def __str__(self) -> str:
+        """Returns the entries that are given, in words: ``0.5 GPU, 4 cores, 16GiB``."""
+        words = []
+        if self.gpus is not None:
+            words.append(f"{self.gpus:g} GPU{'s' * (self.gpus > 1)}" if self.gpus else "no GPU")
+        if self.cpus is not None:
+            words.append(f"{self.cpus} core{'s' * (self.cpus > 1)}")
+        if self.memory is not None:
+            words.append(self.memory)
+        return ", ".join(words)

@@ -79,6 +79,8 @@ def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
     if len(spec.space):
         facts["searches"] = ", ".join(searched(spec)) or "nothing: every parameter is fixed"
     facts["budget"] = _budget(spec)
+    if needs := str(spec.resources):
+        facts["resources"] = f"{needs} a trial"
     return facts | _cost(report)
 
 

@@ -161,12 +161,12 @@ def _is_file(path: str) -> bool:
 def _fork_workers(options: Any) -> None:
     """Forks the workers before opening or computing anything; they wait for the study."""
     from hpo.run.host import prefork
-    from hpo.run.host.devices import plan
+    from hpo.run.host.placement import plan
 
     with quickly():
         if prefork.can_fork(options.device):
             click.get_current_context().call_on_close(prefork.drain)
-            prefork.fill(len(plan(options.device, options.workers)))
+            prefork.fill(len(plan(options.device, options.workers, options.resources)))
 
 
 def _follow(session: Any, storage: str | None) -> None:
@@ -197,13 +197,16 @@ def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
 
 def _options(given: dict[str, Any]) -> Any:
     from hpo.run.host.session import RunOptions
+    from hpo.spec.sections import ResourceSpec
 
+    resources = {name: given[name] for name in ResourceSpec.model_fields}
     return RunOptions(
         storage=given["storage"],
         workers=given["workers"],
         device=given["device"],
         artifacts=given["artifacts"],
         allow=tuple(given["allow"]),
+        resources=ResourceSpec(**resources),
     )
 
 

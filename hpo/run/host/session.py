@@ -8,17 +8,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from hpo.errors import StoreError
 from hpo.run.files.artifacts import Artifacts
-from hpo.run.host.devices import describe, plan
+from hpo.run.host.placement import DevicePlacement, describe
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import call_with_deadline
 from hpo.run.worker.supervisor_pipe import WorkerOrder
+from hpo.spec.sections import ResourceSpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox, spending, workers
 from hpo.store.ledger.ledger import Ledger
@@ -40,6 +41,7 @@ class RunOptions:
         artifacts: Folder for checkpoints and models; machines that share it continue each
             other's trials.
         allow: References of tasks and objectives that may run on this machine.
+        resources: What a trial uses on this machine; entries go before those of the study.
     """
 
     storage: str | None = None
@@ -47,6 +49,7 @@ class RunOptions:
     device: str = "auto"
     artifacts: str | None = None
     allow: tuple[str, ...] = ()
+    resources: ResourceSpec = field(default_factory=ResourceSpec)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Session:
     Args:
         db: The database.
         study: The study.
-        options: How this machine takes part.
+        options: How this machine takes part; the resources are all that a trial uses here.
+        places: The places of the workers.
         created: Whether the study is new.
         base_dir: Folder that the study's relative paths refer to here.
 
@@ -86,6 +90,7 @@ class Session:
         db: Database,
         study: StudyRecord,
         options: RunOptions,
+        places: tuple[DevicePlacement, ...],
         *,
         created: bool,
         base_dir: Path | None,
@@ -93,9 +98,9 @@ class Session:
         self.db = db
         self.study = study
         self.created = created
-        self._places = plan(options.device, options.workers)
-        self.n_workers = len(self._places)
-        self.device = describe(self._places)
+        self._places = places
+        self.n_workers = len(places)
+        self.device = describe(places, options.resources)
         self.engine = "objective" if study.spec.objective else study.spec.engine
         self.artifacts = Artifacts.of(study, db.url, options.artifacts)
         self.notice = ""

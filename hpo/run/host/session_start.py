@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 
 from hpo.errors import HpoError, SpecError, did_you_mean
 from hpo.run.files.artifacts import Artifacts
+from hpo.run.host.placement import plan
 from hpo.run.host.session import RunEnd, RunOptions, Session, stopped_end
 from hpo.search.base.auto import named_source
 from hpo.search.optuna.experimental import quietly
@@ -33,8 +35,10 @@ def start(
         HpoError: The study stopped itself, for its trials failed.
         SpecError: Another study has this name, or there is none that it could learn from.
         StoreError: The database cannot be used.
-        LaunchError: There is no such device.
+        LaunchError: There is no such device, or too little of what a trial needs.
     """
+    options = _with_resources(spec, options)
+    places = plan(options.device, options.workers, options.resources)
     db = open_database(options.storage, create=True)
     _require_source(db, spec)
     if spec.task is not None:
@@ -47,7 +51,7 @@ def start(
         if study.reason:
             raise _error(stopped_end(db, study))
         control.steer(db, study.study_id, "resume")
-    return Session(db, study, options, created=created, base_dir=base_dir)
+    return Session(db, study, options, places, created=created, base_dir=base_dir)
 
 
 def attach(name: str, options: RunOptions) -> Session:
@@ -56,7 +60,8 @@ def attach(name: str, options: RunOptions) -> Session:
     Raises:
         HpoError: The study is stopped.
         StoreError: No such study, or the database cannot be used.
-        LaunchError: There is no such device.
+        SpecError: The study cannot use the resources that the options give.
+        LaunchError: There is no such device, or too little of what a trial needs.
     """
     db = open_database(options.storage)
     study = study_records.load(db, name)
@@ -66,7 +71,18 @@ def attach(name: str, options: RunOptions) -> Session:
         Artifacts.require_usable(db.url, options.artifacts)
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else None
-    return Session(db, study, options, created=False, base_dir=base_dir)
+    options = _with_resources(study.spec, options)
+    places = plan(options.device, options.workers, options.resources)
+    return Session(db, study, options, places, created=False, base_dir=base_dir)
+
+
+def _with_resources(spec: StudySpec, options: RunOptions) -> RunOptions:
+    """Returns options with the study's resources where they name none.
+
+    Raises:
+        SpecError: The study cannot use those of the options.
+    """
+    return replace(options, resources=spec.with_resources(options.resources).resources)
 
 
 def _require_source(db: Database, spec: StudySpec) -> None:

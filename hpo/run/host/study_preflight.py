@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
-from hpo.run.host.devices import plan
+from hpo.run.host.placement import plan
 from hpo.spec.parsing import StudyDraft
 from hpo.spec.partial_space import usable
 from hpo.spec.space.params import Params
@@ -152,7 +152,7 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     Raises:
         HpoError: The study cannot be run here.
     """
-    places = plan(device)
+    places = plan(device, resources=spec.resources)
     if spec.objective is not None:
         check_objective(spec.objective, base_dir, allow)
         return CheckReport(spec.objective, {}, n_workers=len(places))

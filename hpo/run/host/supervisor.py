@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from hpo.run.host import prefork
-from hpo.run.host.devices import DevicePlacement
+from hpo.run.host.placement import DevicePlacement
 from hpo.run.host.prefork import ForkedWorker
 from hpo.run.link.log_streams import open_log
 from hpo.run.worker.supervisor_pipe import WorkerOrder
@@ -93,6 +93,8 @@ class Supervisor:
         self._stopping = False
         self._warned: set[str] = set()
         self._slots = [self._spawn(i, place, log_of(i)) for i, place in enumerate(places)]
+        # More were forked than the study's resources allow.
+        prefork.drain()
 
     @property
     def n_alive(self) -> int:

@@ -31,10 +31,11 @@ def create_or_join(
 ) -> tuple[StudyRecord, bool]:
     """Creates the study of a spec, or joins the one that is there, in one transaction.
 
-    A study of the same name is joined if it differs in nothing but the budget. The budget is then
-    updated, unless the same one was given the last time: `hpo update` has changed it since. A study
-    that was stopped because its objective returns more values than it has directions is replaced
-    by one with directions for them.
+    A study of the same name is joined if it differs in nothing but the budget and the resources.
+    The resources are then updated, for workers that join by name; each machine uses those that it
+    was given. The budget is updated, too, unless the same one was given the last time: `hpo update`
+    has changed it since. A study that was stopped because its objective returns more values than it
+    has directions is replaced by one with directions for them.
 
     Args:
         db: The database.
@@ -66,15 +67,7 @@ def create_or_join(
         record = read(conn, spec.name, db)
         if record.digest != spec.digest:
             raise _other_spec(record, spec)
-        # First, because it locks the study, which noting the budget needs, too.
-        locked = (
-            None if record.budget == spec.budget else LockedStudy.lock(db, conn, record.study_id)
-        )
-        is_new = by_name or study_budgets.note_given(conn, record.study_id, spec.budget)
-        if locked is not None and is_new:
-            study_budgets.update(locked, read(conn, spec.name, db), spec.budget)
-            record = read(conn, spec.name, db)
-        return record, False
+        return _updated(db, conn, record, spec, by_name=by_name), False
 
     return db.transaction(work)
 
@@ -93,6 +86,29 @@ def delete(db: Database, study_id: int) -> bool:
         False when there was no such study.
     """
     return db.transaction(lambda conn: study_rows.delete(conn, study_id))
+
+
+def _updated(
+    db: Database, conn: sa.Connection, record: StudyRecord, spec: StudySpec, *, by_name: bool
+) -> StudyRecord:
+    """Updates what may differ between runs of one study; returns its record."""
+    has_other_budget = record.budget != spec.budget
+    has_other_resources = not by_name and record.spec.resources != spec.resources
+    locked = None
+    if has_other_budget or has_other_resources:
+        # First, because it locks the study, which noting the budget needs, too.
+        locked = LockedStudy.lock(db, conn, record.study_id)
+    is_new_budget = by_name or study_budgets.note_given(conn, record.study_id, spec.budget)
+    if locked is None:
+        return record
+    if has_other_resources:
+        # Read again: another process may have changed the budget before the lock.
+        known = read(conn, spec.name, db).spec
+        changed = known.model_copy(update={"resources": spec.resources})
+        locked.update_study(updated_at=locked.now, spec=toml.dumps(changed))
+    if has_other_budget and is_new_budget:
+        study_budgets.update(locked, read(conn, spec.name, db), spec.budget)
+    return read(conn, spec.name, db)
 
 
 def _is_superseded(conn: sa.Connection, spec: StudySpec, db: Database, study_id: int) -> bool:
