@@ -29,6 +29,7 @@ from hpo.search.model.map_fit import FittedModel, fit, hyperprior_of
 from hpo.search.model.model_settings import FREEZE_THAW
 from hpo.search.model.portfolio import OPTIMIZER, Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
+from hpo.search.model.torch_modes import in_default_modes
 from hpo.search.model.training_set import usable
 from hpo.spec.space.search_space import Fixed
 from hpo.spec.study_spec import StudySpec
@@ -87,6 +88,7 @@ class FreezeThaw:
     version = "3"
     pauses = True
 
+    @in_default_modes
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._settings = settings
@@ -98,6 +100,7 @@ class FreezeThaw:
         )
         self._hyperprior = hyperprior_of(encoder)
 
+    @in_default_modes
     def plan(self, curves: Curves, ask: Ask) -> Plan:
         """Returns what to do with free places."""
         curves = curves.with_paused(ask.at_rung)
@@ -121,6 +124,7 @@ class FreezeThaw:
         assignments = (*begun, *self._assignments(curves, selected, len(begun)))
         return Plan(assignments, not assignments and is_over(curves), note, fitted.memory)
 
+    @in_default_modes
     def propose(self, curves: Curves, numbers: Sequence[int], ask: Ask) -> Proposal:
         """Returns params for new trials that got these numbers, whatever a plan had in mind."""
         early = [number for number in numbers if number < self._n_initial]
@@ -148,6 +152,7 @@ class FreezeThaw:
             lowest_rung(curves, is_modelled=True), curves.horizon, FREEZE_THAW.rung_factor
         )
 
+    @in_default_modes
     def hopeless(
         self,
         curves: Curves,

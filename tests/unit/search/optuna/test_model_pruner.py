@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import optuna
 import pytest
+import torch
 
 from hpo.search.model import freeze_thaw, map_fit
 from hpo.search.optuna import reported_values
@@ -120,3 +124,19 @@ def test_what_is_kept_of_reports_is_what_reading_all_of_them_says() -> None:
                 assert row.is_diverged is other.is_diverged
                 assert str(row.values) == str(other.values)
         study.tell(trial, 0.0)
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")]
+)
+def test_a_trial_is_judged_in_the_midst_of_an_evaluation(mode: Callable[[], Any]) -> None:
+    study = _study(20, ModelPruner())
+    study.enqueue_trial({"x": 1.0})
+    with mode():
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        verdicts = []
+        for step in range(N_STEPS - 1):
+            trial.report(1 + 1 / (step + 1), step)
+            verdicts.append(trial.should_prune())
+    assert any(verdicts)
