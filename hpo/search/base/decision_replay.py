@@ -17,6 +17,7 @@ from hpo.search.base.param_encoding import Encoder
 _REASONS: Final = {
     "chance": "drawn at random, as a few trials always are",
     "knowledge": "a first point that has served other tasks",
+    "values": "a model of the values at the last epoch proposed it",
     "startup": "one of the first points, spread evenly or varied",
     "closing": "no new trial can begin, and this one may yet be the best",
     "last": "the study is nearly over, and one trial should be complete",

@@ -17,7 +17,7 @@ import numpy as np
 from hpo.search.base.auto import AUTO, choose, learns_from
 from hpo.search.base.curves import Curves, Floats, State
 from hpo.search.base.decisions import Advance, Ask, Decision, Note, Plan, Start
-from hpo.search.base.derived_seeds import mix
+from hpo.search.base.derived_seeds import mix, uniforms
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.proposers import Proposal
 from hpo.search.base.rungs import ladder, lowest_rung
@@ -31,9 +31,11 @@ from hpo.search.model.portfolio import OPTIMIZER, Portfolio, first_points, shipp
 from hpo.search.model.structures import Structures
 from hpo.search.model.torch_modes import in_default_modes
 from hpo.search.model.training_set import usable
+from hpo.search.model.value_search import ValueSearch, final_values
 from hpo.spec.space.search_space import Fixed
 from hpo.spec.study_spec import StudySpec
 
+_BY_VALUES: Final = 1
 _NO_PORTFOLIO: Final = Portfolio("none", {}, ())
 
 
@@ -46,12 +48,14 @@ class Settings:
         n_initial: Trials that begin before the model is asked.
         first: [K, P] Points of the first trials, snapped, in place of a quasi-random sequence.
         proposes: Whether new points come from the model too; if not, from one of Optuna's samplers.
+        value_share: Share of the new points that a model of the values at the last epoch proposes.
     """
 
     seed: int = 0
     n_initial: int = 0
     first: Floats | None = None
     proposes: bool = True
+    value_share: float = 0.0
 
 
 def settings_of(
@@ -73,7 +77,8 @@ def settings_of(
     encoder = Encoder.of_space(spec.space) if encoder is None else encoder
     first = first_points(known, encoder, fixed, spec.seed)
     proposes = choose(spec).sampler == AUTO
-    return Settings(seed=spec.seed, first=first, proposes=proposes)
+    share = 0.0 if spec.objective is None else FREEZE_THAW.value_share
+    return Settings(seed=spec.seed, first=first, proposes=proposes, value_share=share)
 
 
 class FreezeThaw:
@@ -99,6 +104,7 @@ class FreezeThaw:
             encoder, settings.seed, settings.first, self._n_initial
         )
         self._hyperprior = hyperprior_of(encoder)
+        self._value_search = ValueSearch(encoder, settings.seed, self._n_initial)
 
     @in_default_modes
     def plan(self, curves: Curves, ask: Ask) -> Plan:
@@ -140,6 +146,8 @@ class FreezeThaw:
         selected = acquisition.choose(len(rest), len(rest))
         rows = [selection.point for selection in selected if selection.point is not None]
         chosen = self._encoder.decode(np.array(rows)) if rows else []
+        by_values = self._by_values(curves, rest[: len(chosen)])
+        chosen = [by_values.get(n, point) for n, point in zip(rest, chosen, strict=False)]
         return Proposal([*begun, *chosen], fitted.memory)
 
     def judge(self, curves: Curves, numbers: Sequence[int]) -> list[Decision]:
@@ -251,6 +259,8 @@ class FreezeThaw:
     ) -> tuple[Advance | Start, ...]:
         assignments: list[Advance | Start] = []
         number = curves.next_number + n_before
+        n_new = sum(selection.row is None for selection in selected)
+        by_values = self._by_values(curves, range(number, number + n_new))
         for selection in selected:
             if selection.row is not None:
                 trial = int(curves.numbers[selection.row])
@@ -258,11 +268,28 @@ class FreezeThaw:
                 continue
             assert selection.point is not None
             point = self._encoder.decode(selection.point[None])[0]
-            assignments.append(
-                Start(number, self._params(point), selection.epoch_stop, selection.note)
-            )
+            note = {"by": "values"} if number in by_values else selection.note
+            point = by_values.get(number, point)
+            assignments.append(Start(number, self._params(point), selection.epoch_stop, note))
             number += 1
         return tuple(assignments)
+
+    def _by_values(self, curves: Curves, numbers: Sequence[int]) -> dict[int, Point]:
+        """Returns points of some of the new trials, as a model of final values proposes them.
+
+        The model of curves may get sure of a wrong effect of the params, and would then propose the
+        same corner of the space again and again.
+        """
+        shares = uniforms(mix(self._settings.seed, _BY_VALUES), numbers)
+        chosen = [
+            n
+            for n, share in zip(numbers, shares, strict=True)
+            if share < self._settings.value_share
+        ]
+        if not chosen:
+            return {}
+        found = self._value_search.propose(final_values(curves), chosen)
+        return {n: point for n, point in zip(chosen, found, strict=True) if point is not None}
 
 
 def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from hpo.search.base.coordinates import Floats
-from hpo.search.base.curves import Curves, Ints
+from hpo.search.base.curves import Curves, Ints, State
 from hpo.search.base.derived_seeds import mix
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.trial_status import is_pending
@@ -55,6 +55,25 @@ class ValueSearchSettings:
 
 
 VALUE_SEARCH: Final = ValueSearchSettings()
+
+
+def final_values(curves: Curves) -> Curves:
+    """Returns curves of a single epoch: the value of each trial at the horizon.
+
+    A trial that ended or stands before the horizon is expected to change from there on by the
+    median of what complete trials did. It never counts as better than the best of them.
+    """
+    is_complete = (curves.states == State.COMPLETE) & (curves.epochs > 0)
+    ends = curves.last[is_complete]
+    values = curves.last.copy()
+    for epoch in np.unique(curves.epochs[curves.epochs > 0]):
+        changes = ends - curves.at(epoch)[is_complete]
+        changes = changes[np.isfinite(changes)]
+        values[curves.epochs == epoch] += np.median(changes) if len(changes) else 0.0
+    values[is_complete] = ends
+    ends = ends[np.isfinite(ends)]
+    values = np.minimum(values, ends.max() if len(ends) else np.inf)
+    return replace(curves, epochs=np.minimum(curves.epochs, 1), values=values[:, None], horizon=1)
 
 
 @dataclass(frozen=True)

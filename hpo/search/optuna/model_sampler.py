@@ -20,7 +20,7 @@ from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.model.candidates import Candidates
 from hpo.search.model.freeze_thaw import Settings
 from hpo.search.optuna.inferred_space import encoder_of, inferred_distributions
-from hpo.search.optuna.study_curves import final_values, finished_curves
+from hpo.search.optuna.study_curves import finished_curves
 from hpo.spec.space.search_space import SearchSpace
 
 _ANY_SEED = 2**31
@@ -82,7 +82,7 @@ class ModelSampler(BaseSampler):
         curves = finished_curves(trials, encoder, sign_of(study))
         numbers = [*_undrawn_before(trial, trials), trial.number]
         # Brings SciPy, which takes long to load.
-        from hpo.search.model.value_search import ValueSearch
+        from hpo.search.model.value_search import ValueSearch, final_values
 
         model = ValueSearch(encoder, self._seed, self._settings.n_initial)
         own = model.propose(final_values(curves), numbers)[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from optuna import Study
@@ -11,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.base.curves import Curves, Ints, State
+from hpo.search.base.curves import Curves, Ints
 from hpo.search.base.history import state_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.optuna.inferred_space import rows_of
@@ -50,24 +49,6 @@ def finished_curves(trials: Sequence[FrozenTrial], encoder: Encoder, sign: float
     top, worst = (usual.max(), usual.min()) if len(usual) else (0.0, 0.0)
     np.clip(values, worst, top, out=values)
     return curves
-
-
-def final_values(curves: Curves) -> Curves:
-    """Returns curves of a single epoch: the value of each trial at the horizon.
-
-    A trial that ended or stands before the horizon is expected to change from there on by the
-    median of what complete trials did. It never counts as better than the best of them.
-    """
-    is_complete = curves.states == State.COMPLETE
-    ends = curves.values[is_complete, -1]
-    values = curves.last.copy()
-    for epoch in np.unique(curves.epochs[curves.epochs > 0]):
-        changes = ends - curves.at(epoch)[is_complete]
-        changes = changes[np.isfinite(changes)]
-        values[curves.epochs == epoch] += np.median(changes) if len(changes) else 0.0
-    values[is_complete] = ends
-    values = np.minimum(values, ends.max() if len(ends) else np.inf)
-    return replace(curves, epochs=np.minimum(curves.epochs, 1), values=values[:, None], horizon=1)
 
 
 def reported_curves(
