@@ -16,6 +16,7 @@ from hpo.search.base.decisions import Ask, Decision, Plan, Start
 from hpo.search.base.history import ObservedTrial
 from hpo.search.model.curve_gp import Posterior, Prediction
 from hpo.search.model.kernel import Points
+from hpo.search.schedulers.registry import make_scheduler
 from hpo.spec.study_spec import StudySpec
 from tests.kits import search_kit as kit
 
@@ -246,3 +247,23 @@ def _choices(plan: Plan) -> list[tuple[Any, ...]]:
         (one.number, one.epoch_stop, one.params if isinstance(one, Start) else None)
         for one in plan.assignments
     ]
+
+
+def _off_the_corner(params: Mapping[str, Any], epoch: int) -> float:
+    # At the corner of x = 0 it is 0.09 worse than at the optimum of x = 0.3 and y = 0.
+    return -((params["x"] - 0.3) ** 2) - params["y"] - math.exp(-epoch / 3.0)
+
+
+@pytest.mark.slow
+def test_no_search_of_an_objective_stays_at_a_corner() -> None:
+    unit = {"low": 0.0, "high": 1.0}
+    found = []
+    for seed in range(20):
+        changes: dict[str, Any] = {"space": {"x": unit, "y": unit}, "seed": seed}
+        budget = {"trials": 18, "epochs": 9}
+        run = kit.Run(kit.spec(**changes, budget=budget), _off_the_corner)
+        study = StudySpec(name="s", objective="o.py:f", budget=budget, seed=seed)
+        run.scheduler = make_scheduler(study, encoder=run.history.encoder)
+        found.append(run.to_the_end().best())
+    assert max(abs(params["x"] - 0.3) for params in found) < 0.15
+    assert max(params["y"] for params in found) < 0.05
