@@ -70,6 +70,7 @@ class _InUnits(ReadyMade):
     """A regression with standardised targets, measured in the units of the data."""
 
     n_outputs = 1
+    measures_in_units = True
     metric = "val_r2"
     direction = "maximize"
     space: ClassVar[Mapping[str, Any]] = {

@@ -61,6 +61,7 @@ class Tabular(Task):
     """
 
     path_options: ClassVar[tuple[str, ...]] = ("data",)
+    measures_in_units = True
     defaults: ClassVar[Mapping[str, Any]] = MLP_DEFAULTS
     space: ClassVar[Mapping[str, Any]] = {
         "optimizer": "adamw",

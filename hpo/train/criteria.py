@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -92,11 +92,19 @@ class Criterion:
             logits = two_logits(outputs, targets)
         own = self.task.has_own("metrics")
         found = _named(self.task.metrics(outputs if own else logits, targets))
+        return {**found, **measure(self.additional(found), logits, targets)}
+
+    def additional(self, found: Collection[str]) -> list[str]:
+        """Returns the metrics that only the study names, and that hpo has for such data.
+
+        Args:
+            found: Those of the task itself.
+        """
         names = (name.removeprefix("val_") for name in self.wanted if name.startswith("val_"))
-        more = [
-            n for n in names if n not in found and n in METRICS and METRICS[n].kind == self.kind
-        ]
-        return {**found, **measure(more, logits, targets)}
+        known = [n for n in names if n in METRICS and METRICS[n].kind == self.kind]
+        # A relative error in standard units would be another number, and a wrong one.
+        is_relative = [n for n in known if METRICS[n].needs_units and self.task.measures_in_units]
+        return [n for n in known if n not in found and n not in is_relative]
 
 
 def _named(found: Any) -> dict[str, float | Tensor]:

@@ -31,6 +31,8 @@ class Task:
         direction: Direction of that metric; None to tell by its name.
         budget: Entries of ``[budget]`` for those that a study leaves out, such as ``epochs``.
         validation: Likewise of ``[validation]``, such as ``folds``.
+        measures_in_units: Whether targets are standardised and ``metrics`` undoes that; relative
+            errors such as ``mape`` are not added to it.
         notices: What a person should know of the data, a line each; `hpo show` has them.
     """
 
@@ -40,6 +42,7 @@ class Task:
     direction: ClassVar[Literal["maximize", "minimize"] | None] = None
     budget: ClassVar[Mapping[str, Any]] = {}
     validation: ClassVar[Mapping[str, Any]] = {}
+    measures_in_units: ClassVar[bool] = False
     notices: tuple[str, ...] = ()
 
     def __init__(self, **options: Any) -> None:

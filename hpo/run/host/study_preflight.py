@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hpo.errors import Problem, SpecError, TaskError, did_you_mean
+from hpo.errors import Problem, SpecError, TaskError
 from hpo.run.host.placement import plan
 from hpo.spec.parsing import StudyDraft
 from hpo.spec.partial_space import usable
@@ -263,8 +263,10 @@ def _validation(draft: StudyDraft) -> ValidationSpec:
 
 
 def _unknown_metrics(wanted: tuple[str, ...], names: tuple[str, ...]) -> list[Problem]:
+    from hpo.train.objective.metrics import nearest_metric
+
     return [
-        Problem("metric", f"the task has no {name}{did_you_mean(name, names) or _among(names)}")
+        Problem("metric", f"the task has no {name}{nearest_metric(name, names) or _among(names)}")
         for name in wanted
         if name not in names
     ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hpo.train.objective import metrics
+from hpo.train.objective import metric_formulas as metrics
 
 
 class TargetUnits:

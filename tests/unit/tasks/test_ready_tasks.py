@@ -14,6 +14,7 @@ from sklearn import metrics as theirs
 from hpo.errors import SpecError, TaskError
 from hpo.spec.space.params import Params
 from hpo.spec.space.search_space import SearchSpace
+from hpo.spec.study_spec import default_direction
 from hpo.tasks import TASKS
 from hpo.tasks.code.resolve import resolve
 from hpo.tasks.digits import DigitsMLP
@@ -22,7 +23,7 @@ from hpo.tasks.ready_tasks import ReadyMade
 from hpo.train.checks.task_preview import metric_names, read_parameters
 from hpo.train.engine import Lane
 from hpo.train.loop.solo import SoloEngine
-from hpo.train.objective.metrics import metrics_of
+from hpo.train.objective.metrics import METRICS, metrics_of
 from tests.kits import small_data
 
 READY = [name for name in TASKS if name not in ("tabular", "images", "digits-mlp")]
@@ -118,9 +119,9 @@ def test_classes_may_be_imbalanced() -> None:
 
 
 def test_any_metric_may_be_the_objective() -> None:
-    for name in metrics_of("classification"):
+    for name in (name for name, metric in METRICS.items() if metric.kind == "classification"):
         task = resolve("iris")
-        direction = "minimize" if name == "log_loss" else "maximize"
+        direction = default_direction(f"val_{name}")
         engine = SoloEngine(task, task.data().splits(), f"val_{name}", direction)
         assert engine.add(Lane(0, Params({}), seed=0, epoch=0, epoch_stop=1)) is None
         (report,) = engine.advance()

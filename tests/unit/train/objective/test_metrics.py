@@ -1,125 +1,27 @@
-"""Metrics against scikit-learn's."""
+"""Metrics by their names."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
-from sklearn import metrics as theirs
 from torch import Tensor
-from torch.func import vmap
 
 from hpo.errors import TaskError
 from hpo.train.objective import metrics
-from hpo.train.objective.metrics import METRICS, metrics_of
+from hpo.train.objective.metrics import METRICS, nearest_metric
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def classes(*shape: int, n: int = 4, seed: int = 1) -> Tensor:
-    return torch.randint(n, shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("n", [2, 3, 6])
-def test_metrics_of_classes_as_in_scikit_learn(n: int, seed: int) -> None:
-    # Rounded, so that there are ties.
-    outputs, targets = random(200, n, seed=seed).round(decimals=1), classes(200, n=n, seed=seed)
-    predicted, probabilities = outputs.argmax(-1), outputs.double().softmax(-1)
-    scores = outputs[:, 1] - outputs[:, 0] if n == 2 else probabilities
-    expected = {
-        "accuracy": theirs.accuracy_score(targets, predicted),
-        "balanced_accuracy": theirs.balanced_accuracy_score(targets, predicted),
-        "f1": theirs.f1_score(targets, predicted, average="macro"),
-        "auroc": theirs.roc_auc_score(targets, scores, multi_class="ovr"),
-        "log_loss": theirs.log_loss(targets, probabilities),
-    }
-    found = metrics.measure(metrics_of("classification"), outputs, targets)
-    assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        expected, abs=1e-3
-    )
-    exact = [name for name in expected if name != "auroc" or n == 2]
-    assert [float(found[name]) for name in exact] == pytest.approx([expected[n] for n in exact])
-
-
-@pytest.mark.parametrize("shape", [(50,), (50, 3)])
-def test_metrics_of_numbers_as_in_scikit_learn(shape: tuple[int, ...]) -> None:
-    outputs, targets = random(*shape), random(*shape, seed=2)
-    mse = theirs.mean_squared_error(targets, outputs)
-    expected = {
-        "mse": mse,
-        "rmse": mse**0.5,
-        "mae": theirs.mean_absolute_error(targets, outputs),
-        "r2": theirs.r2_score(targets, outputs),
-    }
-    found = metrics.measure(metrics_of("regression"), outputs, targets)
-    assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        expected, rel=1e-4
-    )
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_metrics_of_many_models_at_once(name: str) -> None:
-    is_regression = METRICS[name].kind == "regression"
-    outputs = random(5, 40) if is_regression else random(5, 40, 3)
-    targets = random(40, seed=2) if is_regression else classes(40, n=3)
-    together = vmap(METRICS[name].function, in_dims=(0, None))(outputs, targets)
-    alone = [METRICS[name].function(each, targets) for each in outputs]
-    torch.testing.assert_close(together, torch.stack(alone))
-
-
 def test_the_defaults_are_by_the_kind_of_targets() -> None:
-    assert list(metrics.default_metrics(random(9, 4), classes(9))) == ["accuracy"]
+    classes = torch.zeros(9, dtype=torch.long)
+    assert list(metrics.default_metrics(random(9, 4), classes)) == ["accuracy"]
     assert list(metrics.default_metrics(random(9), random(9))) == ["mse", "mae", "r2"]
-
-
-def test_classes_that_are_absent_are_left_out() -> None:
-    targets = torch.tensor([0, 1, 2])
-    assert metrics.auroc(torch.eye(4)[:3], targets) == 1
-    assert metrics.balanced_accuracy(torch.eye(3), torch.tensor([0, 1, 1])) == 0.75
-    assert metrics.f1(torch.eye(4)[:3], targets) == 1
-
-
-def test_auroc_of_many_classes_is_that_of_few() -> None:
-    """Both ways of counting give the same, and so do lanes at once."""
-    outputs, targets = random(60, 40).round(decimals=1), torch.arange(60) % 37
-    many = metrics.auroc(outputs, targets)
-    often = metrics.auroc(outputs.repeat(6, 1), targets.repeat(6))
-    assert float(many) == pytest.approx(float(often), abs=1e-6)
-    lanes = torch.func.vmap(metrics.auroc, in_dims=(0, None))(outputs.expand(3, -1, -1), targets)
-    assert lanes.tolist() == [float(many)] * 3
-
-
-def test_auroc_of_one_class_is_unknown() -> None:
-    assert torch.isnan(metrics.auroc(random(9, 2), torch.zeros(9, dtype=torch.long)))
-    assert torch.isnan(metrics.auroc(random(9, 4), torch.ones(9, dtype=torch.long)))
-
-
-def test_auroc_of_sure_predictions() -> None:
-    """Probabilities of 1 throughout in single precision, yet in the right order."""
-    outputs = torch.tensor([[0.0, 40.0], [0.0, 41.0], [0.0, 42.0]])
-    assert metrics.auroc(outputs, torch.tensor([0, 0, 1])) == 1
-
-
-@pytest.mark.parametrize("name", metrics_of("classification"))
-@pytest.mark.parametrize("shape", [(9, 1), (9,)])
-def test_the_largest_of_a_single_output_says_nothing(name: str, shape: tuple[int]) -> None:
-    with pytest.raises(TaskError, match=r"needs one output a class; found outputs of shape \[9"):
-        METRICS[name].function(random(*shape), classes(9, n=2))
-
-
-@pytest.mark.parametrize("error", [0.0, 1.0])
-def test_r2_of_constant_targets(error: float) -> None:
-    targets = torch.full((9,), 3.0)
-    outputs = targets + error
-    assert float(metrics.r2(outputs, targets)) == theirs.r2_score(targets, outputs)
-
-
-def test_shapes_that_would_broadcast_are_refused() -> None:
-    for name in metrics_of("regression"):
-        with pytest.raises(TaskError, match="found"):
-            METRICS[name].function(random(9, 9), random(9))
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest() -> None:
@@ -127,3 +29,73 @@ def test_an_unknown_metric_is_refused_with_the_nearest() -> None:
     with pytest.raises(TaskError, match=r"did you mean val_loss\?") as caught:
         metrics.check_metric("val_los", ["train_loss", "val_loss"])
     assert caught.value.hint == "it produces train_loss, val_loss"
+
+
+@pytest.mark.parametrize(
+    ("metric", "meant"),
+    [
+        ("val_top_5_accuracy", "val_top5_accuracy"),
+        ("val_f1_macro", "val_f1"),
+        ("val_AUC", "val_auroc"),
+        ("val_kappa", "val_cohen_kappa"),
+        ("val_perplexty", "val_perplexity"),
+        ("val_accurcy", "val_accuracy"),
+    ],
+)
+def test_other_names_of_metrics_are_translated(metric: str, meant: str) -> None:
+    assert nearest_metric(metric, ("val_loss", "val_accuracy")) == f"; did you mean {meant}?"
+
+
+def test_what_is_meant_is_of_the_kind_of_the_data() -> None:
+    assert nearest_metric("val_mapee", ("val_loss", "val_mse")) == "; did you mean val_mape?"
+    assert "mape" not in nearest_metric("val_mapee", ("val_loss", "val_accuracy"))
+
+
+def test_torchmetrics_is_not_imported_for_the_standard_metrics() -> None:
+    code = (
+        "import sys, torch; from hpo.train.objective.metrics import measure, metrics_of;"
+        "measure(metrics_of('classification'), torch.rand(9, 3), torch.zeros(9, dtype=int));"
+        "print('torchmetrics' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_batch_after_batch_gives_what_the_whole_split_gives(name: str) -> None:
+    if METRICS[name].kind == "regression":
+        outputs, targets = random(100, 2) + 1e3, random(100, 2, seed=1) + 1e3
+    else:
+        outputs, targets = random(100, 7), torch.arange(100) % 6
+    state = METRICS[name].state()
+    for begin in range(0, 100, 32):
+        state.update(outputs[begin : begin + 32], targets[begin : begin + 32])
+    expected = float(METRICS[name].function(outputs, targets))
+    assert float(state.compute()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_without_a_batch_nothing_is_known(name: str) -> None:
+    assert torch.isnan(METRICS[name].state().compute())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, metric in METRICS.items() if metric.sums is not None]
+)
+def test_sums_of_many_lanes_at_once(name: str) -> None:
+    sums = METRICS[name].sums
+    assert sums is not None
+    is_regression = METRICS[name].kind == "regression"
+    outputs = random(5, 40) if is_regression else random(5, 40, 3)
+    targets = random(40, seed=2) if is_regression else torch.arange(40) % 3
+    together = torch.func.vmap(sums.sums, in_dims=(0, None))(outputs, targets)
+    found = torch.func.vmap(sums.value)(together)
+    alone = torch.stack([METRICS[name].function(each, targets) for each in outputs])
+    torch.testing.assert_close(found.float(), alone)
+
+
+def test_r2_of_constant_targets_over_batches() -> None:
+    state = METRICS["r2"].state()
+    for _ in range(3):
+        state.update(random(9) + 1e3, torch.full((9,), 1e3 / 3))
+    assert state.compute() == 0
