@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hpo.errors import TaskError
 from hpo.train.data.arrays import Kind
+from hpo.train.data.batch import Tensors
 from hpo.train.objective.losses import balanced_weights, loss_of
 from hpo.train.objective.metrics import METRICS, measure
 from hpo.train.objective.outputs import two_logits
@@ -19,9 +20,9 @@ from hpo.train.task import Task
 from hpo.train.user_code_guard import found_instead
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Splits
+    from hpo.train.data.loading.loaded_splits import AnySplits
 
-LossOf: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+LossOf: TypeAlias = Callable[[Any, Any], Tensor]
 
 ONE_OUTPUT: Final = ("bce", "hinge", "focal")
 """Losses that of two classes take the logit of the second one alone."""
@@ -45,7 +46,7 @@ class Criterion:
     wanted: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, task: Task, splits: Splits, wanted: tuple[str, ...] = ()) -> Criterion:
+    def of(cls, task: Task, splits: AnySplits, wanted: tuple[str, ...] = ()) -> Criterion:
         """Returns the criterion of a task with its data."""
         return cls(task, splits.kind, splits.n_classes, wanted)
 
@@ -80,13 +81,17 @@ class Criterion:
             return None
         return balanced_weights(train_y, self.n_classes)
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float | Tensor]:
+    def metrics(self, outputs: Tensors, targets: Tensors) -> dict[str, float | Tensor]:
         """Returns the task's metrics, and those that only the study names.
 
         Args:
             outputs: Of a model, for a whole split.
             targets: Of the split.
         """
+        if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+            several = outputs if isinstance(targets, Tensor) else targets
+            require_own(self.task, f"the model or the data gives {named_form(several)}")
+            return _named(self.task.metrics(outputs, targets))
         logits = outputs
         if self.n_classes == 2 and not self.has_own_loss:
             logits = two_logits(outputs, targets)
@@ -107,6 +112,34 @@ class Criterion:
         return [n for n in known if n not in found and n not in is_relative]
 
 
+def require_own(task: Task, what: str) -> None:
+    """Refuses several outputs or targets where the task does not say what becomes of them.
+
+    Args:
+        task: The task.
+        what: That there are several.
+
+    Raises:
+        TaskError: The task leaves loss or metrics to hpo, whose own take one tensor.
+    """
+    missing = [name for name in ("loss", "metrics") if not task.has_own(name)]
+    if missing:
+        own = " and ".join(f"{name}(outputs, targets)" for name in missing)
+        raise TaskError(
+            f"{what}, and hpo's own loss and metrics take one tensor",
+            hint=f"define {own} in {type(task).__name__}, or return the tensor they are to see",
+        )
+
+
+def named_form(values: Any) -> str:
+    """Returns what something that should be a tensor is: ``a tuple of 2``."""
+    if isinstance(values, tuple | list):
+        return f"a {type(values).__name__} of {len(values)}"
+    if isinstance(values, dict):
+        return f"a dict of {', '.join(map(str, values))}"
+    return "nothing" if values is None else f"a {type(values).__name__}"
+
+
 def _named(found: Any) -> dict[str, float | Tensor]:
     try:
         return dict(found)
@@ -116,20 +149,18 @@ def _named(found: Any) -> dict[str, float | Tensor]:
         ) from error
 
 
-def scope_of(task: Task, splits: Splits) -> Scope:
+def scope_of(task: Task, splits: AnySplits) -> Scope:
     """Returns what of a task and its data decides which hyperparameters apply."""
-    axes = n_axes(splits.train.x)
+    axes = 0 if splits.samples is None else n_axes(splits.samples)
     return Scope(task.has_own("optimizer"), task.has_own("loss"), splits.kind, axes)
 
 
-def unsuitable(params: Mapping[str, Any], splits: Splits) -> str:
+def unsuitable(params: Mapping[str, Any], splits: AnySplits) -> str:
     """Returns why the data does not go with a loss, or nothing."""
-    y = splits.train.y
-    if (
-        params.get("loss") == "bce"
-        and y.is_floating_point()
-        and not bool(((y >= 0) & (y <= 1)).all())
-    ):
+    if params.get("loss") != "bce" or splits.kind != "regression":
+        return ""
+    y = splits.known_targets
+    if y.is_floating_point() and not bool(((y >= 0) & (y <= 1)).all()):
         low, high = float(y.min()), float(y.max())
         return f"bce needs targets from 0 to 1; found {low:g} to {high:g}"
     return ""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-from torch import Tensor
-
 from hpo.spec.space.params import Params
 
 Reason: TypeAlias = Literal["nan", "oom", "user_code", "internal"]
@@ -178,7 +176,7 @@ class PartEngine(Engine, Protocol):
             metrics: Of the epoch.
         """
 
-    def outputs(self, key: int) -> Tensor | None:
+    def outputs(self, key: int) -> Any:
         """Returns what the best epoch's weights make of the test samples, of shape [N, ...].
 
         Returns:
@@ -188,7 +186,7 @@ class PartEngine(Engine, Protocol):
             TaskError: The task's code raises.
         """
 
-    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+    def measure(self, key: int, outputs: Any) -> dict[str, float]:
         """Returns ``test_*`` metrics of outputs for the test samples, of one lane or of several.
 
         Args:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.train.criteria import Criterion
+from hpo.train.data.batch import Tensors, as_floats, call, joined
+from hpo.train.data.loading.loaded_splits import LoadedPart
 from hpo.train.recipe.precision import cast, full
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part
+    from hpo.train.data.splits import Part
 
+AnyPart: TypeAlias = "Part | LoadedPart"
+Prepare: TypeAlias = Callable[[Tensors], Tensors]
+
+# Batches of a loader are evaluated by as many samples, whatever a trial's batch size.
+_LOADED_ROWS: Final = 256
 # Rows are evaluated in chunks of about this many input values: large enough to keep a device
 # busy, small enough for the activations of an image network.
 _CHUNK_VALUES: Final = 2**24
@@ -23,7 +30,7 @@ _MAX_ROWS: Final = 8192
 
 
 def evaluate(
-    criterion: Criterion, params: Mapping[str, Any], model: nn.Module, part: Part, prefix: str
+    criterion: Criterion, params: Mapping[str, Any], model: nn.Module, part: AnyPart, prefix: str
 ) -> dict[str, float]:
     """Measures a model in evaluation mode, without gradients.
 
@@ -40,36 +47,65 @@ def evaluate(
     Raises:
         TaskError: A metric is no single number.
     """
-    return measure(criterion, params, outputs_of(model, part, params), part, prefix)
+    outputs = outputs_of(model, part, params, criterion.task.prepare)
+    return measure(criterion, params, outputs, part, prefix)
 
 
-def outputs_of(model: nn.Module, part: Part, params: Mapping[str, Any]) -> Tensor:
-    """Returns a model's outputs for all samples of a part, in evaluation mode; see ``evaluate``."""
+def outputs_of(
+    model: nn.Module, part: AnyPart, params: Mapping[str, Any], prepare: Prepare = as_floats
+) -> Tensors:
+    """Returns a model's outputs for all samples of a part, in evaluation mode; see ``evaluate``.
+
+    Args:
+        model: On the device of the part.
+        part: The samples.
+        params: Of the trial, with defaults filled in.
+        prepare: What models see of the inputs of a loader, see ``Task.prepare``.
+    """
     model.eval()
     with torch.inference_mode():
-        return predict(model, part.x, params["precision"])
+        if not isinstance(part, LoadedPart):
+            return predict(model, part.x, params["precision"])
+        chunks = []
+        for batch in part.in_order(rows_per_batch(part)):
+            with cast(params["precision"], part.device):
+                chunks.append(full(call(model, prepare(batch.inputs))))
+        return joined(chunks)
 
 
 def measure(
-    criterion: Criterion, params: Mapping[str, Any], outputs: Tensor, part: Part, prefix: str
+    criterion: Criterion, params: Mapping[str, Any], outputs: Tensors, part: AnyPart, prefix: str
 ) -> dict[str, float]:
     """Measures outputs for the samples of a part; see ``evaluate``."""
     with torch.inference_mode():
-        loss = as_float("loss", criterion.reported(params)(outputs, part.y))
+        targets = targets_of(part)
+        loss = as_float("loss", criterion.reported(params)(outputs, targets))
         measured: dict[str, float] = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
-            measured = floats(criterion.metrics(outputs, part.y), prefix) | measured
+            measured = floats(criterion.metrics(outputs, targets), prefix) | measured
     # The loss first, for people who read tables.
     return {f"{prefix}_loss": loss, **measured}
 
 
-def predict(model: nn.Module, x: Tensor, precision: str = "float32") -> Tensor:
+def targets_of(part: AnyPart) -> Tensors:
+    """Returns the targets of all samples of a part; a loader reads every item for that."""
+    if not isinstance(part, LoadedPart):
+        return part.y
+    return joined([batch.targets for batch in part.in_order(rows_per_batch(part))])
+
+
+def predict(model: nn.Module, x: Tensor, precision: str = "float32") -> Tensors:
     """Returns the outputs for all rows of ``x``, of shape [N, ...], chunk by chunk."""
     n_rows = rows_per_chunk(x)
     with cast(precision, x.device):
         # Copies, because a layer that works in place would else write into the data.
         chunks = [full(model(chunk.clone())) for chunk in torch.split(x, n_rows)]
-    return torch.cat(chunks)
+    return joined(chunks)
+
+
+def rows_per_batch(part: LoadedPart) -> int:
+    """Returns how many samples of a loader go through a model at once."""
+    return min(_LOADED_ROWS, len(part))
 
 
 def rows_per_chunk(x: Tensor) -> int:

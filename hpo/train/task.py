@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from hpo.errors import Problem, SpecError, TaskError, did_you_mean
 from hpo.spec.space.params import Params
+from hpo.train.data.batch import as_floats
 from hpo.train.objective import losses, metrics
 from hpo.train.user_code_guard import found_instead, user_code
 
@@ -63,6 +64,17 @@ class Task:
             x: What a person has; by default it is in that form already.
         """
         return x
+
+    def prepare(self, inputs: Any) -> Any:
+        """Returns a batch of ``Data.datasets`` as models take it, on the device.
+
+        By default bytes, such as the pixels of images, become float32 from 0 to 1. It must not
+        draw random numbers, for it is called in training and evaluation alike.
+
+        Args:
+            inputs: A tensor of shape [B, ...], or a tuple or dict of such.
+        """
+        return as_floats(inputs)
 
     def model(self, params: Params) -> nn.Module:
         """Builds an untrained model; does nothing else.
@@ -142,9 +154,11 @@ def _as_data(found: Any) -> str:
     """Says how something becomes data."""
     if hasattr(found, "dataset"):
         return (
-            "take the samples out of the loader: hpo.Data.split(x, y), two tensors or arrays; "
-            "batch_size is a parameter, and samples are shuffled anew in every epoch"
+            "give the loader's data set to hpo.Data.datasets(loader.dataset); hpo makes the "
+            "loaders, for batch_size is a parameter"
         )
+    if hasattr(found, "__getitem__") and not isinstance(found, tuple | list | dict | Tensor):
+        return "hpo.Data.datasets(train) takes map-style data sets"
     if isinstance(found, tuple) and len(found) == 2:
         return "hpo.Data.split(x, y) cuts features and targets into splits"
     return "hpo.Data.split(x, y) takes features and targets, hpo.Data.fixed ready splits"

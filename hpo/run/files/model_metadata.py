@@ -14,7 +14,7 @@ from hpo.run.files.artifacts import identity_of
 from hpo.search.base.derived_seeds import mix
 from hpo.store.studies.study_records import StudyRecord
 from hpo.train.data.dataset import Data
-from hpo.train.data.splits import Splits
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.task import Task
 from hpo.train.user_code_guard import user_code
 
@@ -32,7 +32,9 @@ class ModelMetadata:
         folds: The data of each fold.
     """
 
-    def __init__(self, study: StudyRecord, task: Task, data: Data, folds: Sequence[Splits]) -> None:
+    def __init__(
+        self, study: StudyRecord, task: Task, data: Data, folds: Sequence[AnySplits]
+    ) -> None:
         self._study = study
         self._task = task
         self._data = data
@@ -69,7 +71,7 @@ class ModelMetadata:
             "kind": first.kind,
             "classes": list(first.classes),
             "in_shape": list(first.in_shape),
-            "dtype": str(first.train.x.dtype).removeprefix("torch."),
+            "dtype": first.dtype,
             "n_rows": len(self._data),
             "checksum": self._data.checksum(),
         }

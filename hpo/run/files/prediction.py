@@ -148,7 +148,8 @@ class TrainedModel:
             ) from error
         model.eval()
         with user_code("the model"), torch.inference_mode():
-            return predict(model, x, self.params.get("precision", "float32"))
+            outputs: Tensor = predict(model, x, self.params.get("precision", "float32"))
+            return outputs
 
     def _model(self) -> nn.Module:
         try:
@@ -157,7 +158,7 @@ class TrainedModel:
         except TaskError:
             # It may take from the data what shape the samples are of.
             with user_code("the task"):
-                data_of(self.task).splits(ValidationSpec(**self.saved["validation"]))
+                data_of(self.task).folds(ValidationSpec(**self.saved["validation"]))
                 return self.task.model(self.params)
 
     def _readable(self, outputs: Tensor, units: Any) -> Tensor:

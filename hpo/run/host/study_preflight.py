@@ -18,7 +18,7 @@ from hpo.spec.study_spec import Direction, StudySpec, ValidationSpec, default_di
 from hpo.tasks.code.resolve import Allow, load_objective, resolve
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Splits
+    from hpo.train.data.loading.loaded_splits import AnySplits
     from hpo.train.task import Task
 
 
@@ -208,7 +208,7 @@ def _load(
     validation: ValidationSpec,
     base_dir: Path,
     allow: tuple[str, ...],
-) -> tuple[Task, Splits]:
+) -> tuple[Task, AnySplits]:
     from hpo.train.task import data_of
     from hpo.train.user_code_guard import user_code
 
@@ -219,7 +219,7 @@ def _load(
 
 
 def _metric_names(
-    task: Task, splits: Splits, space: SearchSpace, wanted: tuple[str, ...]
+    task: Task, splits: AnySplits, space: SearchSpace, wanted: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Asks at one point after the other: a task may be unable to train at some of them."""
     from hpo.train.checks.probe_points import corners

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.tracebacks import headline
+from hpo.train.criteria import named_form, require_own
+from hpo.train.data.batch import Tensors, call, leaves, mapped
 from hpo.train.user_code_guard import advice
 
 if TYPE_CHECKING:
@@ -23,31 +25,35 @@ _PACKAGES: Final = (Path(torch.__file__).parent, Path(__file__).parents[2])
 _MAX_LAYER: Final = 120
 
 
-def first_outputs(task: Task, model: nn.Module, x: Tensor) -> Tensor:
+def first_outputs(task: Task, model: nn.Module, x: Tensors) -> Tensors:
     """Returns a model's outputs for a few samples.
 
     Args:
         task: The model's.
         model: In evaluation mode.
-        x: Samples of shape [N, ...].
+        x: Samples of shape [N, ...], or a tuple or dict of such.
 
     Raises:
-        TaskError: The model raises, or returns something other than one tensor.
+        TaskError: The model raises, or returns something other than one tensor where the task's
+            own loss does not take several.
     """
     path: list[tuple[str, nn.Module, Any]] = []
     with _watched(model, path):
         try:
             # A copy, because a layer that works in place would else write into the data.
-            outputs = model(x.clone())
+            outputs = call(model, mapped(Tensor.clone, x))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise TaskError(
                 f"{_place(task, error)}: {_story(path, error)}", hint=advice(str(error))
             ) from error
-    if not isinstance(outputs, Tensor):
+    if isinstance(outputs, Tensor):
+        return outputs
+    if not leaves(outputs):
         raise TaskError(
-            f"the model must return one tensor; it returns {_what(outputs)}",
+            f"the model must return one tensor; it returns {named_form(outputs)}",
             hint="return the tensor that the loss is to see, at the end of forward()",
         )
+    require_own(task, f"the model returns {named_form(outputs)}")
     return outputs
 
 
@@ -97,11 +103,3 @@ def _story(path: list[tuple[str, nn.Module, Any]], error: BaseException) -> str:
 
 def _shape(value: Any) -> str:
     return f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _what(outputs: Any) -> str:
-    if isinstance(outputs, tuple | list):
-        return f"a {type(outputs).__name__} of {len(outputs)}"
-    if isinstance(outputs, dict):
-        return f"a dict of {', '.join(map(str, outputs))}"
-    return "nothing" if outputs is None else f"a {type(outputs).__name__}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from torch import Tensor
 
 from hpo.errors import Problem, TaskError, did_you_mean, nearest
 from hpo.spec.space.params import Params
@@ -14,6 +15,7 @@ from hpo.spec.space.search_space import SearchSpace
 from hpo.train.checks.probe_points import Point, corners, scattered
 from hpo.train.checks.size_limits import TooLargeError, limited
 from hpo.train.criteria import scope_of, unsuitable
+from hpo.train.data.batch import call, mapped
 from hpo.train.fresh_models import KeptModelError
 from hpo.train.loop.training import build_model
 from hpo.train.recipe.hyperparameters import applied, complete, mistakes, readers, standard_names
@@ -22,7 +24,7 @@ from hpo.train.task import Task
 from hpo.train.user_code_guard import user_code
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Splits
+    from hpo.train.data.loading.loaded_splits import AnySplits
 
 _N_SCATTERED: Final = 64
 _MOST_MISSING: Final = 8
@@ -44,7 +46,7 @@ class ParameterReport:
     problems: tuple[Problem, ...]
 
 
-def read_parameters(task: Task, space: SearchSpace, splits: Splits) -> ParameterReport:
+def read_parameters(task: Task, space: SearchSpace, splits: AnySplits) -> ParameterReport:
     """Finds out which parameters are read, by building the model at many points of the space.
 
     Args:
@@ -78,7 +80,7 @@ class _Recorder(Params):
 class _Reading:
     """What was seen so far of how a task reads its params."""
 
-    def __init__(self, task: Task, space: SearchSpace, splits: Splits) -> None:
+    def __init__(self, task: Task, space: SearchSpace, splits: AnySplits) -> None:
         self._task = task
         self._space = space
         self._splits = splits
@@ -156,7 +158,8 @@ class _Reading:
                 model = build_model(self._task, params)
                 self._task.optimizer(model, params)
                 if forward:
-                    model(self._splits.train.x[:_N_ROWS].clone())
+                    inputs = self._splits.train.head(_N_ROWS).inputs
+                    call(model, self._task.prepare(mapped(Tensor.clone, inputs)))
 
     def _misspelt(self) -> list[Problem]:
         """Returns what the task misses, in one line with what the space may have in its place."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hpo.errors import TaskError
 from hpo.train.checks.first_forward import first_outputs
-from hpo.train.criteria import ONE_OUTPUT
+from hpo.train.criteria import ONE_OUTPUT, require_own
 from hpo.train.engine import Failure
 from hpo.train.evaluation import as_float, floats
 from hpo.train.loop.training import trainable
@@ -23,7 +23,7 @@ from hpo.train.task import Task
 from hpo.train.user_code_guard import attempt
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Splits
+    from hpo.train.data.loading.loaded_splits import AnySplits
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,9 @@ _INSTEAD: Final = (
 )
 
 
-def require_sound(task: Task, model: nn.Module, splits: Splits, params: Mapping[str, Any]) -> None:
+def require_sound(
+    task: Task, model: nn.Module, splits: AnySplits, params: Mapping[str, Any]
+) -> None:
     """Looks at what a model returns for a few samples, and at what the task makes of it.
 
     Args:
@@ -53,8 +55,13 @@ def require_sound(task: Task, model: nn.Module, splits: Splits, params: Mapping[
     _warn_of_hidden(model)
     model.eval()
     with torch.inference_mode():
-        targets = splits.val.y[:_N_ROWS]
-        outputs = first_outputs(task, model, splits.val.x[:_N_ROWS])
+        batch = splits.val.head(_N_ROWS)
+        targets = batch.targets
+        outputs = first_outputs(task, model, task.prepare(batch.inputs))
+        if not isinstance(targets, Tensor):
+            require_own(task, "a sample has several targets")
+        if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+            return
         if splits.n_classes and not task.has_own("loss"):
             _require_classes(outputs, targets, splits.n_classes, str(params["loss"]))
         if outputs.shape == (*targets.shape, 1):

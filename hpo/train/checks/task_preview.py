@@ -16,7 +16,8 @@ from hpo.train.checks.parameter_usage import ParameterReport, read_parameters
 from hpo.train.checks.probe_points import scattered, typical
 from hpo.train.checks.task_checks import require_finite, require_sound
 from hpo.train.criteria import Criterion, scope_of
-from hpo.train.evaluation import evaluate
+from hpo.train.data.loading.loaded_splits import LoadedPart
+from hpo.train.evaluation import AnyPart, evaluate
 from hpo.train.fresh_models import require_independent
 from hpo.train.loop.training import Training, begin, build_model, trainable
 from hpo.train.recipe.hyperparameters import complete, n_per_batch
@@ -25,7 +26,7 @@ from hpo.train.task import Task
 from hpo.train.user_code_guard import user_code
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part, Splits
+    from hpo.train.data.loading.loaded_splits import AnySplits
 
 __all__ = [
     "BatchCost",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _MAX_ROWS: Final = 1024
+_MAX_LOADED: Final = 64
 _MAX_STEPS: Final = 20
 _MEASURE_S: Final = 0.2
 _N_POINTS: Final = 5
@@ -59,7 +61,7 @@ class BatchCost:
 
 
 def metric_names(
-    task: Task, splits: Splits, params: Params | None = None, wanted: tuple[str, ...] = ()
+    task: Task, splits: AnySplits, params: Params | None = None, wanted: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """Returns the names of the metrics that an epoch reports, from an untrained model.
 
@@ -72,7 +74,7 @@ def metric_names(
     Raises:
         TaskError: The task's code raises, does what it cannot mean, or the params are impossible.
     """
-    device = splits.train.y.device
+    device = splits.train.device
     with user_code(f"the task {type(task).__name__}"), seeded(0, device):
         # No optimizer: PyTorch loads its compiler, which takes a second, with the first one.
         values = complete(params or Params(), task.defaults, scope_of(task, splits))
@@ -80,12 +82,12 @@ def metric_names(
         require_sound(task, model, splits, values)
         require_independent(task, model, values)
         criterion = Criterion.of(task, splits, wanted)
-        measured = evaluate(criterion, values, model, head(splits.val, _MAX_ROWS), "val")
+        measured = evaluate(criterion, values, model, head(splits.val), "val")
         require_finite(measured["val_loss"])
     return ("train_loss", *measured)
 
 
-def one_batch(task: Task, splits: Splits, params: Params) -> BatchCost:
+def one_batch(task: Task, splits: AnySplits, params: Params) -> BatchCost:
     """Builds a model and trains it for a few steps, to see that it works and what it costs.
 
     Args:
@@ -96,7 +98,7 @@ def one_batch(task: Task, splits: Splits, params: Params) -> BatchCost:
     Raises:
         TaskError: The task's code raises, or the params are impossible.
     """
-    device, n = splits.train.y.device, len(splits.train)
+    device, n = splits.train.device, len(splits.train)
     with user_code(f"the task {type(task).__name__}"), seeded(0, device):
         training = begin(task, splits, params, 0, 1, device)
         seconds = _seconds_per_step(training, splits.train)
@@ -105,7 +107,7 @@ def one_batch(task: Task, splits: Splits, params: Params) -> BatchCost:
     return BatchCost(n_parameters, seconds, len(bounds))
 
 
-def estimate(task: Task, splits: Splits, space: SearchSpace) -> float:
+def estimate(task: Task, splits: AnySplits, space: SearchSpace) -> float:
     """Returns about how many seconds an epoch takes, as a mean over the space.
 
     Args:
@@ -125,16 +127,20 @@ def estimate(task: Task, splits: Splits, space: SearchSpace) -> float:
     return share * statistics.fmean(cost.seconds_per_step * cost.steps_per_epoch for cost in costs)
 
 
-def head(part: Part, n: int) -> Part:
-    """Returns the first ``n`` samples of a part."""
-    return dataclasses.replace(part, x=part.x[:n], y=part.y[:n])
+def head(part: AnyPart) -> AnyPart:
+    """Returns as many of the first samples of a part as show what a model reports."""
+    if isinstance(part, LoadedPart):
+        return part.first(_MAX_LOADED)
+    return dataclasses.replace(part, x=part.x[:_MAX_ROWS], y=part.y[:_MAX_ROWS])
 
 
-def _seconds_per_step(training: Training, part: Part) -> float:
+def _seconds_per_step(training: Training, part: AnyPart) -> float:
     batch = n_per_batch(training.params["batch_size"], len(part))
+    training.model.train()
+    if isinstance(part, LoadedPart):
+        return _seconds_per_loaded_step(training, part, batch)
     rows = sample_order(len(part), 0, 0)[:batch].to(part.y.device)
     x, y = part.x[rows], part.y[rows]
-    training.model.train()
     # The first steps allocate memory and choose kernels.
     training.step(x, y)
     float(training.step(x, y))
@@ -145,3 +151,18 @@ def _seconds_per_step(training: Training, part: Part) -> float:
         # Fetching the loss waits for the device.
         float(loss)
     return (time.perf_counter() - began_at) / n_steps
+
+
+def _seconds_per_loaded_step(training: Training, part: LoadedPart, batch: int) -> float:
+    """Returns the seconds of a step together with reading its batch."""
+    bounds = batch_bounds(len(part), batch)[: _MAX_STEPS + 1]
+    n_steps, began_at = 0, time.perf_counter()
+    for one in training.batches(part, bounds):
+        float(training.step(one.inputs, one.targets))
+        if not n_steps and len(bounds) > 1:
+            # The first batch starts the processes.
+            began_at = time.perf_counter()
+        n_steps += 1
+        if n_steps > 1 and time.perf_counter() - began_at > _MEASURE_S:
+            break
+    return (time.perf_counter() - began_at) / max(1, n_steps - 1)

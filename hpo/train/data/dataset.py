@@ -7,6 +7,7 @@ is fitted to the data, preprocessing included, sees the training rows only.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from torch import Tensor
 from hpo.errors import TaskError
 from hpo.spec.study_spec import ValidationSpec
 from hpo.train.data.arrays import Kind, Targets, as_features, as_targets, n_rows, trained_targets
+from hpo.train.data.dataset_splits import AUGMENTED, TEST, TRAIN, VAL, Loading, dataset_splits
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.data.split_strategies import (
     FixedSplits,
     Preprocess,
@@ -34,7 +37,7 @@ Pair: TypeAlias = tuple[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """All samples of a task; made by ``split`` or ``fixed``.
+    """All samples of a task; made by ``split``, ``fixed`` or ``datasets``.
 
     Attributes:
         kind: ``classification`` or ``regression``.
@@ -139,25 +142,96 @@ class Data:
         )
         return cls(targets.kind, targets.classes, len(targets.y), FixedSplits(ready))
 
+    @classmethod
+    def datasets(  # noqa: PLR0913 - the one call that every task's author makes
+        cls,
+        train: Any,
+        val: Any = None,
+        test: Any = None,
+        *,
+        augmented: Any = None,
+        workers: int = 4,
+        prefetch: int = 2,
+        collate: Callable[[list[Any]], Any] | None = None,
+        target: str | None = None,
+        kind: Kind | None = None,
+        classes: int | Sequence[str] | None = None,
+        stratify: bool = True,
+        groups: Any = None,
+        seed: int | None = None,
+        val_fraction: float | None = None,
+        test_fraction: float | None = None,
+    ) -> Data:
+        """Makes data of PyTorch's map-style data sets, whose items are read batch by batch.
+
+        Items are ``(x, y)``, ``(x1, x2, ..., y)``, or dicts with the target under ``target``,
+        ``targets``, ``label`` or ``labels``. A model is called ``model(x)``, ``model(x1, x2)`` or
+        ``model(**inputs)``. Bytes, such as pixels, become float32 from 0 to 1 on the device.
+
+        Args:
+            train: Items to train on.
+            val: Those that trials are compared on; None to cut them off ``train`` as the study's
+                ``[validation]`` says.
+            test: Those that only the best trial sees.
+            augmented: The items of ``train`` with random changes, to train on in place of them;
+                validation samples that are cut off ``train`` stay unchanged.
+            workers: Processes that read items, as many as there are cores at most; 0 for none.
+            prefetch: Batches that each of them reads ahead.
+            collate: Makes a batch of a list of items; PyTorch's ``default_collate`` by default.
+            target: Key of the targets where items are dicts.
+            kind: ``classification`` or ``regression``; by default real numbers are a regression,
+                whole numbers are classes.
+            classes: Number of the classes, or their names; by default what the data set's
+                ``classes`` or ``targets`` tell.
+            stratify: See ``split``; it needs a data set that tells its ``targets``.
+            groups: Group of each item of ``train``, see ``split``.
+            seed: Seed of the split.
+            val_fraction: Share of ``train`` that trials are compared on.
+            test_fraction: Share of ``train`` that only the best trial sees; 0 for none.
+
+        Raises:
+            TaskError: The data sets cannot be used as they are.
+        """
+        given = {TRAIN: train, AUGMENTED: augmented, VAL: val, TEST: test}
+        if val is not None and (val_fraction or test_fraction or groups is not None):
+            raise TaskError("val is given or cut off; leave fractions and groups out with it")
+        if test is not None and test_fraction:
+            raise TaskError("a test split is given or cut off; test_fraction must be 0 or absent")
+        if groups is not None and n_rows(groups) != len(train):
+            raise TaskError(f"{len(train)} items have {n_rows(groups)} groups to split them by")
+        own_test = test_fraction if test is None else 0.0
+        plan = dataset_splits(
+            {name: one for name, one in given.items() if one is not None},
+            Loading(workers, prefetch, collate, target),
+            SplitRule(stratify, groups, None, seed, val_fraction, own_test),
+            kind,
+            classes,
+        )
+        return cls(plan.kind, plan.classes, plan.n_rows, plan)
+
     def splits(self, validation: ValidationSpec | None = None) -> Splits:
-        """Returns the data in splits, the same whenever and wherever it is called.
+        """Returns samples in memory in splits, the same whenever and wherever it is called.
 
         Args:
             validation: The study's; by default a fifth each for validation and test.
 
         Raises:
-            TaskError: There are too few samples, or the preprocessing raises.
+            TaskError: There are too few samples, the preprocessing raises, or the data is data
+                sets, whose samples are not in memory.
         """
-        return self.plan.splits(validation or ValidationSpec())
+        found = self.plan.splits(validation or ValidationSpec())
+        if not isinstance(found, Splits):
+            raise TaskError("the samples of Data.datasets are not in memory, but read in batches")
+        return found
 
-    def folds(self, validation: ValidationSpec) -> tuple[Splits, ...]:
+    def folds(self, validation: ValidationSpec) -> tuple[AnySplits, ...]:
         """Returns the data in the splits of each of the study's folds: one where it has none.
 
         Raises:
             TaskError: There are too few samples for so many folds, or they are split already.
         """
         if validation.folds in (None, 1):
-            return (self.splits(validation),)
+            return (self.plan.splits(validation),)
         return self.plan.folds(validation, validation.folds)
 
     def features(self, x: Any, validation: ValidationSpec | None = None) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ from hpo.train.data.arrays import Targets, as_features, take, trained_targets
 from hpo.train.data.checksums import digest_of
 from hpo.train.data.fitted_preprocessing import encode
 from hpo.train.data.fold_assignment import fold_by_order, fold_groups, fold_rows
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.data.split_assignment import (
     Assignment,
     Rows,
@@ -44,10 +45,10 @@ class Preprocess(Protocol):
 class SplitStrategy(Protocol):
     """The strategy that splits data."""
 
-    def splits(self, validation: ValidationSpec) -> Splits:
+    def splits(self, validation: ValidationSpec) -> AnySplits:
         """Returns the data in splits; what the task leaves open is the study's to say."""
 
-    def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[Splits, ...]:
+    def folds(self, validation: ValidationSpec, n_folds: int) -> tuple[AnySplits, ...]:
         """Returns the data in the splits of each fold."""
 
     def features(self, x: Any, validation: ValidationSpec) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from hpo.errors import TaskError
 from hpo.train.data.arrays import Kind
+from hpo.train.data.batch import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,15 @@ class Part:
     def to(self, device: torch.device | str) -> Part:
         """Returns the samples in a device's memory."""
         return Part(self.x.to(device), self.y.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples are."""
+        return self.y.device
+
+    def head(self, n: int) -> Batch:
+        """Returns the first ``n`` samples."""
+        return Batch(self.x[:n], self.y[:n], min(n, len(self)))
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,24 @@ class Splits:
         return len(self.classes) or None
 
     @property
+    def samples(self) -> Tensor:
+        """Features of all training samples, of shape [N, ...]."""
+        return self.train.x
+
+    @property
+    def known_targets(self) -> Tensor:
+        """Targets of all training samples."""
+        return self.train.y
+
+    @property
     def in_shape(self) -> tuple[int, ...]:
         """Shape of the features of one sample."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def dtype(self) -> str:
+        """Type of the features: ``float32`` or ``int64``."""
+        return str(self.train.x.dtype).removeprefix("torch.")
 
     @property
     def n_features(self) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from hpo.spec.space.params import Params
@@ -174,11 +173,11 @@ class FusedEngine(PartEngine):
         return {} if outputs is None else self.measure(key, outputs)
 
     @override
-    def outputs(self, key: int) -> Tensor | None:
+    def outputs(self, key: int) -> Any:
         return self._trainers[key].outputs(key)
 
     @override
-    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+    def measure(self, key: int, outputs: Any) -> dict[str, float]:
         return self._trainers[key].measure(key, outputs)
 
     @override

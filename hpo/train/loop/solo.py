@@ -8,17 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from hpo.train.criteria import Criterion
-from hpo.train.data.splits import Folds, Splits
+from hpo.train.data.batch import Tensors
+from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
+from hpo.train.data.splits import Splits
 from hpo.train.engine import EpochReport, Failure, Lane, PartEngine
 from hpo.train.epoch_scores import Score, is_spent
-from hpo.train.evaluation import evaluate, measure, outputs_of
+from hpo.train.evaluation import AnyPart, evaluate, measure, outputs_of
 from hpo.train.loop import checkpoint as files
 from hpo.train.loop.checkpoint import BestWeights, Checkpoint, Last, resume
 from hpo.train.loop.training import Training, begin
@@ -26,9 +27,6 @@ from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import derive, seeded
 from hpo.train.task import Task
 from hpo.train.user_code_guard import attempt, user_code
-
-if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part
 
 
 class _SoloLane:
@@ -72,14 +70,15 @@ class SoloEngine(PartEngine):
     def __init__(
         self,
         task: Task,
-        splits: Splits | Sequence[Splits],
+        splits: AnySplits | Sequence[AnySplits],
         metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
     ) -> None:
         self._task = task
         self._device = torch.device(device)
-        self._folds = Folds(splits, self._device)
+        given = (splits,) if isinstance(splits, Splits | LoadedSplits) else tuple(splits)
+        self._folds = tuple(one.to(self._device) for one in given)
         self._capacity = 1
         self._score = Score.of(metric, direction)
         self._criterion = Criterion.of(task, self._folds[0], self._score.metrics)
@@ -152,7 +151,7 @@ class SoloEngine(PartEngine):
         return {} if outputs is None else self.measure(key, outputs)
 
     @override
-    def outputs(self, key: int) -> Tensor | None:
+    def outputs(self, key: int) -> Tensors | None:
         solo = self._lanes[key]
         test = self._folds[solo.lane.fold].test
         if test is None or not solo.best.epoch:
@@ -162,12 +161,12 @@ class SoloEngine(PartEngine):
         model.load_state_dict(solo.best.weights)
         try:
             with user_code("the task"), self._prepared(solo):
-                return outputs_of(model, test, solo.training.params)
+                return outputs_of(model, test, solo.training.params, self._task.prepare)
         finally:
             model.load_state_dict(current)
 
     @override
-    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+    def measure(self, key: int, outputs: Tensors) -> dict[str, float]:
         solo = self._lanes[key]
         test = self._folds[solo.lane.fold].test
         assert test is not None
@@ -250,7 +249,7 @@ class SoloEngine(PartEngine):
                 measured = self._evaluate(solo, splits.val, "val")
         return {"train_loss": train_loss, **measured}
 
-    def _evaluate(self, solo: _SoloLane, part: Part, prefix: str) -> dict[str, float]:
+    def _evaluate(self, solo: _SoloLane, part: AnyPart, prefix: str) -> dict[str, float]:
         training = solo.training
         return evaluate(self._criterion, training.params, training.model, part, prefix)
 

@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 
 from hpo.errors import TaskError
 from hpo.spec.space.params import Params
-from hpo.train.criteria import Criterion, scope_of, unsuitable
+from hpo.train.criteria import Criterion, named_form, require_own, scope_of, unsuitable
+from hpo.train.data.batch import Batch, Tensors, as_floats, call, mapped
+from hpo.train.data.loading.loaded_splits import LoadedPart
 from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.recipe import optimizers
@@ -30,7 +32,8 @@ from hpo.train.task import Task
 from hpo.train.user_code_guard import found_instead
 
 if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part, Splits
+    from hpo.train.data.dataset import Part
+    from hpo.train.data.loading.loaded_splits import AnySplits
 
 # How an optimizer computes depends on the device at hand, not on the one of a checkpoint.
 _KERNEL_FLAGS = ("fused", "foreach", "capturable")
@@ -50,6 +53,8 @@ class Training:
         dropout_rng: What the model's dropout layers draw from.
         epoch: Epochs completed.
         average: The model's tensors by their averages, in a state dict; empty without any.
+        prepare: What the model sees of the inputs of a loader, see ``Task.prepare``.
+        accept: Raises where the loss does not take several outputs.
         base_rates: Learning rate of each parameter group before the schedule's factor.
     """
 
@@ -58,10 +63,12 @@ class Training:
     horizon: int
     model: nn.Module
     optimizer: Optimizer
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Any], Tensor]
     dropout_rng: DropoutRng
     epoch: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
+    prepare: Callable[[Tensors], Tensors] = as_floats
+    accept: Callable[[Tensors], None] = lambda outputs: None
     base_rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,8 +80,11 @@ class Training:
         """Of the latest epoch, in the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def train_epoch(self, part: Part) -> float:
+    def train_epoch(self, part: Part | LoadedPart) -> float:
         """Visits every sample once, in an order of this epoch's own.
+
+        The order of samples in memory follows from the trial's seed; that of a loader from the
+        study's, so that trials that train together share its batches.
 
         The caller seeds the generators that the model may draw from beside its dropout. The device
         is not waited for before the end.
@@ -88,29 +98,46 @@ class Training:
         """
         self._apply_schedule()
         self.model.train()
-        order = sample_order(len(part), self.seed, self.epoch).to(part.y.device, non_blocking=True)
         bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
         keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds))
-        augmentation = self._augmentation(part, keys)
+        augmentation = None
         mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
         losses = []
-        for i, (begin, end) in enumerate(bounds):
+        for i, batch in enumerate(self.batches(part, bounds)):
+            if not i:
+                augmentation = self._augmentation(batch.inputs, keys)
             self.dropout_rng.begin(int(keys[i]))
-            rows = order[begin:end]
-            losses.append(self.step(part.x[rows], part.y[rows], augmentation, i))
+            losses.append(self.step(batch.inputs, batch.targets, augmentation, i))
             self._mix(mixed[i % len(mixed)])
         self.epoch += 1
         # In double precision on the CPU: the mean must not lose digits over many steps.
         sizes = torch.tensor([end - begin for begin, end in bounds], dtype=torch.float64)
         return float(torch.stack(losses).cpu().double() @ sizes / len(part))
 
+    def batches(self, part: Part | LoadedPart, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
+        """Returns the epoch's batches, as the model sees them.
+
+        Args:
+            part: The training samples.
+            bounds: Begin and end of each batch within the epoch's order.
+        """
+        if isinstance(part, LoadedPart):
+            places = sample_order(len(part), part.seed, self.epoch).tolist()
+            for batch in part.batches((places[a:b] for a, b in bounds), self.epoch):
+                yield Batch(self.prepare(batch.inputs), batch.targets, batch.n)
+            return
+        order = sample_order(len(part), self.seed, self.epoch).to(part.y.device, non_blocking=True)
+        for begin, end in bounds:
+            rows = order[begin:end]
+            yield Batch(part.x[rows], part.y[rows], end - begin)
+
     def step(
-        self, x: Tensor, y: Tensor, augmentation: Augmentation | None = None, i: int = 0
+        self, x: Tensors, y: Tensors, augmentation: Augmentation | None = None, i: int = 0
     ) -> Tensor:
         """Takes one step of the optimizer.
 
         Args:
-            x: Inputs of shape [B, ...].
+            x: Inputs of shape [B, ...], or a tuple or dict of such.
             y: Targets of shape [B, ...].
             augmentation: Of the epoch.
             i: Number of the step in the epoch.
@@ -132,22 +159,27 @@ class Training:
         self.optimizer.step()
         return loss.detach()
 
-    def _loss(self, x: Tensor, y: Tensor, augmentation: Augmentation | None, i: int) -> Tensor:
+    def _loss(self, x: Tensors, y: Tensors, augmentation: Augmentation | None, i: int) -> Tensor:
         if augmentation is None:
             return self.loss(self._outputs(x), y)
         outputs = self._outputs(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
         if augmentation.shares is None:
             return self.loss(outputs, y)
-        share, other = augmentation.shares[i, 0], partners(y.unsqueeze(0)).squeeze(0)
+        share, other = augmentation.shares[i, 0], mapped(_partners, y)
         return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)
 
-    def _outputs(self, x: Tensor) -> Tensor:
-        with cast(self.params["precision"], x.device):
-            return full(self.model(x))
+    def _outputs(self, x: Tensors) -> Tensors:
+        with cast(self.params["precision"], self._trained[0].device):
+            outputs = full(call(self.model, x))
+        if not isinstance(outputs, Tensor):
+            self.accept(outputs)
+        return outputs
 
-    def _augmentation(self, part: Part, keys: NDArray[np.int32]) -> Augmentation | None:
-        column = torch.from_numpy(keys).unsqueeze(1).to(part.x.device)
-        return Augmentation.of([self.params], [self.seed], [self.epoch], column, part.x)
+    def _augmentation(self, x: Tensors, keys: NDArray[np.int32]) -> Augmentation | None:
+        if not isinstance(x, Tensor):
+            return None
+        column = torch.from_numpy(keys).unsqueeze(1).to(x.device)
+        return Augmentation.of([self.params], [self.seed], [self.epoch], column, x)
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
@@ -212,12 +244,16 @@ class Training:
             group["lr"] = rate * scale
 
 
+def _partners(y: Tensor) -> Tensor:
+    return partners(y.unsqueeze(0)).squeeze(0)
+
+
 def _flags(group: dict[str, Any]) -> dict[str, Any]:
     return {name: group[name] for name in _KERNEL_FLAGS if name in group}
 
 
 def begin(
-    task: Task, splits: Splits, params: Params, seed: int, horizon: int, device: torch.device
+    task: Task, splits: AnySplits, params: Params, seed: int, horizon: int, device: torch.device
 ) -> Training:
     """Builds the training of a trial, with its initial weights.
 
@@ -242,12 +278,17 @@ def begin(
     if optimizer is None:
         _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
-    loss = Criterion.of(task, splits).minimised(params, splits.train.y)
-    return Training(params, seed, horizon, model, optimizer, loss, dropout_rng)
+    balanced = params.get("class_weights") == "balanced"
+    y = splits.train.y if balanced else splits.known_targets
+    loss = Criterion.of(task, splits).minimised(params, y)
+    training = Training(params, seed, horizon, model, optimizer, loss, dropout_rng)
+    training.prepare = task.prepare
+    training.accept = lambda outputs: require_own(task, f"the model returns {named_form(outputs)}")
+    return training
 
 
 def draw(
-    task: Task, splits: Splits, params: Params, seed: int, device: torch.device
+    task: Task, splits: AnySplits, params: Params, seed: int, device: torch.device
 ) -> tuple[Params, nn.Module, DropoutRng]:
     """Builds a trial's model with its initial weights.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hpo.errors import TaskError
+from hpo.train.data.batch import Tensors, leaves, mapped
 from hpo.train.user_code_guard import found_instead
 
 PRECISIONS: Final = ("float32", "tf32", "bf16")
@@ -57,12 +58,14 @@ def cast(precision: str, device: torch.device) -> AbstractContextManager[object]
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def full(outputs: Any) -> Tensor:
+def full(outputs: Tensors) -> Tensors:
     """Returns a model's outputs in float32, if they are bfloat16.
 
     Raises:
-        TaskError: They are no tensor.
+        TaskError: They are no tensors.
     """
-    if not isinstance(outputs, Tensor):
-        raise TaskError(f"the model must return one tensor; it returns {found_instead(outputs)}")
-    return outputs.float() if outputs.dtype is torch.bfloat16 else outputs
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.dtype is torch.bfloat16 else outputs
+    if not leaves(outputs):
+        raise TaskError(f"the model must return tensors; it returns {found_instead(outputs)}")
+    return mapped(full, outputs)

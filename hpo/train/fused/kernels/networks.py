@@ -196,8 +196,8 @@ class Mapped(Network):
         forward = cast(self._precision, x.device)
         with torch.no_grad(), batchable(has_lstm=self._has_lstm), forward:
             # A copy, because a layer that works in place would else write into the data.
-            outputs: Tensor = self._predict(weights, fixed, x.clone(), None, None)
-        return full(outputs)
+            outputs: Tensor = full(self._predict(weights, fixed, x.clone(), None, None))
+        return outputs
 
     def _forward(
         self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None

@@ -110,7 +110,8 @@ class StackedEvaluation:
                 if name not in weights:
                     buffer.copy_(tensors[FIXED + name])
             model.load_state_dict(weights)
-            return outputs_of(model, part, lane_state.params)
+            outputs: Tensor = outputs_of(model, part, lane_state.params)
+            return outputs
 
     def test_metrics(self, lane_state: LaneState, outputs: Tensor) -> dict[str, float]:
         """Returns ``test_*`` metrics of outputs for the test samples of a lane's fold."""

@@ -69,8 +69,6 @@ def test_shapes_that_do_not_fit_are_told_with_their_layer_and_line() -> None:
 @pytest.mark.parametrize(
     ("returns", "what"),
     [
-        (lambda y: (y, y), "a tuple of 2"),
-        (lambda y: {"logits": y, "hidden": y}, "a dict of logits, hidden"),
         (lambda y: None, "nothing"),
         (lambda y: y.tolist()[0][0], "a float"),
     ],
@@ -80,9 +78,26 @@ def test_models_that_return_no_tensor(returns: Any, what: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("returns", "what"),
+    [
+        (lambda y: (y, y), "a tuple of 2"),
+        (lambda y: {"logits": y, "hidden": y}, "a dict of logits, hidden"),
+    ],
+)
+def test_several_outputs_need_a_loss_and_metrics_of_the_task(returns: Any, what: str) -> None:
+    assert said(Own(returns)) == (
+        f"the model returns {what}, and hpo's own loss and metrics take one tensor"
+    )
+
+
+@pytest.mark.parametrize(
     ("found", "what", "hint"),
     [
-        (DataLoader(TensorDataset(torch.ones(4, 2))), "found DataLoader", "out of the loader"),
+        (
+            DataLoader(TensorDataset(torch.ones(4, 2))),
+            "found DataLoader",
+            "datasets(loader",
+        ),
         ((torch.ones(4, 2), torch.ones(4)), "found tuple", "cuts features and targets"),
         (None, "found nothing (is a return missing?)", "hpo.Data.split(x, y) takes"),
     ],
