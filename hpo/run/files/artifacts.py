@@ -204,6 +204,14 @@ class Artifacts:
         numbers = {path: path.name.removeprefix(".trial-").partition(".")[0] for path in found}
         return {path: int(number) for path, number in numbers.items() if number.isdecimal()}
 
+    def trial_folder(self, number: int) -> Path:
+        """Returns the folder of a trial whose training is a script or a loop of its user's.
+
+        What the trial writes is kept until the study is deleted. Machines share it where they share
+        the folder of the study, and not through an object store.
+        """
+        return self.folder / "trials" / f"trial-{number:06}"
+
     def log(self, index: int) -> Path:
         """Returns where a local worker's output goes."""
         return self.folder / "logs" / f"worker-{index}.log"

@@ -1,0 +1,1 @@
+"""Scripts: commands that train, each trial in a process of its own."""

@@ -1,0 +1,49 @@
+"""Script output: the file in the trial's folder that has all that its command printed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from pathlib import Path
+
+OUTPUT = "output.log"
+
+
+def note_resumed(output: Path) -> None:
+    """Adds a line to an output that a command continues; none to one that begins.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if not _size(output):
+        return
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    with output.open("a", encoding="utf-8") as file:
+        file.write(f"{'' if ends_with_newline(output) else chr(10)}--- hpo: resumed at {now} ---\n")
+
+
+def end_last_line(path: Path) -> None:
+    """Ends a line that a killed process has half written, so that the next one is whole.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if _size(path) and not ends_with_newline(path):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
+def ends_with_newline(path: Path) -> bool:
+    """Returns whether the last byte of a file is a line feed; True if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) == b"\n"
+    except OSError:
+        return True
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
