@@ -59,7 +59,9 @@ def _require_no_other(file: Path) -> None:
         raise SpecError(
             f"{file} is Python code, not a study file",
             hint=f"`hpo run --objective {name}:FUNCTION` runs an Optuna objective, "
-            f"`hpo init --task {name}:CLASS` writes a study of a task",
+            f"`hpo init --task {name}:CLASS` writes a study of a task, and "
+            f"`hpo run --metric NAME --trials N -- python {name} --lr '~log(1e-4, 1e-1)'` tunes "
+            "a script by its options",
         )
     if _is_table(file):
         raise SpecError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,9 +26,24 @@ if TYPE_CHECKING:
     from hpo.store.studies.study_records import StudyRecord
 
 BUDGET = "Override the study file's"
+_WORDS: Final = "command"
 
 
-@click.command(cls=Command)
+class RunCommand(Command):
+    """A command whose line may end with another command, after ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keeps what follows ``--`` apart, and parses the rest."""
+        own = args.index("--") if "--" in args else len(args)
+        ctx.meta[_WORDS] = tuple(args[own + 1 :])
+        return super().parse_args(ctx, args[:own])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Returns the parts of the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@click.command(cls=RunCommand)
 @click.argument("study", metavar="[STUDY]", required=False)
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} trials.")
 @click.option(
@@ -46,6 +61,14 @@ BUDGET = "Override the study file's"
 @click.option("--target", type=float, metavar="VALUE", help=f"{BUDGET} target value.")
 @click.option("--patience", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} patience.")
 @click.option("--objective", metavar="FILE.py:FUNCTION", help="Run an Optuna objective unchanged.")
+@click.option(
+    "--pattern",
+    metavar="REGEX",
+    help="How a command's output holds its metrics: 'acc=(?P<val_accuracy>[0-9.]+)'.",
+)
+@click.option(
+    "--csv", metavar="FILE", help="Where a command writes its metrics, in the trial's folder."
+)
 @click.option("--name", help="Name of the study.")
 @click.option("--metric", help="Metric to optimise.")
 @click.option(
@@ -68,13 +91,23 @@ BUDGET = "Override the study file's"
 @storage_option
 @machine_options
 def run(study: str | None, objective: str | None, **given: Any) -> None:
-    """Tune a study: create it, join it, or resume it.
+    r"""Tune a study: create it, join it, or resume it.
 
-    STUDY is a study file or the name of a study in the database.
+    STUDY is a study file or the name of a study in the database. In place of it, a COMMAND trains
+    one trial; ranges stand in it for values:
+
+    \b
+      hpo run --metric val_accuracy --trials 40 --pattern 'acc (?P<val_accuracy>[0-9.]+)' \
+        -- python train.py --lr '~log(1e-4, 1e-1)' --dropout '~uniform(0, 0.5)' \
+        --layers '~int(1, 4)' --batch-size '~choice(32, 64)' --nesterov '~flag'
     """
+    command: tuple[str, ...] = click.get_current_context().meta[_WORDS]
     if study is not None and objective is not None:
         raise SpecError("give a study or --objective, not both")
-    is_there = _is_there(study, objective, given["storage"])
+    if command and (study is not None or objective is not None):
+        other = f"the study {study}" if study is not None else "--objective"
+        raise SpecError(f"give {other} or a command after --, not both")
+    is_there = bool(command) or _is_there(study, objective, given["storage"])
     # PyTorch and Optuna take seconds to load: not for --help, nor for a mistyped option.
     with quickly():
         from hpo.run.host.manager import prepare
@@ -84,7 +117,13 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     options = _options(given)
     if is_there:
         _fork_workers(options)
-    prepared = prepare(study, objective=objective, overrides=_overrides(given), options=options)
+    prepared = prepare(
+        study,
+        objective=objective,
+        command=command,
+        overrides=_overrides(given),
+        options=options,
+    )
     for line in prepared.remarks:
         say(line)
     options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
@@ -217,4 +256,5 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     if given["direction"]:
         directions = given["direction"]
         overrides["direction"] = directions[0] if len(directions) == 1 else list(directions)
-    return overrides
+    report = {name: given[name] for name in ("pattern", "csv") if given[name] is not None}
+    return {**overrides, "report": report} if report else overrides

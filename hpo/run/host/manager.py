@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
+from hpo.run.host import command_preflight, shell_studies
 from hpo.run.host.objective_scripts import advice, pausing, with_script
 from hpo.run.host.session import RunOptions
 from hpo.run.host.session_start import start
 from hpo.run.host.study_handle import Study
 from hpo.spec import ready_made, study_files, toml
 from hpo.spec.study_spec import Budget, StudySpec
+from hpo.spec.subject_checks import SUBJECTS
 from hpo.store.db.opening import open_database
 from hpo.store.rows import events
 from hpo.store.studies import study_records
+from hpo.tasks.code.command_permission import require_command
+from hpo.tasks.code.resolve import Allow
 
 BUDGETS = tuple(Budget.model_fields)
 
@@ -50,6 +54,7 @@ def prepare(
     source: str | Path | StudySpec | None,
     *,
     objective: str | None = None,
+    command: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
 ) -> Prepared:
@@ -57,8 +62,9 @@ def prepare(
 
     Args:
         source: A study file, the name of a study in the database or of a ready-made one, or a
-            spec; None with ``objective``.
+            spec; None with ``objective`` or ``command``.
         objective: Reference of an Optuna objective, ``file.py:function`` or ``module:function``.
+        command: A program and its arguments, whose notation says what is searched.
         overrides: Entries that go before those of the source: ``trials``, ``epochs``, ``hours``,
             ``trial_hours``, ``target``, ``patience``, ``total_epochs`` of the budget, and keys of
             the study such as ``seed``; None leaves an entry as it is.
@@ -77,9 +83,8 @@ def prepare(
         parsed = toml.parse_table(source.to_given(), "StudySpec", changes)
         return _checked(parsed, Path.cwd(), given)
     if source is None:
-        if objective is None:
-            raise SpecError("name a study file, a study, or --objective FILE.py:FUNCTION")
-        parsed = toml.parse_table(_objective_table(objective), "the study", changes)
+        table = shell_studies.table_of(objective, command)
+        parsed = toml.parse_table(table, shell_studies.SOURCE, changes)
         return _checked(parsed, Path.cwd(), {**given, "is_named": "name" in changes})
     file = source if _is_file(source) else _ready_made(str(source), options)
     if file is not None:
@@ -172,15 +177,9 @@ def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {**table, "budget": budget} if budget else table
 
 
-def _objective_table(objective: str) -> dict[str, Any]:
-    where, _, function = objective.rpartition(":")
-    name = Path(where).stem if where.endswith(".py") else where.rpartition(".")[2] or function
-    return {"name": name, "objective": objective}
-
-
 def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:
     values = parsed.draft.values
-    return tuple(values[key] for key in ("task", "objective") if values.get(key))
+    return tuple(values[key] for key in SUBJECTS if values.get(key))
 
 
 def _require_no_path(name: str) -> None:
@@ -217,6 +216,8 @@ def _from_database(name: str, changes: Mapping[str, Any], options: RunOptions) -
     parsed = toml.parse_table(record.spec.to_table(), name, changes)
     _raise_if_any(parsed, ())
     assert parsed.spec is not None
+    if parsed.spec.command is not None:
+        require_command(parsed.spec.command, Allow(options.allow))
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else Path(record.base_dir or ".")
     return Prepared(parsed.spec, base_dir, by_name=True)
@@ -230,6 +231,8 @@ def _checked(parsed: toml.Parsed, base_dir: Path, given: Mapping[str, Any]) -> P
     from hpo.run.host import study_preflight
 
     allow = _draft_references(parsed)
+    if parsed.draft.values.get("command") is not None:
+        return _checked_command(parsed, base_dir, allow)
     if parsed.draft.task is None:
         _check_objective(parsed, base_dir, allow)
         assert parsed.spec is not None
@@ -251,6 +254,21 @@ def _checked(parsed: toml.Parsed, base_dir: Path, given: Mapping[str, Any]) -> P
         validation=found.validation,
     )
     return Prepared(spec, base_dir, allow, notices=found.notices)
+
+
+def _checked_command(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> Prepared:
+    """Sees that the command can start; tells its mistakes and the study's together.
+
+    Raises:
+        SpecError: There are some.
+    """
+    found = parsed.error(command_preflight.problems_of(parsed.draft.values["command"], base_dir))
+    if found is not None:
+        if parsed.source == shell_studies.SOURCE:
+            found.hint = shell_studies.hint_of([problem.key for problem in found.problems])
+        raise found
+    assert parsed.spec is not None
+    return Prepared(parsed.spec, base_dir, allow)
 
 
 def _check_objective(parsed: toml.Parsed, base_dir: Path, allow: tuple[str, ...]) -> None:

@@ -18,6 +18,8 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import control, studies, study_records
+from hpo.tasks.code.command_permission import require_command
+from hpo.tasks.code.resolve import Allow
 
 
 def start(
@@ -41,7 +43,7 @@ def start(
     places = plan(options.device, options.workers, options.resources)
     db = open_database(options.storage, create=True)
     _require_source(db, spec)
-    if spec.task is not None:
+    if spec.objective is None:
         Artifacts.require_usable(db.url, options.artifacts)
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
@@ -60,6 +62,7 @@ def attach(name: str, options: RunOptions) -> Session:
     Raises:
         HpoError: The study is stopped.
         StoreError: No such study, or the database cannot be used.
+        TaskError: It runs a command that is not allowed here.
         SpecError: The study cannot use the resources that the options give.
         LaunchError: There is no such device, or too little of what a trial needs.
     """
@@ -67,7 +70,9 @@ def attach(name: str, options: RunOptions) -> Session:
     study = study_records.load(db, name)
     if study.state == "stopped":
         raise _error(stopped_end(db, study))
-    if study.spec.task is not None:
+    if study.spec.command is not None:
+        require_command(study.spec.command, Allow(options.allow))
+    if study.spec.objective is None:
         Artifacts.require_usable(db.url, options.artifacts)
     # What was allowed here is looked for here, not where the database says.
     base_dir = Path.cwd() if options.allow else None
