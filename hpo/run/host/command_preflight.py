@@ -34,18 +34,11 @@ def problems_of(command: str, base_dir: Path) -> tuple[Problem, ...]:
     name = "".join(map(str, words[0]))
     if find_program(name, base_dir) is None:
         return (Problem("command", _no_program(name, base_dir)),)
-    for word in words[1:]:
-        text = word[0] if len(word) == 1 and isinstance(word[0], str) else ""
-        if text.startswith("-"):
-            continue
-        # The first argument is the script of an interpreter; those after it are the script's own.
-        if text.lower().endswith(_SCRIPTS) and not (base_dir / text).exists():
-            near = did_you_mean(
-                text, [file.name for file in base_dir.glob(f"*{Path(text).suffix}")]
-            )
-            return (Problem("command", f"there is no file {text} in {base_dir}{near}"),)
-        break
-    return ()
+    script = _script_of(name, words[1:])
+    if script is None or (base_dir / script).exists():
+        return ()
+    near = did_you_mean(script, [file.name for file in base_dir.glob(f"*{Path(script).suffix}")])
+    return (Problem("command", f"there is no file {script} in {base_dir}{near}"),)
 
 
 def _script_of(program: str, arguments: Sequence[Word]) -> str | None:

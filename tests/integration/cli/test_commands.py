@@ -276,7 +276,9 @@ WRONG = [
         3,
         "postgresql+psycopg://me:***@h names no database",
     ),
-    (["run"], 2, "name a study file, a study, or --objective FILE.py:FUNCTION"),
+    (["run"], 2, "name a study file, a study, --objective FILE.py:FUNCTION, or a command after --"),
+    (["run", "x.toml", "--", "t"], 2, "give the study x.toml or a command after --, not both"),
+    (["run", "--", "t", "--lr", "~lgo(1, 2)"], 2, "the command has 1 mistake\n  --lr ~lgo(1, 2)"),
     (["run", "x.toml", "--objective", "a.py:f"], 2, "give a study or --objective, not both"),
     (
         ["run", "--objective", "no.py:f"],
