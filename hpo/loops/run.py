@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -211,7 +212,7 @@ class Run:
         Returns:
             Whether it was saved. A full disk ends no trial: an older checkpoint stays.
         """
-        return self._backend.publish(lambda path: _written(write, path))
+        return self._backend.publish(lambda path: _write_file(write, path, self.dir))
 
     def resumed_at(self, epoch: int, best: float | None = None) -> None:
         """Notes that a framework has restored its own checkpoint, written after an epoch."""
@@ -258,13 +259,19 @@ class Run:
         return value > self._best if self._backend.maximize else value < self._best
 
 
-def _written(write: Callable[[Path], None], path: Path) -> None:
-    """Writes a checkpoint as one file: a folder becomes an archive."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as place:
-        made = Path(place) / _UNPACKED
+def _write_file(write: Callable[[Path], None], path: Path, place: Path) -> None:
+    """Writes a checkpoint as one file: a folder becomes an archive.
+
+    Args:
+        write: Writes a file or a folder.
+        path: Of the file.
+        place: Folder for what is written meanwhile.
+    """
+    with tempfile.TemporaryDirectory(dir=place, prefix=".writing-") as folder:
+        made = Path(folder) / _UNPACKED
         write(made)
         if not made.is_dir():
-            made.replace(path)
+            shutil.move(made, path)
             return
         with tarfile.open(path, "w") as archive:
             archive.add(made, arcname=_UNPACKED)

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped, backoff
@@ -48,19 +48,26 @@ class Pace:
         return self.epoch_s > LONG_EPOCH_S or self.saving_s <= MAX_SHARE * self.trained_s
 
 
+class Saver(Protocol):
+    """Writes a running trial's state to a file."""
+
+    def save(self, key: int, path: Path) -> None:
+        """Writes the checkpoint of a trial; an older one is replaced, or left as it was."""
+
+
 class Checkpointer:
-    """Writes the checkpoints and models of an engine's lanes, and decides when one is due.
+    """Writes the checkpoints and models of running trials, and decides when one is due.
 
     A disk that takes no files ends no trial: checkpoints are left out, and a complete trial waits
     until its model is kept. The warning is given once for each time that it happens.
 
     Args:
-        engine: Trains the lanes.
+        saver: Writes the files, such as the engine that trains the trials.
         context: The study and its artifacts.
     """
 
-    def __init__(self, engine: Engine, context: WorkerContext) -> None:
-        self._engine = engine
+    def __init__(self, saver: Saver, context: WorkerContext) -> None:
+        self._saver = saver
         self._context = context
         self._saving_s = 0.0
         self._warning = ""
@@ -87,7 +94,7 @@ class Checkpointer:
         began_s = time.perf_counter()
         path = self._context.artifacts.checkpoint(trial.number)
         try:
-            self._engine.save(trial.key, path)
+            self._saver.save(trial.key, path)
         except OSError as error:
             self._note_disk_error(path, error)
             return False
@@ -100,8 +107,12 @@ class Checkpointer:
         trial.unsaved_s = 0.0
         return True
 
-    def export(self, trial: RunningTrial) -> None:
+    def export(self, trial: RunningTrial, engine: Engine) -> None:
         """Writes the model of a trial that is complete, and waits until its disk takes it.
+
+        Args:
+            trial: The trial.
+            engine: Has its best weights.
 
         Raises:
             Stopped: The worker was told to leave while it waited.
@@ -110,7 +121,7 @@ class Checkpointer:
         for pause_s in backoff():
             try:
                 metadata = context.model_metadata(trial.number) if context.model_metadata else None
-                self._engine.export(trial.key, path, metadata)
+                engine.export(trial.key, path, metadata)
             except OSError as error:
                 self._note_disk_error(path, error)
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can

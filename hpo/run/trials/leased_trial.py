@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import DATABASE_ERRORS
 from hpo.run.link.watchdog import overtime
 from hpo.run.trials.search_errors import SearchFailed, asked_pruner, search_failed
+from hpo.run.trials.worker_backend import WorkerBackend
 from hpo.tracebacks import passes_through
 
 _SAMPLERS: Final = (
@@ -53,17 +55,26 @@ class LeasedTrial(optuna.Trial):
     Args:
         trial_id: The trial.
         context: The worker's place.
+        make_backend: Makes what stands behind an ``hpo.Run`` of this trial; called at most once.
 
     Attributes:
         failure: What the sampler has raised; the objective may have caught it.
         good_enough: A value that it has reported and that has ended the study; else None.
+        backend: Of its ``hpo.Run``; None where the objective has none.
 
     Raises:
         SearchFailed: The sampler raises.
     """
 
-    def __init__(self, trial_id: int, context: WorkerContext) -> None:
+    def __init__(
+        self,
+        trial_id: int,
+        context: WorkerContext,
+        make_backend: Callable[[optuna.Trial], WorkerBackend],
+    ) -> None:
         self._context = context
+        self._make_backend = make_backend
+        self.backend: WorkerBackend | None = None
         self.failure: SearchFailed | None = None
         self.good_enough: float | None = None
         self.own_study = LeasedStudy(context.search.study_for(trial_id))
@@ -72,6 +83,12 @@ class LeasedTrial(optuna.Trial):
         except Exception as error:
             self._blame_sampler(error)
             raise
+
+    def trial_backend(self) -> WorkerBackend:
+        """Returns what stands behind an ``hpo.Run`` of this trial."""
+        if self.backend is None:
+            self.backend = self._make_backend(self)
+        return self.backend
 
     def report(self, value: float, step: int) -> None:
         """Reports an intermediate value, as Optuna does.

@@ -1,4 +1,4 @@
-"""Objective executor: runs an Optuna objective unchanged, whose whole loop is the user's."""
+"""Objective executor: runs an Optuna objective, whose whole loop is the user's."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import TypeAlias
 
 import optuna
 
-from hpo.run.assignment.sampler_assigner import SamplerAssigner
+from hpo.run.assignment.scheduling import make_assigner
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped
 from hpo.run.trials import outcomes
+from hpo.run.trials.artifact_gc import sweep
 from hpo.run.trials.executor import Executor
+from hpo.run.trials.external_trial import ExternalTrial
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.trials.objective_values import Returned, judged
 from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish
+from hpo.run.trials.worker_backend import WorkerBackend
 from hpo.store.ledger.leases import Claim, Lease, Outcome
 from hpo.store.rows.events import Event
-from hpo.store.studies import study_endings
+from hpo.store.studies import resumption, study_endings
 from hpo.tracebacks import is_internal, report_of, text_of
 
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
@@ -29,8 +32,9 @@ Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
 class ObjectiveExecutor(Executor):
     """Runs one call of an objective at a time.
 
-    During an outage the objective waits in its next report or suggestion; the outcome of one
-    that has returned is kept until the database is back.
+    An objective with an ``hpo.Run`` reports epochs, and is paused and resumed; any other one runs
+    to its end. During an outage the objective waits in its next report or suggestion, but for
+    reports of a run, which are kept; so is the outcome of one that has returned.
 
     Args:
         context: The study, its ledger and its search, over a retrying storage.
@@ -40,8 +44,13 @@ class ObjectiveExecutor(Executor):
     def __init__(self, context: WorkerContext, objective: Objective) -> None:
         self._context = context
         self._objective = objective
-        self._assigner = SamplerAssigner(context)
+        call = partial(resumption.resumes, context.db, context.study.study_id)
+        self._is_resumable = bool(context.client.call(call))
+        self._assigner = make_assigner(context, resumable=self._is_resumable)
         self._lease: Lease | None = None
+        self._external: ExternalTrial | None = None
+        self._backend: WorkerBackend | None = None
+        self._next_claim: Claim | None = None
         self._is_last = False
         self._stop_reason = ""
 
@@ -57,18 +66,21 @@ class ObjectiveExecutor(Executor):
     @property
     def wanted(self) -> int:
         """1 if there is room for a trial, else 0."""
-        return int(self._lease is None)
+        if self._lease is not None:
+            return 0
+        return 1 if self._next_claim is not None else self._assigner.wanted(1, 0)
 
     def claim(self) -> Claim:
-        """Claims a trial.
+        """Claims a trial, or returns the one that was granted when another one was paused.
 
         Raises:
             Stopped: The worker was told to leave, and the database is away.
         """
-        return self._assigner.claim(self.wanted, self.held)
+        claim, self._next_claim = self._next_claim, None
+        return claim or self._assigner.claim(self.wanted, self.held)
 
     def continue_offline(self) -> None:
-        """Does nothing: an objective runs to its end."""
+        """Does nothing: an objective runs to its end, or asks at its stop."""
 
     def begin(self, leases: Sequence[Lease]) -> None:
         """Holds a trial; ``work`` runs it."""
@@ -76,38 +88,98 @@ class ObjectiveExecutor(Executor):
             (self._lease,) = leases
 
     def work(self) -> None:
-        """Calls the objective to its end and settles the trial.
+        """Calls the objective until it returns or is paused, and settles the trial.
 
         Raises:
             SearchFailed: The sampler raises; the trial begins again elsewhere.
         """
         assert self._lease is not None
-        lease = self._lease
         try:
-            outcome = self._call(lease)
+            outcome = self._call(self._lease)
         except LeaseLost:
-            self._lease = None
+            self._forget()
             return
         except Stopped:
-            # It begins again elsewhere, with the same params: an objective has no checkpoint.
+            # It is resumed elsewhere, or begins again with the same params.
             self.release()
             return
-        self._settle(lease, outcome)
-        self._lease = None
+        self._settle(self._present_lease, outcome)
+        self._drop_checkpoint(outcome)
+        self._forget()
         self._end_study()
 
     def release(self) -> None:
-        """Releases a trial that has not ended."""
+        """Releases a trial that has not ended, and one that was granted and has not begun."""
         if self._lease is not None:
-            self._context.client.settle([outcomes.released(self._lease, self._lease.epoch)])
-            self._lease = None
+            lease, external = self._present_lease, self._external
+            epoch = lease.epoch if external is None else external.epoch
+            self._context.client.settle([outcomes.released(lease, epoch, self._checkpoint)])
+            self._forget()
+        claim, self._next_claim = self._next_claim, None
+        if claim is not None:
+            self._context.client.settle([outcomes.released(x, x.epoch) for x in claim.leases])
+        if self._is_resumable:
+            # The study may have ended, and its paused trials with it.
+            sweep(self._context)
+
+    # The trial's loop, where it is a run.
+
+    @property
+    def _present_lease(self) -> Lease:
+        assert self._lease is not None
+        return self._lease if self._external is None else self._external.lease
+
+    @property
+    def _checkpoint(self) -> str | None:
+        saved = None if self._backend is None else self._backend.saved
+        return None if saved is None else str(saved)
+
+    def _make_backend(self, trial: optuna.Trial) -> WorkerBackend:
+        assert self._lease is not None
+        n_epochs = self._context.study.spec.budget.epochs
+        external = ExternalTrial(self._context, self._assigner, self._lease, n_epochs=n_epochs)
+        self._external = external
+        self._backend = WorkerBackend(
+            self._context, external, lambda: trial.params, partial(self._announce, external)
+        )
+        return self._backend
+
+    def _announce(self, external: ExternalTrial, epochs: int | None, resumes: bool) -> int:
+        """Returns how many epochs a trial has; the first that resumes decides for its study."""
+        context = self._context
+        if resumes:
+            study_id = context.study.study_id
+            call = partial(resumption.announce, context.db, study_id, epochs)
+            external.n_epochs = context.client.call(call)
+            external.can_pause = True
+            if not self._is_resumable:
+                self._is_resumable = True
+                self._assigner = make_assigner(context, resumable=True)
+                external.use(self._assigner)
+        else:
+            most = context.study.spec.budget.to_given().get("epochs")
+            external.n_epochs = min(filter(None, (epochs, most)), default=external.n_epochs)
+        return external.n_epochs
+
+    def _forget(self) -> None:
+        if self._external is not None and self._external.next_claim is not None:
+            self._next_claim = self._external.next_claim
+        self._lease = self._external = self._backend = None
+
+    def _drop_checkpoint(self, outcome: Outcome) -> None:
+        if self._external is not None and outcome.state in outcomes.STATES:
+            artifacts = self._context.artifacts
+            artifacts.drop(artifacts.checkpoint(self._external.lease.number))
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        if outcome.state not in outcomes.STATES:
+            self._context.client.settle([outcome])
+            return
         end = (lease, outcomes.STATES[outcome.state], outcome.values)
         failure = before_finish(self._context, [end])
         self._context.client.settle([outcome])
         if failure is not None:
-            self._lease = None
+            self._forget()
             raise failure
 
     def _end_study(self) -> None:
@@ -135,7 +207,7 @@ class ObjectiveExecutor(Executor):
         context, trial = self._context, None
         try:
             with context.watchdog.watch([lease]):
-                trial = LeasedTrial(lease.trial_id, context)
+                trial = LeasedTrial(lease.trial_id, context, self._make_backend)
                 returned = judged(self._objective(trial), len(context.study.spec.directions))
         except (LeaseLost, Stopped):
             raise
@@ -146,11 +218,11 @@ class ObjectiveExecutor(Executor):
         except optuna.TrialPruned as error:
             if trial is not None and trial.good_enough is not None:
                 # It was stopped because it has reached the target.
-                outcome = outcomes.complete(lease, lease.epoch, (trial.good_enough,))
+                outcome = outcomes.complete(lease, self._epoch(lease), (trial.good_enough,))
             else:
                 outcome = self._pruned(lease, text_of(error))
         except OutOfTime as error:
-            outcome = outcomes.timed_out(lease, lease.epoch, str(error))
+            outcome = outcomes.timed_out(lease, self._epoch(lease), str(error))
         except BaseException as error:  # noqa: BLE001 - the trial's boundary: user code may raise anything
             outcome = self._failed(lease, error)
         else:
@@ -159,7 +231,24 @@ class ObjectiveExecutor(Executor):
             if trial.failure is not None:
                 raise trial.failure
             self._is_last = trial.own_study.is_stopped
+        return self._run_outcome() or outcome
+
+    def _run_outcome(self) -> Outcome | None:
+        """Returns how the run has ended the trial, whatever the objective made of that.
+
+        Raises:
+            LeaseLost: Another worker has the trial now.
+        """
+        if self._external is None or self._external.ending is None:
+            return None
+        self._stop_reason = ""
+        outcome = self._external.outcome(self._checkpoint)
+        if outcome is None:
+            raise LeaseLost
         return outcome
+
+    def _epoch(self, lease: Lease) -> int:
+        return lease.epoch if self._external is None else self._external.epoch
 
     def _failed(self, lease: Lease, error: BaseException) -> Outcome:
         """Returns the outcome of a trial whose code has raised.
@@ -175,20 +264,20 @@ class ObjectiveExecutor(Executor):
         if isinstance(error, SearchFailed):
             raise error
         reason = "internal" if is_internal(error) else "user_code"
-        return outcomes.failed(lease, lease.epoch, reason, report_of(error))
+        return outcomes.failed(lease, self._epoch(lease), reason, report_of(error))
 
     def _pruned(self, lease: Lease, message: str) -> Outcome:
         reason, values = self._context.ending or "pruned", None
         with contextlib.suppress(*LOST):
             values = self._last_value(lease.trial_id)
-        return outcomes.pruned(lease, lease.epoch, reason, values, message)
+        return outcomes.pruned(lease, self._epoch(lease), reason, values, message)
 
     def _returned(self, lease: Lease, returned: Returned) -> Outcome:
         if returned.n_values is not None:
             self._stop_reason = returned.message
         if returned.values is None:
-            return outcomes.failed(lease, lease.epoch, returned.reason, returned.message)
-        return outcomes.complete(lease, lease.epoch, returned.values)
+            return outcomes.failed(lease, self._epoch(lease), returned.reason, returned.message)
+        return outcomes.complete(lease, self._epoch(lease), returned.values)
 
     def _last_value(self, trial_id: int) -> tuple[float, ...] | None:
         reported = self._context.search.reported(trial_id)

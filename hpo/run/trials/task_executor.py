@@ -223,7 +223,7 @@ class TaskExecutor(Executor):
             attrs = attempt(lambda: self._test(trial.key))
         if isinstance(attrs, Failure):
             return outcomes.of_failure(trial.lease, outcome.epoch, attrs)
-        self._checkpointer.export(trial)
+        self._checkpointer.export(trial, self._engine)
         return replace(outcome, user_attrs=attrs)
 
     def _test(self, key: int) -> dict[str, float]:
