@@ -168,8 +168,11 @@ class ObjectiveExecutor(Executor):
 
     def _drop_checkpoint(self, outcome: Outcome) -> None:
         if self._external is not None and outcome.state in outcomes.STATES:
-            artifacts = self._context.artifacts
-            artifacts.drop(artifacts.checkpoint(self._external.lease.number))
+            artifacts, number = self._context.artifacts, self._external.lease.number
+            artifacts.drop(artifacts.checkpoint(number))
+            with contextlib.suppress(OSError):
+                # Where it is empty; what the objective has written there stays.
+                artifacts.trial_folder(number).rmdir()
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
         if outcome.state not in outcomes.STATES:
