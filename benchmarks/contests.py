@@ -19,12 +19,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
-from hpo.train.data.splits import Folds
 from hpo.train.engine import Engine, Lane
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.admission.admission import Admission
 from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.admission.batch_sharing import batch_sharing_of
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.stack import Stack
 from hpo.train.recipe.precision import products
 from hpo.train.task import Task

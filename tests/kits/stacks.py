@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpo.train.data.dataset import Splits
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.engine import Engine, EpochReport, Lane
 from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
@@ -27,7 +27,7 @@ RELATIVE, ABSOLUTE = 1e-4, 2e-5
 
 def fused(
     task: Task,
-    splits: Splits | Sequence[Splits] | None = None,
+    splits: AnySplits | Sequence[AnySplits] | None = None,
     metric: str = "val_loss",
     direction: str = "minimize",
     sizes: StackSizes | None = None,
@@ -40,7 +40,7 @@ def fused(
 
 def solo(
     task: Task,
-    splits: Splits | Sequence[Splits] | None = None,
+    splits: AnySplits | Sequence[AnySplits] | None = None,
     metric: str = "val_loss",
     direction: str = "minimize",
 ) -> SoloEngine:

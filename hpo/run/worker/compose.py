@@ -46,7 +46,6 @@ from hpo.store.studies.study_records import StudyRecord
 from hpo.tasks.code.resolve import Allow, load_objective, resolve
 from hpo.tracebacks import is_internal, report_of
 from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
-from hpo.train.data.splits import Splits
 from hpo.train.loop.fold_engine import with_parts
 from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task, data_of
@@ -196,9 +195,8 @@ def _task_executor(
     device: str, context: WorkerContext, task: Task, folds: tuple[AnySplits, ...]
 ) -> Executor:
     spec = context.study.spec
-    in_memory = tuple(one for one in folds if isinstance(one, Splits))
-    if spec.engine != "solo" and device != "mps" and len(in_memory) == len(folds):
-        return fused_engine(context, task, in_memory, device)
+    if spec.engine != "solo" and device != "mps":
+        return fused_engine(context, task, folds, device)
     engine = SoloEngine(task, folds, spec.metrics, spec.directions[0], device)
     whole = with_parts(engine, spec.validation, spec.metrics, spec.directions[0])
     return TaskExecutor(context, whole, make_assigner(context))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,16 +16,15 @@ from hpo.run.assignment.structural_params import StructuralParams
 from hpo.run.assignment.structure_first import StructureFirst, run_length
 from hpo.run.link.context import WorkerContext
 from hpo.run.trials.task_executor import TaskExecutor
+from hpo.spec.space.search_space import SearchSpace
 from hpo.store.rows import events, stack_statistics
 from hpo.store.rows.events import Event
+from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
 from hpo.train.fused.admission.autotune import MAX_LANES, StackSize, StackSizes
-from hpo.train.fused.admission.batch_sharing import batch_sharing_for
+from hpo.train.fused.admission.batch_sharing import BatchSharing, batch_sharing_for
 from hpo.train.fused.fused_engine import FusedEngine
 from hpo.train.loop.fold_engine import with_parts
 from hpo.train.task import Task
-
-if TYPE_CHECKING:
-    from hpo.train.data.dataset import Splits
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def most_lanes(n_trials: int | None, device: str, settings: LaneSettings | None 
 
 
 def fused_engine(
-    context: WorkerContext, task: Task, folds: tuple[Splits, ...], device: str
+    context: WorkerContext, task: Task, folds: tuple[AnySplits, ...], device: str
 ) -> TaskExecutor:
     """Returns the executor that trains a study's trials as lanes of stacks.
 
@@ -100,7 +98,7 @@ def fused_engine(
         tell=remember,
         least=2 if spec.engine == "fused" else 1,
         most=min(MAX_LANES, most * spec.validation.n_parts),
-        batch_sharing=batch_sharing_for(spec.space, len(folds[0].train), device),
+        batch_sharing=_batch_sharing(spec.space, folds[0], device),
     )
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
@@ -111,6 +109,13 @@ def fused_engine(
     )
     whole = with_parts(engine, spec.validation, spec.metrics, direction)
     return TaskExecutor(context, whole, make_assigner(context, structure_first))
+
+
+def _batch_sharing(space: SearchSpace, splits: AnySplits, device: str) -> BatchSharing:
+    # Batches of a loader are shared by the lanes of one batch size.
+    if isinstance(splits, LoadedSplits):
+        return BatchSharing()
+    return batch_sharing_for(space, len(splits.train), device)
 
 
 def hardware(device: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,35 +112,6 @@ class Splits:
         """Returns the data in a device's memory."""
         test = self.test.to(device) if self.test else None
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=test)
-
-
-class Folds:
-    """Splits of the same kind, one for each fold.
-
-    Args:
-        splits: Of a single fold, or of each.
-        device: To which they are moved.
-
-    Attributes:
-        splits: Of each fold.
-        train: The training samples of all folds, one fold after the other.
-        begins: Where those of each fold begin.
-    """
-
-    def __init__(self, splits: Splits | Sequence[Splits], device: torch.device) -> None:
-        given = (splits,) if isinstance(splits, Splits) else tuple(splits)
-        self.splits = tuple(one.to(device) for one in given)
-        parts = [one.train for one in self.splits]
-        self.begins = tuple(sum(map(len, parts[:i])) for i in range(len(parts)))
-        self.train = parts[0]
-        if len(parts) > 1:
-            self.train = Part(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
-
-    def __len__(self) -> int:
-        return len(self.splits)
-
-    def __getitem__(self, fold: int) -> Splits:
-        return self.splits[fold]
 
 
 def as_wide(x: Tensor, wanted: tuple[int, ...]) -> Tensor:

@@ -14,11 +14,12 @@ from typing_extensions import override
 
 from hpo.spec.space.params import Params
 from hpo.tracebacks import headline
-from hpo.train.data.splits import Folds, Splits
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.engine import EpochReport, Failure, Lane, PartEngine
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.admission.admission import Admission, Admitted
 from hpo.train.fused.admission.autotune import StackSizes
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.stack import Stack
 from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
@@ -36,7 +37,8 @@ class FusedEngine(PartEngine):
 
     Args:
         task: The task; its ``setup`` was called.
-        splits: Its data, moved to the device once; of each fold where there are several.
+        splits: Its data, moved to the device once, or read from a loader; of each fold where there
+            are several.
         metric: What the best epoch is best in, ``val_accuracy``; or all metrics of the study, of
             which that is the first.
         direction: ``maximize`` or ``minimize``.
@@ -54,7 +56,7 @@ class FusedEngine(PartEngine):
     def __init__(
         self,
         task: Task,
-        splits: Splits | Sequence[Splits],
+        splits: AnySplits | Sequence[AnySplits],
         metric: str | tuple[str, ...],
         direction: str,
         device: str = "cpu",
@@ -188,7 +190,7 @@ class FusedEngine(PartEngine):
         """Puts a lane into a stack with room for it; returns whether there is memory."""
         signature = admitted.template.signature
         stacks = [one for one in dict.fromkeys(self._trainers.values()) if isinstance(one, Stack)]
-        for stack in stacks:
+        for stack in sorted(stacks, key=lambda one: not one.is_at(admitted.lane_state)):
             # Another template of the signature would do as well: a lane's tensors fit both.
             if stack.signature == signature and len(stack.lane_states) < admitted.n_lanes:
                 break

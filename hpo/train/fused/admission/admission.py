@@ -13,12 +13,12 @@ from torch import Tensor
 
 from hpo.spec.space.params import Params
 from hpo.train.checks.signature import Signature, signature_of
-from hpo.train.data.splits import Folds
 from hpo.train.engine import Failure, Lane
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.admission.batch_sharing import adds_up_in
 from hpo.train.fused.admission.stackability import PreparedModel, plan
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.lane_state import LaneState, begin_or_resume
 from hpo.train.fused.stack.microbatches import adds_up
 from hpo.train.fused.stack.stack_template import StackTemplate
@@ -97,6 +97,9 @@ class Admission:
         if len(self._folds) > 1:
             # Folds by groups or by order are of several sizes.
             signature = replace(signature, settings=(signature.settings, n_train))
+        if self._folds.is_loaded:
+            # How many lanes are fastest depends on how long a batch takes to read.
+            signature = replace(signature, settings=(signature.settings, "loaded"))
         return PreparedModel(lane.fold, params, model, dropout_rng, signature, size)
 
     def admit(self, lane: Lane, prepared: PreparedModel) -> Admitted | None:
@@ -147,7 +150,8 @@ class Admission:
     def _for_all_batch_sizes(self, prepared: PreparedModel) -> PreparedModel | None:
         """Returns a model prepared for stacks of all batch sizes; None where there are none."""
         batch_sharing = self._sizes.batch_sharing
-        is_possible = len(self._folds) == 1 and adds_up_in(prepared.params)
+        is_possible = len(self._folds) == 1 and not self._folds.is_loaded
+        is_possible = is_possible and adds_up_in(prepared.params)
         if not is_possible or not batch_sharing.takes(prepared.batch_size):
             return None
         signature = signature_of(prepared.model, prepared.params, batch_sharing.batch_sizes)

@@ -253,7 +253,9 @@ class StackSizes:
     def _rate(self, template: StackTemplate, n_lanes: int, timings: Mapping[int, Timing]) -> float:
         """Returns epochs of lanes per second; 0 when there is no memory for so many."""
         n_steps = -(-template.n_train // template.batch_size)
-        step_s = timings[n_lanes].step_s
+        step_s, read_s = timings[n_lanes].step_s, template.folds.read_s(template.batch_size)
+        # Once for all lanes. On a CPU the processes of a loader and the steps share the cores.
+        step_s = step_s + read_s if self._device.type == "cpu" else max(step_s, read_s)
         return n_lanes / (n_steps * step_s + SETTINGS.epoch_s)
 
     def _most(self, template: StackTemplate) -> Callable[[int], float]:

@@ -13,13 +13,15 @@ from hpo.spec.space.params import Params
 from hpo.tracebacks import text_of
 from hpo.train.checks.signature import Signature, changed, describe, kept_params
 from hpo.train.criteria import Criterion
-from hpo.train.data.splits import Folds
+from hpo.train.data.batch import Tensors, mapped
+from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.kernels.flat_params import ParamLayout, fixed_tensors, own_names
 from hpo.train.fused.kernels.functional_call import FunctionalCall
 from hpo.train.fused.kernels.networks import Network, networks_of, set_active
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, minimised, reported
 from hpo.train.fused.kernels.step_checks import RngGuard, are_close, repeated
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.loop.training import trainable
 from hpo.train.recipe.counter_based_dropout import DropoutRng, step_keys
@@ -61,15 +63,17 @@ class _ProbeTrial:
         model: Lifted, on the device; its own tensors stay as they are.
         dropout_rng: What its dropout draws from.
         layout: Of its parameters.
-        x: Inputs [B, ...].
-        y: Targets [B, ...].
+        x: Inputs [B, ...]: a tensor, or a tuple or dict of tensors.
+        y: Targets [B, ...], likewise.
+        device: Where they are.
     """
 
     model: nn.Module
     dropout_rng: DropoutRng
     layout: ParamLayout
-    x: Tensor
-    y: Tensor
+    x: Tensors
+    y: Tensors
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,13 @@ def plan(task: Task, folds: Folds, score: Score, prepared: PreparedModel) -> Sta
     if reason:
         return reason
     splits = folds[fold]
-    x, y = splits.train.x[: prepared.batch_size], splits.train.y[: prepared.batch_size]
-    trial = _ProbeTrial(model, prepared.dropout_rng, ParamLayout(model), x, y)
+    probe = splits.train.head(prepared.batch_size)
+    x = task.prepare(probe.inputs) if folds.is_loaded else probe.inputs
+    trial = _ProbeTrial(
+        model, prepared.dropout_rng, ParamLayout(model), x, probe.targets, folds.device
+    )
     criterion = Criterion.of(task, splits, score.metrics)
-    expected = _alone(trial, criterion.minimised(params, splits.train.y))
+    expected = _alone(trial, criterion.minimised(params, _targets(splits, params)))
     if isinstance(expected, str):
         return expected
     make_loss = _loss_maker(criterion, folds)
@@ -120,13 +127,15 @@ def plan(task: Task, folds: Folds, score: Score, prepared: PreparedModel) -> Sta
         signature=prepared.signature,
         criterion=criterion,
         folds=folds,
+        probe=probe,
+        samples=x if isinstance(x, Tensor) else None,
         n_train=len(splits.train),
         score=score,
         model=model,
         network=network,
         layout=trial.layout,
         loss=make_loss,
-        reported=lambda params: reported(criterion, params, y.device),
+        reported=lambda params: reported(criterion, params, folds.device),
         params=params,
         fold=fold,
         optimizer=params["optimizer"],
@@ -181,7 +190,7 @@ def _renew_params(model: nn.Module) -> list[Params]:
 
 def _alone(trial: _ProbeTrial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Step | str:
     """Returns a step of one model, or an obstacle."""
-    model, device = trial.model.train(), trial.y.device
+    model, device = trial.model.train(), trial.device
     leaves = {
         name: p.detach().clone().requires_grad_(p.requires_grad)
         for name, p in model.named_parameters()
@@ -192,7 +201,9 @@ def _alone(trial: _ProbeTrial, loss: Callable[[Tensor, Tensor], Tensor]) -> _Ste
     with seeded(0, device):
         rng_guard = RngGuard(device)
         trial.dropout_rng.begin(_KEY)
-        value = loss(FunctionalCall(model)({**leaves, **buffers}, trial.x.clone()), trial.y)
+        value = loss(
+            FunctionalCall(model)({**leaves, **buffers}, mapped(torch.clone, trial.x)), trial.y
+        )
         found = torch.autograd.grad(value, trained, allow_unused=True)
         if rng_guard.has_drawn:
             return f"it draws random numbers beside those of nn.Dropout{_who_draws(model)}"
@@ -220,14 +231,14 @@ def _who_draws(model: nn.Module) -> str:
 def _stacked(trial: _ProbeTrial, network: Network, loss: LaneLoss) -> _Step | str:
     """Returns a step of some lanes at once, gradients [K, 1 + P]; or why there is none."""
     layout, model = trial.layout, trial.model
-    grads = torch.zeros(_N_LANES, layout.size, device=trial.y.device)
+    grads = torch.zeros(_N_LANES, layout.size, device=trial.device)
     network.bind(layout.views(grads))
     # Other lanes may drop where this one does not; with a rate of 0 it keeps all.
     set_active(model, lambda name: True)
     parameters = dict(model.named_parameters())
     own = repeated({slot.name: parameters[slot.name] for slot in layout.slots}, _N_LANES)
     fixed = repeated(fixed_tensors(model), _N_LANES)
-    keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=trial.y.device)
+    keys = torch.full((_N_LANES,), _KEY, dtype=torch.int32, device=trial.device)
     try:
         losses = network.train(own, fixed, *_both(trial), keys, loss)
         network.predict(own, repeated(fixed_tensors(model), _N_LANES), trial.x)
@@ -255,13 +266,22 @@ def _loss_maker(
 ) -> Callable[[Sequence[Params], Sequence[int]], LaneLoss]:
     def make(params: Sequence[Params], of_folds: Sequence[int]) -> LaneLoss:
         pairs = zip(params, of_folds, strict=True)
-        weights = [criterion.class_weights(one, folds[fold].train.y) for one, fold in pairs]
-        return minimised(criterion, params, weights, folds.train.y.device)
+        weights = [criterion.class_weights(one, _targets(folds[fold], one)) for one, fold in pairs]
+        return minimised(criterion, params, weights, folds.device)
 
     return make
 
 
-def _both(trial: _ProbeTrial) -> tuple[Tensor, Tensor]:
+def _targets(splits: AnySplits, params: Params) -> Tensor:
+    """Returns the targets that class weights balance: those of all samples, where there are any."""
+    is_balanced = params.get("class_weights") == "balanced"
+    return splits.train.y if is_balanced else splits.known_targets
+
+
+def _both(trial: _ProbeTrial) -> tuple[Tensors, Tensors]:
     """Returns inputs and targets for all lanes."""
-    shared = repeated({"x": trial.x, "y": trial.y}, _N_LANES)
-    return shared["x"], shared["y"]
+
+    def of_lanes(tensor: Tensor) -> Tensor:
+        return repeated({"": tensor}, _N_LANES)[""]
+
+    return mapped(of_lanes, trial.x), mapped(of_lanes, trial.y)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hpo.train.data.batch import Tensors, leaves
 from hpo.train.fused.kernels.flat_params import own_names
 
 
@@ -33,23 +34,24 @@ class FunctionalCall:
             for place in _places_in(prefix, module)
         }
 
-    def __call__(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def __call__(self, values: Mapping[str, Tensor], x: Tensors) -> Tensor:
         """Returns the outputs; buffers among the values change as the model changes its own."""
         if not self._decomposes:
             return self._call(values, x)
         # The derivative is not used; it only decomposes operations.
-        one = torch.ones((), device=x.device)
+        one = torch.ones((), device=leaves(x)[0].device)
         outputs: Tensor = grad(self._beside, has_aux=True)(one, dict(values), x)[1]
         return outputs
 
     def _beside(
-        self, one: Tensor, values: Mapping[str, Tensor], x: Tensor
+        self, one: Tensor, values: Mapping[str, Tensor], x: Tensors
     ) -> tuple[Tensor, Tensor]:
         return one, self._call(values, x)
 
-    def _call(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _call(self, values: Mapping[str, Tensor], x: Tensors) -> Tensor:
         given = {place: values[name] for place, name in self._places.items()}
-        outputs: Tensor = functional_call(self._model, given, (x,), tie_weights=False)
+        args, kwargs = _arguments(x)
+        outputs: Tensor = functional_call(self._model, given, args, kwargs, tie_weights=False)
         for place, name in self._places.items():
             # A model may put a new tensor in the place of a buffer.
             if given[place] is not values[name]:
@@ -74,6 +76,13 @@ def batchable(*, has_lstm: bool) -> Iterator[None]:
     finally:
         backends.mkldnn.enabled = before[0]  # type: ignore[assignment]
         backends.mha.set_fastpath_enabled(before[1])
+
+
+def _arguments(inputs: Tensors) -> tuple[tuple[Tensors, ...], dict[str, Tensors]]:
+    """Returns what a model is called with: see ``hpo.train.data.batch.call``."""
+    if isinstance(inputs, tuple):
+        return inputs, {}
+    return ((), inputs) if isinstance(inputs, dict) else ((inputs,), {})
 
 
 def _places_in(prefix: str, module: nn.Module) -> list[str]:

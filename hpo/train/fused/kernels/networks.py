@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from typing_extensions import override
 
+from hpo.train.data.batch import Tensors, leaves, mapped
 from hpo.train.fused.kernels.functional_call import FunctionalCall, batchable
 from hpo.train.fused.kernels.layers import BatchNorm, Layer, LayerNorm, Linear, layer_of
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
@@ -35,8 +36,8 @@ class Network(Protocol):
         self,
         weights: Values,
         fixed: Values,
-        x: Tensor,
-        y: Tensor,
+        x: Tensors,
+        y: Tensors,
         keys: Tensor,
         loss: LaneLoss,
         offsets: Tensor | None = None,
@@ -46,8 +47,9 @@ class Network(Protocol):
         Args:
             weights: Parameters.
             fixed: The rest.
-            x: Inputs of shape [K, B, ...].
-            y: Targets of shape [K, B, ...].
+            x: Inputs of shape [K, B, ...]: a tensor, or a tuple or dict of tensors. Where lanes
+                share them, they are one batch that was expanded.
+            y: Targets of shape [K, B, ...], likewise.
             keys: Of each lane's step, int32, of shape [K].
             loss: Of outputs and targets.
             offsets: Samples of each lane's step that came before, int32, of shape [K]; None where
@@ -60,7 +62,7 @@ class Network(Protocol):
     def use(self, precision: str) -> bool:
         """Computes in a precision from now on; returns False where it cannot."""
 
-    def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
+    def predict(self, weights: Values, fixed: Values, x: Tensors) -> Tensors:
         """Returns outputs [K, N, ...] in evaluation mode for inputs [N, ...] that lanes share."""
 
 
@@ -107,8 +109,8 @@ class Layered(Network):
         self,
         weights: Values,
         fixed: Values,
-        x: Tensor,
-        y: Tensor,
+        x: Tensors,
+        y: Tensors,
         keys: Tensor,
         loss: LaneLoss,
         offsets: Tensor | None = None,
@@ -124,7 +126,7 @@ class Layered(Network):
         return losses
 
     @override
-    def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
+    def predict(self, weights: Values, fixed: Values, x: Tensors) -> Tensors:
         values = {**weights, **fixed}
         n_lanes = len(next(iter(weights.values())))
         with torch.no_grad():
@@ -155,6 +157,7 @@ class Mapped(Network):
         self._precision = "float32"
         forward, kind = self._forward, "different"
         self._train = vmap(forward, in_dims=(0, 0, 0, 0, None), randomness=kind)
+        self._train_shared = vmap(forward, in_dims=(0, 0, None, 0, None), randomness=kind)
         self._train_part = vmap(forward, in_dims=(0, 0, 0, 0, 0), randomness=kind)
         self._predict = vmap(self._forward, in_dims=(0, 0, None, None, None))
 
@@ -172,8 +175,8 @@ class Mapped(Network):
         self,
         weights: Values,
         fixed: Values,
-        x: Tensor,
-        y: Tensor,
+        x: Tensors,
+        y: Tensors,
         keys: Tensor,
         loss: LaneLoss,
         offsets: Tensor | None = None,
@@ -181,8 +184,11 @@ class Mapped(Network):
         self._model.train()
         leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
         forward = self._train if offsets is None else self._train_part
+        if offsets is None and _is_shared(x):
+            # The first layers compute with one batch, not with a copy for each lane.
+            forward, x = self._train_shared, mapped(lambda tensor: tensor[0].clone(), x)
         with torch.enable_grad(), batchable(has_lstm=self._has_lstm):
-            with cast(self._precision, x.device):
+            with cast(self._precision, keys.device):
                 outputs = forward(leaves, fixed, x, keys, offsets)
             losses = loss(full(outputs), y)
             # Lanes have nothing in common: the gradient of the sum is each one's own.
@@ -191,19 +197,18 @@ class Mapped(Network):
         return losses.detach()
 
     @override
-    def predict(self, weights: Values, fixed: Values, x: Tensor) -> Tensor:
+    def predict(self, weights: Values, fixed: Values, x: Tensors) -> Tensors:
         self._model.eval()
-        forward = cast(self._precision, x.device)
+        forward = cast(self._precision, next(iter(weights.values())).device)
         with torch.no_grad(), batchable(has_lstm=self._has_lstm), forward:
             # A copy, because a layer that works in place would else write into the data.
-            outputs: Tensor = full(self._predict(weights, fixed, x.clone(), None, None))
-        return outputs
+            return full(self._predict(weights, fixed, mapped(torch.clone, x), None, None))
 
     def _forward(
-        self, weights: Values, fixed: Values, x: Tensor, key: Tensor | None, offset: Tensor | None
+        self, weights: Values, fixed: Values, x: Tensors, key: Tensor | None, offset: Tensor | None
     ) -> Any:
         if key is not None:
-            self._dropout_rng.begin(key, offset, len(x))
+            self._dropout_rng.begin(key, offset, len(leaves(x)[0]))
         return self._call({**weights, **fixed}, x)
 
 
@@ -256,6 +261,11 @@ def _collect(
     seen.setdefault(module, prefix)
     layers.append(layer)
     return True
+
+
+def _is_shared(inputs: Tensors) -> bool:
+    """Returns whether inputs of shape [K, B, ...] are one batch for several lanes."""
+    return all(len(tensor) > 1 and tensor.stride(0) == 0 for tensor in leaves(inputs))
 
 
 def _is_trained(layer: Layer) -> bool:

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -143,7 +143,7 @@ class Replayer(Stepper):
     @override
     def losses(self, epoch: StackedEpoch) -> Tensor:
         held = self._hold(epoch)
-        n_steps, n_lanes = len(epoch.bounds), len(epoch.orders)
+        n_steps, n_lanes = len(epoch.bounds), epoch.n_lanes
         found = torch.empty(n_steps, n_lanes, device=epoch.weights.device)
         for i in range(n_steps):
             found[i].copy_(self._step(held, epoch.feed(i), updates=epoch.updates(i)))
@@ -169,10 +169,10 @@ class Replayer(Stepper):
     def _step(self, epoch: StackedEpoch, feed: Feed, *, updates: bool) -> Tensor:
         if self.obstacle:
             return epoch.take(feed, updates=updates)
-        key = (feed.rows.shape, updates)
+        key = (feed.shapes(), updates)
         kind = self._kinds.get(key)
         if kind is None:
-            self._kinds[key] = kind = _Kind(_copy(feed), self._make())
+            self._kinds[key] = kind = _Kind(feed.copy(), self._make())
             return kind.recording.warm_up(lambda: epoch.take(feed, updates=updates))
         torch._foreach_copy_(kind.feed.tensors(), feed.tensors())
         if kind.losses is None and not self._record(epoch, kind, updates=updates):
@@ -192,8 +192,3 @@ class Replayer(Stepper):
             self._kinds.clear()
             return False
         return True
-
-
-def _copy(feed: Feed) -> Feed:
-    found = {field.name: getattr(feed, field.name) for field in fields(feed)}
-    return replace(feed, **{name: t.clone() for name, t in found.items() if t is not None})

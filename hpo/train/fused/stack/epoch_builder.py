@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
+from hpo.spec.space.params import Params
 from hpo.train.fused.kernels.flat_params import ParamLayout
 from hpo.train.fused.kernels.lane_rows import LaneRows
 from hpo.train.fused.kernels.networks import set_active
 from hpo.train.fused.kernels.stacked_optimizers import RULES, HyperparameterColumns, names_of
+from hpo.train.fused.stack.lane_samples import (
+    GatheredSamples,
+    LaneSamples,
+    SharedBatches,
+    shared_batches,
+)
 from hpo.train.fused.stack.lane_state import FIXED, WEIGHTS, LaneState, best_names
 from hpo.train.fused.stack.microbatches import accumulation_of
 from hpo.train.fused.stack.stack_template import StackTemplate
@@ -41,10 +49,11 @@ class EpochBuilder:
         Args:
             rows: Of the lanes.
             training: The lanes, in the order of the rows.
-            n_steps: Its first steps only; None for all.
+            n_steps: Its first steps only, to time them; None for all. Of a loader's data they all
+                have the same batch.
         """
         template, n_lanes = self._template, len(training)
-        part, n, device = template.folds.train, template.n_train, template.device
+        n, device = template.n_train, template.device
         params = [m.params for m in training]
         seeds, epochs = [m.lane.seed for m in training], [m.epoch for m in training]
         sizes = [n_per_batch(one["batch_size"], n) for one in params]
@@ -59,8 +68,8 @@ class EpochBuilder:
             parts = accumulation_of(n, template.batch_size, sizes, seeds, epochs, device)
             keys, bounds = parts.keys, parts.bounds
         return StackedEpoch(
-            part=part,
-            orders=self._orders_of(training).to(device),
+            n_lanes=n_lanes,
+            samples=self._samples(training, bounds, is_timed=n_steps is not None),
             keys=keys,
             bounds=bounds[:n_steps],
             weights=rows[WEIGHTS],
@@ -74,13 +83,15 @@ class EpochBuilder:
             optimizer=template.optimizer,
             accumulation=parts,
             dropping=dropping,
-            augmentation=Augmentation.of(params, seeds, epochs, keys, part.x),
+            augmentation=self._augmentation(params, seeds, epochs, keys),
             averages=self._averages(rows, training, len(keys)),
             total=None if parts is None else self._scratch("total", n_lanes),
         )
 
     def prepare(self, training: Sequence[LaneState]) -> None:
         """Draws the orders of samples of the epoch after this one, which takes a while."""
+        if self._template.folds.is_loaded:
+            return
         n = self._template.n_train
         pairs = [(lane_state.lane.seed, lane_state.epoch + 1) for lane_state in training]
         self._orders = {pair: sample_order(n, *pair) for pair in pairs}
@@ -97,6 +108,25 @@ class EpochBuilder:
         if not template.averages:
             return None
         return StackedAverages.of(rows, best_names(template.layout), training, n_steps)
+
+    def _augmentation(
+        self, params: Sequence[Params], seeds: Sequence[int], epochs: Sequence[int], keys: Tensor
+    ) -> Augmentation | None:
+        samples = self._template.samples
+        return None if samples is None else Augmentation.of(params, seeds, epochs, keys, samples)
+
+    def _samples(
+        self, training: Sequence[LaneState], bounds: list[tuple[int, int]], *, is_timed: bool
+    ) -> LaneSamples:
+        template = self._template
+        if not template.folds.is_loaded:
+            orders = self._orders_of(training).to(template.device)
+            return GatheredSamples(template.folds.train, orders)
+        prepare = template.criterion.task.prepare
+        if is_timed:
+            return SharedBatches(lambda: repeat(template.probe), [0] * len(training), prepare)
+        passes = [(lane_state.lane.fold, lane_state.epoch) for lane_state in training]
+        return shared_batches(template.folds, passes, bounds, prepare)
 
     def _orders_of(self, training: Sequence[LaneState]) -> Tensor:
         """Returns each lane's samples among those of all folds, of shape [K, N]."""

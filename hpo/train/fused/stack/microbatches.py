@@ -104,7 +104,7 @@ def _gradients(template: StackTemplate, bounds: list[tuple[int, int]]) -> Tensor
     None where a forward pass changes a buffer: it would be another value for each cut.
     """
     network, layout, model = template.network, template.layout, template.model
-    part, n = template.folds[template.fold].train, bounds[-1][1]
+    part, n = template.folds.train, bounds[-1][1]
     grads = torch.zeros(_N_LANES, layout.size, device=template.device)
     network.bind(layout.views(grads))
     set_active(model, lambda name: True)

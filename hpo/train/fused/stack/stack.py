@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from hpo.train.checks.signature import Signature
+from hpo.train.data.batch import Tensors
 from hpo.train.engine import EpochReport
 from hpo.train.fused.kernels.lane_rows import LaneRows
 from hpo.train.fused.stack.epoch_builder import EpochBuilder, fixed_of, weights_of
@@ -79,6 +80,13 @@ class Stack:
         """The lanes that have a row, in the order of the rows."""
         found = [state for state in self.lane_states.values() if state.row is not None]
         return sorted(found, key=lambda state: state.row or 0)
+
+    def is_at(self, lane_state: LaneState) -> bool:
+        """Returns whether a lane reads from its loader what lanes of this stack read anyway."""
+        if not self.template.folds.is_loaded:
+            return True
+        place = (lane_state.lane.fold, lane_state.epoch)
+        return any((state.lane.fold, state.epoch) == place for state in self.training)
 
     def join(self, lane_state: LaneState, tensors: dict[str, Tensor]) -> None:
         """Takes a lane in; one that has nothing to train is suspended at once."""
@@ -137,7 +145,7 @@ class Stack:
         """Writes the weights of the best epoch and the params; see ``Engine.export``."""
         export(self.checkpoint(key).best, self.lane_states[key].params.asdict(), path, about)
 
-    def outputs(self, key: int) -> Tensor | None:
+    def outputs(self, key: int) -> Tensors | None:
         """Returns outputs for the test samples; see ``PartEngine.outputs``."""
         lane_state = self.lane_states[key]
         if not lane_state.best_epoch:
@@ -145,7 +153,7 @@ class Stack:
         weights = self.checkpoint(key).best.weights
         return self._evaluation.test_outputs(lane_state, weights, self.tensors(key))
 
-    def measure(self, key: int, outputs: Tensor) -> dict[str, float]:
+    def measure(self, key: int, outputs: Tensors) -> dict[str, float]:
         """Returns ``test_*`` metrics of outputs; see ``PartEngine.measure``."""
         return self._evaluation.test_metrics(self.lane_states[key], outputs)
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hpo.spec.space.params import Params
 from hpo.train.checks.signature import Signature
 from hpo.train.criteria import Criterion
-from hpo.train.data.splits import Folds
+from hpo.train.data.batch import Batch
 from hpo.train.epoch_scores import Score
 from hpo.train.fused.kernels.flat_params import ParamLayout
 from hpo.train.fused.kernels.networks import Network
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.stacked_epoch import Eager, Stepper
 
 
@@ -27,6 +28,8 @@ class StackTemplate:
         signature: Of the lanes.
         criterion: Loss and metrics.
         folds: Their data, on the device.
+        probe: Some training samples, on the device, as they come.
+        samples: Their inputs as models see them; None where a model has several inputs.
         n_train: Training samples of each lane.
         score: What trials are compared by.
         model: The first lane's, lifted, on the device: a stand-in for all.
@@ -45,6 +48,8 @@ class StackTemplate:
     signature: Signature
     criterion: Criterion
     folds: Folds
+    probe: Batch
+    samples: Tensor | None
     n_train: int
     score: Score
     model: nn.Module
@@ -62,7 +67,7 @@ class StackTemplate:
     @property
     def device(self) -> torch.device:
         """The device."""
-        return self.folds.train.y.device
+        return self.folds.device
 
     @property
     def precision(self) -> str:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from hpo.train.data.batch import Tensors, leaves, mapped
 from hpo.train.fused.kernels.networks import Network
 from hpo.train.fused.kernels.stacked_losses import LaneLoss, MixedLoss
 from hpo.train.fused.kernels.stacked_optimizers import RULES, HyperparameterColumns, add_penalties
+from hpo.train.fused.stack.lane_samples import LaneSamples
 from hpo.train.fused.stack.stacked_averages import StackedAverages
 from hpo.train.recipe.augmentation import Augmentation
 from hpo.train.recipe.counter_based_dropout import lane_keys
 from hpo.train.recipe.random_streams import batch_bounds, derive
-
-if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part
 
 _STEP: Final = "step"
 
@@ -29,7 +28,7 @@ class Feed:
     """What is new in each step.
 
     Attributes:
-        rows: Samples of each lane, of shape [K, B].
+        samples: As ``LaneSamples.at`` returns them: a tensor, or tuples and dicts of tensors.
         keys: Of dropout, of shape [K].
         mixtures: Share of each lane's samples in their mixtures, of shape [K]; None without mixup.
         offsets: See ``Accumulation``, of shape [K]; None, as the others, where all lanes' batches
@@ -39,7 +38,7 @@ class Feed:
         ends: Of shape [K, 1].
     """
 
-    rows: Tensor
+    samples: Tensors
     keys: Tensor
     mixtures: Tensor | None = None
     offsets: Tensor | None = None
@@ -50,8 +49,17 @@ class Feed:
     def tensors(self) -> list[Tensor]:
         """Returns those that there are, always in the same order."""
         parts = (self.offsets, self.shares, self.begins, self.ends)
-        found = (self.rows, self.keys, self.mixtures, *parts)
+        found = (*leaves(self.samples), self.keys, self.mixtures, *parts)
         return [tensor for tensor in found if tensor is not None]
+
+    def copy(self) -> Feed:
+        """Returns the same in memory of its own."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Feed(**{name: mapped(torch.clone, value) for name, value in found.items()})
+
+    def shapes(self) -> Hashable:
+        """Returns shape and type of the samples."""
+        return tuple((tensor.shape, tensor.dtype) for tensor in leaves(self.samples))
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,8 @@ class StackedEpoch:
     """The tensors that the steps of an epoch read and write; all are those of the stack.
 
     Attributes:
-        part: The training samples, of all folds.
-        orders: Of each lane's samples, of shape [K, N].
+        n_lanes: K.
+        samples: Where the samples of each step come from.
         keys: Of dropout, of shape [S, K].
         bounds: Begin and end of each batch, or of each micro-batch.
         weights: Of shape [K, P].
@@ -102,8 +110,8 @@ class StackedEpoch:
         dropping: Prefixes of the names of dropout layers for which any lane has a rate.
     """
 
-    part: Part
-    orders: Tensor
+    n_lanes: int
+    samples: LaneSamples
     keys: Tensor
     bounds: list[tuple[int, int]]
     weights: Tensor
@@ -135,8 +143,8 @@ class StackedEpoch:
     def feed(self, i: int) -> Feed:
         """Returns what a step begins with."""
         begin, end = self.bounds[i]
-        rows, parts = self.orders[:, begin:end], self.accumulation
-        feed = Feed(rows, self.keys[i], self._mixtures(i))
+        parts = self.accumulation
+        feed = Feed(self.samples.at(i, begin, end), self.keys[i], self._mixtures(i))
         if parts is None:
             return feed
         return replace(
@@ -165,10 +173,7 @@ class StackedEpoch:
         Returns:
             The losses, [K].
         """
-        n_lanes, n_rows = feed.rows.shape
-        rows = feed.rows.reshape(-1)
-        x = self.part.x.index_select(0, rows).view(n_lanes, n_rows, *self.part.x.shape[1:])
-        y = self.part.y.index_select(0, rows).view(n_lanes, n_rows, *self.part.y.shape[1:])
+        x, y = self.samples.taken(feed.samples)
         loss = self.loss
         if self.augmentation is not None:
             x = self.augmentation.apply(x, feed.keys, feed.mixtures)
@@ -221,14 +226,14 @@ class StackedEpoch:
 
         Steps of epochs with equal ones differ by their feeds and ``values`` only.
         """
-        tensors = {"x": self.part.x, "y": self.part.y, "weights": self.weights}
-        tensors |= {"grads": self.grads, **self.fixed, **self.state}
+        tensors = {"weights": self.weights, "grads": self.grads, **self.fixed, **self.state}
         if self.total is not None:
             tensors["total"] = self.total
         places = tuple((name, t.data_ptr(), tuple(t.shape)) for name, t in tensors.items())
         augmentations = (*self._strengths(), self._mixtures(0) is not None)
         n_own = len(self.loss.tensors())
-        return places, self.columns.decisions(), n_own, self.dropping, augmentations
+        samples = self.samples.fingerprint()
+        return places, samples, self.columns.decisions(), n_own, self.dropping, augmentations
 
     def _strengths(self) -> Mapping[str, Tensor]:
         return {} if self.augmentation is None else self.augmentation.strengths

@@ -6,13 +6,24 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hpo.train.evaluation import as_float, floats, measure, outputs_of, rows_per_chunk
+from hpo.train.data.batch import Tensors, joined, leaves, mapped
+from hpo.train.data.loading.loaded_splits import LoadedPart
+from hpo.train.evaluation import (
+    AnyPart,
+    as_float,
+    floats,
+    measure,
+    outputs_of,
+    rows_per_batch,
+    rows_per_chunk,
+)
 from hpo.train.fused.kernels.networks import Values
 from hpo.train.fused.kernels.stacked_losses import LaneLoss
 from hpo.train.fused.kernels.step_checks import RngGuard
@@ -21,9 +32,6 @@ from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.recipe.precision import products
 from hpo.train.recipe.random_streams import derive, seeded
 from hpo.train.user_code_guard import user_code
-
-if TYPE_CHECKING:
-    from hpo.train.data.dataset import Part
 
 
 class StackedEvaluation:
@@ -64,8 +72,8 @@ class StackedEvaluation:
 
     def evaluate(
         self,
-        predict: Callable[[Tensor], Tensor],
-        part: Part,
+        predict: Callable[[Tensors], Tensors],
+        part: AnyPart,
         prefix: str,
         lane_states: Sequence[LaneState],
         loss: LaneLoss,
@@ -74,7 +82,7 @@ class StackedEvaluation:
 
         Args:
             predict: From inputs [N, ...] to outputs [K, N, ...].
-            part: The samples.
+            part: The samples; those of a loader are read once for all lanes.
             prefix: Begins the metrics' names.
             lane_states: The lanes, with the epochs that they had completed before.
             loss: That is reported.
@@ -82,18 +90,16 @@ class StackedEvaluation:
         Raises:
             TaskError: A metric is no single number.
         """
-        n_rows = max(1, rows_per_chunk(part.x) // len(lane_states))
         with torch.no_grad():
-            chunks = [predict(chunk) for chunk in torch.split(part.x, n_rows)]
-            outputs = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
+            outputs, targets = self._outputs(predict, part, len(lane_states))
             return [
                 {f"{prefix}_loss": found.pop(f"{prefix}_loss"), **found}
-                for found in self._measure(outputs, part.y, prefix, lane_states, loss)
+                for found in self._measure(outputs, targets, prefix, lane_states, loss)
             ]
 
     def test_outputs(
         self, lane_state: LaneState, weights: Mapping[str, Tensor], tensors: Values
-    ) -> Tensor | None:
+    ) -> Tensors | None:
         """Returns what one lane's model makes of the test samples, [N, ...]; None without any.
 
         Args:
@@ -110,17 +116,16 @@ class StackedEvaluation:
                 if name not in weights:
                     buffer.copy_(tensors[FIXED + name])
             model.load_state_dict(weights)
-            outputs: Tensor = outputs_of(model, part, lane_state.params)
-            return outputs
+            return outputs_of(model, part, lane_state.params, self._criterion.task.prepare)
 
-    def test_metrics(self, lane_state: LaneState, outputs: Tensor) -> dict[str, float]:
+    def test_metrics(self, lane_state: LaneState, outputs: Tensors) -> dict[str, float]:
         """Returns ``test_*`` metrics of outputs for the test samples of a lane's fold."""
         part = self._test_part(lane_state)
         assert part is not None
         with self._prepared(lane_state):
             return measure(self._criterion, lane_state.params, outputs, part, "test")
 
-    def _test_part(self, lane_state: LaneState) -> Part | None:
+    def _test_part(self, lane_state: LaneState) -> AnyPart | None:
         return self._template.folds[lane_state.lane.fold].test
 
     @contextmanager
@@ -130,10 +135,23 @@ class StackedEvaluation:
         with user_code("the task"), seeded(seed, device), products(precision, device):
             yield
 
+    def _outputs(
+        self, predict: Callable[[Tensors], Tensors], part: AnyPart, n_lanes: int
+    ) -> tuple[Tensors, Tensors]:
+        """Returns the outputs [K, N, ...] of all lanes, and the targets [N, ...]."""
+        if not isinstance(part, LoadedPart):
+            return _chunked(predict, part.x, n_lanes), part.y
+        chunks, targets = [], []
+        for batch in part.in_order(rows_per_batch(part)):
+            inputs = self._criterion.task.prepare(batch.inputs)
+            chunks.append(_chunked(predict, inputs, n_lanes))
+            targets.append(batch.targets)
+        return _joined(chunks), joined(targets)
+
     def _measure(
         self,
-        outputs: Tensor,
-        y: Tensor,
+        outputs: Tensors,
+        y: Tensors,
         prefix: str,
         lane_states: Sequence[LaneState],
         loss: LaneLoss,
@@ -143,15 +161,19 @@ class StackedEvaluation:
         if self._is_mapped:
             return _apart(self._together(outputs, y, loss), prefix)
         found = []
-        for one, lane_state in zip(outputs, lane_states, strict=True):
+        for i, lane_state in enumerate(lane_states):
+            one = mapped(itemgetter(i), outputs)
             # What metrics that draw random numbers begin with.
-            with seeded(derive(lane_state.lane.seed, "noise", lane_state.epoch), y.device):
+            with seeded(
+                derive(lane_state.lane.seed, "noise", lane_state.epoch), self._template.device
+            ):
                 found.append(self._one(one, y, prefix, lane_state))
         return found
 
-    def _can_map(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> bool:
-        with seeded(0, y.device):
-            rng_guard = RngGuard(y.device)
+    def _can_map(self, outputs: Tensors, y: Tensors, loss: LaneLoss) -> bool:
+        device = self._template.device
+        with seeded(0, device):
+            rng_guard = RngGuard(device)
             try:
                 self._together(outputs, y, loss)
             except KeyboardInterrupt:
@@ -160,19 +182,42 @@ class StackedEvaluation:
                 return False
             return not rng_guard.has_drawn
 
-    def _together(self, outputs: Tensor, y: Tensor, loss: LaneLoss) -> dict[str, Tensor]:
-        losses = loss(outputs, y.expand(len(outputs), *y.shape))
+    def _together(self, outputs: Tensors, y: Tensors, loss: LaneLoss) -> dict[str, Tensor]:
+        n_lanes = len(leaves(outputs)[0])
+        losses = loss(outputs, mapped(lambda tensor: tensor.expand(n_lanes, *tensor.shape), y))
         metrics: Mapping[str, Any] = vmap(self._criterion.metrics, in_dims=(0, None))(outputs, y)
-        return {name: t.view(len(outputs)) for name, t in {**metrics, "loss": losses}.items()}
+        return {name: t.view(n_lanes) for name, t in {**metrics, "loss": losses}.items()}
 
     def _one(
-        self, outputs: Tensor, y: Tensor, prefix: str, lane_state: LaneState
+        self, outputs: Tensors, y: Tensors, prefix: str, lane_state: LaneState
     ) -> dict[str, float]:
         loss = as_float("loss", self._criterion.reported(lane_state.params)(outputs, y))
         measured = {f"{prefix}_loss": loss}
         if math.isfinite(loss):
             measured = floats(self._criterion.metrics(outputs, y), prefix) | measured
         return measured
+
+
+def _chunked(predict: Callable[[Tensors], Tensors], inputs: Tensors, n_lanes: int) -> Tensors:
+    """Returns the outputs [K, N, ...] for inputs [N, ...], by chunks that fit in memory."""
+    found = leaves(inputs)
+    n, most = len(found[0]), min(map(rows_per_chunk, found))
+    n_rows = max(1, most // n_lanes)
+    if n <= n_rows:
+        return predict(inputs)
+    parts = [
+        predict(mapped(itemgetter(slice(begin, begin + n_rows)), inputs))
+        for begin in range(0, n, n_rows)
+    ]
+    return _joined(parts)
+
+
+def _joined(chunks: Sequence[Tensors]) -> Tensors:
+    """Returns outputs [K, B, ...] of several chunks of samples as [K, N, ...]."""
+    if isinstance(chunks[0], Tensor):
+        return chunks[0] if len(chunks) == 1 else torch.cat(list(chunks), dim=1)
+    rows = joined([mapped(lambda tensor: tensor.transpose(0, 1), chunk) for chunk in chunks])
+    return mapped(lambda tensor: tensor.transpose(0, 1).contiguous(), rows)
 
 
 def _select(values: Values, index: Tensor) -> Values:

@@ -184,7 +184,7 @@ def test_out_of_memory_halves_the_stack_and_loses_nothing(
     add(engine, [replace(lanes[0], epoch_stop=1), *lanes[1:]])
     reports = advance(engine)
     # In the middle of an epoch, when some steps have been taken.
-    n_raised = when(monkeypatch, error, lambda epoch, i: i == 2 and len(epoch.orders) > 2)
+    n_raised = when(monkeypatch, error, lambda epoch, i: i == 2 and epoch.n_lanes > 2)
     later = advance(engine, 3)
     while min(len(later[key]) for key in range(1, 7)) < 3:
         for key, found in advance(engine).items():
@@ -209,7 +209,7 @@ def test_lanes_that_are_through_take_no_memory(monkeypatch: Patch) -> None:
     add(engine, [replace(one, epoch_stop=1) for one in lanes[:4]] + lanes[4:])
     advance(engine)
     error = torch.OutOfMemoryError("out of memory")
-    n_raised = when(monkeypatch, error, lambda epoch, i: len(epoch.orders) > 1)
+    n_raised = when(monkeypatch, error, lambda epoch, i: epoch.n_lanes > 1)
     advance(engine, 2)
     assert (sorted(sizes_of(engine)), n_raised()) == ([1, 1], 1)
     assert list(engine.alone.values()) == ["there is no memory for two lanes"]

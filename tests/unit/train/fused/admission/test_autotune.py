@@ -17,6 +17,7 @@ from hpo.train.data.dataset import Splits
 from hpo.train.engine import Lane
 from hpo.train.fused.admission import autotune, step_timing
 from hpo.train.fused.admission.autotune import AutotuneSettings, StackSize, StackSizes
+from hpo.train.fused.stack.folds import Folds
 from hpo.train.fused.stack.stacked_epoch import StackedEpoch
 from hpo.train.task import Task
 from tests.kits.stacks import (
@@ -41,7 +42,7 @@ def costing(patch: Patch, cost: Callable[[int], float]) -> list[int]:
     original, clock = StackedEpoch.step, SimpleNamespace(now=0.0)
 
     def step(self: StackedEpoch, i: int) -> Tensor:
-        n_lanes = len(self.orders)
+        n_lanes = self.n_lanes
         tried.append(n_lanes)
         clock.now += cost(n_lanes)
         return original(self, i)
@@ -75,6 +76,14 @@ def test_doubled_until_it_pays_no_more(n_best: int, monkeypatch: Patch) -> None:
     tried.clear()
     assert wanted(StackSizes(CPU, known=dict(told))) == n_best
     assert tried == []
+
+
+def test_lanes_that_share_what_a_loader_reads_pay(monkeypatch: Patch) -> None:
+    # More lanes compute no faster, but each batch is read once for all of them.
+    costing(monkeypatch, float)
+    assert wanted(StackSizes(CPU, most=16)) == 1
+    monkeypatch.setattr(Folds, "read_s", lambda self, n: 10.0)
+    assert wanted(StackSizes(CPU, most=16)) == 16
 
 
 @pytest.mark.parametrize(
@@ -200,7 +209,7 @@ def test_memory_that_runs_out_later_is_remembered(monkeypatch: Patch) -> None:
     original = StackedEpoch.step
 
     def step(self: StackedEpoch, i: int) -> Tensor:
-        if len(self.orders) > 1:
+        if self.n_lanes > 1:
             raise torch.OutOfMemoryError("out of memory")
         return original(self, i)
 
