@@ -45,7 +45,8 @@ class OptunaBackend:
         first = trial.number
         if study is not None and self._retries:
             frozen = study.get_trials(deepcopy=False)[trial.number]
-            first = RetryFailedTrialCallback.retried_trial_number(frozen) or trial.number
+            retried = RetryFailedTrialCallback.retried_trial_number(frozen)
+            first = trial.number if retried is None else retried
         self.folder = Path("hpo.artifacts", "optuna", _safe(name), f"trial-{first:06}").absolute()
         self._pace = SavePace()
 

@@ -151,11 +151,11 @@ class Run:
                     hint="call run.report(...) once in each epoch of run.epochs",
                 )
 
-    def report(self, **metrics: float) -> None:
+    def report(self, **metrics: Any) -> None:
         """Reports the epoch that is complete; saves a checkpoint when one is due.
 
         Args:
-            **metrics: Values of the epoch, by their names.
+            **metrics: Values of the epoch, by their names: numbers, or tensors of one number.
 
         Raises:
             BaseException: The trial ends here: it was stopped, or is paused to be resumed later.

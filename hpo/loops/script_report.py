@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any
 
 from hpo.errors import TaskError
 from hpo.loops.command_backend import CommandBackend
@@ -11,7 +12,7 @@ from hpo.loops.command_backend import CommandBackend
 _last_epoch = 0
 
 
-def report(epoch: int | None = None, **metrics: float) -> bool:
+def report(epoch: int | None = None, **metrics: Any) -> bool:
     """Reports an epoch of this script's training to hpo.
 
     Where hpo did not start the script, it does nothing.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import types
+from typing import Any
 
 
 class _CallableModule(types.ModuleType):
-    def __call__(self, epoch: int | None = None, **metrics: float) -> bool:
+    def __call__(self, epoch: int | None = None, **metrics: Any) -> bool:
         from hpo.loops.script_report import report
 
         return report(epoch, **metrics)
