@@ -23,6 +23,7 @@ from hpo.train.loop.training import build_model
 from hpo.train.recipe.counter_based_dropout import LaneDropout, lift
 from hpo.train.recipe.hyperparameters import complete, n_per_batch
 from hpo.train.recipe.random_streams import seeded
+from hpo.train.recipe.solo_hyperparameters import solo_choices
 from hpo.train.recipe.weight_averaging import averages
 from hpo.train.task import Task
 
@@ -94,7 +95,9 @@ def signature_of(
     except Exception:  # noqa: BLE001 - what cannot be looked into is equal to nothing else
         described = _Same(object())
     names = ("optimizer", "loss", "precision")
-    settings = (*map(params.get, names), batch_size, averages(params))
+    settings: Hashable = (*map(params.get, names), batch_size, averages(params))
+    if alone := solo_choices(params):
+        settings = (settings, alone)
     return Signature(described, settings)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hpo.errors import TaskError
 
@@ -55,7 +55,7 @@ class Batch:
         return Batch(inputs, targets, self.n)
 
 
-def call(model: nn.Module, inputs: Tensors) -> Any:
+def call(model: Callable[..., Any], inputs: Tensors) -> Any:
     """Calls a model: ``model(x)``, ``model(*xs)`` for a tuple, ``model(**xs)`` for a dict."""
     if isinstance(inputs, tuple):
         return model(*inputs)

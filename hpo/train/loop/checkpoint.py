@@ -73,6 +73,7 @@ class Checkpoint:
         best: The best epoch so far.
         last: The latest epoch; None before the first.
         average: The state dict that the model has by its average weights; empty without any.
+        scaler: The gradient scaler's state dict, in float16; empty otherwise.
     """
 
     seed: int
@@ -84,6 +85,7 @@ class Checkpoint:
     best: BestWeights
     last: Last | None
     average: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint.

@@ -143,6 +143,7 @@ class SoloEngine(PartEngine):
             best=solo.best,
             last=solo.last,
             average=training.average,
+            scaler=training.scaler.state_dict() if training.scaler else {},
         )
 
     @override
@@ -208,7 +209,7 @@ class SoloEngine(PartEngine):
 
         def load(saved: Checkpoint) -> _SoloLane:
             training = self._build(lane, saved.horizon)
-            training.load(saved.model, saved.optimizer, saved.epoch, saved.average)
+            training.load(saved.model, saved.optimizer, saved.epoch, saved.average, saved.scaler)
             return _SoloLane(lane, training, saved.best, saved.last)
 
         return resume(lane, load)

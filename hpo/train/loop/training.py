@@ -11,20 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from hpo.errors import TaskError
 from hpo.spec.space.params import Params
 from hpo.train.criteria import Criterion, named_form, require_own, scope_of, unsuitable
-from hpo.train.data.batch import Batch, Tensors, as_floats, call, mapped
+from hpo.train.data.batch import Batch, Tensors, as_floats
 from hpo.train.data.loading.loaded_splits import LoadedPart
 from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
+from hpo.train.loop.optimizer_step import OptimizerStep
+from hpo.train.loop.training_step import TrainingStep
 from hpo.train.recipe import optimizers
-from hpo.train.recipe.augmentation import Augmentation, partners
+from hpo.train.recipe.augmentation import Augmentation
 from hpo.train.recipe.counter_based_dropout import DropoutRng, lift, step_keys
-from hpo.train.recipe.hyperparameters import check, complete, n_per_batch
-from hpo.train.recipe.precision import cast, full
+from hpo.train.recipe.hyperparameters import check, complete, n_per_step
+from hpo.train.recipe.precision import gradient_scaler
 from hpo.train.recipe.random_streams import batch_bounds, derive, sample_order, seeded
 from hpo.train.recipe.schedules import factor
 from hpo.train.recipe.weight_averaging import averages, mix_in, shares
@@ -55,6 +58,7 @@ class Training:
         average: The model's tensors by their averages, in a state dict; empty without any.
         prepare: What the model sees of the inputs of a loader, see ``Task.prepare``.
         accept: Raises where the loss does not take several outputs.
+        scaler: Of the loss in float16; None for other precisions.
         base_rates: Learning rate of each parameter group before the schedule's factor.
     """
 
@@ -69,11 +73,21 @@ class Training:
     average: dict[str, Tensor] = field(default_factory=dict)
     prepare: Callable[[Tensors], Tensors] = as_floats
     accept: Callable[[Tensors], None] = lambda outputs: None
+    scaler: GradScaler | None = None
     base_rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._key = 0
+        self._step = TrainingStep(
+            self.params,
+            self.model,
+            self.loss,
+            self.dropout_rng,
+            OptimizerStep(self.optimizer, self.params, self.scaler),
+            lambda outputs: self.accept(outputs),
+        )
 
     @property
     def learning_rate(self) -> float:
@@ -98,7 +112,7 @@ class Training:
         """
         self._apply_schedule()
         self.model.train()
-        bounds = batch_bounds(len(part), n_per_batch(self.params["batch_size"], len(part)))
+        bounds = batch_bounds(len(part), n_per_step(self.params, len(part)))
         keys = step_keys(derive(self.seed, "noise", self.epoch), len(bounds))
         augmentation = None
         mixed = shares(self.params, self.epoch, len(bounds)) if averages(self.params) else [0.0]
@@ -106,7 +120,7 @@ class Training:
         for i, batch in enumerate(self.batches(part, bounds)):
             if not i:
                 augmentation = self._augmentation(batch.inputs, keys)
-            self.dropout_rng.begin(int(keys[i]))
+            self._key = int(keys[i])
             losses.append(self.step(batch.inputs, batch.targets, augmentation, i))
             self._mix(mixed[i % len(mixed)])
         self.epoch += 1
@@ -145,35 +159,7 @@ class Training:
         Returns:
             The loss before the step, a scalar on the device.
         """
-        params, loss = self.params, self._loss(x, y, augmentation, i)
-        if not isinstance(loss, Tensor):
-            raise TaskError(f"the task's loss must be a tensor; found {found_instead(loss)}")
-        # What zero_grad does, whose own bookkeeping costs a small model a fifteenth of its time.
-        for parameter in self._trained:
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        if params["l1"]:
-            optimizers.add_l1(self._trained, params["l1"])
-        if params["grad_clip"]:
-            optimizers.clip_gradients(self._trained, params["grad_clip"])
-        self.optimizer.step()
-        return loss.detach()
-
-    def _loss(self, x: Tensors, y: Tensors, augmentation: Augmentation | None, i: int) -> Tensor:
-        if augmentation is None:
-            return self.loss(self._outputs(x), y)
-        outputs = self._outputs(augmentation.inputs(i, x.unsqueeze(0)).squeeze(0))
-        if augmentation.shares is None:
-            return self.loss(outputs, y)
-        share, other = augmentation.shares[i, 0], mapped(_partners, y)
-        return share * self.loss(outputs, y) + (1 - share) * self.loss(outputs, other)
-
-    def _outputs(self, x: Tensors) -> Tensors:
-        with cast(self.params["precision"], self._trained[0].device):
-            outputs = full(call(self.model, x))
-        if not isinstance(outputs, Tensor):
-            self.accept(outputs)
-        return outputs
+        return self._step.take(x, y, self._key, augmentation, i)
 
     def _augmentation(self, x: Tensors, keys: NDArray[np.int32]) -> Augmentation | None:
         if not isinstance(x, Tensor):
@@ -214,6 +200,7 @@ class Training:
         optimizer: dict[str, Any],
         epoch: int,
         average: Mapping[str, Tensor],
+        scaler: Mapping[str, Any] | None = None,
     ) -> None:
         """Takes over the state of an earlier training of the same trial.
 
@@ -222,6 +209,7 @@ class Training:
             optimizer: A state dict.
             epoch: Epochs completed by then.
             average: A state dict, or nothing.
+            scaler: A state dict, or nothing.
 
         Raises:
             CheckpointError: They are of another model or optimizer; this training is spoilt then.
@@ -234,6 +222,8 @@ class Training:
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"the checkpoint does not fit the task: {reason}") from error
+        if self.scaler is not None and scaler:
+            self.scaler.load_state_dict(dict(scaler))
         self.epoch = epoch
         device = self._trained[0].device
         self.average = {name: value.to(device, copy=True) for name, value in average.items()}
@@ -242,10 +232,6 @@ class Training:
         scale = factor(self.epoch, self.horizon, self.params)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * scale
-
-
-def _partners(y: Tensor) -> Tensor:
-    return partners(y.unsqueeze(0)).squeeze(0)
 
 
 def _flags(group: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +267,8 @@ def begin(
     balanced = params.get("class_weights") == "balanced"
     y = splits.train.y if balanced else splits.known_targets
     loss = Criterion.of(task, splits).minimised(params, y)
-    training = Training(params, seed, horizon, model, optimizer, loss, dropout_rng)
+    scaler = gradient_scaler(params["precision"], device)
+    training = Training(params, seed, horizon, model, optimizer, loss, dropout_rng, scaler=scaler)
     training.prepare = task.prepare
     training.accept = lambda outputs: require_own(task, f"the model returns {named_form(outputs)}")
     return training
@@ -314,6 +301,8 @@ def draw(
     with seeded(derive(seed, "weights"), device):
         model = build_model(task, params)
     dropout_rng = lift(model)
+    if params.get("channels_last"):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return params, model.to(device), dropout_rng
 
 

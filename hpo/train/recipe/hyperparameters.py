@@ -17,6 +17,7 @@ from hpo.train.objective.losses import DEFAULT_LOSSES, LOSSES, losses_of
 from hpo.train.recipe.augmentation import AUGMENTATIONS, names_for
 from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.recipe.schedules import SCHEDULES
+from hpo.train.recipe.solo_hyperparameters import SOLO
 from hpo.train.recipe.standard_hyperparameters import HYPERPARAMETERS, DependentDefault
 from hpo.train.recipe.weight_averaging import AVERAGES
 
@@ -66,6 +67,7 @@ def applied(params: Mapping[str, Any], scope: Scope = ANYWHERE) -> tuple[str, ..
     schedule = SCHEDULES.get(_chosen("schedule", params))
     names = ["batch_size", "precision", "schedule", "warmup_epochs"]
     names += [*(schedule.reads if schedule else ()), "grad_clip", "l1", "patience", "averaging"]
+    names += [name for name in SOLO if name != "channels_last" or scope.n_axes in (0, 3)]
     names += AVERAGES.get(_chosen("averaging", params), ())
     names += names_for(scope.n_axes)
     if not scope.own_loss:
@@ -137,6 +139,8 @@ def readers(name: str) -> str:
         return "tasks, and not by this one"
     if name in AUGMENTATIONS:
         return _SAMPLES[AUGMENTATIONS[name]]
+    if name == "channels_last":
+        return _SAMPLES[3]
     if name == "loss":
         return "tasks without a loss of their own"
     if name == "class_weights":
@@ -147,6 +151,14 @@ def readers(name: str) -> str:
 def n_per_batch(batch_size: int | str, n: int) -> int:
     """Returns how many samples a batch has, of ``n`` that there are."""
     return n if batch_size == "full" else min(int(batch_size), n)
+
+
+def n_per_step(params: Mapping[str, Any], n: int) -> int:
+    """Returns how many samples a step of the optimizer has, of ``n`` that there are.
+
+    With gradient accumulation it takes several batches.
+    """
+    return min(n, n_per_batch(params["batch_size"], n) * int(params["gradient_accumulation"]))
 
 
 def _of_loss(params: Mapping[str, Any], kind: Kind | None) -> list[str]:

@@ -11,6 +11,7 @@ from hpo.train.objective.losses import CLASS_WEIGHTS, DEFAULT_LOSSES, LOSSES
 from hpo.train.recipe.optimizers import OPTIMIZERS
 from hpo.train.recipe.precision import PRECISIONS
 from hpo.train.recipe.schedules import SCHEDULES
+from hpo.train.recipe.solo_hyperparameters import SOLO
 from hpo.train.recipe.weight_averaging import AVERAGES
 
 
@@ -100,6 +101,24 @@ HYPERPARAMETERS: Final[Mapping[str, StandardHyperparameter]] = {
         _one_of(PRECISIONS),
         ", ".join(PRECISIONS),
         "How exactly the model computes; weights and optimizer are float32.",
+    ),
+    "gradient_accumulation": StandardHyperparameter(
+        SOLO["gradient_accumulation"],
+        _whole(1),
+        "a whole number from 1",
+        "Batches a step, whose gradients are averaged: large batches in little memory.",
+    ),
+    "compile": StandardHyperparameter(
+        SOLO["compile"],
+        lambda v: isinstance(v, bool),
+        "true or false",
+        "Whether torch.compile compiles the model for training.",
+    ),
+    "channels_last": StandardHyperparameter(
+        SOLO["channels_last"],
+        lambda v: isinstance(v, bool),
+        "true or false",
+        "Whether images and the weights of convolutions are in memory pixel by pixel.",
     ),
     "momentum": StandardHyperparameter(
         _MOMENTUM,

@@ -26,6 +26,7 @@ from hpo.train.fused.stack.stack_template import StackTemplate
 from hpo.train.loop.training import trainable
 from hpo.train.recipe.counter_based_dropout import DropoutRng, step_keys
 from hpo.train.recipe.random_streams import seeded
+from hpo.train.recipe.solo_hyperparameters import solo_choices
 from hpo.train.recipe.weight_averaging import averages
 from hpo.train.task import Task
 
@@ -105,7 +106,7 @@ def plan(task: Task, folds: Folds, score: Score, prepared: PreparedModel) -> Sta
         Exception: Whatever the task raises with one model alone.
     """
     params, model, fold = prepared.params, prepared.model, prepared.fold
-    reason = _obstacle(task, model)
+    reason = _obstacle(task, model, params)
     if reason:
         return reason
     splits = folds[fold]
@@ -163,8 +164,10 @@ def _network(trial: _ProbeTrial, loss: LaneLoss, expected: _Step, precision: str
     return reason
 
 
-def _obstacle(task: Task, model: nn.Module) -> str:
+def _obstacle(task: Task, model: nn.Module, params: Params) -> str:
     """Returns why trials cannot be stacked whatever the model computes, or nothing."""
+    if alone := solo_choices(params):
+        return f"trials with {' and '.join(alone)} train alone"
     if task.has_own("optimizer"):
         return "the task brings its own optimizer"
     kinds = {parameter.dtype for parameter in trainable(model)}

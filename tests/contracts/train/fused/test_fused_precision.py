@@ -134,5 +134,5 @@ def test_bf16_with_several_batch_sizes_in_one_stack() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(TaskError, match="precision must be float32, tf32, bf16; found 'fp16'"):
-        begin(Plain(), blobs(), Params({"precision": "fp16"}), 0, 1, CPU)
+    with pytest.raises(TaskError, match="precision must be float32, tf32, bf16, fp16; found 'fp8'"):
+        begin(Plain(), blobs(), Params({"precision": "fp8"}), 0, 1, CPU)
