@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo import data as data
+    from hpo import lightning as lightning
+    from hpo import transformers as transformers
     from hpo.data import Data as Data
     from hpo.errors import HpoError as HpoError
     from hpo.errors import LaunchError as LaunchError

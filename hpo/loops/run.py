@@ -72,6 +72,11 @@ class Run:
         return self._backend.seed
 
     @property
+    def metric(self) -> str | None:
+        """The reported value that is optimised; None where it is the first that is reported."""
+        return self._backend.metric or self._metric
+
+    @property
     def epoch(self) -> int:
         """Epochs that are complete, those before an interruption included."""
         return self._epoch
@@ -214,9 +219,18 @@ class Run:
         """
         return self._backend.publish(lambda path: _write_file(write, path, self.dir))
 
-    def resumed_at(self, epoch: int, best: float | None = None) -> None:
-        """Notes that a framework has restored its own checkpoint, written after an epoch."""
-        self._epoch, self._best = epoch, best
+    def resumed_at(self, epoch: int, best: float | None = None) -> bool:
+        """Notes that a framework resumes from its own checkpoint, written after an epoch.
+
+        Returns:
+            Whether it may: reports before the checkpoint may have been lost.
+        """
+        if epoch > self._backend.epoch:
+            logger.warning("the checkpoint is ahead of the reports; the trial starts from epoch 0")
+            return False
+        self._epoch = epoch
+        self._best = None if best is None or math.isnan(best) else best
+        return True
 
     def leave(self) -> NoReturn:
         """Ends the trial in this process, after a verdict to stop.
@@ -244,7 +258,7 @@ class Run:
     def _metric_of(self, values: Mapping[str, float]) -> str:
         if not values:
             raise TaskError("run.report needs a value, such as run.report(val_accuracy=0.91)")
-        wanted = self._backend.metric or self._metric
+        wanted = self.metric
         if wanted is None:
             return next(iter(values))
         if wanted not in values:
