@@ -8,6 +8,7 @@ same few kernels for one model or for many, on every device, with the same outco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -195,6 +196,9 @@ def lift(model: nn.Module) -> DropoutRng:
     Returns:
         What the layers draw from; ``begin`` it before each step.
     """
+    made: dict[nn.Module, nn.Module] = {}
+    for name, child in model._modules.items():
+        model._modules[name] = child and _with_own_dropout(child, made)
     dropout_rng = DropoutRng()
     replaced: dict[nn.Module, LaneDropout] = {}
     for parent in list(model.modules()):
@@ -205,6 +209,33 @@ def lift(model: nn.Module) -> DropoutRng:
                     replaced[child] = LaneDropout(child, dropout_rng)
                 setattr(parent, name, replaced[child])
     return dropout_rng
+
+
+def _with_own_dropout(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Returns a module whose dropout no earlier model has: itself, or a copy of the same tensors.
+
+    Frozen layers may stand in the models of several trials, whose dropout must not be one.
+
+    Args:
+        module: A part of a model.
+        made: What was returned for other parts.
+    """
+    if module in made:
+        return made[module]
+    found = module
+    if isinstance(module, LaneDropout):
+        found = (nn.Dropout2d if module.drops_features else nn.Dropout)(module.p)
+        found.train(module.training)
+    else:
+        old = module._modules
+        new = {k: child and _with_own_dropout(child, made) for k, child in old.items()}
+        if any(new[name] is not child for name, child in old.items()):
+            found = copy(module)
+            for name in ("_parameters", "_buffers"):
+                vars(found)[name] = dict(vars(module)[name])
+            vars(found)["_modules"] = new
+    made[module] = found
+    return found
 
 
 def _finalize(value: NDArray[np.uint32]) -> NDArray[np.uint32]:
