@@ -164,7 +164,7 @@ def wrapped(parts: Sequence[str], width: int, gap: str = DOT, lead: str = "") ->
 
 def is_in_epochs(subject: Subject) -> bool:
     """Returns whether the steps of this study are epochs; an objective defines its own steps."""
-    return subject.spec is not None and subject.spec.task is not None
+    return subject.spec is not None and subject.spec.objective is None
 
 
 def _is_fixed(subject: Subject, name: str) -> bool:
@@ -189,7 +189,8 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
         found.append((f"{formatting.count(counts.paused)} paused", ""))
     if counts.failed:
         found.append((f"{formatting.count(counts.failed)} failed", "red"))
-    if is_in_epochs(view.subject):
+    # An objective has epochs where it has an hpo.Run.
+    if is_in_epochs(view.subject) or view.snapshot.n_epochs:
         found.append((_epochs(view), ""))
     mean = view.snapshot.usage.mean
     if mean >= 1.05:
@@ -214,7 +215,9 @@ def _epochs(view: View) -> str:
 
 def _full_epochs(view: View) -> int | None:
     subject, n_finished = view.subject, view.snapshot.counts.finished
-    assert subject.spec is not None
+    if subject.spec is None or not is_in_epochs(subject):
+        # Its first trial announces how many there are.
+        return None
     budget = subject.spec.budget
     n_trials = None if subject.n_trials is None else max(subject.n_trials, n_finished)
     by_trials = None if n_trials is None else n_trials * budget.epochs

@@ -76,7 +76,7 @@ def update(locked: LockedStudy, record: StudyRecord, budget: Budget) -> None:
     locked.record([Event(locked.study_id, "budget", _changes(record.budget, budget))])
     spending.finish_if_target_reached(locked, reported=True)
     spending.finish_if_spent(locked)
-    if spec.task is not None:
+    if spec.objective is None:
         # An objective counts its steps itself: no budget of epochs ends its trials.
         spending.release_over_budget(locked)
     if locked.state == "done":

@@ -1,0 +1,59 @@
+"""Training loops with hpo.Run, as their user gets them from the pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.promises.blocks import all_blocks
+from tests.promises.conftest import Installed
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+_LOOP = "docs/objectives.md#A loop that pauses"
+
+
+@pytest.mark.shows(_LOOP, f"{_LOOP}/2")
+def test_a_loop_pauses_and_loses_no_epoch_when_its_workers_are_killed(installed: Installed) -> None:
+    blocks = all_blocks()
+    installed.write("train.py", blocks[_LOOP].text)
+    (command,) = blocks[f"{_LOOP}/2"].commands
+    process = installed.popen(["bash", "-c", command])
+    n_killed, epochs = 0, "SELECT count(*) FROM hpo_epoch"
+
+    def kill_another() -> bool:
+        nonlocal n_killed
+        if n_killed < 5 and installed.query(epochs)[0][0] > 15 * (n_killed + 1):
+            for (pid,) in installed.query(
+                "SELECT pid FROM hpo_worker WHERE ended_at IS NULL ORDER BY worker_id LIMIT 1"
+            ):
+                os.kill(pid, signal.SIGKILL)
+                n_killed += 1
+        return process.poll() is not None
+
+    installed.until(lambda: installed.query(epochs), "the first epoch")
+    installed.until(kill_another, "the end of the run")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "30/30 trials" in output
+    assert n_killed == 5
+    trials = json.loads(installed.hpo("trials", "train", "-f", "json"))
+    states = [trial["state"].upper() for trial in trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert max(trial["value"] for trial in trials) > 0.92
+    # Each epoch is there once, and half of them were never trained.
+    steps = installed.query(
+        "SELECT trial_id, count(*), max(step) FROM trial_intermediate_values GROUP BY 1"
+    )
+    assert all(n == last for _, n, last in steps)
+    assert sum(n for _, n, _ in steps) < 0.6 * 30 * 27
+
+
+@pytest.mark.shows(_LOOP)
+def test_the_same_file_runs_under_plain_optuna(installed: Installed) -> None:
+    installed.write("train.py", all_blocks()[_LOOP].text.replace("n_trials=30", "n_trials=6"))
+    output = installed.bash("python train.py")
+    assert "Trial 5" in output
