@@ -76,6 +76,18 @@ class Task:
         """
         return as_floats(inputs)
 
+    def augment(self, x: Any, params: Params) -> Any:
+        """Returns the samples of a training batch, changed at random; by default as they are.
+
+        It is called on the device, in training only, before ``augment_noise`` and its like. The
+        generators of PyTorch, NumPy and Python follow from the trial's seed and the epoch.
+
+        Args:
+            x: Inputs of shape [B, ...], or a tuple or dict of such; they may be changed in place.
+            params: Of the trial.
+        """
+        return x
+
     def model(self, params: Params) -> nn.Module:
         """Builds an untrained model; does nothing else.
 

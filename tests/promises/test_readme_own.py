@@ -87,6 +87,22 @@ dataset = TensorDataset(torch.randn(60, 4), torch.arange(60) % 3)
     assert printed.split() == ["60", "0", "1", "2"]
 
 
+@pytest.mark.shows("docs/tasks.md#Augmentation")
+def test_the_task_with_an_augmentation_of_its_own(installed: Installed, block: Block) -> None:
+    task = all_blocks()["docs/tasks.md#Tasks"].text
+    installed.write("my_file.py", f"import torch\n{task}\n\n{block.text}")
+    installed.write(
+        "own.toml",
+        'task = "my_file.py:Scaled"\nbudget = { trials = 2, epochs = 5 }\n'
+        "[space]\nlearning_rate = { low = 0.05, high = 0.3, log = true }\n"
+        "batch_size = 32\nwidth = 64\ndepth = 1\nscale = { low = 0.0, high = 0.5 }\n",
+    )
+    assert installed.hpo("check", "own.toml").startswith("own is valid")
+    assert "2/2 trials" in installed.hpo("run", "own.toml")
+    best = json.loads(installed.hpo("best", "own", "-f", "json"))
+    assert 0.8 <= best["value"] <= 1
+
+
 @pytest.mark.shows("docs/study-files.md#Study files")
 def test_the_study_file_with_everything(installed: Installed, block: Block) -> None:
     installed.write("s.toml", block.text)

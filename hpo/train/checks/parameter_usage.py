@@ -159,7 +159,8 @@ class _Reading:
                 self._task.optimizer(model, params)
                 if forward:
                     inputs = self._splits.train.head(_N_ROWS).inputs
-                    call(model, self._task.prepare(mapped(Tensor.clone, inputs)))
+                    inputs = self._task.prepare(mapped(Tensor.clone, inputs))
+                    call(model, self._task.augment(inputs, params))
 
     def _misspelt(self) -> list[Problem]:
         """Returns what the task misses, in one line with what the space may have in its place."""

@@ -22,6 +22,7 @@ from hpo.train.data.loading.loaded_splits import LoadedPart
 from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.loop.optimizer_step import OptimizerStep
+from hpo.train.loop.own_augmentation import own_augmentation
 from hpo.train.loop.training_step import TrainingStep
 from hpo.train.recipe import optimizers
 from hpo.train.recipe.augmentation import Augmentation
@@ -57,6 +58,7 @@ class Training:
         epoch: Epochs completed.
         average: The model's tensors by their averages, in a state dict; empty without any.
         prepare: What the model sees of the inputs of a loader, see ``Task.prepare``.
+        augment: What the task makes of the inputs of a batch; None for nothing of its own.
         accept: Raises where the loss does not take several outputs.
         scaler: Of the loss in float16; None for other precisions.
         base_rates: Learning rate of each parameter group before the schedule's factor.
@@ -72,6 +74,7 @@ class Training:
     epoch: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
     prepare: Callable[[Tensors], Tensors] = as_floats
+    augment: Callable[[Tensors], Tensors] | None = None
     accept: Callable[[Tensors], None] = lambda outputs: None
     scaler: GradScaler | None = None
     base_rates: list[float] = field(init=False)
@@ -159,6 +162,8 @@ class Training:
         Returns:
             The loss before the step, a scalar on the device.
         """
+        if self.augment is not None:
+            x = self.augment(x)
         return self._step.take(x, y, self._key, augmentation, i)
 
     def _augmentation(self, x: Tensors, keys: NDArray[np.int32]) -> Augmentation | None:
@@ -270,6 +275,7 @@ def begin(
     scaler = gradient_scaler(params["precision"], device)
     training = Training(params, seed, horizon, model, optimizer, loss, dropout_rng, scaler=scaler)
     training.prepare = task.prepare
+    training.augment = own_augmentation(task, params)
     training.accept = lambda outputs: require_own(task, f"the model returns {named_form(outputs)}")
     return training
 

@@ -168,6 +168,8 @@ def _obstacle(task: Task, model: nn.Module, params: Params) -> str:
     """Returns why trials cannot be stacked whatever the model computes, or nothing."""
     if alone := solo_choices(params):
         return f"trials with {' and '.join(alone)} train alone"
+    if task.has_own("augment"):
+        return "the task brings its own augment()"
     if task.has_own("optimizer"):
         return "the task brings its own optimizer"
     kinds = {parameter.dtype for parameter in trainable(model)}
