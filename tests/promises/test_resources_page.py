@@ -6,7 +6,7 @@ import pytest
 
 from hpo.spec import toml
 from hpo.spec.sections import ResourceSpec
-from tests.promises.blocks import Block, masked
+from tests.promises.blocks import ROOT, Block, masked
 from tests.promises.conftest import Installed
 
 STUDY = """\
@@ -39,3 +39,12 @@ def test_a_small_machine_says_what_is_missing(installed: Installed, block: Block
     (command,) = block.commands
     printed = installed.bash(f"CUDA_VISIBLE_DEVICES= {command}", expect=5)
     assert [masked(line.strip()) for line in printed.splitlines()] == [*map(masked, block.shown)]
+
+
+@pytest.mark.shows("docs/resources.md#Several GPUs: torchrun")
+def test_the_command_is_that_of_the_example(block: Block) -> None:
+    shown = toml.loads(f'name = "x"\n{block.text}')
+    example = toml.load(ROOT / "examples" / "ddp_script.toml")
+    assert shown.command is not None
+    assert shown.command.replace("train.py", "ddp_script.py") == example.command
+    assert shown.resources == ResourceSpec(gpus=2)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hpo.errors import did_you_mean
+from hpo.run.scripts.failed_ranks import failed_rank
 from hpo.run.scripts.tailed_file import last_lines
 from hpo.tracebacks import encodable, shortened
 
 N_LINES: Final = 20
 """Lines of the output that an event keeps."""
+_N_SEARCHED: Final = 400  # torchrun's own report and its traceback are longer than what is kept
 _LONGEST: Final = 300
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _OUT_OF_MEMORY: Final = re.compile(
@@ -48,10 +50,13 @@ def failure_of(code: int, output: Path) -> ScriptFailure:
         code: Its exit code, negative for a signal; not 0.
         output: What it printed.
     """
-    lines = [_printable(line) for line in last_lines(output, N_LINES)]
-    number = signal_of(code)
+    rank = failed_rank(last_lines(output, _N_SEARCHED))
+    last = last_lines(output, N_LINES) if rank is None else rank.lines[-N_LINES:]
+    lines = [_printable(line) for line in last]
+    number = signal_of(code if rank is None else rank.code)
     is_oom = number == signal.SIGKILL or any(map(_OUT_OF_MEMORY.search, lines))
-    said = _how(code, number)
+    who = "the command" if rank is None else f"rank {rank.number}"
+    said = _how(code if rank is None else rank.code, number, who)
     if lines:
         said += f": {lines[-1]}"
     return ScriptFailure("oom" if is_oom else "user_code", "\n".join([*lines, said]))
@@ -85,18 +90,18 @@ def unreported(metrics: Sequence[str], names: Collection[str], output: Path) -> 
     return ScriptFailure("user_code", "\n".join([*lines, said]))
 
 
-def _how(code: int, number: int | None) -> str:
+def _how(code: int, number: int | None, who: str) -> str:
     if number == signal.SIGKILL:
-        return "the command was killed by SIGKILL, as the system does when memory runs out"
+        return f"{who} was killed by SIGKILL, as the system does when memory runs out"
     if number is not None:
         name = signal.Signals(number).name
         more = _FATAL.get(signal.Signals(number))
-        return f"the command was ended by {name}" + (f" ({more})" if more else "")
+        return f"{who} was ended by {name}" + (f" ({more})" if more else "")
     if code == _NOT_FOUND:
-        return "the command ended with exit code 127, a program was not found"
+        return f"{who} ended with exit code 127, a program was not found"
     if code == _NOT_EXECUTABLE:
-        return "the command ended with exit code 126, a program cannot be executed"
-    return f"the command ended with exit code {code}"
+        return f"{who} ended with exit code 126, a program cannot be executed"
+    return f"{who} ended with exit code {code}"
 
 
 def _printable(line: str) -> str:
