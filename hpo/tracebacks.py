@@ -100,6 +100,12 @@ def place_of(error: BaseException) -> str:
     return f"hpo/{own[-1].where.as_posix()}:{own[-1].line} in {own[-1].function}"
 
 
+def user_place_of(error: BaseException) -> str:
+    """Returns the user's innermost place: ``mine.py, line 12, in metrics``; empty without any."""
+    own = [frame for frame in _frames(error.__traceback__) if frame.owner == "user"]
+    return f"{own[-1].where.name}, line {own[-1].line}, in {own[-1].function}" if own else ""
+
+
 def is_internal(error: BaseException) -> bool:
     """Returns whether an exception is a bug in hpo, and not a mistake in the user's code or input.
 

@@ -130,9 +130,11 @@ def as_float(name: str, value: Any) -> float:
         TaskError: It is none.
     """
     try:
+        if isinstance(value, str):
+            raise TypeError("a text such as '0.5' is a mistake, although float() takes it")
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor) else ""
-        raise TaskError(
-            f"the task's {name} must be a single number; found {type(value).__name__}{shape}"
-        ) from error
+        found = type(value).__name__
+        if isinstance(value, Tensor):
+            found += f" of shape {list(value.shape)}" if value.numel() != 1 else f", {value.dtype}"
+        raise TaskError(f"the task's {name} must be a single number; found {found}") from error

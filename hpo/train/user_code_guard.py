@@ -9,13 +9,28 @@ from typing import Any, TypeVar
 import torch
 
 from hpo.errors import HpoError, InternalError, TaskError
-from hpo.tracebacks import headline, internal, is_internal, report_of, text_of
+from hpo.tracebacks import headline, internal, is_internal, report_of, text_of, user_place_of
 from hpo.train.engine import Failure
 
 T = TypeVar("T")
 
+_ON_DEVICE = (
+    "keep tensors of a model by register_buffer(), and make new ones with device=x.device; hpo "
+    "moves the model to the device"
+)
 # PyTorch has an exception of its own for CUDA only; the CPU's and Apple's allocators raise a
 # RuntimeError.
+_ADVICE = (
+    ("device type tensor to numpy", "outputs and targets are on the device; use .cpu().numpy()"),
+    ("call numpy() on Tensor that requires grad", "use .detach().cpu().numpy(), not in loss()"),
+    (
+        "modified by an inplace operation",
+        "replace the model's operations that change a tensor in place, such as x += y, x.relu_() "
+        "or inplace=True, by those that return a new one",
+    ),
+    ("is not on the expected device", _ON_DEVICE),
+    ("to be on the same device", _ON_DEVICE),
+)
 _OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory")
 
 
@@ -54,7 +69,9 @@ def user_code(doing: str) -> Iterator[None]:
     except BaseException as error:
         if is_internal(error):
             raise InternalError(internal(f"{doing} failed", error)) from error
-        raise TaskError(f"{doing} raises {headline(error)}", hint=advice(text_of(error))) from error
+        help_, place = advice(text_of(error)), user_place_of(error)
+        hint = f"{place}: {help_}" if help_ and place else help_
+        raise TaskError(f"{doing} raises {headline(error)}", hint=hint) from error
 
 
 def advice(message: str) -> str | None:
@@ -65,7 +82,7 @@ def advice(message: str) -> str | None:
         return "features in a tensor of whole numbers stay such; for a layer as this use x.float()"
     if "out of meta tensor" in message:
         return "model() must create all weights anew; it uses some that an earlier call has left"
-    return None
+    return next((help_ for words, help_ in _ADVICE if words in message), None)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -75,7 +92,18 @@ def failure_of(error: BaseException) -> Failure:
     if is_internal(error):
         return Failure("internal", report_of(error))
     # The message of these is for the author of the task; where hpo raises it says nothing more.
-    return Failure("user_code", text_of(error) if isinstance(error, HpoError) else report_of(error))
+    if isinstance(error, HpoError):
+        return Failure("user_code", text_of(error))
+    return Failure("user_code", _advised(error))
+
+
+def _advised(error: BaseException) -> str:
+    """Returns the traceback; its last line names the user's place where there is advice."""
+    report, help_ = report_of(error), advice(text_of(error))
+    if help_ is None:
+        return report
+    place = user_place_of(error)
+    return f"{report.rstrip()} ({place + ': ' if place else ''}{help_})\n"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from hpo.train.fresh_models import require_new
 from hpo.train.loop.checkpoint import CheckpointError
 from hpo.train.loop.optimizer_step import OptimizerStep
 from hpo.train.loop.own_augmentation import own_augmentation
+from hpo.train.loop.own_optimizer import own_optimizer
 from hpo.train.loop.training_step import TrainingStep
 from hpo.train.recipe import optimizers
 from hpo.train.recipe.augmentation import Augmentation
@@ -262,10 +263,7 @@ def begin(
     """
     params, model, dropout_rng = draw(task, splits, params, seed, device)
     with seeded(derive(seed, "weights"), device):
-        optimizer: Any = task.optimizer(model, params)
-    if not isinstance(optimizer, Optimizer | None):
-        where = f"{type(task).__name__}.optimizer must return an Optimizer or None"
-        raise TaskError(f"{where}; found {found_instead(optimizer)}")
+        optimizer = own_optimizer(task, model, params)
     if optimizer is None:
         _require(check(params, replace(scope_of(task, splits), own_optimizer=False)))
         optimizer = optimizers.build(trainable(model), params)
