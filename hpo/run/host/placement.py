@@ -169,9 +169,10 @@ def _require_room(limits: list[_Limit], n_workers: int | None) -> None:
         return
     scarce = min(limits, key=lambda limit: limit.n_fit)
     if n_workers > scarce.n_fit:
+        fitting = f"{scarce.n_fit} fit{'s' * (scarce.n_fit == 1)} here"
         raise LaunchError(
-            f"--workers {n_workers} is too many: {scarce.n_fit} fit here, since a trial needs "
-            f"{scarce.needed} (here: {scarce.here})",
+            f"--workers {n_workers} is too many: {fitting}, since a trial needs {scarce.needed} "
+            f"(here: {scarce.here})",
             hint=f"leave out --workers, or give a trial less with --{scarce.option}",
         )
 
