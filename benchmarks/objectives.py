@@ -1,7 +1,12 @@
-"""What a budget of trials brings, of objectives without reports: hpo's default beside Optuna's.
+"""What a budget brings for Optuna objectives: hpo's default search beside Optuna's.
 
-Two workers draw their params at the same time, each without the others'. Run it with
-``python -m benchmarks.objectives --seeds 10 --trials 40``.
+Objectives without reports: two workers draw their params at the same time, each without the
+others'. Run it with ``python -m benchmarks.objectives --seeds 10 --trials 40``.
+
+Training loops with ``hpo.Run`` (``benchmarks/objective_loops.py``): plain Optuna, TPE and median
+pruning trains some trials in one process. Then one worker of hpo searches from nothing until a
+report is as good as the best one of Optuna's, or until it has spent as many epochs. Run it with
+``python -m benchmarks.objectives --loops --seeds 5 --trials 50``.
 """
 
 from __future__ import annotations
@@ -9,15 +14,20 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+import hpo
+from benchmarks import objective_loops
 from hpo.cli.messages import say
 from hpo.search.optuna.study_search import Search
 from hpo.spec.study_spec import StudySpec
@@ -75,15 +85,76 @@ def best_of(
     return float(storage.get_best_trial(study_id).value or 0.0)
 
 
+class Spent(NamedTuple):
+    """The epochs that a search has trained, and the least loss of all its reports."""
+
+    epochs: int
+    value: float
+
+
+def by_optuna(name: str, seed: int, n_trials: int) -> Spent:
+    """Trains trials of a loop under plain Optuna."""
+    study = optuna.create_study(
+        study_name=f"{name}-{seed}",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(),
+    )
+    study.optimize(objective_loops.LOOPS[name], n_trials=n_trials)
+    return _spent(study.trials)
+
+
+def by_hpo(name: str, seed: int, limit: Spent) -> Spent:
+    """Trains by hpo's default search until it is as good, or has trained as many epochs."""
+    objective = f"{objective_loops.__file__}:{name}"
+    spec = StudySpec(
+        name=f"{name}-{seed}",
+        objective=objective,
+        budget={"total_epochs": limit.epochs, "target": limit.value},
+        seed=seed,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        storage = f"sqlite:///{Path(folder) / 'hpo.db'}"
+        study = hpo.run(spec, storage=storage, workers=1, device="cpu", allow=(objective,))
+        return _spent(study.optuna.trials)
+
+
+def _spent(trials: Iterable[FrozenTrial]) -> Spent:
+    losses = [loss for trial in trials for loss in trial.intermediate_values.values()]
+    return Spent(len(losses), min(losses))
+
+
+def compare_loops(n_seeds: int, n_trials: int, names: Sequence[str]) -> None:
+    """Prints a line for each seed, and the median share of Optuna's epochs that hpo needs."""
+    say("| loop | seed | Optuna's loss | its epochs | hpo's epochs | share |")
+    say("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name in names:
+        shares = []
+        for seed in range(n_seeds):
+            limit = by_optuna(name, seed, n_trials)
+            found = by_hpo(name, seed, limit)
+            is_reached = found.value <= limit.value
+            shares.append(found.epochs / limit.epochs if is_reached else math.inf)
+            needed = str(found.epochs) if is_reached else f"not reached: {found.value:.4f}"
+            share = f"{shares[-1]:.0%}" if is_reached else "more"
+            say(f"| {name} | {seed} | {limit.value:.4f} | {limit.epochs} | {needed} | {share} |")
+        median = statistics.median(shares)
+        said = "more than 100%" if math.isinf(median) else f"{median:.0%}"
+        say(f"| {name} | median | | | | {said} |")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a table: the median of the seeds' best values, and processor time a trial."""
+    """Prints a table; of objectives without reports the median and the processor time a trial."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--samplers", default="auto,tpe,random")
+    parser.add_argument("--loops", nargs="?", const=",".join(objective_loops.LOOPS))
     given = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
+    if given.loops:
+        compare_loops(given.seeds, given.trials, given.loops.split(","))
+        return
     say("| objective | sampler | median best | worst | ms a trial |")
     say("| --- | --- | ---: | ---: | ---: |")
     for name, objective in OBJECTIVES.items():

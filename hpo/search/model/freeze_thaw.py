@@ -17,7 +17,7 @@ import numpy as np
 from hpo.search.base.auto import AUTO, choose, learns_from
 from hpo.search.base.curves import Curves, Floats, State
 from hpo.search.base.decisions import Advance, Ask, Decision, Note, Plan, Start
-from hpo.search.base.derived_seeds import mix, uniforms
+from hpo.search.base.derived_seeds import mix
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.proposers import Proposal
 from hpo.search.base.rungs import ladder, lowest_rung
@@ -27,15 +27,14 @@ from hpo.search.model.candidates import new_rows
 from hpo.search.model.initial_design import InitialDesign
 from hpo.search.model.map_fit import FittedModel, fit, hyperprior_of
 from hpo.search.model.model_settings import FREEZE_THAW
-from hpo.search.model.portfolio import OPTIMIZER, Portfolio, first_points, shipped
+from hpo.search.model.portfolio import Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
 from hpo.search.model.torch_modes import in_default_modes
 from hpo.search.model.training_set import usable
-from hpo.search.model.value_search import ValueSearch, final_values
+from hpo.search.model.value_search import ByValues, ValueSearch
 from hpo.spec.space.search_space import Fixed
 from hpo.spec.study_spec import StudySpec
 
-_BY_VALUES: Final = 1
 _NO_PORTFOLIO: Final = Portfolio("none", {}, ())
 
 
@@ -71,9 +70,7 @@ def settings_of(
     known = _NO_PORTFOLIO if learns_from(spec) == "none" else portfolio or shipped()
     fixed = {n: p.value for n, p in spec.space.parameters.items() if isinstance(p, Fixed)}
     if encoder is not None:
-        # The optimizer of an objective is in its code; one with momentum is SGD, mostly.
-        has_momentum = "momentum" in map(known.usual_name, encoder.names)
-        fixed = {} if has_momentum else {OPTIMIZER: "unknown"}
+        known, fixed = known.for_objective(encoder.names), {}
     encoder = Encoder.of_space(spec.space) if encoder is None else encoder
     first = first_points(known, encoder, fixed, spec.seed)
     proposes = choose(spec).sampler == AUTO
@@ -104,7 +101,10 @@ class FreezeThaw:
             encoder, settings.seed, settings.first, self._n_initial
         )
         self._hyperprior = hyperprior_of(encoder)
-        self._value_search = ValueSearch(encoder, settings.seed, self._n_initial)
+        search = ValueSearch(encoder, settings.seed, self._n_initial)
+        self._by_values = ByValues(
+            search, settings.seed, settings.value_share if len(encoder) else 0.0
+        )
 
     @in_default_modes
     def plan(self, curves: Curves, ask: Ask) -> Plan:
@@ -146,7 +146,7 @@ class FreezeThaw:
         selected = acquisition.choose(len(rest), len(rest))
         rows = [selection.point for selection in selected if selection.point is not None]
         chosen = self._encoder.decode(np.array(rows)) if rows else []
-        by_values = self._by_values(curves, rest[: len(chosen)])
+        by_values = self._by_values.propose(curves, rest[: len(chosen)], self._first_stop(curves))
         chosen = [by_values.get(n, point) for n, point in zip(rest, chosen, strict=False)]
         return Proposal([*begun, *chosen], fitted.memory)
 
@@ -243,7 +243,7 @@ class FreezeThaw:
         points = self._initial_points(curves, numbers, ask)
         n_first = self._initial_design.n_first
         # First points are few and good: it pays to see more of their curves.
-        first_stop = max(epoch_stop, round(curves.horizon / FREEZE_THAW.first_share))
+        first_stop = max(epoch_stop, self._first_stop(curves))
         return tuple(
             Start(number, self._params(point), first_stop, {"by": "knowledge"})
             if number < n_first
@@ -260,7 +260,8 @@ class FreezeThaw:
         assignments: list[Advance | Start] = []
         number = curves.next_number + n_before
         n_new = sum(selection.row is None for selection in selected)
-        by_values = self._by_values(curves, range(number, number + n_new))
+        numbers = range(number, number + n_new)
+        by_values = self._by_values.propose(curves, numbers, self._first_stop(curves))
         for selection in selected:
             if selection.row is not None:
                 trial = int(curves.numbers[selection.row])
@@ -270,26 +271,15 @@ class FreezeThaw:
             point = self._encoder.decode(selection.point[None])[0]
             note = {"by": "values"} if number in by_values else selection.note
             point = by_values.get(number, point)
-            assignments.append(Start(number, self._params(point), selection.epoch_stop, note))
+            stop = selection.epoch_stop
+            if number in by_values:
+                stop = max(stop, self._first_stop(curves))
+            assignments.append(Start(number, self._params(point), stop, note))
             number += 1
         return tuple(assignments)
 
-    def _by_values(self, curves: Curves, numbers: Sequence[int]) -> dict[int, Point]:
-        """Returns points of some of the new trials, as a model of final values proposes them.
-
-        The model of curves may get sure of a wrong effect of the params, and would then propose the
-        same corner of the space again and again.
-        """
-        shares = uniforms(mix(self._settings.seed, _BY_VALUES), numbers)
-        chosen = [
-            n
-            for n, share in zip(numbers, shares, strict=True)
-            if share < self._settings.value_share
-        ]
-        if not chosen:
-            return {}
-        found = self._value_search.propose(final_values(curves), chosen)
-        return {n: point for n, point in zip(chosen, found, strict=True) if point is not None}
+    def _first_stop(self, curves: Curves) -> int:
+        return round(curves.horizon / FREEZE_THAW.first_share)
 
 
 def _allowed(ask: Ask) -> tuple[Mapping[str, Any] | None, ...]:

@@ -99,7 +99,8 @@ class FreezeThawSettings:
     Attributes:
         rung_factor: Each rung is about so many times as far as the one before.
         first_share: Points of a portfolio are first trained for one in so many epochs: they are
-            few and good, and longer curves of them pay (``docs/search.md``, First points).
+            few and good, and longer curves of them pay (``docs/search.md``, First points). So are
+            those of ``value_share``, whose model learns from curves of that length.
         min_win_chance: Chance to win that a paused trial needs to be resumed when no new trial may
             begin (``docs/search.md``, The decision).
         max_hopeless_chance: Below this chance to win an objective's trial is stopped

@@ -6,7 +6,7 @@ import functools
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ FILE: Final = "portfolio.toml"
 OPTIMIZER: Final = "optimizer"
 _USUAL_OPTIMIZER: Final = "sgd"
 _FEWEST_KNOWN: Final = 2
+_OF_OPTIMIZER: Final = (OPTIMIZER, "learning_rate", "momentum")
 # A value this far outside of a parameter's range, in factors or in shares of the range, is
 # another point than the one that served well.
 _FACTOR_TOO_FAR: Final = 4.0
@@ -42,6 +43,22 @@ class Portfolio:
     names: Mapping[str, Sequence[str]]
     points: Sequence[Mapping[str, Any]]
     sources: Sequence[str] = ()
+
+    def for_objective(self, names: Iterable[str]) -> Portfolio:
+        """Returns what of the points serves an objective, whose optimizer may be in its code.
+
+        A learning rate says nothing without its optimizer. With momentum that is SGD, mostly.
+
+        Args:
+            names: Those of the objective's parameters.
+        """
+        if {OPTIMIZER, "momentum"} & set(map(self.usual_name, names)):
+            return self
+        left = [
+            {name: value for name, value in point.items() if name not in _OF_OPTIMIZER}
+            for point in self.points
+        ]
+        return replace(self, points=left)
 
     def usual_name(self, name: str) -> str:
         """Returns the name by which the portfolio knows a parameter, else its own."""

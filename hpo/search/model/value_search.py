@@ -10,7 +10,7 @@ import numpy as np
 
 from hpo.search.base.coordinates import Floats
 from hpo.search.base.curves import Curves, Ints, State
-from hpo.search.base.derived_seeds import mix
+from hpo.search.base.derived_seeds import mix, uniforms
 from hpo.search.base.param_encoding import Encoder, Point
 from hpo.search.base.trial_status import is_pending
 from hpo.search.model.candidates import Candidates, comparable, new_rows
@@ -55,6 +55,43 @@ class ValueSearchSettings:
 
 
 VALUE_SEARCH: Final = ValueSearchSettings()
+
+
+class ByValues:
+    """Some of the new points of a search that pauses trials, by a model of final values alone.
+
+    A model of whole curves may get sure of a wrong effect of the params, and would then propose the
+    same corner of the space again and again.
+
+    Args:
+        search: Proposes them.
+        seed: The study's.
+        share: How many of the new points, as a share.
+    """
+
+    def __init__(self, search: ValueSearch, seed: int, share: float) -> None:
+        self._search, self._seed, self._share = search, mix(seed, 1), share
+
+    def propose(self, curves: Curves, numbers: Sequence[int], long: int) -> dict[int, Point]:
+        """Returns points for some of the new trials that have, or will have, these numbers.
+
+        Args:
+            curves: All trials.
+            numbers: Of the new ones.
+            long: Epochs after which the end of a curve can be told. Before, some choices look
+                worse than they are, and would stay so without others to compare. Shorter curves are
+                left out once there are enough others.
+        """
+        shares = uniforms(self._seed, numbers)
+        chosen = [n for n, share in zip(numbers, shares, strict=True) if share < self._share]
+        if not chosen:
+            return {}
+        values = final_values(curves)
+        is_long = curves.diverged | (curves.epochs >= long)
+        if is_long.sum() >= FREEZE_THAW.min_initial:
+            values = replace(values, epochs=np.where(is_long, values.epochs, 0))
+        found = self._search.propose(values, chosen)
+        return {n: point for n, point in zip(chosen, found, strict=True) if point is not None}
 
 
 def final_values(curves: Curves) -> Curves:

@@ -154,3 +154,12 @@ def test_many_first_trials_vary_the_first_points_and_few_do_not() -> None:
     near = [row for row, one in zip(rows[2:], is_even[2:], strict=True) if not one]
     moved = [min((np.abs(row - one) > 0.3).sum() for one in first) for row in near]
     assert max(moved) <= 2
+
+
+def test_an_objective_with_an_unknown_optimizer_gets_no_learning_rate_from_it() -> None:
+    assert PORTFOLIO.for_objective(["lr", "optimizer"]) == PORTFOLIO
+    assert PORTFOLIO.for_objective(["lr", "momentum"]) == PORTFOLIO
+    left = PORTFOLIO.for_objective(["lr", "width", "depth"])
+    names = {name for point in left.points for name in point}
+    assert names
+    assert not names & {"learning_rate", "momentum", "optimizer"}
