@@ -13,14 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.spec.space.params import Params
+from hpo.spec.study_spec import ValidationSpec
+from hpo.train.data.dataset import Data
 from hpo.train.data.loading.loaded_splits import LoadedSplits
 from hpo.train.engine import EpochReport, Lane
 from hpo.train.fused.admission.autotune import StackSizes
 from hpo.train.fused.fused_engine import FusedEngine
+from hpo.train.loop.fold_engine import with_parts
+from hpo.train.loop.solo import SoloEngine
 from hpo.train.task import Task
 from tests.contracts.train.fused.test_fused_tasks import Built, Net
 from tests.kits.item_sets import ItemSet, item_sets, loaded, pixels, three_classes
 from tests.kits.stacks import (
+    ABSOLUTE,
+    RELATIVE,
     add,
     advance,
     assert_as_alone,
@@ -298,3 +304,50 @@ def test_loading_processes_read_for_a_stack(tmp_path: Path) -> None:
         assert_fused(Flat(), splits, lanes_of(3), tmp_path)
     finally:
         splits.close()
+
+
+class Broken(ItemSet):
+    """A data set of which one item cannot be read."""
+
+    def __getitem__(self, i: int) -> Any:
+        if i == 7:
+            raise OSError("truncated file")
+        return super().__getitem__(i)
+
+
+def test_an_item_that_cannot_be_read_ends_the_lanes_and_is_named() -> None:
+    sets = images()
+    engine = fused(Flat(), loaded(sets))
+    add(engine, lanes_of(2))
+    advance(engine)
+    sets[0].__class__ = Broken
+    reports = [report for _ in range(3) for report in engine.advance()]
+    assert sorted(report.key for report in reports) == [0, 1]
+    for report in reports:
+        assert report.failure is not None
+        assert report.failure.reason == "user_code"
+        assert "item 7 of the training data set cannot be read" in report.failure.message
+        assert "truncated file" in report.failure.message
+
+
+@pytest.mark.parametrize(("n_folds", "n_seeds"), [(3, 1), (1, 2)])
+def test_folds_and_seeds_on_a_loader(n_folds: int, n_seeds: int) -> None:
+    whole = ItemSet(pixels(), three_classes(), range(72))
+    spec = ValidationSpec(folds=n_folds if n_folds > 1 else None, seeds=n_seeds)
+    data = Data.datasets(whole, workers=0, classes=3, test_fraction=0.0)
+    folds = [one.seeded_by(5) for one in data.folds(spec) if isinstance(one, LoadedSplits)]
+    metric, found = ("val_loss",), []
+    sizes = StackSizes(torch.device("cpu"), fixed=8)
+    for engine in (
+        FusedEngine(Flat(), folds, metric, "minimize", sizes=sizes),
+        SoloEngine(Flat(), folds, metric, "minimize"),
+    ):
+        parts = with_parts(engine, spec, metric, "minimize")
+        add(parts, lanes_of(1))
+        whole.reads.clear()
+        (report,) = advance(parts, 2)[0][-1:]
+        found.append((dict(report.metrics), sum(whole.reads.values())))
+    (metrics, n_read), (expected, n_alone) = found
+    assert metrics == pytest.approx(expected, rel=RELATIVE, abs=ABSOLUTE)
+    # Folds have samples of their own; seeds have the same, which a stack reads once.
+    assert n_read <= n_alone / n_seeds
