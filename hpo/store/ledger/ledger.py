@@ -55,7 +55,7 @@ class Ledger:
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken for
             dead, if another one was heard all that time. Several heartbeats long; by default
             ``$HPO_GRACE_S``, else 60.
-        max_attempts: Workers that a trial may lose before it fails.
+        max_attempts: Workers in a row that a trial may lose without a new epoch before it fails.
     """
 
     def __init__(
@@ -252,8 +252,8 @@ class Ledger:
 
         A worker is dead if it was silent for ``grace_s`` while another one was heard all the time,
         if it has ended, or if its process on this machine is gone, which needs neither grace nor
-        witness. A trial that was lost ``max_attempts`` times fails. Of two processes that reap at
-        the same time, one finds nothing. Reaping also notices a target that was reached by a trial
+        witness. A trial that was lost ``max_attempts`` times in a row without a new epoch fails. Of
+        two processes that reap at the same time, one finds nothing. Reaping also notices a target that was reached by a trial
         which another program has completed.
 
         Returns:

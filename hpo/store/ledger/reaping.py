@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.errors import StoreError
-from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
+from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease, hpo_worker
 from hpo.store.ledger import fences
 from hpo.store.ledger.locked_study import UNOWNED_TOKEN, LockedStudy
 from hpo.store.rows import processes
@@ -51,7 +51,7 @@ class ReapingPolicy:
     Attributes:
         grace_s: Silence, in seconds by the database's clock, after which a worker is taken
             for dead.
-        max_attempts: Workers that a trial may lose before it fails.
+        max_attempts: Workers in a row that a trial may lose without a new epoch before it fails.
     """
 
     grace_s: float = 60.0
@@ -81,8 +81,8 @@ def release_dead(locked: LockedStudy, policy: ReapingPolicy) -> list[int]:
         return []
     _mark_ended(locked, [suspects[worker_id] for worker_id in why])
     leases = _leases_of(locked, list(why))
-    failing = [row for row in leases if row.attempt >= policy.max_attempts]
-    others = [row for row in leases if row.attempt < policy.max_attempts]
+    failing = [row for row in leases if _n_barren(row) >= policy.max_attempts]
+    others = [row for row in leases if _n_barren(row) < policy.max_attempts]
     if failing:
         locked.end_trials({row.trial_id: row.epoch for row in failing}, TrialState.FAIL)
     if others:
@@ -194,9 +194,13 @@ _SUSPECTS = sa.select(
 
 
 def _leases_of(locked: LockedStudy, worker_ids: Sequence[int]) -> Sequence[Any]:
-    lease = hpo_lease.c
+    lease, epoch = hpo_lease.c, hpo_epoch.c
+    of_trial = sa.select(sa.func.max(epoch.attempt)).where(epoch.trial_id == lease.trial_id)
+    fruitful = sa.func.coalesce(of_trial.scalar_subquery(), 0).label("fruitful")
     statement = (
-        sa.select(lease.trial_id, lease.worker_id, lease.token, lease.attempt, lease.epoch)
+        sa.select(
+            lease.trial_id, lease.worker_id, lease.token, lease.attempt, lease.epoch, fruitful
+        )
         .where(lease.study_id == locked.study_id, lease.worker_id.in_(worker_ids))
         .order_by(lease.trial_id)
         .with_for_update()
@@ -228,10 +232,18 @@ def _is_gone(worker: Any) -> bool:
     return processes.is_dead(worker.pid, worker.pid_started_at)
 
 
+def _n_barren(lease: Any) -> int:
+    """Returns how many workers in a row were lost with a trial, and had reported no epoch of it.
+
+    A trial that comes further with each worker may lose any number: its machine is at fault.
+    """
+    return int(lease.attempt - lease.fruitful)
+
+
 def _event(locked: LockedStudy, lease: Any, why: str, policy: ReapingPolicy) -> Event:
-    text = f"worker {lease.worker_id} {why}"
-    if lease.attempt >= policy.max_attempts:
-        text += f"; the trial failed: lost {lease.attempt} times"
+    text, n_barren = f"worker {lease.worker_id} {why}", _n_barren(lease)
+    if n_barren >= policy.max_attempts:
+        text += f"; the trial failed: lost {n_barren} times without a new epoch"
     else:
-        text += f"; the trial is resumed, attempt {lease.attempt + 1} of {policy.max_attempts}"
+        text += f"; the trial is resumed, attempt {lease.attempt + 1}"
     return Event(locked.study_id, "lost", text, lease.trial_id, lease.worker_id)

@@ -41,7 +41,7 @@ def test_a_silent_worker_loses_its_trials_after_the_grace(database: Database) ->
     assert ledger.report([kit.epoch_row(lease, 2)]) == {lease.trial_id}
     event = kit.recent_events(database, study_id, trial_id=lease.trial_id)[0]
     assert (event.kind, event.worker_id) == ("lost", silent)
-    assert "on far was silent for 61 s; the trial is resumed, attempt 2 of 3" in event.message
+    assert "on far was silent for 61 s; the trial is resumed, attempt 2" in event.message
 
 
 def test_the_first_that_is_back_after_an_outage_takes_nothing(database: Database) -> None:
@@ -108,6 +108,26 @@ def test_a_trial_that_was_lost_too_often_fails(database: Database) -> None:
     assert "the trial failed: lost 3 times" in kit.recent_events(database, study_id)[0].message
     survivor = kit.new_worker(database, study_id)
     assert ledger.claim(study_id, survivor, 1).reason == "budget"
+
+
+def test_a_trial_that_has_new_epochs_each_time_may_be_lost_any_number_of_times(
+    database: Database,
+) -> None:
+    study_id = kit.new_study(database, trials=1, epochs=9)
+    ledger = Ledger(database)
+    for epoch in range(1, 9):
+        worker_id = kit.new_worker(database, study_id, remote=True)
+        lease = ledger.claim(study_id, worker_id, 1).leases[0]
+        assert (lease.attempt, lease.epoch) == (epoch, epoch - 1)
+        ledger.report([kit.epoch_row(lease, epoch)])
+        workers.retire(database, worker_id, lost=True)
+    # From here on there is none.
+    for _ in range(3):
+        assert kit.states(database, study_id) == ["RUNNING"]
+        worker_id = kit.new_worker(database, study_id, remote=True)
+        ledger.claim(study_id, worker_id, 1)
+        workers.retire(database, worker_id, lost=True)
+    assert kit.states(database, study_id) == ["FAIL"]
 
 
 def test_interruptions_count_no_attempt(database: Database) -> None:
