@@ -253,8 +253,8 @@ class Ledger:
         A worker is dead if it was silent for ``grace_s`` while another one was heard all the time,
         if it has ended, or if its process on this machine is gone, which needs neither grace nor
         witness. A trial that was lost ``max_attempts`` times in a row without a new epoch fails. Of
-        two processes that reap at the same time, one finds nothing. Reaping also notices a target that was reached by a trial
-        which another program has completed.
+        two processes that reap at the same time, one finds nothing. Reaping also notices a target
+        that was reached by a trial which another program has completed.
 
         Returns:
             The trial_ids released, ascending.
