@@ -1,7 +1,9 @@
 """A loop with Accelerate, which reports, pauses and resumes: no callback is needed.
 
-What ``prepare`` returns is restored as it is::
+What ``prepare`` returns is restored as it is. Run it with Optuna alone, or with hpo in several
+processes::
 
+    python accelerate_script.py
     hpo run --objective accelerate_script.py:objective --direction maximize --trials 8
 """
 
@@ -53,3 +55,9 @@ def objective(trial: optuna.Trial) -> float:
             is_right = model(x_val).argmax(1) == y_val
         run.report(val_accuracy=is_right.float().mean().item())
     return run.best
+
+
+if __name__ == "__main__":
+    study = optuna.create_study(direction="maximize")
+    study.optimize(objective, n_trials=4)
+    print(f"best {study.best_value:.3f} (trial {study.best_trial.number}) {study.best_params}")

@@ -1,10 +1,9 @@
 """A small CNN on handwritten digits with Lightning, which reports, pauses and resumes.
 
-As an Optuna objective::
+By hand it trains once; as an Optuna objective it is tuned::
 
+    python lightning_script.py
     hpo run --objective lightning_script.py:objective --direction maximize --trials 12
-
-By hand, ``python lightning_script.py --learning-rate 0.02`` trains once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """A small BERT with Transformers' trainer, which reports, pauses and resumes.
 
-The model is made from a config and the texts are random, so that nothing is downloaded::
+The model is made from a config and the texts are random, so that nothing is downloaded. Run it with
+Optuna alone, or with hpo in several processes::
 
+    python transformers_script.py
     hpo run --objective transformers_script.py:objective --direction maximize --trials 8
 """
 
@@ -70,3 +72,9 @@ def objective(trial: optuna.Trial) -> float:
     )
     trainer.train(resume_from_checkpoint=callback.checkpoint)
     return run.best
+
+
+if __name__ == "__main__":
+    study = optuna.create_study(direction="maximize")
+    study.optimize(objective, n_trials=4)
+    print(f"best {study.best_value:.3f} (trial {study.best_trial.number}) {study.best_params}")

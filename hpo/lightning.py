@@ -23,7 +23,7 @@ import torch
 
 from hpo.errors import TaskError
 from hpo.loops import loop_state
-from hpo.loops.frameworks.named_metrics import named_metrics
+from hpo.loops.named_metrics import named_metrics
 from hpo.loops.run import Run
 
 try:

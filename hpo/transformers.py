@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from hpo.errors import TaskError
 from hpo.loops.backend import Verdict
-from hpo.loops.frameworks.named_metrics import named_metrics
+from hpo.loops.named_metrics import named_metrics
 from hpo.loops.run import Run
 
 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -30,6 +31,17 @@ def test_a_script_with_the_pruning_callback_of_optuna_integration(shell: Shell) 
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     assert pruned
     assert all(len(trial.intermediate_values) < 5 for trial in pruned)
+
+
+def test_a_trainer_of_lightning_that_is_interrupted_fails_no_trial(shell: Shell) -> None:
+    shell.write("train.py", LIGHTNING.replace("max_epochs=5", "max_epochs=5000"))
+    running = shell.start("run", "--objective", "train.py:objective", "--trials", "2", "-j", "1")
+    shell.until(lambda: shell.query("SELECT 1 FROM trial_intermediate_values"), "a report")
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=LIMIT_S)
+    assert running.returncode == 130, output
+    assert shell.states() == {"RUNNING": 1}
+    assert "SIGTERM" not in output
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])

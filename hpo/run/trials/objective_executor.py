@@ -260,7 +260,11 @@ class ObjectiveExecutor(Executor):
             StoreError: The database fails: that is not the trial's fault.
             SearchFailed: Nor are faults of the sampler.
             LeaseLost: The trial was cancelled: its outcome no longer matters.
+            Stopped: The worker was told to leave, and the code has left for that.
         """
+        if isinstance(error, SystemExit) and self._context.stop.is_set():
+            # Lightning's trainer leaves at once after the SIGTERM that stops the worker.
+            raise Stopped from error
         self._context.client.require_usable()
         if isinstance(error, (SearchFailed, *LOST)) and not self._context.owned([lease]):
             raise LeaseLost from error

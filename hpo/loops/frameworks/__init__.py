@@ -1,1 +1,0 @@
-"""What the callbacks of training frameworks share."""
