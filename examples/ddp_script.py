@@ -1,7 +1,8 @@
 """A script that trains on several GPUs with DistributedDataParallel, tuned as a command.
 
-Run it by hand, or let hpo search its learning rate; here with two processes on the CPU::
+Run it with one process, with two, or let hpo search its learning rate with two for each trial::
 
+    python ddp_script.py
     torchrun --standalone --nproc-per-node 2 ddp_script.py --lr 0.1
     hpo run ddp_script.toml
 
@@ -28,7 +29,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9)
     options = parser.parse_args()
 
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if dist.is_torchelastic_launched():
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, init_method="tcp://localhost:0", rank=0, world_size=1)
     try:
         train(options.lr, options.epochs)
     finally:
