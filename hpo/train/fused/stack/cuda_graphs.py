@@ -14,7 +14,7 @@ import functools
 import logging
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from hpo.train.user_code_guard import is_out_of_memory
 logger = logging.getLogger(__name__)
 
 Step = Callable[[], Tensor]
+# Batches of a loader may be of any number of shapes, and each recording keeps memory.
+_MOST_KINDS: Final = 8
 
 
 class Recording(Protocol):
@@ -171,6 +173,8 @@ class Replayer(Stepper):
             return epoch.take(feed, updates=updates)
         key = (feed.shapes(), updates)
         kind = self._kinds.get(key)
+        if kind is None and len(self._kinds) >= _MOST_KINDS:
+            return epoch.take(feed, updates=updates)
         if kind is None:
             self._kinds[key] = kind = _Kind(feed.copy(), self._make())
             return kind.recording.warm_up(lambda: epoch.take(feed, updates=updates))

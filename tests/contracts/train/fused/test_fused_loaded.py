@@ -276,6 +276,43 @@ def test_steps_of_a_loader_are_replayed(
     assert_as_alone(engine, lanes, reports, lambda: solo(task, splits), tmp_path)
 
 
+class Sequences(ItemSet):
+    """Sequences of 3 to 14 steps."""
+
+    def __getitem__(self, i: int) -> Any:
+        x, y = super().__getitem__(i)
+        return x[: 3 + 5 * i % 12], y
+
+
+def padded(items: list[Any]) -> Any:
+    xs, ys = zip(*items, strict=True)
+    return nn.utils.rnn.pad_sequence(list(xs), batch_first=True), torch.stack(ys)
+
+
+def test_batches_of_many_shapes_are_not_all_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.tanh(self.into(x)).sum(1))
+        return found
+
+    tapes, x = (
+        recording(monkeypatch),
+        torch.randn(84, 14, 2, generator=torch.Generator().manual_seed(3)),
+    )
+    first, second, third = item_sets(x, three_classes())
+    for one in (first, second, third):
+        one.__class__ = Sequences
+    splits = loaded((first, second, third), collate=padded)
+    task = Built(lambda params: Net(forward, into=nn.Linear(2, 4), head=nn.Linear(4, 3)))
+    lanes = lanes_of(2, batch_size=2)
+    engine = fused(task, splits)
+    add(engine, lanes)
+    reports = advance(engine, 2)
+    assert (len(tapes), engine.alone) == (8, {})
+    assert_as_alone(engine, lanes, reports, lambda: solo(task, splits), tmp_path)
+
+
 class Unseeded(Pictures):
     """A model that draws its own random numbers."""
 
