@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import hpo
+import hpo.loops.run as run_module
 from hpo.errors import TaskError
+from hpo.loops.command_backend import CommandBackend
 from tests.kits.scripted_backend import Paused, ScriptedBackend, run_of
 
 pytestmark = pytest.mark.slow
@@ -64,6 +71,7 @@ def _fit(
     backend: ScriptedBackend,
     monitor: str | None = "val_acc",
     own_generator: bool = False,
+    run: hpo.Run | None = None,
     **options: Any,
 ) -> Any:
     """Trains as an objective would, and returns the model."""
@@ -81,7 +89,7 @@ def _fit(
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        "callbacks": [hpo.lightning.Callback(run_of(backend), monitor)],
+        "callbacks": [hpo.lightning.Callback(run or run_of(backend), monitor)],
     }
     trainer = L.Trainer(**{**defaults, **options})
     trainer.fit(model, _data(shuffle=True, generator=generator), _data(32))
@@ -164,3 +172,53 @@ def test_a_damaged_checkpoint_and_lost_reports_begin_anew(
     _fit(backend)
     assert list(backend.reported) == [1, 2, 3, 4, 5]
     assert "ahead of the reports" in caplog.text
+
+
+def test_a_script_that_is_a_command_is_paused_by_its_worker_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _fit(ScriptedBackend(tmp_path / "whole")).state_dict()
+    trial = tmp_path / "trial"
+    for name, value in {"TRIAL_DIR": trial, "METRIC": "val_acc", "DIRECTION": "maximize"}.items():
+        monkeypatch.setenv(f"HPO_{name}", str(value))
+    place = ScriptedBackend(trial)
+    with _worker(tmp_path / "socket", stop_at=2) as path:
+        monkeypatch.setenv("HPO_SOCKET", path)
+        backend = CommandBackend()
+        monkeypatch.setattr(run_module, "backend_of", lambda _: backend)
+        with pytest.raises(SystemExit) as ended:
+            _fit(place, run=hpo.Run())
+        # As the end of the script does.
+        backend._worker._close()
+    monkeypatch.undo()
+    for name, value in {"TRIAL_DIR": trial, "METRIC": "val_acc", "DIRECTION": "maximize"}.items():
+        monkeypatch.setenv(f"HPO_{name}", str(value))
+    assert ended.value.code == 0
+    monkeypatch.setenv("HPO_REPORTED", "2")
+    found = _fit(place, run=hpo.Run()).state_dict()
+    lines = (trial / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@contextmanager
+def _worker(path: Path, stop_at: int) -> Iterator[str]:
+    """Answers a script over a socket, and lets it save and stop after an epoch."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rw", encoding="utf-8") as file:
+                for line in file:
+                    is_last = json.loads(line).get("epoch") == stop_at
+                    file.write(json.dumps({"stop": is_last, "save": is_last}) + "\n")
+                    file.flush()
+                    if is_last:
+                        return
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield str(path)
+        thread.join(10)
