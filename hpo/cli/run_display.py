@@ -238,7 +238,8 @@ def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
 def heading(session: Session) -> list[str]:
     """Returns the parts of the heading: the study, its database, the workers, the engine."""
     workers = f"{session.n_workers} worker{'s' * (session.n_workers > 1)} on {session.device}"
-    engine = session.study.spec.objective or f"engine {session.engine}"
+    spec = session.study.spec
+    engine = f"engine {session.engine}" if spec.kind == "task" else cell(spec.reference, 60)
     return [session.study.name, session.db.masked_url, workers, engine]
 
 

@@ -146,7 +146,7 @@ def _facts(page: Overview) -> dict[str, str]:
     states = [f"{formatting.count(n)} {name}" for name, n in vars(counts).items() if n]
     done = formatting.trials(counts.finished, subject.n_trials, subject.budget, of=" of ")
     facts["trials"] = done + (f": {', '.join(states)}" if states else "")
-    if subject.spec is not None and subject.spec.task is not None:
+    if subject.spec is not None and subject.spec.declares_epochs:
         facts["epochs"] = f"{formatting.count(page.n_epochs)}{_epoch_budget(subject.spec)}"
     facts |= _ends(subject)
     if page.outlook is not None:
@@ -175,7 +175,7 @@ def _ends(subject: Subject) -> dict[str, str]:
 
 
 def _method(spec: StudySpec) -> dict[str, str]:
-    what = {"task": spec.task} if spec.task else {"objective": str(spec.objective)}
+    what: dict[str, str] = {spec.kind: spec.reference}
     options = [f"{name} = {value}" for name, value in spec.task_options.items()]
     if options:
         what["task options"] = ", ".join(options)

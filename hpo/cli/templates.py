@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.spec.study_spec import default_direction
@@ -54,6 +54,30 @@ name = "auto"                   # proposes parameters: auto, tpe, gp, cmaes, ran
 name = "auto"                   # decides trial.should_prune(): auto, median, asha, none, ...
 """
 
+_COMMAND = """\
+# A study for hpo, of a command. Try it with `hpo check {path}`, start it with `hpo run {path}`.
+name    = {name}
+command = {command}
+metric  = "val_accuracy"        # what the command reports
+
+[budget]
+trials = 60                     # exactly so many, for any number of workers
+epochs = 27                     # at most, per trial
+# hours  = 2.0                  # the first limit reached ends the study
+
+[report]                        # leave it out if the script calls hpo.report or uses hpo.Run
+pattern = 'val_accuracy[=: ]+(?P<val_accuracy>[-+.e0-9]+)'    # found in what it prints
+# csv   = "metrics.csv"         # or in a CSV, in the folder of the trial ({{trial_dir}})
+
+[space]
+{space}
+[sampler]
+name = "auto"                   # proposes parameters: auto, tpe, gp, cmaes, random, grid, qmc, ...
+
+[pruner]
+name = "auto"                   # pauses or stops trials: auto, asha, bohb, median, none, ...
+"""
+
 _SPACE = """\
 [space]
 learning_rate = { low = 1e-4, high = 1.0, log = true }
@@ -82,6 +106,16 @@ _COMMENTED_SPACE = """\
 # learning_rate = { low = 1e-4, high = 1e-1, log = true }
 # depth         = { low = 1, high = 4 }      # whole numbers make an integer parameter
 """
+
+_RANGE = "{ low = 0.0, high = 1.0 }"
+_RANGES = {
+    **dict.fromkeys(("learning_rate", "lr"), "{ low = 1e-4, high = 1e-1, log = true }"),
+    **dict.fromkeys(("batch_size", "bs"), "{ choices = [32, 64, 128] }"),
+    **dict.fromkeys(("weight_decay", "wd"), "{ low = 1e-6, high = 1e-1, log = true }"),
+    **dict.fromkeys(("depth", "layers"), "{ low = 1, high = 4 }"),
+    "width": "{ choices = [32, 64, 128] }",
+    "optimizer": '{ choices = ["sgd", "adam"] }',
+}
 
 _EPOCHS = "epochs = 27                     # at most, per trial"
 
@@ -128,6 +162,22 @@ def study(path: str, name: str, subject: StudySubject, options: Mapping[str, str
 def objective(path: str, name: str, reference: str) -> str:
     """Returns a study file of an Optuna objective."""
     return _OBJECTIVE.format(path=path, name=_quoted(name), task=_quoted(reference))
+
+
+def command(path: str, name: str, text: str, parameters: Sequence[str]) -> str:
+    """Returns a study file of a command.
+
+    Args:
+        path: Where it will be, for its first line.
+        name: Of the study.
+        text: The command with its placeholders.
+        parameters: The placeholders that are parameters, for which ranges are suggested.
+    """
+    width = max(map(len, parameters), default=0)
+    lines = [f"{one:<{width}} = {_RANGES.get(one, _RANGE)}\n" for one in parameters]
+    return _COMMAND.format(
+        path=path, name=_quoted(name), command=_quoted(text), space="".join(lines)
+    )
 
 
 def _metric(subject: StudySubject) -> str:

@@ -157,7 +157,7 @@ def _reports(
     conn: Connection, subject: Subject, ids: Sequence[int]
 ) -> Iterator[tuple[int, int, Mapping[str, float]]]:
     """Yields trial_id, epoch and metrics: those of a task, or else Optuna's intermediate values."""
-    is_task = subject.spec is not None and subject.spec.task is not None
+    is_task = subject.spec is not None and subject.spec.declares_epochs
     table = hpo_epoch.c if is_task else trial_intermediate_values.c
     for begin in range(0, len(ids), CHUNK):
         chunk = table.trial_id.in_(ids[begin : begin + CHUNK])

@@ -96,5 +96,5 @@ def best_epoch(subject: Subject, attrs: Mapping[str, Any] | None) -> int | None:
 
 def is_of_task(subject: Subject) -> bool:
     """Returns whether the value of a complete trial is that of its best epoch."""
-    is_task = subject.spec is not None and subject.spec.task is not None
+    is_task = subject.spec is not None and subject.spec.declares_epochs
     return is_task and len(subject.directions) == 1

@@ -24,7 +24,7 @@ def outlook(db: Database, subject: Subject) -> Forecast | None:
     trials = Search(spec, Storage(db)).trials()
     steps = max((max(t.intermediate_values, default=0) for t in trials), default=0)
     # An objective defines its own steps.
-    horizon = spec.budget.epochs if spec.task else max(1, steps)
+    horizon = spec.budget.epochs if spec.declares_epochs else max(1, steps)
     history = History(Encoder.of_space(spec.space), horizon, spec.directions[0] == "maximize")
     for trial in trials:
         history.put(row_of(trial))

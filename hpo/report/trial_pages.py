@@ -248,7 +248,7 @@ def _details(
 
 
 def _completed(stored: dict[str, Any], subject: Subject) -> dict[str, Any]:
-    if subject.spec is None or subject.spec.task is None or not stored:
+    if subject.spec is None or not subject.spec.declares_epochs or not stored:
         return stored
     return complete(stored, subject.spec.space) or stored
 

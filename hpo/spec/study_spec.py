@@ -107,6 +107,11 @@ class StudySpec(Section):
         return str(getattr(self, self.kind))
 
     @property
+    def declares_epochs(self) -> bool:
+        """Whether a trial has the budget's epochs from the start: of a task and of a command."""
+        return self.objective is None
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics; empty if the task decides, ``value`` for an objective."""
         if self.metric or self.objective is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hpo.cli.messages import say
+from hpo.cli.messages import say, warn
 from hpo.cli.options import Command, storage_option
 from hpo.cli.output import pairs
 from hpo.cli.study_page import parts
@@ -47,11 +47,25 @@ def check(study: str, device: str, storage: str | None) -> None:
     say(f"{spec.name} is valid")
     for line in _lines(summary(spec, report)):
         say(line)
+    if spec.command is not None:
+        _warn_of_unseen(spec)
+
+
+def _warn_of_unseen(spec: StudySpec) -> None:
+    """Warns of a command that shows its script none of the parameters."""
+    from hpo.run.host.command_preflight import unseen
+
+    names = unseen(spec)
+    if names:
+        warn(
+            f"the command names neither {', '.join(names)} nor {{params_file}}: the script finds "
+            f"its parameters only in the environment, such as HPO_PARAM_{names[0].upper()}"
+        )
 
 
 def summary(spec: StudySpec, report: CheckReport) -> dict[str, str]:
     """Returns facts about a valid study by their labels."""
-    facts = {"task" if spec.task else "objective": report.task}
+    facts: dict[str, str] = {spec.kind: report.task}
     facts |= {
         name.replace("n_", "").replace("_", " "): listed(value)
         for name, value in report.description.items()
@@ -123,7 +137,7 @@ def _budget(spec: StudySpec) -> str:
     parts = []
     if budget.trials is not None:
         parts.append(f"{formatting.count(budget.trials)} trial{'s' * (budget.trials != 1)}")
-    if spec.task:
+    if spec.declares_epochs:
         parts.append(f"at most {budget.epochs} epoch{'s' * (budget.epochs != 1)} each")
     if budget.total_epochs is not None:
         parts.append(f"{formatting.count(budget.total_epochs)} epochs in total")

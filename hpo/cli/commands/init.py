@@ -14,6 +14,9 @@ from hpo.cli.messages import say
 from hpo.cli.options import Command
 from hpo.errors import SpecError, did_you_mean
 from hpo.spec import ready_made
+from hpo.spec.command_line import PLACEHOLDERS, CommandText, parse, placeholders
+from hpo.spec.space.search_space import is_name
+from hpo.spec.values.findings import Findings
 
 DEFAULT_PATH = "study.toml"
 _TABULAR = "tabular"
@@ -29,6 +32,11 @@ _IMAGES = "images"
 @click.option(
     "--objective", metavar="FILE.py:FUNCTION", help="Write a study of this Optuna objective."
 )
+@click.option(
+    "--command",
+    metavar="COMMAND",
+    help="Write a study of this command: 'python train.py --lr {learning_rate}'.",
+)
 @click.option("--data", metavar="PATH", help="A CSV or Parquet file, or a folder of images.")
 @click.option("--target", metavar="COLUMN", help="The column of a table to predict.")
 @click.option("--name", help="Name of the study; by default the file's name.")
@@ -38,6 +46,7 @@ def init(
     origin: str | None,
     task: str | None,
     objective: str | None,
+    command: str | None,
     data: str | None,
     target: str | None,
     name: str | None,
@@ -47,7 +56,12 @@ def init(
 
     PATH defaults to study.toml, or to the name of the ready-made study.
     """
-    if origin is not None:
+    if command is not None:
+        if any(value is not None for value in (origin, task, objective, data, target)):
+            raise SpecError("give --command alone: a command is the whole training")
+        path = path or DEFAULT_PATH
+        written = _of_command(path, command, name)
+    elif origin is not None:
         if any(value is not None for value in (task, objective, data, target)):
             raise SpecError("give --from alone: a ready-made study already has its task and data")
         path, written = _copied(origin, path, name)
@@ -58,6 +72,26 @@ def init(
     _write(Path(path), written, force=force)
     say(f"wrote {path}")
     say(f" next: hpo check {path} · hpo run {path}")
+
+
+def _of_command(path: str, command: str, name: str | None) -> str:
+    """Returns a study file of a command, whose placeholders are its parameters.
+
+    Raises:
+        SpecError: The command is malformed, or has no parameter.
+    """
+    findings = Findings()
+    CommandText().read(command, findings.below("--command"))
+    findings.raise_if_any("the command")
+    found = dict.fromkeys(one.name for one in placeholders(parse(command)))
+    parameters = [one for one in found if one not in PLACEHOLDERS]
+    wrong = [one for one in parameters if not is_name(one)]
+    if wrong or not parameters:
+        raise SpecError(
+            f"{{{wrong[0]}}} cannot be a parameter" if wrong else "the command has no parameter",
+            hint="write one in braces: hpo init --command 'python train.py --lr {learning_rate}'",
+        )
+    return templates.command(path, name or Path(path).stem, command, parameters)
 
 
 def _copied(origin: str, path: str | None, name: str | None) -> tuple[str, str]:

@@ -88,7 +88,9 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
         if files is not None:
             say()
             is_of_task = page.subject.spec is not None and page.subject.spec.task is not None
+            is_command = page.subject.spec is not None and page.subject.spec.command is not None
             models = "models of the best trial, " if is_of_task else ""
+            models = "a folder of each trial, " if is_command else models
             say(f"files in {files}: {models}logs of the workers")
 
 

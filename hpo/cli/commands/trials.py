@@ -128,11 +128,34 @@ def best(
     if only_params:
         _print_params(rows[0], form)
         return
-    model = _model(rows[0], subject, db, artifacts)
-    record = {"study": subject.name, **_record(rows[0], subject, in_full=True), "model": model}
-    if not emit_one(form, record):
-        lines = _sheet(rows[0], subject)
-        show_lines([*lines, Text(), Text(f" model  {visible(model)}")] if model else lines)
+    files = _files(rows[0], subject, db, artifacts)
+    record = {"study": subject.name, **_record(rows[0], subject, in_full=True), "model": None}
+    if not emit_one(form, {**record, **files}):
+        lines = [Text(line) for line in pairs({k: visible(v) for k, v in files.items() if v})]
+        show_lines([*_sheet(rows[0], subject), *([Text(), *lines] if lines else ())])
+
+
+def _files(
+    row: TrialRow, subject: Subject, db: Database, artifacts: str | None
+) -> dict[str, str | None]:
+    """Returns what a trial left here: a task its model, a command its folder and its own line."""
+    if subject.spec is None or subject.spec.command is None:
+        return {"model": _model(row, subject, db, artifacts)}
+    from hpo.run.files.artifacts import Artifacts
+    from hpo.run.host.command_preflight import command_of, quoted
+    from hpo.search.base.derived_seeds import mix
+
+    folder = Artifacts.of(subject, db.url, artifacts).trial_folder(row.number)
+    own = {
+        "trial_dir": folder,
+        "params_file": folder / "params.json",
+        "seed": mix(subject.spec.seed, row.number) % 2**32,
+        "trial": row.number,
+    }
+    return {
+        "folder": str(folder) if folder.is_dir() else None,
+        "command": quoted(command_of(subject.spec, row.params, own)),
+    }
 
 
 def _model(row: TrialRow, subject: Subject, db: Database, artifacts: str | None) -> str | None:

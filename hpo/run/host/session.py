@@ -101,7 +101,7 @@ class Session:
         self._places = places
         self.n_workers = len(places)
         self.device = describe(places, options.resources)
-        self.engine = "objective" if study.spec.objective else study.spec.engine
+        self.engine = study.spec.engine if study.spec.kind == "task" else study.spec.kind
         self.artifacts = Artifacts.of(study, db.url, options.artifacts)
         self.notice = ""
         self.trouble = ""

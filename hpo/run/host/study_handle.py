@@ -131,6 +131,12 @@ class Study:
 
         record, best = study_records.load(self._db, self.name), self.best
         spec, path = record.spec, best.model
+        if spec.command is not None:
+            folder = self._artifacts.trial_folder(best.number)
+            raise HpoError(
+                f"{self.name} runs a command, whose models are its script's own",
+                hint=f"the best trial's folder is {folder}",
+            )
         if spec.task is None:
             raise HpoError(f"{self.name} runs an objective, and has no model to predict with")
         if path is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hpo.errors import Problem, SpecError, TaskError
+from hpo.run.host import command_preflight
 from hpo.run.host.placement import plan
 from hpo.spec.parsing import StudyDraft
 from hpo.spec.partial_space import usable
@@ -152,6 +153,10 @@ def check(spec: StudySpec, base_dir: Path, allow: tuple[str, ...], device: str) 
     Raises:
         HpoError: The study cannot be run here.
     """
+    if spec.command is not None:
+        n_workers = len(plan(device, resources=spec.resources))
+        about = command_preflight.describe(spec, base_dir)
+        return CheckReport(spec.command, about, n_workers=n_workers)
     places = plan(device, resources=spec.resources)
     if spec.objective is not None:
         check_objective(spec.objective, base_dir, allow)
