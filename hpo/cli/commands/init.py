@@ -14,9 +14,6 @@ from hpo.cli.messages import say
 from hpo.cli.options import Command
 from hpo.errors import SpecError, did_you_mean
 from hpo.spec import ready_made
-from hpo.spec.command_line import PLACEHOLDERS, CommandText, parse, placeholders
-from hpo.spec.space.search_space import is_name
-from hpo.spec.values.findings import Findings
 
 DEFAULT_PATH = "study.toml"
 _TABULAR = "tabular"
@@ -80,6 +77,11 @@ def _of_command(path: str, command: str, name: str | None) -> str:
     Raises:
         SpecError: The command is malformed, or has no parameter.
     """
+    # They bring pydantic, which --help does without.
+    from hpo.spec.command_line import PLACEHOLDERS, CommandText, parse, placeholders
+    from hpo.spec.space.search_space import is_name
+    from hpo.spec.values.findings import Findings
+
     findings = Findings()
     CommandText().read(command, findings.below("--command"))
     findings.raise_if_any("the command")
