@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from hpo.errors import TaskError
 from hpo.loops.backend import Verdict
+from hpo.loops.save_pace import SavePace
 
 logger = logging.getLogger(__name__)
 _ANSWER_S: Final = 60.0
@@ -41,6 +42,7 @@ class CommandBackend:
         self.seed = int(environment.get("HPO_SEED") or 0)
         self.epoch = int(environment.get("HPO_REPORTED") or 0)
         self._is_first = (environment.get("RANK") or "0") == "0"
+        self._pace = SavePace()
         self._worker = _WorkerSocket(environment.get("HPO_SOCKET"))
 
     def announce(self, epochs: int | None, *, resumes: bool) -> int:
@@ -62,21 +64,25 @@ class CommandBackend:
             # One write, so that a reader sees whole lines.
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(line)
+        epoch_s = self._pace.note_epoch()
         answer = self._worker.ask({"epoch": epoch})
-        return Verdict(stop=bool(answer.get("stop")), save=bool(answer.get("save")))
+        stop = bool(answer.get("stop"))
+        is_due = bool(answer.get("save")) and self._pace.is_due(epoch_s)
+        return Verdict(stop=stop, save=stop or is_due)
 
     def publish(self, write: Callable[[Path], None]) -> bool:
         """Writes the checkpoint; of several processes the first one does."""
         if not self._is_first:
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_suffix(".new")
+        new, began_s = self._file.with_suffix(".new"), time.monotonic()
         try:
             write(new)
             new.replace(self._file)
         except OSError as error:
             logger.warning("%s cannot be written: %s", self._file, error)
             return False
+        self._pace.note_saved(time.monotonic() - began_s)
         return True
 
     def leave(self) -> NoReturn:

@@ -95,7 +95,9 @@ class ScriptProcess:
         self._process.wait()
 
     def close(self) -> None:
-        """Ends what the command has left running, and the watcher."""
+        """Ends what the command has left running, and the watcher; may be called again."""
+        if self._watcher.returncode is not None:
+            return
         self.kill()
         kill_strays(self._mark)
         self._release_watcher()

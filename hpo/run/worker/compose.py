@@ -23,6 +23,7 @@ from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.retry import Stopped, retry
 from hpo.run.link.retrying_storage import retrying
 from hpo.run.link.watchdog import Watchdog
+from hpo.run.scripts.command_executor import CommandExecutor
 from hpo.run.trials.executor import Executor
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.trials.task_executor import TaskExecutor
@@ -43,6 +44,7 @@ from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
 from hpo.store.studies import study_records
 from hpo.store.studies.study_records import StudyRecord
+from hpo.tasks.code.command_permission import require_command
 from hpo.tasks.code.resolve import Allow, load_objective, resolve
 from hpo.tracebacks import is_internal, report_of
 from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
@@ -172,6 +174,9 @@ def make_executor(order: WorkerOrder, context: WorkerContext) -> Executor:
     base_dir = Path(order.base_dir or context.study.base_dir or ".")
     if spec.objective is not None:
         return ObjectiveExecutor(context, load_objective(spec.objective, base_dir, allow))
+    if spec.command is not None:
+        require_command(spec.command, allow)
+        return CommandExecutor(context, base_dir)
     if not spec.directions:
         raise SpecError(
             f"{context.study.name} names no metric; a version of hpo that did not ask made it",

@@ -1,0 +1,286 @@
+"""Command executor: runs the command of a study, one trial at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from hpo.run.assignment.assigner import Assigner
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
+from hpo.run.assignment.scheduling import make_assigner
+from hpo.run.link.context import WorkerContext
+from hpo.run.scripts.epoch_collection import CollectedEpoch
+from hpo.run.scripts.running_script import RunningScript, ScriptSettings
+from hpo.run.scripts.script_environment import ScriptTrial
+from hpo.run.scripts.script_exit import failure_of, unreported
+from hpo.run.trials import outcomes
+from hpo.run.trials.executor import Executor
+from hpo.run.trials.external_trial import Ending, ExternalTrial
+from hpo.run.trials.search_errors import before_finish
+from hpo.search.base.derived_seeds import mix
+from hpo.spec.command_line import parse, placeholders
+from hpo.spec.space.params import Params
+from hpo.spec.study_spec import StudySpec
+from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.studies import resumption
+
+logger = logging.getLogger(__name__)
+_TURN_S: Final = 1.0
+"""How long one ``work`` watches a script, so that its worker sees what happens elsewhere."""
+
+_KEEPS: Final = ("paused", "released")
+
+
+class CommandExecutor(Executor):
+    """Runs one command at a time, and reports for it.
+
+    A script that resumes from its trial's folder is paused and resumed by the search. Any other is
+    stopped early, or runs to its end. During an outage of the database it trains on.
+
+    Args:
+        context: The study, its ledger and its search.
+        base_dir: Folder in which the command runs.
+        settings: Of its scripts.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        base_dir: Path,
+        settings: ScriptSettings | None = None,
+    ) -> None:
+        self._context = context
+        self._base_dir = base_dir
+        self._settings = settings or ScriptSettings()
+        call = partial(resumption.resumes, context.db, context.study.study_id)
+        shown = context.client.call(call)
+        self._resumes = _expected_to_resume(context.study.spec) if shown is None else shown
+        self._assigner = self._make_assigner()
+        self._trial: ExternalTrial | None = None
+        self._script: RunningScript | None = None
+        self._next_claim: Claim | None = None
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Id of the trial whose command runs."""
+        return frozenset(() if self._trial is None else (self._trial.lease.trial_id,))
+
+    @property
+    def usage(self) -> None:
+        """None: commands have no stacks."""
+
+    @property
+    def wanted(self) -> int:
+        """1 if there is room for a trial, else 0."""
+        if self._trial is not None:
+            return 0
+        return 1 if self._next_claim is not None else self._assigner.wanted(1, 0)
+
+    def claim(self) -> Claim:
+        """Claims a trial, or returns the one that was granted when another one was paused.
+
+        Raises:
+            Stopped: The worker was told to leave, and the database is away.
+        """
+        claim, self._next_claim = self._next_claim, None
+        return claim or self._assigner.claim(self.wanted, self.held)
+
+    def continue_offline(self) -> None:
+        """Does nothing: a script trains on, and asks at its stop."""
+
+    def begin(self, leases: Sequence[Lease]) -> None:
+        """Starts the command of a trial in its folder, anew or once more."""
+        if not leases:
+            return
+        (lease,) = leases
+        context, spec = self._context, self._context.study.spec
+        (params,) = self._assigner.params([lease])
+        self._trial = ExternalTrial(
+            context, self._assigner, lease, n_epochs=spec.budget.epochs, can_pause=self._resumes
+        )
+        self._script = self._make_script(lease, params)
+        self._report(self._script.new_epochs(final=True))
+        if self._trial.ending is None:
+            try:
+                self._script.start(self._base_dir, context.db.url)
+            except OSError as error:
+                text = f"the command cannot be started: {error}"
+                self._trial.ending = Ending("failed", "user_code", text)
+
+    def work(self) -> None:
+        """Watches the script for a while, reports its epochs, and ends the trial if need be."""
+        assert self._trial is not None
+        assert self._script is not None
+        ends_at = time.monotonic() + _TURN_S
+        while self._trial.ending is None and time.monotonic() < ends_at:
+            code = self._script.poll()
+            if code is None:
+                self._script.wait()
+                self._hear()
+            self._report(self._script.new_epochs(final=code is not None))
+            if code is not None:
+                self._trial.ending = self._trial.ending or self._ending_of(code)
+                break
+            self._script.socket.answer(self._script.epochs.last, stop=False)
+        if self._trial.ending is None:
+            self._trial.check()
+        if self._trial.ending is not None:
+            self._end()
+
+    def release(self) -> None:
+        """Stops the script, which may save, and releases its trial."""
+        if self._trial is not None:
+            self._trial.ending = self._trial.ending or Ending("released")
+            self._end()
+        claim, self._next_claim = self._next_claim, None
+        if claim is not None:
+            self._context.client.settle([outcomes.released(x, x.epoch) for x in claim.leases])
+
+    # Starting.
+
+    def _make_assigner(self) -> Assigner:
+        # Without pauses the study's pruner stops trials.
+        return make_assigner(self._context) if self._resumes else SamplerAssigner(self._context)
+
+    def _make_script(self, lease: Lease, params: Params) -> RunningScript:
+        context, spec = self._context, self._context.study.spec
+        trial = ScriptTrial(
+            study=context.study.name,
+            number=lease.number,
+            params=dict(params),
+            seed=mix(spec.seed, lease.number) % 2**32,
+            epochs=spec.budget.epochs,
+            reported=lease.epoch,
+            folder=context.artifacts.trial_folder(lease.number),
+            metrics=spec.metrics,
+            directions=spec.directions,
+        )
+        complain = partial(self._complain, lease.number)
+        return RunningScript(
+            spec, trial, continues=self._resumes, complain=complain, settings=self._settings
+        )
+
+    def _complain(self, number: int, text: str) -> None:
+        self._context.warn_once("report", f"trial {number}: {text}")
+
+    # While the script runs.
+
+    def _hear(self) -> None:
+        """Answers a script that says what it is able to."""
+        assert self._trial is not None
+        assert self._script is not None
+        announced = self._script.socket.announced
+        if announced is None:
+            return
+        resumes, epochs = announced
+        trial, spec = self._trial, self._context.study.spec
+        if resumes and not trial.can_pause and spec.report.resumes == "auto":
+            db, study_id = self._context.db, self._context.study.study_id
+            self._context.client.call(lambda: resumption.announce(db, study_id, None))
+            trial.can_pause = True
+            if not self._resumes:
+                self._resumes, self._assigner = True, make_assigner(self._context)
+                trial.use(self._assigner)
+        trial.n_epochs = min(spec.budget.epochs, epochs or spec.budget.epochs)
+        self._script.socket.grant(trial.n_epochs)
+
+    def _report(self, epochs: Sequence[CollectedEpoch]) -> None:
+        assert self._trial is not None
+        assert self._script is not None
+        if self._begins_again():
+            self._give_up_pausing()
+        for epoch in epochs:
+            ending = self._trial.report(epoch.number, epoch.metrics, self._metric)
+            self._script.socket.decide(epoch.number, stop=ending is not None, save=True)
+            if ending is not None:
+                return
+
+    @property
+    def _metric(self) -> str:
+        return self._context.study.spec.metrics[0]
+
+    def _begins_again(self) -> bool:
+        """Returns whether the script was paused, and began with its first epoch again."""
+        assert self._trial is not None
+        assert self._script is not None
+        lease = self._trial.lease
+        was_paused = lease.checkpoint is not None and Path(lease.checkpoint).is_dir()
+        return self._trial.can_pause and was_paused and self._script.epochs.first_new == 1
+
+    def _give_up_pausing(self) -> None:
+        """Pauses no more trials: they would be trained from their first epoch again."""
+        assert self._trial is not None
+        context = self._context
+        text = (
+            "the command, run again for a paused trial, began with epoch 1: it does not resume, so "
+            "trials are not paused any more"
+        )
+        context.warn_once("resumes", text)
+        call = partial(resumption.give_up, context.db, context.study.study_id)
+        context.client.call(call)
+        self._trial.can_pause = self._resumes = False
+        self._assigner = self._make_assigner()
+        self._trial.use(self._assigner)
+
+    # Ending.
+
+    def _ending_of(self, code: int) -> Ending:
+        """Returns how a trial ends whose script has exited by itself."""
+        assert self._trial is not None
+        assert self._script is not None
+        output = self._script.output
+        if code:
+            return Ending("failed", *failure_of(code, output))
+        values = self._trial.values
+        if values is None:
+            found = unreported(self._context.study.spec.metrics, self._script.epochs.names, output)
+            return Ending("failed", *found)
+        return Ending("complete", values=values)
+
+    def _end(self) -> None:
+        trial, script = self._trial, self._script
+        assert trial is not None
+        assert script is not None
+        assert trial.ending is not None
+        may_end = trial.ending.kind == "paused"
+        code = script.stop(may_end=may_end)
+        if may_end and code == 0 and not script.was_signalled:
+            # It has just trained its last epoch.
+            trial.ending, trial.next_claim = self._natural_end(trial), None
+        # Epochs that it has completed on its way out are reported when it is resumed.
+        folder = str(self._context.artifacts.trial_folder(trial.lease.number))
+        outcome = trial.outcome(folder if trial.ending.kind in _KEEPS else None)
+        script.close()
+        self._trial = self._script = None
+        self._next_claim = trial.next_claim
+        if outcome is not None:
+            self._settle(trial.lease, outcome)
+
+    def _natural_end(self, trial: ExternalTrial) -> Ending:
+        if trial.next_claim is not None:
+            leases = trial.next_claim.leases
+            self._context.client.settle([outcomes.released(x, x.epoch) for x in leases])
+        assert trial.values is not None
+        return Ending("complete", values=trial.values)
+
+    def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        if outcome.state not in outcomes.STATES:
+            self._context.client.settle([outcome])
+            return
+        end = (lease, outcomes.STATES[outcome.state], outcome.values)
+        failure = before_finish(self._context, [end])
+        self._context.client.settle([outcome])
+        if failure is not None:
+            raise failure
+
+
+def _expected_to_resume(spec: StudySpec) -> bool:
+    """Returns whether a command probably resumes: it says so, or it names the trial's folder."""
+    if spec.report.resumes != "auto":
+        return bool(spec.report.resumes)
+    assert spec.command is not None
+    return any(one.name == "trial_dir" for one in placeholders(parse(spec.command)))
