@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hpo.errors import HpoError, SpecError, StoreError, did_you_mean, nearest
-from hpo.run.host.placement import MAX_WORKERS
+from hpo.run.host.machine import MAX_WORKERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

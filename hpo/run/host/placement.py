@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from hpo.errors import LaunchError
 from hpo.run.host import machine
 from hpo.run.host.devices import gpus_of, kind_of
+from hpo.run.host.machine import MAX_WORKERS
 from hpo.spec.sections import ResourceSpec
 from hpo.spec.values.resource_kinds import n_bytes, n_sharing
-
-MAX_WORKERS = 1000
-"""More processes than that on one machine are a slip of the finger, and would bring it down."""
-_GIB = 2**30
-_MIB = 2**20
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from hpo.store.ledger.leases import Claim, Lease, Outcome
 from hpo.store.studies import resumption
 
 logger = logging.getLogger(__name__)
-_TURN_S: Final = 1.0
+_WATCH_S: Final = 1.0
 """How long one ``work`` watches a script, so that its worker sees what happens elsewhere."""
 
 _KEEPS: Final = ("paused", "released")
@@ -115,7 +115,7 @@ class CommandExecutor(Executor):
         """Watches the script for a while, reports its epochs, and ends the trial if need be."""
         assert self._trial is not None
         assert self._script is not None
-        ends_at = time.monotonic() + _TURN_S
+        ends_at = time.monotonic() + _WATCH_S
         while self._trial.ending is None and time.monotonic() < ends_at:
             code = self._script.poll()
             if code is None:
