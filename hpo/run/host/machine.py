@@ -10,8 +10,6 @@ ROOT = Path("/")
 
 MAX_WORKERS = 1000
 """More processes than that on one machine are a slip of the finger, and would bring it down."""
-_GIB = 2**30
-_MIB = 2**20
 
 
 def n_cores(root: Path = ROOT) -> int:

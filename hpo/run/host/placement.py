@@ -12,6 +12,9 @@ from hpo.run.host.machine import MAX_WORKERS
 from hpo.spec.sections import ResourceSpec
 from hpo.spec.values.resource_kinds import n_bytes, n_sharing
 
+_GIB = 2**30
+_MIB = 2**20
+
 
 @dataclass(frozen=True)
 class DevicePlacement:
