@@ -41,7 +41,6 @@ STUDIES = {
     "task on data sets": f'task = "{WAYS}/task_ways.py:DataSets"\n{_PLAIN}{SPACE}{RECIPE}',
     "task on arrays": f'task = "{WAYS}/task_ways.py:Arrays"\n{_PLAIN}{SPACE}{RECIPE}',
 }
-_BY_LOADER = ("task on data sets", "Lightning callback")
 _EPOCHS = "SELECT count(*), count(DISTINCT trial_id || '/' || step) FROM trial_intermediate_values"
 _WORKERS = "SELECT pid FROM hpo_worker WHERE ended_at IS NULL ORDER BY worker_id DESC LIMIT 1"
 _TRIALS = """SELECT (julianday(datetime_complete) - julianday(datetime_start)) * 86400.0, value
@@ -112,10 +111,15 @@ def study(way: str, folder: Path, n_trials: int, epochs: int, repeats: int, kill
 def bare(way: str, epochs: int, repeats: int, seed: int) -> tuple[float, float]:
     """Returns the best value of the bare loop in a process of its own, and its seconds.
 
-    The loop of a way that reads data sets has PyTorch's DataLoader.
+    The loop of a task on data sets has PyTorch's DataLoader; that of Lightning is its trainer.
     """
-    arguments = {**PARAMS, "seed": seed, "by_loader": way in _BY_LOADER}
-    code = f"import small_cnn, json; print(json.dumps(small_cnn.bare(**{arguments})))"
+    if way == "Lightning callback":
+        train = f"lightning_way.bare(**{PARAMS})"
+        code = f"import lightning_way; t = time.perf_counter(); {train}; print(json.dumps([None, "
+        code += "time.perf_counter() - t]))"
+    else:
+        arguments = {**PARAMS, "seed": seed, "by_loader": way == "task on data sets"}
+        code = f"import small_cnn; print(json.dumps(small_cnn.bare(**{arguments})))"
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -124,12 +128,13 @@ def bare(way: str, epochs: int, repeats: int, seed: int) -> tuple[float, float]:
         "WAYS_REPEATS": str(repeats),
     }
     output = subprocess.run(
-        [sys.executable, "-c", f"import torch; torch.set_num_threads(1); {code}"],
+        [sys.executable, "-c", f"import json, time, torch; torch.set_num_threads(1); {code}"],
         env=environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         check=True,
     ).stdout
-    best, seconds = json.loads(output)
+    best, seconds = json.loads(output.splitlines()[-1])
     return best, seconds
 
 
@@ -163,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in range(given.rounds):
         for way in ways:
             best, seconds = bare(way, given.epochs, given.repeats, number)
-            bare_bests.append(best)
+            bare_bests += [] if best is None else [best]
             with tempfile.TemporaryDirectory() as folder:
                 found = study(way, Path(folder), given.trials, given.epochs, given.repeats, 0)
             bests[way] += found.values
