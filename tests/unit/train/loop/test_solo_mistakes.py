@@ -107,7 +107,7 @@ class SameModel(Plain):
         return self.kept
 
 
-HERE = "test_wrong_tasks.py, line "
+HERE = "test_solo_mistakes.py, line "
 
 
 def failure_of(task: Task, *, stacked: bool) -> Failure:
