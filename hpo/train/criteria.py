@@ -12,7 +12,8 @@ from hpo.errors import TaskError
 from hpo.train.data.arrays import Kind
 from hpo.train.data.batch import Tensors
 from hpo.train.objective.losses import balanced_weights, loss_of
-from hpo.train.objective.metrics import METRICS, measure
+from hpo.train.objective.metric_states import MetricState
+from hpo.train.objective.metrics import DEFAULT_METRICS, METRICS, measure, states_of
 from hpo.train.objective.outputs import two_logits
 from hpo.train.recipe.augmentation import n_axes
 from hpo.train.recipe.hyperparameters import Scope
@@ -88,16 +89,37 @@ class Criterion:
             outputs: Of a model, for a whole split.
             targets: Of the split.
         """
+        require_one(self.task, outputs, targets)
         if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
-            several = outputs if isinstance(targets, Tensor) else targets
-            require_own(self.task, f"the model or the data gives {named_form(several)}")
             return _named(self.task.metrics(outputs, targets))
-        logits = outputs
-        if self.n_classes == 2 and not self.has_own_loss:
-            logits = two_logits(outputs, targets)
+        logits = self.logits(outputs, targets)
         own = self.task.has_own("metrics")
         found = _named(self.task.metrics(outputs if own else logits, targets))
         return {**found, **measure(self.additional(found), logits, targets)}
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether loss and metrics are hpo's own, which need not see a whole split at once."""
+        return not self.has_own_loss and not self.task.has_own("metrics")
+
+    def states(self) -> dict[str, MetricState]:
+        """Returns the metrics that ``metrics`` would give, to be updated batch by batch.
+
+        They are for a criterion that ``accumulates``, and for what ``logits`` returns.
+        """
+        names = DEFAULT_METRICS[self.kind]
+        return states_of([*names, *self.additional(names)])
+
+    def logits(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns outputs as metrics see them: one a class, also where a model returns one of two.
+
+        Args:
+            outputs: Of a model, of shape [N, ...].
+            targets: Of shape [N, ...].
+        """
+        if self.n_classes == 2 and not self.has_own_loss:
+            return two_logits(outputs, targets)
+        return outputs
 
     def additional(self, found: Collection[str]) -> list[str]:
         """Returns the metrics that only the study names, and that hpo has for such data.
@@ -110,6 +132,18 @@ class Criterion:
         # A relative error in standard units would be another number, and a wrong one.
         is_relative = [n for n in known if METRICS[n].needs_units and self.task.measures_in_units]
         return [n for n in known if n not in found and n not in is_relative]
+
+
+def require_one(task: Task, outputs: Tensors, targets: Tensors) -> None:
+    """Refuses several outputs or targets unless the task has loss and metrics of its own.
+
+    Raises:
+        TaskError: See ``require_own``.
+    """
+    if not isinstance(outputs, Tensor):
+        require_own(task, f"the model returns {named_form(outputs)}")
+    if not isinstance(targets, Tensor):
+        require_own(task, f"the targets are {named_form(targets)}")
 
 
 def require_own(task: Task, what: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from hpo.errors import TaskError
-from hpo.train.criteria import Criterion
+from hpo.train.criteria import Criterion, require_one
 from hpo.train.data.batch import Tensors, as_floats, call, joined
 from hpo.train.data.loading.loaded_splits import LoadedPart
 from hpo.train.recipe.precision import cast, full
@@ -35,7 +35,8 @@ def evaluate(
     """Measures a model in evaluation mode, without gradients.
 
     Args:
-        criterion: Gives loss and metrics, which see the whole part at once.
+        criterion: Gives loss and metrics. Those of a task's own see the whole part at once; hpo's
+            own accumulate over the batches of a loader.
         params: Of the trial, with defaults filled in; the forward pass has their precision.
         model: On the device of the part; left in evaluation mode.
         part: The samples, at least one.
@@ -47,8 +48,52 @@ def evaluate(
     Raises:
         TaskError: A metric is no single number.
     """
-    outputs = outputs_of(model, part, params, criterion.task.prepare)
-    return measure(criterion, params, outputs, part, prefix)
+    if not isinstance(part, LoadedPart):
+        return measure(criterion, params, outputs_of(model, part, params), part, prefix)
+    model.eval()
+    with torch.inference_mode():
+        batches = _with_outputs(model, part, params, criterion.task.prepare)
+        if criterion.accumulates:
+            return _accumulated(criterion, params, batches, prefix)
+        outputs, targets = (joined(chunks) for chunks in zip(*batches, strict=True))
+        return _measured(criterion, params, outputs, targets, prefix)
+
+
+def _with_outputs(
+    model: nn.Module, part: LoadedPart, params: Mapping[str, Any], prepare: Prepare
+) -> Iterator[tuple[Tensors, Tensors]]:
+    """Returns the outputs and the targets of each batch of a loader."""
+    for batch in part.in_order(rows_per_batch(part)):
+        with cast(params["precision"], part.device):
+            outputs = full(call(model, prepare(batch.inputs)))
+        yield outputs, batch.targets
+
+
+def _accumulated(
+    criterion: Criterion,
+    params: Mapping[str, Any],
+    batches: Iterable[tuple[Tensors, Tensors]],
+    prefix: str,
+) -> dict[str, float]:
+    """Measures batch after batch, so that neither outputs nor targets are kept.
+
+    The loss is a mean over targets, so that its mean over batches is weighted by their number.
+    """
+    loss, states = criterion.reported(params), criterion.states()
+    losses, sizes = [], []
+    for outputs, targets in batches:
+        require_one(criterion.task, outputs, targets)
+        losses.append(loss(outputs, targets).double().cpu())
+        sizes.append(targets.numel())
+        logits = criterion.logits(outputs, targets)
+        for state in states.values():
+            state.update(logits, targets)
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    mean = float(torch.stack(losses) @ weights / weights.sum())
+    if not math.isfinite(mean):
+        return {f"{prefix}_loss": mean}
+    measured = floats({name: state.compute() for name, state in states.items()}, prefix)
+    return {f"{prefix}_loss": mean, **measured}
 
 
 def outputs_of(
@@ -66,11 +111,7 @@ def outputs_of(
     with torch.inference_mode():
         if not isinstance(part, LoadedPart):
             return predict(model, part.x, params["precision"])
-        chunks = []
-        for batch in part.in_order(rows_per_batch(part)):
-            with cast(params["precision"], part.device):
-                chunks.append(full(call(model, prepare(batch.inputs))))
-        return joined(chunks)
+        return joined([outputs for outputs, _ in _with_outputs(model, part, params, prepare)])
 
 
 def measure(
@@ -78,11 +119,16 @@ def measure(
 ) -> dict[str, float]:
     """Measures outputs for the samples of a part; see ``evaluate``."""
     with torch.inference_mode():
-        targets = targets_of(part)
-        loss = as_float("loss", criterion.reported(params)(outputs, targets))
-        measured: dict[str, float] = {f"{prefix}_loss": loss}
-        if math.isfinite(loss):
-            measured = floats(criterion.metrics(outputs, targets), prefix) | measured
+        return _measured(criterion, params, outputs, targets_of(part), prefix)
+
+
+def _measured(
+    criterion: Criterion, params: Mapping[str, Any], outputs: Tensors, targets: Tensors, prefix: str
+) -> dict[str, float]:
+    loss = as_float("loss", criterion.reported(params)(outputs, targets))
+    measured: dict[str, float] = {f"{prefix}_loss": loss}
+    if math.isfinite(loss):
+        measured = floats(criterion.metrics(outputs, targets), prefix) | measured
     # The loss first, for people who read tables.
     return {f"{prefix}_loss": loss, **measured}
 

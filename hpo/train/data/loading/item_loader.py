@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import Any, Final
 
 import torch
@@ -21,6 +22,8 @@ from hpo.train.data.loading.item_source import BatchKey, ItemSource, UnusableBat
 _MOST_RESTARTS: Final = 2
 _LOOK_S: Final = 1.0
 _DIED: Final = ("exited unexpectedly", "is killed by signal")
+# A process may die while its tensors are fetched; what a data set raises comes as a batch.
+_TORN: Final = (EOFError, ConnectionError, FileNotFoundError)
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +115,8 @@ class ItemLoader:
                 if isinstance(batch, UnusableBatch):
                     raise batch.error()
                 yield batch
-        except RuntimeError as error:
-            if not any(words in str(error) for words in _DIED):
+        except (RuntimeError, *_TORN) as error:
+            if isinstance(error, RuntimeError) and not any(text in str(error) for text in _DIED):
                 raise
             raise _LoadingProcessDiedError(error, iterator) from error
 
@@ -163,8 +166,9 @@ class _Beginning:
 class _LoadingProcessDiedError(Exception):
     """A loading process has ended without being told to."""
 
-    def __init__(self, error: RuntimeError, iterator: Any) -> None:
+    def __init__(self, error: Exception, iterator: Any) -> None:
         processes = getattr(iterator, "_workers", ())
+        wait([one.sentinel for one in processes], timeout=_LOOK_S)
         codes = [one.exitcode for one in processes if one.exitcode]
         self.is_killed = -signal.SIGKILL in codes
         self.reason = str(error)

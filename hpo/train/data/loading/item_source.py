@@ -11,7 +11,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset, default_collate, get_worker_info
+from torch.utils.data import (
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    default_collate,
+    get_worker_info,
+)
 
 from hpo.errors import TaskError
 from hpo.tracebacks import headline, report_of, shown
@@ -190,7 +197,8 @@ def require_map_style(dataset: Any, source: str) -> None:
             f"{name} must be a map-style data set; found {shown(type(dataset).__name__)}",
             hint="hpo.Data.split(x, y) takes samples in memory, and TensorDataset(x, y) is one",
         )
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+    is_stream = isinstance(dataset, IterableDataset)
+    if is_stream or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise TaskError(
             f"{name} must have __getitem__ and __len__; {type(dataset).__name__} does not",
             hint="an order by the study's seed needs items by their index",
