@@ -32,7 +32,7 @@ for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
 @pytest.fixture
 def folder(installed: Installed) -> Installed:
     """An empty folder but for the examples."""
-    for path in (ROOT / "examples").glob("*.py"):
+    for path in (*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.toml")):
         installed.write(path.name, path.read_text(encoding="utf-8"))
     return installed
 
@@ -56,6 +56,30 @@ def test_an_objective_under_optuna_and_under_hpo(folder: Installed) -> None:
     assert "not taken over: n_trials 12" in printed
     n_complete = folder.states()["COMPLETE"]
     assert folder.python(ARTIFACTS).split() == ["True"] * n_complete
+
+
+def test_a_plain_loop_under_optuna_and_under_hpo(folder: Installed) -> None:
+    (best,) = re.findall(r"^best (\S+) \(trial", folder.bash("python plain_loop.py"), re.M)
+    assert 0 < float(best) < 0.3
+    run = ("run", "--objective", "plain_loop.py:objective", "--trials", "20")
+    assert "20/20 trials" in folder.hpo(*run)
+    assert json.loads(folder.hpo("best", "plain_loop", "-f", "json"))["value"] < 0.15
+    steps = "SELECT count(*) FROM trial_intermediate_values"
+    assert folder.query(steps)[0][0] < 0.7 * 20 * 27
+
+
+def test_a_script_that_nobody_edited(folder: Installed) -> None:
+    assert "Epoch 9/9: accuracy 0.9" in folder.bash("python unedited_script.py")
+    assert "6/6 trials" in folder.hpo("run", "unedited_script.toml")
+    best = json.loads(folder.hpo("best", "unedited-script", "-f", "json"))
+    assert best["value"] > 0.9
+    printed = "hpo.artifacts/*/trials/*/output.log"
+    lines = [line for path in folder.folder.glob(printed) for line in path.open()]
+    n_epochs = sum(line.startswith("Epoch") for line in lines)
+    # Trials that are paused and resumed repeat nothing.
+    assert len(list(folder.folder.glob(printed))) == 6
+    steps = "SELECT DISTINCT trial_id, step FROM trial_intermediate_values"
+    assert 6 <= n_epochs == len(folder.query(steps)) <= 54
 
 
 def test_a_finished_study_is_read(folder: Installed) -> None:
