@@ -74,7 +74,8 @@ def test_a_script_that_nobody_edited(folder: Installed) -> None:
     best = json.loads(folder.hpo("best", "unedited-script", "-f", "json"))
     assert best["value"] > 0.9
     printed = "hpo.artifacts/*/trials/*/output.log"
-    lines = [line for path in folder.folder.glob(printed) for line in path.open()]
+    texts = [path.read_text(encoding="utf-8") for path in folder.folder.glob(printed)]
+    lines = [line for text in texts for line in text.splitlines()]
     n_epochs = sum(line.startswith("Epoch") for line in lines)
     # Trials that are paused and resumed repeat nothing.
     assert len(list(folder.folder.glob(printed))) == 6

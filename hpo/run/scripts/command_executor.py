@@ -63,6 +63,8 @@ class CommandExecutor(Executor):
         self._trial: ExternalTrial | None = None
         self._script: RunningScript | None = None
         self._next_claim: Claim | None = None
+        # Epochs that the script had reported beyond the one that ended it.
+        self._rest: Sequence[CollectedEpoch] = ()
 
     @property
     def held(self) -> frozenset[int]:
@@ -193,10 +195,11 @@ class CommandExecutor(Executor):
         assert self._script is not None
         if self._begins_again():
             self._give_up_pausing()
-        for epoch in epochs:
+        for index, epoch in enumerate(epochs):
             ending = self._trial.report(epoch.number, epoch.metrics, self._metric)
             self._script.socket.decide(epoch.number, stop=ending is not None, save=True)
             if ending is not None:
+                self._rest = epochs[index + 1 :]
                 return
 
     @property
@@ -248,24 +251,37 @@ class CommandExecutor(Executor):
         assert trial.ending is not None
         may_end = trial.ending.kind == "paused"
         code = script.stop(may_end=may_end)
-        if may_end and code == 0 and not script.was_signalled:
-            # It has just trained its last epoch.
-            trial.ending, trial.next_claim = self._natural_end(trial), None
+        if may_end:
+            has_exited = code == 0 and not script.was_signalled
+            rest = [*self._rest, *script.new_epochs(final=True)]
+            self._complete_if_through(trial, rest, has_exited=has_exited)
         # Epochs that it has completed on its way out are reported when it is resumed.
         folder = str(self._context.artifacts.trial_folder(trial.lease.number))
         outcome = trial.outcome(folder if trial.ending.kind in _KEEPS else None)
         script.close()
         self._trial = self._script = None
+        self._rest = ()
         self._next_claim = trial.next_claim
         if outcome is not None:
             self._settle(trial.lease, outcome)
 
-    def _natural_end(self, trial: ExternalTrial) -> Ending:
+    def _complete_if_through(
+        self, trial: ExternalTrial, rest: Sequence[CollectedEpoch], *, has_exited: bool
+    ) -> None:
+        """Completes a trial whose script came to its end while it was to be paused.
+
+        Args:
+            trial: The trial.
+            rest: Epochs that it trained while the search decided.
+            has_exited: Whether it has ended by itself; it may also be told to end on its way out.
+        """
+        if not has_exited and not (rest and rest[-1].number >= trial.n_epochs):
+            return
         if trial.next_claim is not None:
             leases = trial.next_claim.leases
             self._context.client.settle([outcomes.released(x, x.epoch) for x in leases])
-        assert trial.values is not None
-        return Ending("complete", values=trial.values)
+            trial.next_claim = None
+        trial.complete(((epoch.number, epoch.metrics) for epoch in rest), self._metric)
 
     def _settle(self, lease: Lease, outcome: Outcome) -> None:
         if outcome.state not in outcomes.STATES:

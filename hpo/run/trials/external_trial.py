@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -138,6 +138,21 @@ class ExternalTrial:
         # What the decision took is no part of the next epoch.
         self._began_s = time.monotonic()
         return self.ending
+
+    def complete(self, epochs: Iterable[tuple[int, Mapping[str, float]]], metric: str) -> None:
+        """Completes a trial whose loop has come to its end by itself, while it was to be paused.
+
+        Args:
+            epochs: Those that it has trained meanwhile, with their metrics.
+            metric: The one that is optimised.
+        """
+        self.ending = None
+        for epoch, metrics in epochs:
+            if epoch > self.epoch and self.ending is None:
+                self._note(epoch, metrics, metric)
+        assert self.values is not None
+        # A value that is no number has ended it before.
+        self.ending = self.ending or Ending("complete", values=self.values)
 
     def check(self) -> Ending | None:
         """Decides between epochs, for a loop that can be ended at any time; returns ``ending``."""
