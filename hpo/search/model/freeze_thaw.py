@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -31,11 +31,14 @@ from hpo.search.model.portfolio import Portfolio, first_points, shipped
 from hpo.search.model.structures import Structures
 from hpo.search.model.torch_modes import in_default_modes
 from hpo.search.model.training_set import usable
-from hpo.search.model.value_search import ByValues, ValueSearch
 from hpo.spec.space.search_space import Fixed
 from hpo.spec.study_spec import StudySpec
 
 _NO_PORTFOLIO: Final = Portfolio("none", {}, ())
+
+
+if TYPE_CHECKING:
+    from hpo.search.model.value_search import ByValues
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,21 @@ class FreezeThaw:
             encoder, settings.seed, settings.first, self._n_initial
         )
         self._hyperprior = hyperprior_of(encoder)
-        search = ValueSearch(encoder, settings.seed, self._n_initial)
-        self._by_values = ByValues(
-            search, settings.seed, settings.value_share if len(encoder) else 0.0
-        )
+        self._by_values = self._search_of_values() if settings.value_share else None
+
+    def _search_of_values(self) -> ByValues | None:
+        # Brings SciPy, which takes long to load, and which a task's search does without.
+        from hpo.search.model.value_search import ByValues, ValueSearch
+
+        if not len(self._encoder):
+            return None
+        search = ValueSearch(self._encoder, self._settings.seed, self._n_initial)
+        return ByValues(search, self._settings.seed, self._settings.value_share)
+
+    def _points_by_values(self, curves: Curves, numbers: Sequence[int]) -> dict[int, Point]:
+        if self._by_values is None:
+            return {}
+        return self._by_values.propose(curves, numbers, self._first_stop(curves))
 
     @in_default_modes
     def plan(self, curves: Curves, ask: Ask) -> Plan:
@@ -146,7 +160,7 @@ class FreezeThaw:
         selected = acquisition.choose(len(rest), len(rest))
         rows = [selection.point for selection in selected if selection.point is not None]
         chosen = self._encoder.decode(np.array(rows)) if rows else []
-        by_values = self._by_values.propose(curves, rest[: len(chosen)], self._first_stop(curves))
+        by_values = self._points_by_values(curves, rest[: len(chosen)])
         chosen = [by_values.get(n, point) for n, point in zip(rest, chosen, strict=False)]
         return Proposal([*begun, *chosen], fitted.memory)
 
@@ -261,7 +275,7 @@ class FreezeThaw:
         number = curves.next_number + n_before
         n_new = sum(selection.row is None for selection in selected)
         numbers = range(number, number + n_new)
-        by_values = self._by_values.propose(curves, numbers, self._first_stop(curves))
+        by_values = self._points_by_values(curves, numbers)
         for selection in selected:
             if selection.row is not None:
                 trial = int(curves.numbers[selection.row])
