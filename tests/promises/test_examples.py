@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.promises.blocks import ROOT
 from tests.promises.conftest import Installed
@@ -81,6 +83,29 @@ def test_a_script_that_nobody_edited(folder: Installed) -> None:
     assert len(list(folder.folder.glob(printed))) == 6
     steps = "SELECT DISTINCT trial_id, step FROM trial_intermediate_values"
     assert 6 <= n_epochs == len(folder.query(steps)) <= 54
+
+
+def test_a_folder_of_images(folder: Installed) -> None:
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder.folder / "pictures" / name).mkdir(parents=True)
+        for i in range(60):
+            pixels = rng.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(folder.folder / "pictures" / name / f"{i}.png")
+    printed = folder.bash("python image_folder.py pictures")
+    (accuracy,) = re.findall(r"validation accuracy (\S+),", printed)
+    assert float(accuracy) > 0.9
+    assert sum(folder.states().values()) == 8
+
+
+def test_fine_tuning_leaves_frozen_layers_alone(folder: Installed) -> None:
+    printed = folder.bash("python fine_tuning.py")
+    (n_frozen,) = map(int, re.findall(r"best with (\d) frozen", printed))
+    changes = [float(text) for text in re.findall(r"changed by up to (\S+)", printed)]
+    assert [change == 0 for change in changes] == [n_frozen >= 1, n_frozen >= 2]
+    (accuracy,) = re.findall(r"validation accuracy (\S+),", printed)
+    assert float(accuracy) > 0.8
 
 
 def test_a_finished_study_is_read(folder: Installed) -> None:

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.promises.blocks import all_blocks
 from tests.promises.conftest import Installed
@@ -57,3 +59,24 @@ def test_the_same_file_runs_under_plain_optuna(installed: Installed) -> None:
     installed.write("train.py", all_blocks()[_LOOP].text.replace("n_trials=30", "n_trials=6"))
     output = installed.bash("python train.py")
     assert "Trial 5" in output
+
+
+_LOADERS = "docs/loaders.md#Data sets and loaders"
+
+
+@pytest.mark.shows(_LOADERS, f"{_LOADERS}/2", f"{_LOADERS}/3")
+def test_a_folder_of_images_is_read_while_it_trains(installed: Installed) -> None:
+    blocks = all_blocks()
+    installed.write("pictures.py", blocks[_LOADERS].text)
+    installed.write("pictures.toml", blocks[f"{_LOADERS}/2"].text)
+    rng = np.random.default_rng(0)
+    for name, channel in (("blue", 2), ("red", 0)):
+        (installed.folder / "pictures" / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(installed.folder / "pictures" / name / f"{i}.png")
+    (command,) = blocks[f"{_LOADERS}/3"].commands
+    assert "6/6 trials" in installed.bash(command)
+    best = json.loads(installed.hpo("best", "pictures", "-f", "json"))
+    assert best["value"] > 0.9
