@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Predict new samples with the best trial's models.",
     ),
     "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
+    "logs": ("hpo.cli.commands.logs:logs", "Print what the command of a trial has printed."),
     "replay": (
         "hpo.cli.commands.replay:replay",
         "Show why trials were proposed, started and resumed.",
