@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
+from hpo.run.scripts.script_output import without_escapes
 from hpo.run.scripts.tailed_file import TailedFile
 from hpo.tracebacks import shortened
 
 EPOCH: Final = "epoch"
-_ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _LONGEST_PRINTED: Final = 4096
 """In characters; a pattern may take long over a longer line."""
 _MOST_BYTES: Final = 64 << 20
@@ -121,7 +121,7 @@ class PrintedLines(RowSource):
     def rows(self, *, final: bool = False) -> Iterator[ReportRow]:
         """Yields the new lines that match."""
         for line in self._file.lines(final=final):
-            text = _ANSI.sub("", line.decode(errors="replace"))[:_LONGEST_PRINTED]
+            text = without_escapes(line.decode(errors="replace"))[:_LONGEST_PRINTED]
             match = self._search(text)
             if match is None:
                 continue

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from hpo.errors import did_you_mean
 from hpo.run.scripts.failed_ranks import failed_rank
+from hpo.run.scripts.script_output import without_escapes
 from hpo.run.scripts.tailed_file import last_lines
 from hpo.tracebacks import encodable, shortened
 
@@ -17,7 +18,6 @@ N_LINES: Final = 20
 """Lines of the output that an event keeps."""
 _N_SEARCHED: Final = 400  # torchrun's own report and its traceback are longer than what is kept
 _LONGEST: Final = 300
-_ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _OUT_OF_MEMORY: Final = re.compile(
     r"out of memory|OutOfMemory|std::bad_alloc|\bMemoryError\b|Cannot allocate memory", re.I
 )
@@ -105,5 +105,5 @@ def _how(code: int, number: int | None, who: str) -> str:
 
 
 def _printable(line: str) -> str:
-    text = encodable(_ANSI.sub("", line))
+    text = encodable(without_escapes(line))
     return shortened("".join(c if c.isprintable() else " " for c in text), _LONGEST)

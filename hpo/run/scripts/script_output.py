@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 from pathlib import Path
+from typing import Final
 
-OUTPUT = "output.log"
+OUTPUT: Final = "output.log"
+_ESCAPES: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
+)
+
+
+def without_escapes(text: str) -> str:
+    """Returns text without the sequences that colour it or move the cursor of a terminal."""
+    return _ESCAPES.sub("", text)
+
+
+def shown_line(line: bytes) -> str:
+    """Returns a line of an output as a terminal would show it in the end, without colours.
+
+    Of a progress bar this is the last state. The text may have invisible characters.
+    """
+    text = without_escapes(line.decode(errors="replace"))
+    return text.rstrip("\r").rpartition("\r")[2]
 
 
 def note_resumed(output: Path) -> None:
