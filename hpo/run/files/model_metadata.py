@@ -14,7 +14,7 @@ from hpo.run.files.artifacts import identity_of
 from hpo.search.base.derived_seeds import mix
 from hpo.store.studies.study_records import StudyRecord
 from hpo.train.data.dataset import Data
-from hpo.train.data.loading.loaded_splits import AnySplits
+from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
 from hpo.train.task import Task
 from hpo.train.user_code_guard import user_code
 
@@ -72,6 +72,7 @@ class ModelMetadata:
             "classes": list(first.classes),
             "in_shape": list(first.in_shape),
             "dtype": first.dtype,
+            "is_loaded": isinstance(first, LoadedSplits),
             "n_rows": len(self._data),
             "checksum": self._data.checksum(),
         }

@@ -14,11 +14,13 @@ from pandas import DataFrame
 from torch import Tensor, nn
 
 from hpo.errors import SpecError, TaskError
+from hpo.run.files.dataset_samples import batches_of
 from hpo.run.files.model_metadata import FORMAT
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import ValidationSpec
 from hpo.tasks.code.resolve import Allow, restore
 from hpo.train.data.arrays import as_features
+from hpo.train.data.batch import call
 from hpo.train.data.dataset import Data
 from hpo.train.data.fitted_preprocessing import UNKEPT, decode
 from hpo.train.data.splits import as_wide
@@ -81,10 +83,14 @@ class TrainedModel:
             self.task.setup()
         with _about_samples(), user_code("the task's samples()"):
             samples = self.task.samples(x)
-        inputs, units = self._inputs(samples)
         states = self.saved.get("parts", [self.saved["state_dict"]])
-        # The parts are those of all folds, seed by seed.
-        outputs = [self._outputs(state, inputs[i % len(inputs)]) for i, state in enumerate(states)]
+        units: Any = None
+        if self.saved["data"].get("is_loaded", False):
+            outputs = [self._of_data_set(state, samples) for state in states]
+        else:
+            inputs, units = self._inputs(samples)
+            # The parts are those of all folds, seed by seed.
+            outputs = [self._outputs(one, inputs[i % len(inputs)]) for i, one in enumerate(states)]
         rows = self._readable(mean_outputs(outputs), units)
         names = self.classes if len(self.classes) == rows.shape[1] else None
         index = x.index if isinstance(x, DataFrame) else None
@@ -136,7 +142,26 @@ class TrainedModel:
             inputs = data.features(samples, ValidationSpec(**self.saved["validation"]))
             return list(inputs), _Units(data)
 
+    def _of_data_set(self, state: Mapping[str, Any], samples: Any) -> Tensor:
+        """Returns a model's outputs for an array or a data set, see ``batches_of``."""
+        model = self._with_weights(state)
+        chunks = []
+        with user_code("the model"), torch.inference_mode():
+            for inputs in batches_of(samples, self.saved["data"]["in_shape"]):
+                outputs = call(model, self.task.prepare(inputs))
+                if not isinstance(outputs, Tensor):
+                    raise TaskError("the model returns several outputs; predict() shows one tensor")
+                chunks.append(outputs)
+        return torch.cat(chunks)
+
     def _outputs(self, state: Mapping[str, Any], x: Tensor) -> Tensor:
+        model = self._with_weights(state)
+        with user_code("the model"), torch.inference_mode():
+            outputs: Tensor = predict(model, x, self.params.get("precision", "float32"))
+            return outputs
+
+    def _with_weights(self, state: Mapping[str, Any]) -> nn.Module:
+        """Returns the task's model with weights of a file, in evaluation mode."""
         model = self._model()
         try:
             model.load_state_dict(state)
@@ -146,10 +171,7 @@ class TrainedModel:
                 f"{self.saved['task']['reference']} builds: {_first_line(error)}",
                 hint="has its code changed since the study ran?",
             ) from error
-        model.eval()
-        with user_code("the model"), torch.inference_mode():
-            outputs: Tensor = predict(model, x, self.params.get("precision", "float32"))
-            return outputs
+        return model.eval()
 
     def _model(self) -> nn.Module:
         try:
