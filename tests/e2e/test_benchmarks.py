@@ -68,6 +68,14 @@ def test_folds() -> None:
 @pytest.mark.e2e
 @pytest.mark.lean
 @pytest.mark.timeout(400)
+def test_a_trial_on_a_folder_of_images() -> None:
+    shown = output_of("loaders.py", "--rounds", "1", "--files", "64", "--workers", "0")
+    assert re.search(r"│ trial +│( +[\d.]+ │){2}", shown)
+
+
+@pytest.mark.e2e
+@pytest.mark.lean
+@pytest.mark.timeout(400)
 def test_stacks_on_a_folder_of_images() -> None:
     shown = output_of("loaders_fused.py", "--rounds", "1", "--files", "64", "--workers", "0")
     assert re.search(r"│ stack +│ +8 │( +[\d.]+ │){3}", shown)

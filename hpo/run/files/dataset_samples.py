@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from pandas import DataFrame
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, RandomSampler, default_collate
 
 from hpo.errors import SpecError, TaskError
 from hpo.train.data.batch import Tensors
 from hpo.train.data.loading.collation import batch_of
+from hpo.train.user_code_guard import user_code
 
 _N_ROWS: Final = 256
 
@@ -23,7 +24,8 @@ def batches_of(samples: Any, in_shape: Sequence[int]) -> Iterator[Tensors]:
 
     Args:
         samples: A tensor or array of inputs, of shape [N, ...], or a map-style data set: of items
-            as those of the task, whose targets are left out, or of inputs alone.
+            as those of the task, whose targets are left out, or of inputs alone. A ``DataLoader``
+            gives its batches, for items that need a collate function.
         in_shape: Shape of one input; empty where the model takes several.
 
     Raises:
@@ -44,17 +46,26 @@ def batches_of(samples: Any, in_shape: Sequence[int]) -> Iterator[Tensors]:
             raise SpecError(f"a sample must be {wanted}; found {list(values.shape[1:])}")
         yield from torch.split(values, _N_ROWS)
         return
+    if isinstance(samples, DataLoader):
+        if isinstance(samples.sampler, RandomSampler):
+            raise SpecError("the loader shuffles its items; their order would be lost")
+        with user_code("the loader"):
+            yield from map(_inputs, samples)
+        return
     if not hasattr(samples, "__getitem__") or not hasattr(samples, "__len__"):
         raise SpecError(
             f"samples must be an array or a map-style data set; found {type(samples).__name__}"
         )
     for begin in range(0, len(samples), _N_ROWS):
         end = min(begin + _N_ROWS, len(samples))
-        collated = default_collate([samples[i] for i in range(begin, end)])
-        yield collated if isinstance(collated, Tensor) else _inputs(collated)
+        with user_code("the data set"):
+            collated = default_collate([samples[i] for i in range(begin, end)])
+        yield _inputs(collated)
 
 
 def _inputs(collated: Any) -> Tensors:
+    if isinstance(collated, Tensor):
+        return collated
     try:
         return batch_of(collated).inputs
     except TaskError:
