@@ -211,7 +211,9 @@ class CommandExecutor(Executor):
         assert self._trial is not None
         assert self._script is not None
         lease = self._trial.lease
-        was_paused = lease.checkpoint is not None and Path(lease.checkpoint).is_dir()
+        # A script that had reported nothing has nothing to continue from.
+        has_saved = lease.checkpoint is not None and Path(lease.checkpoint).is_dir()
+        was_paused = self._script.epochs.reported > 0 and has_saved
         return self._trial.can_pause and was_paused and self._script.epochs.first_new == 1
 
     def _give_up_pausing(self) -> None:
