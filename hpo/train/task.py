@@ -157,6 +157,11 @@ def data_of(task: Task) -> Data:
 
     data: Any = task.data()
     if isinstance(data, Data):
+        if task.has_own("prepare") and not data.is_loaded:
+            raise TaskError(
+                f"{type(task).__name__}.prepare has no effect on samples in memory",
+                hint="prepare them in data(); prepare() is for the batches of hpo.Data.datasets",
+            )
         return data
     where, found = f"{type(task).__name__}.data", f"found {found_instead(data)}"
     raise TaskError(f"{where} must return an hpo.Data; {found}", hint=_as_data(data))

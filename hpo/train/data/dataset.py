@@ -18,7 +18,15 @@ from torch import Tensor
 from hpo.errors import TaskError
 from hpo.spec.study_spec import ValidationSpec
 from hpo.train.data.arrays import Kind, Targets, as_features, as_targets, n_rows, trained_targets
-from hpo.train.data.dataset_splits import AUGMENTED, TEST, TRAIN, VAL, Loading, dataset_splits
+from hpo.train.data.dataset_splits import (
+    AUGMENTED,
+    TEST,
+    TRAIN,
+    VAL,
+    DatasetSplits,
+    Loading,
+    dataset_splits,
+)
 from hpo.train.data.loading.loaded_splits import AnySplits
 from hpo.train.data.split_strategies import (
     FixedSplits,
@@ -55,6 +63,11 @@ class Data:
     def n_classes(self) -> int | None:
         """Number of classes; None for a regression."""
         return len(self.classes) or None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether samples are read batch by batch, and are not in memory."""
+        return isinstance(self.plan, DatasetSplits)
 
     def __len__(self) -> int:
         return self.n_rows

@@ -3,10 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 from hpo.errors import SpecError, TaskError
 from hpo.spec.space.params import Params
-from hpo.train.task import Task, make_task
+from hpo.train.data.dataset import Data
+from hpo.train.task import Task, data_of, make_task
 from hpo.train.user_code_guard import user_code
 
 
@@ -74,6 +77,23 @@ def test_what_must_be_written() -> None:
         Bare().data()
     with pytest.raises(NotImplementedError, match=r"Bare must define model\(params\)"):
         Bare().model(Params())
+
+
+def test_prepare_is_for_the_batches_of_data_sets() -> None:
+    class Prepared(Task):
+        def data(self) -> Data:
+            return Data.split(torch.ones(9, 2), torch.arange(9) % 2)
+
+        def prepare(self, inputs: Any) -> Any:
+            return 2 * inputs
+
+    class Loaded(Prepared):
+        def data(self) -> Data:
+            return Data.datasets(TensorDataset(torch.ones(9, 2), torch.arange(9) % 2), workers=0)
+
+    with pytest.raises(TaskError, match=r"Prepared\.prepare has no effect on samples in memory"):
+        data_of(Prepared())
+    assert data_of(Loaded()).is_loaded
 
 
 def test_own_methods_are_told() -> None:

@@ -272,3 +272,17 @@ def test_what_a_study_of_a_data_set_costs_is_measured() -> None:
     cost = one_batch(Brightness(), splits, hpo.Params({"batch_size": 8}))
     assert (cost.n_parameters, cost.steps_per_epoch) == (51, 5)
     assert cost.seconds_per_step > 0
+
+
+def test_a_task_may_prepare_batches_in_a_way_of_its_own() -> None:
+    class Prepared(Brightness):
+        def prepare(self, inputs: Any) -> Any:
+            assert inputs.dtype == torch.uint8
+            return inputs.float() / 255
+
+    found = []
+    for task in (Brightness(), Prepared()):
+        splits = splits_of(hpo.Data.datasets(Pixels(), workers=0))
+        engine = SoloEngine(task, splits, "val_accuracy", "maximize")
+        found.append((curve(engine, batch_size=8), engine.test(1)))
+    assert found[0] == found[1]
