@@ -195,9 +195,16 @@ class CommandExecutor(Executor):
         assert self._script is not None
         if self._begins_again():
             self._give_up_pausing()
+        trial, socket = self._trial, self._script.socket
         for index, epoch in enumerate(epochs):
-            ending = self._trial.report(epoch.number, epoch.metrics, self._metric)
-            self._script.socket.decide(epoch.number, stop=ending is not None, save=True)
+            if epoch.number > trial.n_epochs and trial.values is not None:
+                # It has had time to end by itself, and trains on beyond its budget.
+                trial.ending = Ending("complete", values=trial.values)
+                return
+            ending = trial.report(min(epoch.number, trial.n_epochs), epoch.metrics, self._metric)
+            # A loop that has announced its epochs ends after the last one.
+            is_last = epoch.number >= trial.n_epochs and socket.announced is None
+            socket.decide(epoch.number, stop=is_last or ending is not None, save=True)
             if ending is not None:
                 self._rest = epochs[index + 1 :]
                 return
@@ -252,7 +259,9 @@ class CommandExecutor(Executor):
         assert script is not None
         assert trial.ending is not None
         may_end = trial.ending.kind == "paused"
-        code = script.stop(may_end=may_end)
+        # Another worker may run a trial whose lease is lost, in the same folder.
+        is_lost = trial.ending.kind == "lost"
+        code = None if is_lost else script.stop(may_end=may_end, epoch_s=trial.epoch_s)
         if may_end:
             has_exited = code == 0 and not script.was_signalled
             rest = [*self._rest, *script.new_epochs(final=True)]

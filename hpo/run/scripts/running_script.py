@@ -15,7 +15,7 @@ from hpo.run.scripts.epoch_collection import CollectedEpoch, EpochCollection
 from hpo.run.scripts.report_rows import CsvRows, JsonLines, PrintedLines, RowSource
 from hpo.run.scripts.report_socket import ReportSocket
 from hpo.run.scripts.script_environment import ScriptTrial, script_environment
-from hpo.run.scripts.script_output import OUTPUT, end_last_line, note_resumed
+from hpo.run.scripts.script_output import OUTPUT, end_last_line, note_resumed, saved_files
 from hpo.run.scripts.script_process import ScriptProcess
 from hpo.spec.command_line import fill, fill_text
 from hpo.spec.report_section import group_of, groups_of
@@ -35,11 +35,14 @@ class ScriptSettings:
             epoch; not measured.
         natural_s: Seconds that a script which reports without the socket may take to exit after
             its last report, before it is stopped. Source: judgement; not measured.
+        save_s: Seconds that such a script may take to write what it saves after a report. Source:
+            judgement; not measured.
     """
 
     grace_s: float = 30.0
     poll_s: float = 0.05
     natural_s: float = 0.5
+    save_s: float = 10.0
 
 
 class RunningScript:
@@ -124,11 +127,12 @@ class RunningScript:
         """Returns the exit code, negative for a signal; None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def stop(self, *, may_end: bool = False) -> int | None:
+    def stop(self, *, may_end: bool = False, epoch_s: float = 0.0) -> int | None:
         """Ends the script: by the socket if it listens, else by SIGTERM, at last by SIGKILL.
 
         Args:
-            may_end: Whether it may just have reported for the last time, and end by itself.
+            may_end: Whether it has just reported, so that it may save now, or end by itself.
+            epoch_s: Seconds of its last epoch.
 
         Returns:
             Its exit code.
@@ -140,6 +144,7 @@ class RunningScript:
             self._wait_for_end(self._settings.grace_s, listening=True)
         elif may_end:
             self._wait_for_end(self._settings.natural_s)
+            self._wait_for_save(epoch_s)
         if self.poll() is None:
             self.was_signalled = True
             self._process.terminate()
@@ -152,6 +157,19 @@ class RunningScript:
         if self._process is not None:
             self._process.close()
         self.socket.close()
+
+    def _wait_for_save(self, epoch_s: float) -> None:
+        """Waits until the script does not write into the trial's folder, or has ended.
+
+        A script may save just after it has reported, and a file that is half written is of no use.
+        """
+        ends_at = time.monotonic() + self._settings.save_s
+        # A part of an epoch: a script with short epochs saves again and again.
+        quiet_s = min(self._settings.natural_s, epoch_s / 4)
+        before, now = None, saved_files(self._trial.folder)
+        while before != now and self.poll() is None and time.monotonic() < ends_at:
+            self._wait_for_end(quiet_s)
+            before, now = now, saved_files(self._trial.folder)
 
     def _wait_for_end(self, limit_s: float, *, listening: bool = False) -> None:
         ends_at = time.monotonic() + limit_s

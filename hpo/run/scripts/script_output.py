@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 OUTPUT: Final = "output.log"
+_LOGS: Final = (".csv", ".jsonl", ".log")
+_MOST_FILES: Final = 10_000
 _ESCAPES: Final = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
 )
@@ -50,6 +53,21 @@ def end_last_line(path: Path) -> None:
     if _size(path) and not ends_with_newline(path):
         with path.open("ab") as file:
             file.write(b"\n")
+
+
+def saved_files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Returns when the files of a trial were changed, and their sizes; not those of logs.
+
+    Logs grow all the time, and can be cut off anywhere.
+    """
+    found: dict[Path, tuple[int, int]] = {}
+    for path in islice(folder.rglob("*"), _MOST_FILES):
+        if path.suffix in _LOGS or "tfevents" in path.name:
+            continue
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found[path] = (status.st_mtime_ns, status.st_size)
+    return found
 
 
 def ends_with_newline(path: Path) -> bool:

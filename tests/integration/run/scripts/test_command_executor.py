@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,20 @@ while [ $n -lt 9 ]; do
   echo "epoch $n loss $(echo {x} | cut -c1-6)$n"
   sleep 0.2
 done
+"""
+ASKS = """
+import os, hpo
+epoch = 1
+while not hpo.report(epoch=epoch, loss=1 / epoch):
+    epoch += 1
+open(os.environ["HPO_TRIAL_DIR"] + "/told", "w").write(str(epoch))
+"""
+RUNS = """
+import hpo
+run = hpo.Run()
+for epoch in run.epochs(50):
+    run.report(loss=1 / epoch)
+(run.dir / "end").touch()
 """
 
 
@@ -223,6 +238,49 @@ class TestEnds(CommandTestCase):
         assert float(env["HPO_PARAM_X"]) == trial.params["x"]
         assert json.loads(Path(env["HPO_PARAMS_FILE"]).read_text()) == trial.params
         assert (env["HPO_TRIAL"], env["HPO_EPOCHS"], env["HPO_METRIC"]) == ("0", "9", "loss")
+
+    test_a_trial_is_held_by_one_worker_only = None  # type: ignore[assignment]
+    test_trials_are_trained_reported_and_settled = None  # type: ignore[assignment]
+    test_a_failure_of_user_code_is_recorded_as_such = None  # type: ignore[assignment]
+    test_a_failure_of_hpo_is_recorded_as_internal = None  # type: ignore[assignment]
+    test_a_worker_that_is_told_to_stop_releases_its_trials = None  # type: ignore[assignment]
+    test_an_outage_of_the_database_loses_no_trial = None  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+class TestBudget(CommandTestCase):
+    """No script trains far beyond its budget of epochs."""
+
+    n_trials = 2
+
+    def finish(self) -> None:
+        self.run_all()
+        for trial in self.trials():
+            assert trial.state == TrialState.COMPLETE
+            assert list(trial.intermediate_values) == list(range(1, EPOCHS + 1))
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            "echo epoch $n loss $n",
+            "echo '{\"epoch\": '$n', \"loss\": 1}' >> {trial_dir}/metrics.jsonl",
+        ],
+    )
+    def test_a_script_that_trains_on_is_complete(self, report: str) -> None:
+        self.script = f"n=0; while n=$((n + 1)); do {report}; sleep 0.02; done"
+        self.finish()
+
+    def test_a_script_that_asks_is_told_after_its_last_epoch(self) -> None:
+        self.script = f"exec {sys.executable} {self._folder}/train.py"
+        (self._folder / "train.py").write_text(ASKS)
+        self.finish()
+        assert all((f / "told").read_text() == str(EPOCHS) for f in self.folders)
+
+    def test_a_script_with_a_loop_of_run_comes_to_its_end(self) -> None:
+        self.script = f"exec {sys.executable} {self._folder}/train.py"
+        (self._folder / "train.py").write_text(RUNS)
+        self.finish()
+        assert all((f / "end").exists() for f in self.folders)
 
     test_a_trial_is_held_by_one_worker_only = None  # type: ignore[assignment]
     test_trials_are_trained_reported_and_settled = None  # type: ignore[assignment]
