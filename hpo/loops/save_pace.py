@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SavePaceSettings:
-    """Settings of ``SavePace``, those of tasks.
+    """Settings of how often trials are saved, those of tasks and of loops.
 
     Attributes:
         long_epoch_s: After an epoch longer than this, losing it hurts more than saving it.
@@ -17,6 +17,16 @@ class SavePaceSettings:
 
     long_epoch_s: float = 1.0
     max_share: float = 0.1
+
+    def is_due(self, epoch_s: float, trained_s: float, saving_s: float) -> bool:
+        """Returns whether to save now.
+
+        Args:
+            epoch_s: Seconds of the last epoch.
+            trained_s: Seconds trained since the last checkpoint.
+            saving_s: Seconds that a checkpoint takes to write.
+        """
+        return epoch_s > self.long_epoch_s or saving_s <= self.max_share * trained_s
 
 
 class SavePace:
@@ -41,9 +51,7 @@ class SavePace:
 
     def is_due(self, epoch_s: float) -> bool:
         """Returns whether to save after an epoch that took so many seconds."""
-        settings = self._settings
-        is_long = epoch_s > settings.long_epoch_s
-        return is_long or self._saving_s <= settings.max_share * self._trained_s
+        return self._settings.is_due(epoch_s, self._trained_s, self._saving_s)
 
     def note_saved(self, seconds: float) -> None:
         """Notes that a checkpoint was written, and how long that took."""

@@ -149,7 +149,7 @@ def _files(
     own = {
         "trial_dir": folder,
         "params_file": folder / "params.json",
-        "seed": mix(subject.spec.seed, row.number) % 2**32,
+        "seed": mix(subject.spec.seed, row.number),
         "trial": row.number,
     }
     return {

@@ -23,7 +23,7 @@ from hpo.run.worker.supervisor_pipe import WorkerOrder
 logger = logging.getLogger(__name__)
 MAX_DEATHS = 3  # in a row, at the start
 MAX_SAME = 3  # of one error, before the first epoch
-MAX_BARREN_DEATHS = 10  # in a row, without a trial that ended in between
+MAX_BARREN_DEATHS = 10  # in a row, without an epoch or the end of a trial in between
 PATIENCE_S = 2.0  # how long a worker that was told to leave at once may take to do so
 
 End: TypeAlias = Literal["exhausted", "interrupted", "error", "crash", "died"]
@@ -59,7 +59,7 @@ class _Slot:
     worker_id: int | None = None
     ready: bool = False
     has_begun: bool = False
-    has_ended_a_trial: bool = False
+    has_come_further: bool = False
     deaths: int = 0
     barren_deaths: int = 0
     same_errors: int = 0
@@ -164,7 +164,8 @@ class Supervisor:
             slot.worker_id = message.get("worker_id", slot.worker_id)
             slot.ready = slot.ready or bool(message.get("ready"))
             slot.has_begun = slot.has_begun or bool(message.get("begun"))
-            slot.has_ended_a_trial = slot.has_ended_a_trial or bool(message.get("ended"))
+            is_progress = bool(message.get("ended") or message.get("reported"))
+            slot.has_come_further = slot.has_come_further or is_progress
             slot.away = message.get("away", slot.away)
             self._warn(message.get("warning", ""))
             if "end" in message:
@@ -190,7 +191,7 @@ class Supervisor:
             return
         why = slot.said.get("message") or _cause(slot.process.returncode or 0)
         deaths = 1 if slot.ready else slot.deaths + 1
-        barren = 1 if slot.has_ended_a_trial or is_hung else slot.barren_deaths + 1
+        barren = 1 if slot.has_come_further or is_hung else slot.barren_deaths + 1
         same = _n_same(slot, why)
         tally = _tally(deaths, barren, same)
         if tally:
@@ -228,7 +229,7 @@ def _tally(deaths: int, barren: int, same: int) -> str:
         return f"died {same} times of the same error before its first epoch"
     if deaths >= MAX_DEATHS:
         return f"died {deaths} times at its start"
-    return f"died {barren} times without ending a trial" * (barren >= MAX_BARREN_DEATHS)
+    return f"died {barren} times without a new epoch" * (barren >= MAX_BARREN_DEATHS)
 
 
 def _start(log: Path, place: DevicePlacement) -> tuple[subprocess.Popen[bytes], int]:

@@ -54,6 +54,7 @@ class DatabaseClient:
         stop: Set when the worker must leave: then calls wait for the database no longer.
         notify_outage: Called with the reason when an outage begins, and with an empty text when it
             has ended; must not wait.
+        notify_report: Called after each report; must not wait.
 
     Attributes:
         lost: Trials whose lease another worker has taken over, as far as this worker knows.
@@ -67,6 +68,7 @@ class DatabaseClient:
         worker_id: int,
         stop: threading.Event,
         notify_outage: Callable[[str], None] = lambda reason: None,
+        notify_report: Callable[[], None] = lambda: None,
     ) -> None:
         self.lost: set[int] = set()
         self._db = db
@@ -75,6 +77,7 @@ class DatabaseClient:
         self._worker_id = worker_id
         self._stop = stop
         self._notify_outage = notify_outage
+        self._notify_report = notify_report
         self._backlog = Backlog(outbox.folder_of(db.url, study_id), worker_id)
         self._lock = threading.Lock()
         self._up = threading.Event()
@@ -93,7 +96,9 @@ class DatabaseClient:
         Raises:
             StoreError: Waiting does not help; the rows are in the outbox.
         """
-        return self._write(rows, self._ledger.report)
+        lost = self._write(rows, self._ledger.report)
+        self._notify_report()
+        return lost
 
     def settle(self, outcomes: Sequence[Outcome]) -> set[int]:
         """Writes outcomes now or after the outage; see `Ledger.settle`.

@@ -17,15 +17,14 @@ from hpo.run.scripts.epoch_collection import CollectedEpoch
 from hpo.run.scripts.running_script import RunningScript, ScriptSettings
 from hpo.run.scripts.script_environment import ScriptTrial
 from hpo.run.scripts.script_exit import failure_of, unreported
-from hpo.run.trials import outcomes
-from hpo.run.trials.executor import Executor
 from hpo.run.trials.external_trial import Ending, ExternalTrial
-from hpo.run.trials.search_errors import before_finish
+from hpo.run.trials.search_errors import of_owned
+from hpo.run.trials.single_trial import SingleTrialExecutor
 from hpo.search.base.derived_seeds import mix
 from hpo.spec.command_line import parse, placeholders
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import StudySpec
-from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.ledger.leases import Lease
 from hpo.store.studies import resumption
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ _WATCH_S: Final = 1.0
 _KEEPS: Final = ("paused", "released")
 
 
-class CommandExecutor(Executor):
+class CommandExecutor(SingleTrialExecutor):
     """Runs one command at a time, and reports for it.
 
     A script that resumes from its trial's folder is paused and resumed by the search. Any other is
@@ -53,16 +52,14 @@ class CommandExecutor(Executor):
         base_dir: Path,
         settings: ScriptSettings | None = None,
     ) -> None:
-        self._context = context
         self._base_dir = base_dir
         self._settings = settings or ScriptSettings()
         call = partial(resumption.resumes, context.db, context.study.study_id)
         shown = context.client.call(call)
         self._resumes = _expected_to_resume(context.study.spec) if shown is None else shown
-        self._assigner = self._make_assigner()
+        super().__init__(context, _assigner_of(context, resumes=self._resumes))
         self._trial: ExternalTrial | None = None
         self._script: RunningScript | None = None
-        self._next_claim: Claim | None = None
         # Epochs that the script had reported beyond the one that ended it.
         self._rest: Sequence[CollectedEpoch] = ()
 
@@ -71,36 +68,16 @@ class CommandExecutor(Executor):
         """Id of the trial whose command runs."""
         return frozenset(() if self._trial is None else (self._trial.lease.trial_id,))
 
-    @property
-    def usage(self) -> None:
-        """None: commands have no stacks."""
-
-    @property
-    def wanted(self) -> int:
-        """1 if there is room for a trial, else 0."""
-        if self._trial is not None:
-            return 0
-        return 1 if self._next_claim is not None else self._assigner.wanted(1, 0)
-
-    def claim(self) -> Claim:
-        """Claims a trial, or returns the one that was granted when another one was paused.
-
-        Raises:
-            Stopped: The worker was told to leave, and the database is away.
-        """
-        claim, self._next_claim = self._next_claim, None
-        return claim or self._assigner.claim(self.wanted, self.held)
-
-    def continue_offline(self) -> None:
-        """Does nothing: a script trains on, and asks at its stop."""
-
     def begin(self, leases: Sequence[Lease]) -> None:
         """Starts the command of a trial in its folder, anew or once more."""
         if not leases:
             return
-        (lease,) = leases
         context, spec = self._context, self._context.study.spec
-        (params,) = self._assigner.params([lease])
+        leases, found = of_owned(context, leases, self._assigner.params)
+        if not leases or found is None:
+            # It was cancelled, or taken over, meanwhile.
+            return
+        (lease,), (params,) = leases, found
         self._trial = ExternalTrial(
             context, self._assigner, lease, n_epochs=spec.budget.epochs, can_pause=self._resumes
         )
@@ -139,14 +116,9 @@ class CommandExecutor(Executor):
             self._trial.ending = self._trial.ending or Ending("released")
             self._end()
         claim, self._next_claim = self._next_claim, None
-        if claim is not None:
-            self._context.client.settle([outcomes.released(x, x.epoch) for x in claim.leases])
+        self._release_granted(claim)
 
     # Starting.
-
-    def _make_assigner(self) -> Assigner:
-        # Without pauses the study's pruner stops trials.
-        return make_assigner(self._context) if self._resumes else SamplerAssigner(self._context)
 
     def _make_script(self, lease: Lease, params: Params) -> RunningScript:
         context, spec = self._context, self._context.study.spec
@@ -154,7 +126,7 @@ class CommandExecutor(Executor):
             study=context.study.name,
             number=lease.number,
             params=dict(params),
-            seed=mix(spec.seed, lease.number) % 2**32,
+            seed=mix(spec.seed, lease.number),
             epochs=spec.budget.epochs,
             reported=lease.epoch,
             folder=context.artifacts.trial_folder(lease.number),
@@ -185,7 +157,7 @@ class CommandExecutor(Executor):
             self._context.client.call(lambda: resumption.announce(db, study_id, None))
             trial.can_pause = True
             if not self._resumes:
-                self._resumes, self._assigner = True, make_assigner(self._context)
+                self._resumes, self._assigner = True, _assigner_of(self._context, resumes=True)
                 trial.use(self._assigner)
         trial.n_epochs = min(spec.budget.epochs, epochs or spec.budget.epochs)
         self._script.socket.grant(trial.n_epochs)
@@ -235,7 +207,7 @@ class CommandExecutor(Executor):
         call = partial(resumption.give_up, context.db, context.study.study_id)
         context.client.call(call)
         self._trial.can_pause = self._resumes = False
-        self._assigner = self._make_assigner()
+        self._assigner = _assigner_of(context, resumes=False)
         self._trial.use(self._assigner)
 
     # Ending.
@@ -273,8 +245,9 @@ class CommandExecutor(Executor):
         self._trial = self._script = None
         self._rest = ()
         self._next_claim = trial.next_claim
-        if outcome is not None:
-            self._settle(trial.lease, outcome)
+        failure = None if outcome is None else self._settle(trial.lease, outcome)
+        if failure is not None:
+            raise failure
 
     def _complete_if_through(
         self, trial: ExternalTrial, rest: Sequence[CollectedEpoch], *, has_exited: bool
@@ -288,21 +261,14 @@ class CommandExecutor(Executor):
         """
         if not has_exited and not (rest and rest[-1].number >= trial.n_epochs):
             return
-        if trial.next_claim is not None:
-            leases = trial.next_claim.leases
-            self._context.client.settle([outcomes.released(x, x.epoch) for x in leases])
-            trial.next_claim = None
+        self._release_granted(trial.next_claim)
+        trial.next_claim = None
         trial.complete(((epoch.number, epoch.metrics) for epoch in rest), self._metric)
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> None:
-        if outcome.state not in outcomes.STATES:
-            self._context.client.settle([outcome])
-            return
-        end = (lease, outcomes.STATES[outcome.state], outcome.values)
-        failure = before_finish(self._context, [end])
-        self._context.client.settle([outcome])
-        if failure is not None:
-            raise failure
+
+def _assigner_of(context: WorkerContext, *, resumes: bool) -> Assigner:
+    """Returns what claims trials; without pauses the study's pruner stops them."""
+    return make_assigner(context) if resumes else SamplerAssigner(context)
 
 
 def _expected_to_resume(spec: StudySpec) -> bool:

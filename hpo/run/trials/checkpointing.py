@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from hpo.loops.save_pace import SavePaceSettings
 from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped, backoff
 from hpo.run.trials.running_trial import RunningTrial
@@ -15,37 +15,12 @@ from hpo.tracebacks import headline, internal, is_internal, report_of
 from hpo.train.engine import Engine
 
 logger = logging.getLogger(__name__)
-LONG_EPOCH_S = 1.0
-MAX_SHARE = 0.1
+_PACE: Final = SavePaceSettings()
 RETRY_S: Final = 5.0
 """How long a disk that takes no files is left alone."""
 
 DISK: Final = "artifacts"
 """Kind of the event of files that cannot be written."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long training and saving take.
-
-    Attributes:
-        trained_s: Seconds trained since the lane was last saved.
-        epoch_s: Seconds of its last epoch.
-        saving_s: Seconds that a checkpoint of this study takes to write.
-    """
-
-    trained_s: float
-    epoch_s: float
-    saving_s: float
-
-    @property
-    def is_due(self) -> bool:
-        """Whether to save now.
-
-        After every epoch longer than `LONG_EPOCH_S`: losing one hurts more than saving it.
-        After short ones as often as keeps saving at `MAX_SHARE` of training.
-        """
-        return self.epoch_s > LONG_EPOCH_S or self.saving_s <= MAX_SHARE * self.trained_s
 
 
 class Saver(Protocol):
@@ -83,7 +58,7 @@ class Checkpointer:
         trial.unsaved_s += epoch_s
         if self._warning and time.monotonic() < self._next_try_at:
             return False
-        return Pace(trial.unsaved_s, epoch_s, self._saving_s).is_due
+        return _PACE.is_due(epoch_s, trial.unsaved_s, self._saving_s)
 
     def save(self, trial: RunningTrial) -> bool:
         """Writes the checkpoint of a trial; its epochs must have been reported.

@@ -15,13 +15,13 @@ from hpo.run.link.context import WorkerContext
 from hpo.run.link.retry import Stopped
 from hpo.run.trials import outcomes
 from hpo.run.trials.artifact_gc import sweep
-from hpo.run.trials.executor import Executor
 from hpo.run.trials.external_trial import ExternalTrial
 from hpo.run.trials.leased_trial import LeasedTrial, LeaseLost, OutOfTime
 from hpo.run.trials.objective_values import Returned, judged
-from hpo.run.trials.search_errors import LOST, SearchFailed, before_finish
+from hpo.run.trials.search_errors import LOST, SearchFailed
+from hpo.run.trials.single_trial import SingleTrialExecutor
 from hpo.run.trials.worker_backend import WorkerBackend
-from hpo.store.ledger.leases import Claim, Lease, Outcome
+from hpo.store.ledger.leases import Lease, Outcome
 from hpo.store.rows.events import Event
 from hpo.store.studies import resumption, study_endings
 from hpo.tracebacks import is_internal, report_of, text_of
@@ -29,7 +29,7 @@ from hpo.tracebacks import is_internal, report_of, text_of
 Objective: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
 
 
-class ObjectiveExecutor(Executor):
+class ObjectiveExecutor(SingleTrialExecutor):
     """Runs one call of an objective at a time.
 
     An objective with an ``hpo.Run`` reports epochs, and is paused and resumed; any other one runs
@@ -42,15 +42,13 @@ class ObjectiveExecutor(Executor):
     """
 
     def __init__(self, context: WorkerContext, objective: Objective) -> None:
-        self._context = context
         self._objective = objective
         call = partial(resumption.resumes, context.db, context.study.study_id)
         self._is_resumable = bool(context.client.call(call))
-        self._assigner = make_assigner(context, resumable=self._is_resumable)
+        super().__init__(context, make_assigner(context, resumable=self._is_resumable))
         self._lease: Lease | None = None
         self._external: ExternalTrial | None = None
         self._backend: WorkerBackend | None = None
-        self._next_claim: Claim | None = None
         self._is_last = False
         self._stop_reason = ""
 
@@ -58,29 +56,6 @@ class ObjectiveExecutor(Executor):
     def held(self) -> frozenset[int]:
         """Id of the trial whose objective runs."""
         return frozenset(() if self._lease is None else (self._lease.trial_id,))
-
-    @property
-    def usage(self) -> None:
-        """None: an objective has no stacks."""
-
-    @property
-    def wanted(self) -> int:
-        """1 if there is room for a trial, else 0."""
-        if self._lease is not None:
-            return 0
-        return 1 if self._next_claim is not None else self._assigner.wanted(1, 0)
-
-    def claim(self) -> Claim:
-        """Claims a trial, or returns the one that was granted when another one was paused.
-
-        Raises:
-            Stopped: The worker was told to leave, and the database is away.
-        """
-        claim, self._next_claim = self._next_claim, None
-        return claim or self._assigner.claim(self.wanted, self.held)
-
-    def continue_offline(self) -> None:
-        """Does nothing: an objective runs to its end, or asks at its stop."""
 
     def begin(self, leases: Sequence[Lease]) -> None:
         """Holds a trial; ``work`` runs it."""
@@ -103,9 +78,11 @@ class ObjectiveExecutor(Executor):
             # It is resumed elsewhere, or begins again with the same params.
             self.release()
             return
-        self._settle(self._present_lease, outcome)
+        failure = self._settle(self._present_lease, outcome)
         self._drop_checkpoint(outcome)
         self._forget()
+        if failure is not None:
+            raise failure
         self._end_study()
 
     def release(self) -> None:
@@ -116,8 +93,7 @@ class ObjectiveExecutor(Executor):
             self._context.client.settle([outcomes.released(lease, epoch, self._checkpoint)])
             self._forget()
         claim, self._next_claim = self._next_claim, None
-        if claim is not None:
-            self._context.client.settle([outcomes.released(x, x.epoch) for x in claim.leases])
+        self._release_granted(claim)
         if self._is_resumable:
             # The study may have ended, and its paused trials with it.
             sweep(self._context)
@@ -174,17 +150,6 @@ class ObjectiveExecutor(Executor):
                 # Where it is empty; what the objective has written there stays.
                 artifacts.trial_folder(number).rmdir()
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> None:
-        if outcome.state not in outcomes.STATES:
-            self._context.client.settle([outcome])
-            return
-        end = (lease, outcomes.STATES[outcome.state], outcome.values)
-        failure = before_finish(self._context, [end])
-        self._context.client.settle([outcome])
-        if failure is not None:
-            self._forget()
-            raise failure
-
     def _end_study(self) -> None:
         """Ends the study if the trial that has just ended calls for it."""
         context, study_id = self._context, self._context.study.study_id
@@ -219,11 +184,7 @@ class ObjectiveExecutor(Executor):
             context.stop.set()
             raise Stopped from None
         except optuna.TrialPruned as error:
-            if trial is not None and trial.good_enough is not None:
-                # It was stopped because it has reached the target.
-                outcome = outcomes.complete(lease, self._epoch(lease), (trial.good_enough,))
-            else:
-                outcome = self._pruned(lease, text_of(error))
+            outcome = self._stopped_early(lease, trial, error)
         except OutOfTime as error:
             outcome = outcomes.timed_out(lease, self._epoch(lease), str(error))
         except BaseException as error:  # noqa: BLE001 - the trial's boundary: user code may raise anything
@@ -235,6 +196,19 @@ class ObjectiveExecutor(Executor):
                 raise trial.failure
             self._is_last = trial.own_study.is_stopped
         return self._run_outcome() or outcome
+
+    def _stopped_early(
+        self, lease: Lease, trial: LeasedTrial | None, error: optuna.TrialPruned
+    ) -> Outcome:
+        """Returns the outcome of an objective that has raised ``TrialPruned``."""
+        by_run = self._run_outcome()
+        if by_run is not None:
+            # Nothing has to be read for it: the database may be away.
+            return by_run
+        if trial is not None and trial.good_enough is not None:
+            # It was stopped because it has reached the target.
+            return outcomes.complete(lease, self._epoch(lease), (trial.good_enough,))
+        return self._pruned(lease, text_of(error))
 
     def _run_outcome(self) -> Outcome | None:
         """Returns how the run has ended the trial, whatever the objective made of that.

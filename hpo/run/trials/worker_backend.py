@@ -45,7 +45,7 @@ class WorkerBackend:
         self.folder = context.artifacts.trial_folder(number)
         self.metric = spec.metric[0] if spec.metric else None
         self.maximize = spec.directions[0] == "maximize"
-        self.seed = mix(spec.seed, number) % 2**32
+        self.seed = mix(spec.seed, number)
         self.epoch = trial.lease.epoch
         self.saved: Path | None = None
         self._context = context

@@ -123,7 +123,9 @@ def open_context(order: WorkerOrder, pipe: SupervisorPipe, stop: threading.Event
         Database(order.url), lambda: _register(order), stop, notify_outage
     )
     ledger, watchdog = Ledger(db), Watchdog()
-    client = DatabaseClient(db, ledger, study.study_id, worker_id, stop, notify_outage)
+    client = DatabaseClient(
+        db, ledger, study.study_id, worker_id, stop, notify_outage, pipe.note_report
+    )
     storage = Storage(db, {study.spec.name: study.study_id})
     search_storage = retrying(storage, client, watchdog) if study.spec.objective else storage
     return WorkerContext(

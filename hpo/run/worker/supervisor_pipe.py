@@ -59,6 +59,13 @@ class SupervisorPipe:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._has_reported = False
+
+    def note_report(self) -> None:
+        """Tells once that this process has reported an epoch, so that its death costs little."""
+        if not self._has_reported:
+            self._has_reported = True
+            self.send(reported=True)
 
     def send(self, **message: str | int | None) -> None:
         """Sends a message, from any thread; a supervisor that has gone is no error."""

@@ -94,7 +94,7 @@ class TestRunWithoutPruning(RunTestCase):
     def _seed_of(self, number: int) -> int:
         from hpo.search.base.derived_seeds import mix
 
-        return mix(self.spec().seed, number) % 2**32
+        return mix(self.spec().seed, number)
 
 
 class TestRunUnderTheDefaultSearch(RunTestCase):

@@ -9,7 +9,6 @@ from itertools import islice
 import pytest
 
 from hpo.run.link.retry import LONGEST_PAUSE_S, backoff, call_with_deadline
-from hpo.run.trials.checkpointing import Pace
 
 
 def test_pauses_grow_to_a_bound() -> None:
@@ -18,13 +17,6 @@ def test_pauses_grow_to_a_bound() -> None:
     assert longest[-2:] == [LONGEST_PAUSE_S, LONGEST_PAUSE_S]
     shortest = list(islice(backoff(lambda low, high: low), 9))
     assert shortest == [pause / 2 for pause in longest]
-
-
-def test_a_long_epoch_is_saved_always_and_short_ones_at_a_tenth_of_the_time() -> None:
-    assert Pace(trained_s=1.5, epoch_s=1.5, saving_s=60).is_due
-    assert Pace(trained_s=0.1, epoch_s=0.1, saving_s=0.0).is_due
-    assert not Pace(trained_s=0.4, epoch_s=0.1, saving_s=0.05).is_due
-    assert Pace(trained_s=0.5, epoch_s=0.1, saving_s=0.05).is_due
 
 
 def test_a_call_that_never_answers_holds_nobody() -> None:
