@@ -9,7 +9,7 @@ from typing import Any
 from hpo.errors import TaskError
 from hpo.loops.command_backend import CommandBackend
 
-_last_epoch = 0
+_last_epoch = int(os.environ.get("HPO_COUNTED") or 0)
 
 
 def report(epoch: int | None = None, **metrics: Any) -> bool:
@@ -18,7 +18,8 @@ def report(epoch: int | None = None, **metrics: Any) -> bool:
     Where hpo did not start the script, it does nothing.
 
     Args:
-        epoch: Epochs that are complete, from 1; by default one more than in the last report.
+        epoch: Epochs that are complete, from 1; by default one more than in the last report,
+            also where that was before the script was resumed.
         **metrics: Values of the epoch, by their names.
 
     Returns:

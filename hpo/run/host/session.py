@@ -208,7 +208,7 @@ class Session:
         # Only noted here: a handler may run between any two lines of the program.
         self._n_interrupts += 1
         self.notice = (
-            "putting the running trials down; Ctrl-C again ends them at once"
+            "suspending the running trials; Ctrl-C again ends them at once"
             if self._n_interrupts == 1
             else "ending at once"
         )

@@ -129,6 +129,7 @@ class CommandExecutor(SingleTrialExecutor):
             seed=mix(spec.seed, lease.number),
             epochs=spec.budget.epochs,
             reported=lease.epoch,
+            counted=lease.epoch if self._resumes else 0,
             folder=context.artifacts.trial_folder(lease.number),
             metrics=spec.metrics,
             directions=spec.directions,

@@ -40,6 +40,8 @@ class ScriptTrial:
         seed: Of the trial.
         epochs: Most epochs.
         reported: Epochs that are reported already.
+        counted: Epochs after which a script that does not count continues its count: those that
+            are reported, if it resumes, else 0.
         folder: Of the trial.
         metrics: That are optimised.
         directions: One for each.
@@ -51,6 +53,7 @@ class ScriptTrial:
     seed: int
     epochs: int
     reported: int
+    counted: int
     folder: Path
     metrics: Sequence[str]
     directions: Sequence[str]
@@ -105,6 +108,7 @@ def script_environment(
         "HPO_METRIC": ",".join(trial.metrics),
         "HPO_DIRECTION": ",".join(trial.directions),
         "HPO_REPORTED": str(trial.reported),
+        "HPO_COUNTED": str(trial.counted),
         MARK: str(socket),
     }
 

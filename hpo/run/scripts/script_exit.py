@@ -84,7 +84,8 @@ def unreported(metrics: Sequence[str], names: Collection[str], output: Path) -> 
         said = f"the command exited with 0 and never reported {listed} of the same epoch"
     else:
         listed = ", ".join(sorted(_printable(name) for name in names)[:N_LINES])
-        heard = f"it reported {listed}" if names else "it reported nothing"
+        how = "--pattern or [report] finds values in what it prints"
+        heard = f"it reported {listed}" if names else f"it reported nothing ({how})"
         hint = did_you_mean(missing[0], names)
         said = f"the command exited with 0 and never reported {missing[0]}; {heard}{hint}"
     return ScriptFailure("user_code", "\n".join([*lines, said]))

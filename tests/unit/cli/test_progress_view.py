@@ -85,7 +85,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     view = View(
         SUBJECT,
         Snapshot(Counts(10, 40, 3, 2, 0), 512, BEST, found),
-        notice="putting the running trials down; Ctrl-C again ends them at once",
+        notice="suspending the running trials; Ctrl-C again ends them at once",
     )
     assert all(cell_len(line) <= width for line in _drawn(view, width, ended=False))
 

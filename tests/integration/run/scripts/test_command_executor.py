@@ -54,6 +54,19 @@ for epoch in run.epochs(50):
 """
 
 
+COUNTED = """
+import os, hpo
+folder = os.environ["HPO_TRIAL_DIR"]
+saved = folder + "/saved"
+n = int(open(saved).read()) if os.path.exists(saved) else 0
+while n < 9:
+    n += 1
+    open(saved, "w").write(str(n))
+    if hpo.report(loss=n):
+        break
+"""
+
+
 class CommandTestCase(ExecutorTestCase):
     """A shell script as a command."""
 
@@ -238,6 +251,31 @@ class TestEnds(CommandTestCase):
         assert float(env["HPO_PARAM_X"]) == trial.params["x"]
         assert json.loads(Path(env["HPO_PARAMS_FILE"]).read_text()) == trial.params
         assert (env["HPO_TRIAL"], env["HPO_EPOCHS"], env["HPO_METRIC"]) == ("0", "9", "loss")
+
+    test_a_trial_is_held_by_one_worker_only = None  # type: ignore[assignment]
+    test_trials_are_trained_reported_and_settled = None  # type: ignore[assignment]
+    test_a_failure_of_user_code_is_recorded_as_such = None  # type: ignore[assignment]
+    test_a_failure_of_hpo_is_recorded_as_internal = None  # type: ignore[assignment]
+    test_a_worker_that_is_told_to_stop_releases_its_trials = None  # type: ignore[assignment]
+    test_an_outage_of_the_database_loses_no_trial = None  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+class TestCounts(CommandTestCase):
+    """A script that calls ``hpo.report`` without an epoch counts on after a pause."""
+
+    sampler, pruner = "auto", "auto"
+    n_trials = 6
+
+    def test_epochs_are_counted_on_when_a_trial_is_resumed(self) -> None:
+        self.script = f"exec {sys.executable} {self._folder}/train.py"
+        (self._folder / "train.py").write_text(COUNTED)
+        self.run_all()
+        reported = [trial.intermediate_values for trial in self.trials()]
+        # Its loss is the number of the epoch by its own count.
+        assert all(step == loss for values in reported for step, loss in values.items())
+        assert max(map(len, reported)) == EPOCHS
+        assert min(map(len, reported)) < EPOCHS
 
     test_a_trial_is_held_by_one_worker_only = None  # type: ignore[assignment]
     test_trials_are_trained_reported_and_settled = None  # type: ignore[assignment]

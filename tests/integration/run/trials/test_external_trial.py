@@ -16,7 +16,7 @@ from hpo.run.trials.executor import Executor
 from hpo.run.trials.objective_executor import ObjectiveExecutor
 from hpo.run.worker.worker_loop import Worker
 from hpo.spec.study_spec import StudySpec
-from hpo.store.studies import resumption, study_records
+from hpo.store.studies import resumption, study_budgets, study_records
 from hpo.testing.executors import ExecutorTestCase
 
 pytestmark = pytest.mark.integration
@@ -128,6 +128,17 @@ class TestRunUnderTheDefaultSearch(RunTestCase):
         assert resumption.resumes(context.db, context.study.study_id) is True
         assert study_records.load(context.db, "run").budget.epochs == EPOCHS
         assert not list((self._folder / "artifacts").glob("*/checkpoints/*"))
+
+    def test_an_updated_budget_of_epochs_counts_for_the_loop(self) -> None:
+        self.stops_at = (3, 1)
+        context, executor = self.join()
+        assert Worker(context, executor).run() == "interrupted"
+        self.stops_at = None
+        fewer = lambda record: record.budget.model_copy(update={"epochs": 4})  # noqa: E731
+        study_budgets.change(context.db, context.study.study_id, fewer)
+        self.finish()
+        later = [trial for trial in self.trials() if trial.number > 3]
+        assert max(len(trial.intermediate_values) for trial in later) == 4
 
     # The suite counts complete trials; those that the search leaves are pruned here.
     test_a_failure_of_user_code_is_recorded_as_such = None  # type: ignore[assignment]
