@@ -106,7 +106,9 @@ def study(way: str, folder: Path, n_trials: int, epochs: int, repeats: int, kill
     if process.returncode or n_killed < kills:
         raise SystemExit(f"{way}: exit code {process.returncode}\n{output.decode()}")
     ((n_reports, n_epochs),), ((seconds,),) = _ask(folder, _EPOCHS), _ask(folder, _SECONDS)
-    return Outcome([value for (value,) in _ask(folder, _VALUES)], seconds, n_reports, n_epochs)
+    return Outcome(
+        [value for (value,) in _ask(folder, _VALUES)], seconds, int(n_reports), int(n_epochs)
+    )
 
 
 def bare(way: str, epochs: int, repeats: int, seed: int) -> tuple[float, float]:
