@@ -109,3 +109,18 @@ def test_a_program_in_any_language_is_tuned(shell: Shell, language: str) -> None
     assert {trial["state"].upper() for trial in trials} <= {"COMPLETE", "PRUNED"}
     assert len(shell.query(_EPOCHS)) <= 40
     assert shell.hpo("logs", "p", "0", "-n", "1").startswith("epoch 5 loss ")
+
+
+def test_a_command_may_have_several_metrics(shell: Shell) -> None:
+    shell.write("t.sh", "for n in 1 2 3; do echo $n loss $n${1#x=} size 5; done")
+    output = shell.hpo(
+        *("run", "--metric", "loss", "--direction", "minimize"),
+        *("--metric", "size", "--direction", "maximize", "--trials", "3", "--epochs", "3"),
+        *("--pattern", r"(?P<epoch>\d+) loss (?P<loss>\S+) size (?P<size>\S+)"),
+        *("--", "sh", "t.sh", "x=~uniform(0, 1)"),
+    )
+    assert "3/3 trials" in output
+    for trial in json.loads(shell.hpo("trials", "t", "-f", "json")):
+        # Of the epoch with the best first one.
+        loss = float(f"1{trial['params']['x']}")
+        assert trial["values"] == {"loss": pytest.approx(loss), "size": 5.0}

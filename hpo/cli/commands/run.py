@@ -70,7 +70,7 @@ class RunCommand(Command):
     "--csv", metavar="FILE", help="Where a command writes its metrics, in the trial's folder."
 )
 @click.option("--name", help="Name of the study.")
-@click.option("--metric", help="Metric to optimise.")
+@click.option("--metric", multiple=True, help="Metric to optimise; repeat it for several.")
 @click.option(
     "--direction",
     type=NearestChoice(("minimize", "maximize")),
@@ -251,10 +251,10 @@ def _options(given: dict[str, Any]) -> Any:
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     budget = ("trials", "epochs", "hours", "trial_hours", "target", "patience")
-    names = (*budget, "name", "metric", "sampler", "pruner", "seed")
+    names = (*budget, "name", "sampler", "pruner", "seed")
     overrides = {name: given[name] for name in names if given[name] is not None}
-    if given["direction"]:
-        directions = given["direction"]
-        overrides["direction"] = directions[0] if len(directions) == 1 else list(directions)
+    for name in ("metric", "direction"):
+        if given[name]:
+            overrides[name] = given[name][0] if len(given[name]) == 1 else list(given[name])
     report = {name: given[name] for name in ("pattern", "csv") if given[name] is not None}
     return {**overrides, "report": report} if report else overrides

@@ -63,15 +63,18 @@ def _stored(name: str = "small") -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("gpus", "seen"), [("0.5", {"0", "1"}), ("2", {"0,1"}), ("0", {""})], ids=str
+    # Lists: the order of a set, and so the name of its test, differs between processes.
+    ("gpus", "seen"),
+    [("0.5", ["0", "1"]), ("2", ["0,1"]), ("0", [""])],
+    ids=str,
 )
 def test_a_worker_has_the_gpus_and_threads_of_its_trials(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, seen: set[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, seen: list[str]
 ) -> None:
     _machine(monkeypatch, gpus=2, cores=12)
     study = library.run(_study(folder, f"gpus = {gpus}\ncpus = 2"))
     attrs = [trial.user_attrs for trial in study.optuna.trials]
-    assert {attr["CUDA_VISIBLE_DEVICES"] for attr in attrs} <= seen
+    assert {attr["CUDA_VISIBLE_DEVICES"] for attr in attrs} <= set(seen)
     assert {(attr["OMP_NUM_THREADS"], attr["threads"]) for attr in attrs} == {("2", 2)}
 
 
