@@ -262,6 +262,9 @@ class CommandExecutor(SingleTrialExecutor):
         """
         if not has_exited and not (rest and rest[-1].number >= trial.n_epochs):
             return
+        if rest and self._context.study.spec.budget.total_epochs is not None:
+            # These epochs were not granted. They are reported when the trial is resumed.
+            return
         self._release_granted(trial.next_claim)
         trial.next_claim = None
         trial.complete(((epoch.number, epoch.metrics) for epoch in rest), self._metric)

@@ -218,6 +218,8 @@ class ExternalTrial:
             return None
         if self._assigner.pauses:
             return self._at_stop(epoch, value) if epoch >= self.lease.epoch_stop else None
+        if self._is_at_total(epoch):
+            return Ending("complete", values=self.values)
         if self._context.search.decides_at(epoch) and self._is_pruned():
             return Ending("pruned", "pruned", values=self._last)
         return None
@@ -245,6 +247,11 @@ class ExternalTrial:
             return None
         context.ending = "target"
         return Ending("complete", values=values)
+
+    def _is_at_total(self, epoch: int) -> bool:
+        """Returns whether the study's budget of all epochs has no more for this trial."""
+        has_total = self._context.study.spec.budget.total_epochs is not None
+        return has_total and epoch >= self.lease.epoch_stop
 
     def _at_stop(self, epoch: int, value: float) -> Ending | None:
         """Asks for more epochs; returns how the trial ends where it gets none."""

@@ -286,6 +286,37 @@ class TestCounts(CommandTestCase):
 
 
 @pytest.mark.slow
+class TestTotalEpochs(CommandTestCase):
+    """The budget of all epochs holds for scripts that are faster than the search decides."""
+
+    sampler, pruner = "auto", "auto"
+    n_trials, total = 8, 30
+
+    def spec(self) -> StudySpec:
+        return super().spec().with_budget(total_epochs=self.total)
+
+    @pytest.mark.parametrize("resumes", [True, False])
+    def test_no_more_epochs_are_reported(self, resumes: bool) -> None:
+        # One that resumes saves where it is.
+        start = "$(cat $1/saved 2>/dev/null || echo 0)" if resumes else "0"
+        save = "echo $n > $1/saved;" if resumes else ""
+        self.script = (
+            f"n={start}; while [ $n -lt 9 ]; do n=$((n + 1)); {save} echo epoch $n loss $2$n; done"
+        )
+        self.run_all()
+        lengths = [len(trial.intermediate_values) for trial in self.trials()]
+        assert sum(lengths) <= self.total
+        assert max(lengths) == EPOCHS
+
+    test_a_trial_is_held_by_one_worker_only = None  # type: ignore[assignment]
+    test_trials_are_trained_reported_and_settled = None  # type: ignore[assignment]
+    test_a_failure_of_user_code_is_recorded_as_such = None  # type: ignore[assignment]
+    test_a_failure_of_hpo_is_recorded_as_internal = None  # type: ignore[assignment]
+    test_a_worker_that_is_told_to_stop_releases_its_trials = None  # type: ignore[assignment]
+    test_an_outage_of_the_database_loses_no_trial = None  # type: ignore[assignment]
+
+
+@pytest.mark.slow
 class TestBudget(CommandTestCase):
     """No script trains far beyond its budget of epochs."""
 
