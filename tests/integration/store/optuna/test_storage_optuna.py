@@ -61,7 +61,8 @@ def test_both_work_on_one_study(database: Database, theirs: RDBStorage) -> None:
     assert [t.number for t in read_by_us] == list(range(20))
     assert read_by_us == read_by_them
     assert Storage(database).get_all_trials(study_id) == read_by_them
-    assert ours.get_best_trial(study_id) == theirs.get_best_trial(study_id)
+    # Both workers begin at the same points, and of equal values Optuna's storage returns any.
+    assert ours.get_best_trial(study_id).value == theirs.get_best_trial(study_id).value
     assert sum(t.state is TrialState.PRUNED for t in read_by_us) == 4
 
 
