@@ -44,36 +44,39 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show why trials were proposed, started and resumed.",
     ),
     "pause": (
-        "hpo.cli.commands.orders:pause",
+        "hpo.cli.commands.steering.orders:pause",
         "Suspend the running trials and start no new ones.",
     ),
-    "resume": ("hpo.cli.commands.orders:resume", "Resume a paused or stopped study."),
+    "resume": ("hpo.cli.commands.steering.orders:resume", "Resume a paused or stopped study."),
     "stop": (
-        "hpo.cli.commands.orders:stop",
+        "hpo.cli.commands.steering.orders:stop",
         "End the running trials at their next epoch; start no new ones.",
     ),
-    "cancel": ("hpo.cli.commands.orders:cancel", "Cancel running or waiting trials now."),
+    "cancel": ("hpo.cli.commands.steering.orders:cancel", "Cancel running or waiting trials now."),
     "retry": (
-        "hpo.cli.commands.orders:retry",
+        "hpo.cli.commands.steering.orders:retry",
         "Enqueue failed trials again with the same parameters.",
     ),
-    "enqueue": ("hpo.cli.commands.orders:enqueue", "Enqueue a trial with given parameters."),
+    "enqueue": (
+        "hpo.cli.commands.steering.orders:enqueue",
+        "Enqueue a trial with given parameters.",
+    ),
     "update": (
-        "hpo.cli.commands.update:update",
+        "hpo.cli.commands.steering.update:update",
         "Raise or lower a study's budget, even while it runs.",
     ),
-    "rename": ("hpo.cli.commands.rename:rename", "Rename a study, even while it runs."),
-    "delete": ("hpo.cli.commands.delete:delete", "Delete a study and its files."),
+    "rename": ("hpo.cli.commands.steering.rename:rename", "Rename a study, even while it runs."),
+    "delete": ("hpo.cli.commands.steering.delete:delete", "Delete a study and its files."),
     "dashboard": (
         "hpo.cli.commands.dashboard:dashboard",
         "Open the database with optuna-dashboard.",
     ),
-    "init": ("hpo.cli.commands.init:init", "Write a commented study file to start from."),
+    "init": ("hpo.cli.commands.setup.init:init", "Write a commented study file to start from."),
     "check": (
-        "hpo.cli.commands.check:check",
+        "hpo.cli.commands.setup.check:check",
         "Validate a study, train one batch, and estimate the cost.",
     ),
-    "db": ("hpo.cli.commands.db:db", "Upgrade or check a database, or copy its studies."),
+    "db": ("hpo.cli.commands.setup.db:db", "Upgrade or check a database, or copy its studies."),
 }
 """Name -> (``module:command``, the line in the list of commands)."""
 

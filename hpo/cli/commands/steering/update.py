@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hpo.cli.commands.orders import open_study
+from hpo.cli.commands.steering.orders import open_study
 from hpo.cli.messages import say
 from hpo.cli.options import Command, F, storage_option
 from hpo.errors import SpecError

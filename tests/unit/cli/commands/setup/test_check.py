@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hpo.cli.commands.check import listed, summary
+from hpo.cli.commands.setup.check import listed, summary
 from hpo.run.host.study_preflight import CheckReport
 from hpo.spec.study_spec import StudySpec
 

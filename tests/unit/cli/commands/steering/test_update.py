@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from hpo.cli.commands.orders import listed
-from hpo.cli.commands.update import changed, hours_until, parse_deadline
+from hpo.cli.commands.steering.orders import listed
+from hpo.cli.commands.steering.update import changed, hours_until, parse_deadline
 from hpo.errors import SpecError
 from hpo.report.text.formatting import NO_LIMIT
 from hpo.spec.study_spec import Budget, StudySpec

@@ -1,0 +1,1 @@
+"""Commands of a setup: study files and their checks, databases."""

@@ -1,0 +1,1 @@
+"""Commands that change a study: orders, budgets, names, deletion."""
