@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from typing import Any, Final
@@ -30,15 +30,22 @@ class ModelMetadata:
         task: Its task.
         data: The task's.
         folds: The data of each fold.
+        note_data: Is called with the data's checksum and number of samples when they are known.
     """
 
     def __init__(
-        self, study: StudyRecord, task: Task, data: Data, folds: Sequence[AnySplits]
+        self,
+        study: StudyRecord,
+        task: Task,
+        data: Data,
+        folds: Sequence[AnySplits],
+        note_data: Callable[[str, int], None] = lambda checksum, n_samples: None,
     ) -> None:
         self._study = study
         self._task = task
         self._data = data
         self._folds = folds
+        self._note_data = note_data
 
     def of_trial(self, number: int) -> Mapping[str, Any]:
         """Returns plain values and tensors by name, for the model of a trial.
@@ -67,14 +74,16 @@ class ModelMetadata:
             "options": tomlkit.dumps(spec.task_options),
             "state": state,
         }
+        checksum, n_samples = self._data.checksum(), len(self._data)
+        self._note_data(checksum, n_samples)
         data = {
             "kind": first.kind,
             "classes": list(first.classes),
             "in_shape": list(first.in_shape),
             "dtype": first.dtype,
             "is_loaded": isinstance(first, LoadedSplits),
-            "n_rows": len(self._data),
-            "checksum": self._data.checksum(),
+            "n_rows": n_samples,
+            "checksum": checksum,
         }
         preprocessing = {
             "folds": [one.fitted.own for one in self._folds],

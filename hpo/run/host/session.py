@@ -14,17 +14,18 @@ from types import FrameType
 
 from hpo.errors import StoreError
 from hpo.run.files.artifacts import Artifacts
+from hpo.run.host import environment
 from hpo.run.host.placement import DevicePlacement, describe
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
-from hpo.run.link.retry import call_with_deadline
+from hpo.run.link.retry import DATABASE_ERRORS, call_with_deadline
 from hpo.run.worker.supervisor_pipe import WorkerOrder
 from hpo.spec.sections import ResourceSpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox, spending, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
-from hpo.store.studies import study_records
+from hpo.store.studies import provenance, study_records
 from hpo.store.studies.study_records import StudyRecord
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Session:
         places: The places of the workers.
         created: Whether the study is new.
         base_dir: Folder that the study's relative paths refer to here.
+        is_named_here: Whether the user has named that folder, and not only the database.
 
     Attributes:
         notice: What Ctrl-C has begun.
@@ -94,6 +96,7 @@ class Session:
         *,
         created: bool,
         base_dir: Path | None,
+        is_named_here: bool = True,
     ) -> None:
         self.db = db
         self.study = study
@@ -107,6 +110,7 @@ class Session:
         self.trouble = ""
         self._n_interrupts = 0
         self._is_database_hung = False
+        self._own_dir = base_dir if is_named_here else None
         self._since_event = events.newest(db, study.study_id)
         self._order = _order(db, study, options, base_dir)
         # First what the dead have kept: once they are reaped it is no longer valid.
@@ -146,6 +150,8 @@ class Session:
     def _watch(
         self, supervisor: Supervisor, on_tick: Callable[[], None] | None, interval_s: float
     ) -> RunEnd:
+        # While the workers load their modules.
+        self._note_environment()
         passed_on = 0
         while supervisor.n_alive:
             if self._n_interrupts > passed_on:
@@ -159,6 +165,18 @@ class Session:
         if on_tick:
             on_tick()
         return self._end(supervisor)
+
+    def _note_environment(self) -> None:
+        """Records what the study runs with here; a report says it, and no trial depends on it."""
+        found = environment.of_study(self.study.spec, self._own_dir)
+        try:
+            call_with_deadline(
+                lambda: provenance.note_environment(self.db, self.study.study_id, found),
+                threading.Event(),
+                DEADLINE_S,
+            )
+        except (*DATABASE_ERRORS, TimeoutError) as error:
+            logger.info("the environment is not recorded: %s", error)
 
     def _end(self, supervisor: Supervisor) -> RunEnd:
         failed = [end for end in supervisor.ends if end.end in ("error", "died")]

@@ -53,7 +53,15 @@ def start(
         if study.reason:
             raise _error(stopped_end(db, study))
         control.steer(db, study.study_id, "resume")
-    return Session(db, study, options, places, created=created, base_dir=base_dir)
+    return Session(
+        db,
+        study,
+        options,
+        places,
+        created=created,
+        base_dir=base_dir,
+        is_named_here=bool(options.allow) or not by_name,
+    )
 
 
 def attach(name: str, options: RunOptions) -> Session:

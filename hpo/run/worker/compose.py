@@ -42,7 +42,8 @@ from hpo.store.ledger import budgets, workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows import events
-from hpo.store.studies import study_records
+from hpo.store.studies import provenance, study_records
+from hpo.store.studies.provenance import DataVersion
 from hpo.store.studies.study_records import StudyRecord
 from hpo.tasks.code.command_permission import require_command
 from hpo.tasks.code.resolve import Allow, load_objective, resolve
@@ -194,8 +195,17 @@ def make_executor(order: WorkerOrder, context: WorkerContext) -> Executor:
     for one in folds:
         if isinstance(one, LoadedSplits):
             one.seeded_by(spec.seed)
-    context.model_metadata = ModelMetadata(context.study, task, data, folds).of_trial
+    metadata = ModelMetadata(
+        context.study, task, data, folds, lambda *found: _note_data(context, DataVersion(*found))
+    )
+    context.model_metadata = metadata.of_trial
     return _task_executor(order.device, context, task, folds)
+
+
+def _note_data(context: WorkerContext, data: DataVersion) -> None:
+    """Records which data the study's trials have, for reports; training can do without."""
+    study_id = context.study.study_id
+    context.client.try_call(lambda: provenance.note_data(context.db, study_id, data), None)
 
 
 def _task_executor(
