@@ -76,6 +76,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hpo.cli.commands.setup.check:check",
         "Validate a study, train one batch, and estimate the cost.",
     ),
+    "doctor": (
+        "hpo.cli.commands.setup.doctor:doctor",
+        "Check the database and this machine, and say what to do.",
+    ),
     "db": ("hpo.cli.commands.setup.db:db", "Upgrade or check a database, or copy its studies."),
 }
 """Name -> (``module:command``, the line in the list of commands)."""

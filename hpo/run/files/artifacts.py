@@ -115,6 +115,19 @@ class Artifacts:
         return [path for path in (self.folder, self.legacy) if path is not None and path.is_dir()]
 
     @staticmethod
+    def root(url: str, root: str | None = None) -> Path:
+        """Returns the folder of this machine that holds the folders of the studies.
+
+        Args:
+            url: The database's URL.
+            root: See ``of``; of an object store it is the folder of this machine's copies.
+        """
+        base = root or os.environ.get(ENVIRONMENT_VARIABLE)
+        if base and is_remote(base):
+            return _copies(base)
+        return Path(base).absolute() if base else _own_root(url).absolute()
+
+    @staticmethod
     def require_usable(url: str, root: str | None = None) -> None:
         """Makes sure that files of studies can be written; what this tries leaves nothing behind.
 
@@ -126,10 +139,9 @@ class Artifacts:
             LaunchError: They cannot.
         """
         base = root or os.environ.get(ENVIRONMENT_VARIABLE)
-        folder = Path(base).absolute() if base else _own_root(url).absolute()
         if base and is_remote(base):
             connect(base)
-            folder = _copies(base)
+        folder = Artifacts.root(url, root)
         # Unlike Path.exists it does not raise where a folder may not be looked into.
         nearest = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110
         why = _refusal(nearest, folder.relative_to(nearest))

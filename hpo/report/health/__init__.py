@@ -1,0 +1,1 @@
+"""Health of a database and of this machine: what ``hpo doctor`` examines."""
