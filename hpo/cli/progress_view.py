@@ -54,7 +54,6 @@ def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list
     best = view.snapshot.best
     if best is not None:
         shown += best_lines(view.subject, best, width)
-        shown += [Text(line) for line in wrapped(test(view.subject, best), width, GAP, " test ")]
     reason = failure(view)
     if reason and with_bar:
         shown.append(Text(_cut(f" {reason}", width), style="red"))
@@ -107,14 +106,6 @@ def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
     found = [Text(line) for line in wrapped([head, *params], width, GAP, " best ")]
     found[0].stylize("bold green", len(" best "), len(" best ") + len(head))
     return found
-
-
-def test(subject: Subject, best: TrialRow) -> list[str]:
-    """Returns the test value of the metric, else every test metric by its name."""
-    name = f"test_{subject.metrics[0].removeprefix('val_')}"
-    if name in best.test:
-        return [formatting.number(best.test[name])]
-    return [f"{name} {formatting.number(value)}" for name, value in best.test.items()]
 
 
 def plain(view: View) -> str:

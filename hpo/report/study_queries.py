@@ -68,6 +68,11 @@ class Subject:
         return self.state in ("done", "stopped")
 
     @property
+    def shows_test(self) -> bool:
+        """Whether test metrics may be shown: not while a study runs, lest it be led by them."""
+        return self.has_ended or self.state == FOREIGN
+
+    @property
     def metric(self) -> str:
         """The names of the objectives, joined by commas."""
         return ", ".join(self.metrics)

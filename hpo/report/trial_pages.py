@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ from hpo.store.db.optuna_tables import (
     trial_values,
     trials,
 )
+from hpo.store.rows.held_out_metrics import test_metrics, without_test
 
 SORTS = ("best", "number", "duration")
 
@@ -50,7 +52,8 @@ class TrialRow:
             the last one. None if the value belongs to no step.
         best_epoch: The best step, as recorded by the trial or by its value; None without steps.
         params: Parameters, including fixed ones if the study's space is known.
-        user_attrs: User attributes, including test metrics.
+        user_attrs: User attributes, without test metrics.
+        test: Metrics on test data, which the search never sees; empty while the study runs.
         reason: Kind of the event that ended it, if that was not completion.
         started_at: Naive UTC, like ``ended_at``.
     """
@@ -68,6 +71,7 @@ class TrialRow:
     started_at: datetime.datetime | None = None
     ended_at: datetime.datetime | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def value(self) -> float | None:
@@ -85,13 +89,9 @@ class TrialRow:
         return self.state == "COMPLETE"
 
     @property
-    def test(self) -> dict[str, float]:
-        """Metrics on test data, which the search never sees."""
-        return {
-            key: value
-            for key, value in self.user_attrs.items()
-            if key.startswith("test_") and type(value) in (int, float)
-        }
+    def has_finite_value(self) -> bool:
+        """Whether the first objective has a value that is neither infinite nor NaN."""
+        return self.value is not None and math.isfinite(self.value)
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,13 @@ class Page:
         sort: One of `SORTS`; ``best`` puts trials without a value last.
         states: Some of `hpo.report.trial_states.STATES`; empty for all.
         limit: Maximum number of trials; None for all.
+        numbers: Only trials with these numbers; empty for all.
     """
 
     sort: str = "number"
     states: tuple[str, ...] = ()
     limit: int | None = None
+    numbers: tuple[int, ...] = ()
 
 
 def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[TrialRow]:
@@ -178,6 +180,8 @@ def _page_query(
         .outerjoin(hpo_lease, lease.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == subject.study_id)
     )
+    if page.numbers:
+        query = query.where(trials.c.number.in_(page.numbers))
     has_ended = bool(page.states) and set(page.states) <= set(FINISHED)
     if has_ended:
         query = query.where(trials.c.state.in_(page.states))
@@ -240,7 +244,8 @@ def _details(
                 epoch=None if trial_values is None else epoch,
                 best_epoch=own_best or reported.best,
                 params=_completed(of_params.get(row.trial_id, {}), subject),
-                user_attrs=attrs.get(row.trial_id, {}),
+                user_attrs=without_test(of_trial or {}),
+                test=test_metrics(of_trial or {}) if subject.shows_test else {},
                 reason=None if row.state == "COMPLETE" else reasons.get(row.trial_id),
                 started_at=row.datetime_start,
                 ended_at=row.datetime_complete,

@@ -14,6 +14,7 @@ from hpo.search.base.distributions import complete
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
+from hpo.store.rows.held_out_metrics import PREFIX, test_metrics
 from hpo.store.studies import study_records
 from hpo.store.studies.study_records import StudyRecord
 
@@ -34,7 +35,7 @@ class BestTrial:
         value: Its objective, measured on validation data.
         params: Value of every parameter, the fixed ones included.
         epoch: The epoch that reached the value; None for an Optuna objective.
-        test: Metrics on test data, which the search never sees.
+        test: Metrics on test data, which the search never sees; empty while the study runs.
         model: File with the weights of that epoch, where this machine has it.
     """
 
@@ -79,8 +80,10 @@ class Study:
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """One row a trial, with its state, value, params and attributes."""
-        return self.optuna.trials_dataframe()
+        """One row a trial, with its state, value, params and attributes, without test metrics."""
+        frame = self.optuna.trials_dataframe()
+        hidden = f"user_attrs_{PREFIX}"
+        return frame[[name for name in frame.columns if not str(name).startswith(hidden)]]
 
     @property
     def best(self) -> BestTrial:
@@ -106,7 +109,7 @@ class Study:
             value=trial.value,
             params=complete(trial.params, self.spec.space) or trial.params,
             epoch=attrs.get("best_epoch"),
-            test={name: v for name, v in attrs.items() if name.startswith("test_")},
+            test=test_metrics(attrs) if self.state in ("done", "stopped") else {},
             model=self._artifacts.find_model(trial.number),
         )
 

@@ -131,7 +131,7 @@ def test_trials_for_programs(run: Run, filled: Database) -> None:
     records = json.loads(run("trials", "-f", "json").stdout)
     assert [record["number"] for record in records] == list(range(6))
     assert records[5]["value"] is None
-    assert records[0]["user_attrs"] == {"test_accuracy": 0.5, "best_epoch": 3}
+    assert records[0]["user_attrs"] == {"best_epoch": 3}
     rows = list(csv.DictReader(io.StringIO(run("trials", "-f", "csv").stdout)))
     assert float(rows[0]["params.learning_rate"]) == records[0]["params"]["learning_rate"]
     assert [row["state"] for row in rows] == [record["state"] for record in records]
@@ -140,12 +140,21 @@ def test_trials_for_programs(run: Run, filled: Database) -> None:
 def test_best(run: Run, filled: Database) -> None:
     shown = run("best", "digits").stdout
     assert shown.startswith("digits · trial 2 · val_accuracy 0.7500 at epoch 3\n")
-    assert " test_accuracy  0.7500" in shown
     record = json.loads(run("best", "-f", "json").stdout)
     assert (record["number"], record["value"]) == (2, 0.75)
     assert record["metrics"] == {"val_accuracy": 0.75, "train_loss": None}
     pasted = tomllib.loads(run("best", "--params").stdout)
     assert pasted == record["params"] == json.loads(run("best", "--params", "-f", "json").stdout)
+
+
+def test_test_metrics_are_shown_once_the_study_has_ended(run: Run, filled: Database) -> None:
+    assert json.loads(run("best", "-f", "json").stdout)["test"] == {}
+    assert "test_accuracy" not in run("best").stdout
+    run("stop", "digits")
+    assert json.loads(run("best", "-f", "json").stdout)["test"] == {"test_accuracy": 0.75}
+    assert " test_accuracy  0.7500" in run("best").stdout
+    for command in (("trials", "--all"), ("trials", "-f", "json"), ("show", "-f", "json")):
+        assert "test_accuracy" not in run(*command).stdout
 
 
 def test_best_of_several_objectives(run: Run, filled: Database) -> None:

@@ -56,7 +56,7 @@ def test_progress(filled: Database) -> None:
     assert found.best is not None
     assert (found.best.number, found.best.value, found.best.best_epoch) == (2, 0.75, 3)
     assert found.best.params["optimizer"] == "sgd"
-    assert found.best.test == {"test_accuracy": 0.75}
+    assert (found.best.user_attrs, found.best.test) == ({"best_epoch": 3}, {})
     assert found.failure is not None
     assert (found.failure.number, found.failure.kind) == (3, "user_code")
     again = snapshot(
