@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.text import Text
 
+from hpo.cli import endings_view
 from hpo.cli.output import pairs
-from hpo.report.endings_summary import Ending
 from hpo.report.overview import EventRow, Overview, describe
 from hpo.report.study_queries import Subject
 from hpo.report.text import formatting
@@ -19,22 +19,8 @@ from hpo.search.base.auto import AUTO, choose
 from hpo.spec.study_spec import StudySpec
 from hpo.store.rows.stack_statistics import Usage
 
-LONGEST_MESSAGE = 200
 LONGEST_KIND = 32
 WIDEST_NAME = 100
-N_TOLD = 5
-"""Maximum number of different messages shown for one reason."""
-
-_REASONS = {
-    "oom": "out of memory",
-    "nan": "NaN",
-    "user_code": "user code",
-    "internal": "internal error of hpo",
-    "lost": "machine lost",
-    "FAIL": "no reason given",
-    "PRUNED": "no reason given",
-}
-"""Names of event kinds that end trials, where the shown name differs from the kind."""
 
 
 def sheet(page: Overview, where: str) -> list[Text]:
@@ -44,7 +30,7 @@ def sheet(page: Overview, where: str) -> list[Text]:
     head.append(cell(subject.state, LONGEST_KIND), style=STATE_STYLES.get(subject.state, ""))
     head.append(f" · {where}", style="not bold")
     if subject.reason:
-        head.append(f" · {_brief(subject.reason)}", style="not bold")
+        head.append(f" · {endings_view.brief(subject.reason)}", style="not bold")
     lines = [head, *_section("", _facts(page))]
     if subject.spec is not None and len(subject.spec.space):
         space = subject.spec.space
@@ -52,7 +38,13 @@ def sheet(page: Overview, where: str) -> list[Text]:
     for title, state in (("failed", "FAIL"), ("ended early", "PRUNED")):
         found = [ending for ending in page.endings if ending.state == state]
         if found:
-            lines += _section(title, [line for ending in found for line in _told(ending)])
+            lines += _section(
+                title, [line for ending in found for line in endings_view.lines(ending)]
+            )
+    failed = next((ending for ending in page.endings if ending.state == "FAIL"), None)
+    if failed is not None:
+        how = f"hpo show {cell(subject.name, WIDEST_NAME)} --trial {failed.number}"
+        lines.append(Text(f" why, in full: {how}", style="dim"))
     if page.notices:
         lines += _section("data", {str(i): text for i, text in enumerate(page.notices, 1)})
     if page.alone:
@@ -100,28 +92,6 @@ def record(page: Overview) -> dict[str, Any]:
         "events": [vars(event) for event in page.events],
         "created_at": subject.created_at,
     }
-
-
-def _told(ending: Ending) -> list[tuple[str, str]]:
-    """Returns the number of trials that ended this way, and their messages, one per line."""
-    name, n = _REASONS.get(ending.kind, ending.kind), formatting.count(ending.n)
-    said = [each for each in ending.messages if each.message]
-    if not said:
-        return [(name, n)]
-    shown = [
-        f"trial {each.number}: {_brief(each.message)}"
-        + (f" ({formatting.count(each.n)} times)" if each.n > 1 and len(said) > 1 else "")
-        for each in said[:N_TOLD]
-    ]
-    if len(said) > N_TOLD:
-        shown.append(f"and {len(said) - N_TOLD} other messages: -f json")
-    heads = [(name, f"{n:<5}"), *[("", " " * 5)] * (len(shown) - 1)]
-    return [(head, f"{count} {line}") for (head, count), line in zip(heads, shown, strict=True)]
-
-
-def _brief(message: str) -> str:
-    """Returns the last line of a message, shortened to a readable length."""
-    return cell(formatting.last_line(message), LONGEST_MESSAGE)
 
 
 def _section(title: str, entries: Mapping[str, str] | Sequence[tuple[str, str]]) -> list[Text]:
@@ -228,6 +198,6 @@ def _epoch_budget(spec: StudySpec) -> str:
 
 def _event(event: EventRow, page: Overview) -> list[str]:
     trial = "" if event.number is None else f"  trial {event.number}"
-    message = _brief(event.message)
+    message = endings_view.brief(event.message)
     head = f" {formatting.ago(event.at, page.now):<10}  {cell(event.kind, LONGEST_KIND):<11}{trial}"
     return [f"{head}  {message}".rstrip()]

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import StoreError
-from hpo.search.base.decision_replay import Granted, Record, curves_at, encoder_at, explained
+from hpo.search.base.decision_replay import Record, curves_at, encoder_at
 from hpo.search.base.decisions import Advance, Plan, Start
+from hpo.search.base.grants import Granted, explained
 from hpo.search.base.history import ObservedTrial, row_of
 from hpo.search.base.param_encoding import Encoder
 from hpo.search.model.warm_start import from_json

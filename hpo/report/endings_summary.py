@@ -1,23 +1,39 @@
-"""Endings summary: how trials ended other than by completion, with their messages."""
+"""Endings summary: how trials ended other than by completion, grouped by exception and place."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.text.formatting import last_line
+from hpo.report.trials.failure_places import FailurePlace, place_in
 from hpo.store.db.hpo_tables import hpo_event
 from hpo.store.db.optuna_tables import name_of, trials
 
-N_READ = 1_000
+N_READ = 5_000
 """Number of latest trials whose messages are read; reasons are counted over all trials."""
 N_MESSAGES = 20
 """Maximum number of different messages kept for one reason."""
-TAIL = 2_000
-"""Number of characters read from the end of a message, where its meaning is."""
+N_NUMBERS = 20
+"""Maximum number of trials named for one group."""
+TAIL = 6_000
+"""Number of characters read from the end of a message, where its meaning is: below the user's line
+a traceback may have a dozen lines of libraries."""
+
+_REASONS = {
+    "oom": "out of memory",
+    "nan": "NaN",
+    "user_code": "user code",
+    "internal": "internal error of hpo",
+    "lost": "machine lost",
+    "FAIL": "no reason given",
+    "PRUNED": "no reason given",
+}
+"""Names of event kinds that end trials, where the shown name differs from the kind."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,25 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Trials that ended by the same exception at the same place.
+
+    Attributes:
+        exception: Class of the exception; empty if there was none.
+        place: The innermost line of the user's code: ``mine.py:12 in model``; empty if unknown.
+        n: Number of these trials.
+        numbers: The latest of them, ascending.
+        messages: Their different messages, most frequent first.
+    """
+
+    exception: str
+    place: str
+    n: int
+    numbers: tuple[int, ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
 class Ending:
     """One way in which trials of a study ended, other than completion.
 
@@ -46,6 +81,8 @@ class Ending:
         number: The latest of them.
         message: The message of its event.
         messages: The different messages of all their events, most frequent first.
+        groups: The trials by exception and place, largest group first. Like the messages, they are
+            those of the latest trials.
     """
 
     state: str
@@ -54,6 +91,12 @@ class Ending:
     number: int
     message: str
     messages: tuple[Message, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+
+def reason_name(kind: str) -> str:
+    """Returns the shown name of an event kind that ends trials."""
+    return _REASONS.get(kind, kind)
 
 
 def endings_of(conn: Connection, study_id: int) -> tuple[Ending, ...]:
@@ -86,7 +129,37 @@ def endings_of(conn: Connection, study_id: int) -> tuple[Ending, ...]:
     if not found:
         return ()
     said = _messages(conn, study_id)
-    return tuple(replace(each, messages=said.get((each.state, each.kind), ())) for each in found)
+    return tuple(_with_messages(each, said[each.state, each.kind]) for each in found)
+
+
+def _with_messages(ending: Ending, said: Iterable[tuple[int, str]]) -> Ending:
+    """Adds the messages of an ending's trials, given as number and text, the latest first."""
+    groups: dict[FailurePlace, list[tuple[int, str]]] = defaultdict(list)
+    every = [(number, last_line(text), place_in(text)) for number, text in said]
+    for number, line, place in every:
+        groups[place].append((number, line))
+    found = (
+        Group(
+            *place,
+            n=len(own),
+            numbers=tuple(sorted(number for number, _ in own[:N_NUMBERS])),
+            messages=_counted(own),
+        )
+        for place, own in groups.items()
+    )
+    return replace(
+        ending,
+        messages=_counted((number, line) for number, line, _ in every),
+        groups=tuple(sorted(found, key=lambda group: -group.n)),
+    )
+
+
+def _counted(said: Iterable[tuple[int, str]]) -> tuple[Message, ...]:
+    found: dict[str, Message] = {}
+    for number, line in said:
+        before = found.get(line, Message(0, number, line))
+        found[line] = replace(before, n=before.n + 1)
+    return tuple(sorted(found.values(), key=lambda each: -each.n))[:N_MESSAGES]
 
 
 def _last_events(study_id: int) -> sa.Select[tuple[int, str, int]]:
@@ -100,7 +173,8 @@ def _last_events(study_id: int) -> sa.Select[tuple[int, str, int]]:
     )
 
 
-def _messages(conn: Connection, study_id: int) -> dict[tuple[str, str], tuple[Message, ...]]:
+def _messages(conn: Connection, study_id: int) -> dict[tuple[str, str], list[tuple[int, str]]]:
+    """Returns number and message of the latest trials, by state and kind, the latest first."""
     event, last = hpo_event.c, _last_events(study_id).subquery()
     is_sqlite = conn.dialect.name == "sqlite"
     tail = sa.func.substr(event.message, -TAIL) if is_sqlite else sa.func.right(event.message, TAIL)
@@ -111,12 +185,7 @@ def _messages(conn: Connection, study_id: int) -> dict[tuple[str, str], tuple[Me
         .order_by(event.event_id.desc())
         .limit(N_READ)
     )
-    found: dict[tuple[str, str], dict[str, Message]] = defaultdict(dict)
+    found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for state, kind, number, text in conn.execute(query):
-        of_kind, line = found[state, kind], last_line(text)
-        before = of_kind.get(line, Message(0, number, line))
-        of_kind[line] = replace(before, n=before.n + 1)
-    return {
-        key: tuple(sorted(said.values(), key=lambda each: -each.n))[:N_MESSAGES]
-        for key, said in found.items()
-    }
+        found[state, kind].append((number, text))
+    return found

@@ -24,6 +24,8 @@ from hpo.store.rows.stack_statistics import Usage
 from hpo.store.rows.worker_list import WorkerRow
 
 N_EVENTS = 8
+# Complete and pruned trials are part of a normal study. Notices are shown separately.
+_QUIET = ("complete", "pruned", events.NOTICE)
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,7 @@ def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:
     query = (
         sa.select(hpo_event.c.at, hpo_event.c.kind, trials.c.number, hpo_event.c.message)
         .outerjoin(trials, trials.c.trial_id == hpo_event.c.trial_id)
-        # Pruned trials are part of a normal study.
-        # Notices are shown separately.
-        .where(hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(("pruned", events.NOTICE)))
+        .where(hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(_QUIET))
         .order_by(hpo_event.c.event_id.desc())
         .limit(N_EVENTS)
     )

@@ -119,6 +119,15 @@ def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[Tri
         return list(_details(conn, subject, found))
 
 
+def trial_of(conn: Connection, db: Database, subject: Subject, number: int) -> TrialRow | None:
+    """Returns the trial with a number, with the metrics of its epoch; None if there is none."""
+    live = live_workers(conn, db, subject.study_id)
+    query = _page_query(subject, Page(), conn.dialect.name, live).where(trials.c.number == number)
+    found = conn.execute(query).all()
+    rows = list(_details(conn, subject, found))
+    return _with_metrics(conn, rows[0]) if rows else None
+
+
 def best_trial(
     conn: Connection, subject: Subject, *, known: TrialRow | None = None
 ) -> TrialRow | None:

@@ -7,15 +7,16 @@ import datetime
 from typing import Any
 
 import click
+from rich.text import Text
 
 from hpo.cli.messages import say, warn
 from hpo.cli.options import Command, format_option, storage_option, study_argument
-from hpo.cli.output import emit, emit_one, show_lines
+from hpo.cli.output import console, emit, emit_one, show_lines
 from hpo.errors import HpoError
 from hpo.report.study_list import StudyRow, list_studies
 from hpo.report.study_queries import Subject, find
 from hpo.report.text import formatting
-from hpo.report.text.text_tables import by_key
+from hpo.report.text.text_tables import by_key, print_table
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 
@@ -68,9 +69,24 @@ def ls(storage: str | None, form: str) -> None:
 @click.option(
     "--outlook", "with_outlook", is_flag=True, help="Estimate what more trials would bring."
 )
+@click.option(
+    "--trial",
+    "number",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show this trial: its params, curve and workers, why it was begun and why it ended.",
+)
 @format_option(("table", "json"))
-def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -> None:
-    """Show a study: its search, budget and workers, and what failed and why."""
+def show(
+    name: str | None, storage: str | None, with_outlook: bool, number: int | None, form: str
+) -> None:
+    """Show a study: its search, budget and workers, and what failed and why.
+
+    With --trial, show one trial; of one that failed, the whole traceback.
+    """
+    if number is not None:
+        _show_trial(name, storage, number, form)
+        return
     # They load the reader of specs, which `hpo ls` does not need.
     from hpo.cli.study_page import record, sheet
     from hpo.report.overview import NO_OUTLOOK, overview
@@ -92,6 +108,30 @@ def show(name: str | None, storage: str | None, with_outlook: bool, form: str) -
             models = "models of the best trial, " if is_of_task else ""
             models = "a folder of each trial, " if is_command else models
             say(f"files in {files}: {models}logs of the workers")
+
+
+def _show_trial(name: str | None, storage: str | None, number: int, form: str) -> None:
+    from hpo.cli import trial_page
+    from hpo.report.trials.trial_report import trial_report
+
+    db = open_database(storage)
+    report = trial_report(db, find(db, name), number)
+    if emit_one(form, trial_page.record(report)):
+        return
+    show_lines(trial_page.sheet(report))
+    columns, rows = trial_page.curve(report)
+    if rows:
+        show_lines([Text(), Text("curve", style="bold")])
+        print_table(console(), columns, rows)
+        if n_hidden := len(report.epochs) - len(rows):
+            say(f" {n_hidden} more epochs: -f json")
+    show_lines(trial_page.history(report))
+    if report.traceback is not None:
+        say()
+        # As Python prints it: lines are neither wrapped nor indented.
+        console().print(Text(report.traceback.rstrip()), soft_wrap=True)
+    say()
+    say(f"output: hpo logs {report.subject.name} {number}")
 
 
 def _files(db: Database, subject: Subject) -> str | None:

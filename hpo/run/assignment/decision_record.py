@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from hpo.run.link.context import WorkerContext
 from hpo.search.base.curves import Curves
-from hpo.search.base.decision_replay import Granted, Record
+from hpo.search.base.decision_replay import Record
 from hpo.search.base.decisions import Advance, Ask, Note, Plan
+from hpo.search.base.grants import Granted
 from hpo.search.base.param_encoding import Encoder
 from hpo.store.ledger.leases import Lease
 from hpo.store.rows import decision_log

@@ -18,8 +18,9 @@ STATES: Final = {
 
 
 def complete(lease: Lease, epoch: int, values: tuple[float, ...]) -> Outcome:
-    """Returns the outcome of a trial that has its values."""
-    return Outcome(lease.trial_id, lease.token, "complete", values, epoch=epoch)
+    """Returns the outcome of a trial that has its values; its event says which worker it had."""
+    reason = "complete"
+    return Outcome(lease.trial_id, lease.token, "complete", values, reason, epoch=epoch)
 
 
 def pruned(

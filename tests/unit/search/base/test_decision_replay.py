@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hpo.search.base.curves import Curves, State
-from hpo.search.base.decision_replay import Granted, Record, curves_at, explained
+from hpo.search.base.decision_replay import Record, curves_at
 from hpo.search.base.decisions import Ask
+from hpo.search.base.grants import Granted, explained
 from hpo.search.base.history import ObservedTrial
 from hpo.search.base.param_encoding import Encoder
 from tests.kits import search_kit as kit
