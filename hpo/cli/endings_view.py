@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpo.report.endings_summary import Ending, Group, Message, reason_name
+from hpo.report.endings_summary import Ending, Group, Message
 from hpo.report.text import formatting
 from hpo.report.text.printable import cell
+from hpo.report.trials.ending_names import reason_name
 
 LONGEST_MESSAGE = 200
 N_LINES = 5

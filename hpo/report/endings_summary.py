@@ -24,17 +24,6 @@ TAIL = 6_000
 """Number of characters read from the end of a message, where its meaning is: below the user's line
 a traceback may have a dozen lines of libraries."""
 
-_REASONS = {
-    "oom": "out of memory",
-    "nan": "NaN",
-    "user_code": "user code",
-    "internal": "internal error of hpo",
-    "lost": "machine lost",
-    "FAIL": "no reason given",
-    "PRUNED": "no reason given",
-}
-"""Names of event kinds that end trials, where the shown name differs from the kind."""
-
 
 @dataclass(frozen=True)
 class Message:
@@ -92,11 +81,6 @@ class Ending:
     message: str
     messages: tuple[Message, ...] = ()
     groups: tuple[Group, ...] = ()
-
-
-def reason_name(kind: str) -> str:
-    """Returns the shown name of an event kind that ends trials."""
-    return _REASONS.get(kind, kind)
 
 
 def endings_of(conn: Connection, study_id: int) -> tuple[Ending, ...]:
