@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("hpo.cli.commands.show:show", "Show a study: budget, workers, failures, events."),
     "trials": ("hpo.cli.commands.trials:trials", "List the trials of a study."),
     "best": ("hpo.cli.commands.trials:best", "Show the best trial and its parameters."),
+    "confirm": (
+        "hpo.cli.commands.confirm:confirm",
+        "Train the best trials again with new seeds, and compare them.",
+    ),
     "predict": (
         "hpo.cli.commands.predict:predict",
         "Predict new samples with the best trial's models.",

@@ -32,6 +32,8 @@ class View:
         overall_per_s: The rate since this process joined the study.
         left_s: Estimated seconds until the budget ends; None if unknown.
         notice: A message for the user, such as the effect of Ctrl-C.
+        has_best: Whether the best trial is shown; of runs that only differ by seeds it means
+            nothing.
     """
 
     subject: Subject
@@ -41,6 +43,12 @@ class View:
     elapsed_s: float = 0.0
     left_s: float | None = None
     notice: str = ""
+    has_best: bool = True
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best trial, if it is shown."""
+        return self.snapshot.best if self.has_best else None
 
 
 def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list[Text]:
@@ -51,7 +59,7 @@ def lines(view: View, width: int, *, ended: bool, with_bar: bool = True) -> list
         with_bar: Draw the bar.
     """
     shown = [status(view, width, ended=ended, with_bar=with_bar)]
-    best = view.snapshot.best
+    best = view.best
     if best is not None:
         shown += best_lines(view.subject, best, width)
     reason = failure(view)
@@ -110,7 +118,7 @@ def best_lines(subject: Subject, best: TrialRow, width: int) -> list[Text]:
 
 def plain(view: View) -> str:
     """Returns the study in one line for a log: ``12/60 trials, 7 stopped early, best 0.9694``."""
-    counts, best = view.snapshot.counts, view.snapshot.best
+    counts, best = view.snapshot.counts, view.best
     parts = [_trials(view)]
     if counts.pruned:
         parts.append(f"{formatting.count(counts.pruned)} stopped early")

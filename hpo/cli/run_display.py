@@ -46,13 +46,21 @@ class Tracker:
     Args:
         session: The running study.
         clock: Returns monotonic seconds.
+        has_best: Whether its best trial is shown.
 
     Attributes:
         n_finished_before: Trials that had finished when this process joined the study.
     """
 
-    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        session: Session,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        has_best: bool = True,
+    ) -> None:
         self.session = session
+        self._has_best = has_best
         self.subject = find(session.db, session.study.name)
         self._clock = clock
         self._since_event = last_event(session.db, self.subject.study_id)
@@ -115,6 +123,7 @@ class Tracker:
             elapsed_s=now_s - self._started.at_s,
             left_s=time_left_s(n_left, recent, self._until_deadline_s()),
             notice=self.session.notice or self._trouble() or self._state_notice(),
+            has_best=self._has_best,
         )
 
     def _trouble(self) -> str:
@@ -210,13 +219,17 @@ class PlainDisplay:
             say(line)
 
 
-def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
+def follow(
+    session: Session, console: Screen, storage: str | None, *, is_search: bool = True
+) -> RunEnd:
     """Runs a session to its end and shows its progress.
 
     Args:
         storage: The value of ``--storage``, for the commands that are suggested at the end.
+        is_search: The trials are those of a search, so that the best is shown, and what to do
+            next.
     """
-    tracker = Tracker(session)
+    tracker = Tracker(session, has_best=is_search)
     for line in progress_view.wrapped(heading(session), console.width):
         console.print(line)
     display: Display
@@ -231,7 +244,8 @@ def follow(session: Session, console: Screen, storage: str | None) -> RunEnd:
     if end.reason == "done" and not end.exit_code and progress_view.all_failed(view):
         hint = f"`hpo show {shlex.quote(tracker.subject.name)}` shows why"
         return RunEnd("failed", "every trial failed", 1, hint)
-    _say_goodbye(console, tracker, view, end, storage)
+    if is_search or end.reason != "done":
+        _say_goodbye(console, tracker, view, end, storage)
     return end
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from hpo.report.text.formatting import limit
 from hpo.spec.methods import METHODS
 
 if TYPE_CHECKING:
+    from hpo.run.host.session import RunEnd, RunOptions
     from hpo.spec.study_spec import Budget
     from hpo.store.studies.study_records import StudyRecord
 
@@ -114,9 +116,9 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
         from hpo.run.host.session_start import start
         from hpo.store.rows import events
 
-    options = _options(given)
+    options = machine_options_of(given)
     if is_there:
-        _fork_workers(options)
+        fork_workers(options)
     prepared = prepare(
         study,
         objective=objective,
@@ -159,8 +161,8 @@ def worker(name: str | None, **given: Any) -> None:
     with quickly():
         from hpo.run.host.session_start import attach
 
-    options = _options(given)
-    _fork_workers(options)
+    options = machine_options_of(given)
+    fork_workers(options)
     _follow(attach(name, options), options.storage)
 
 
@@ -197,7 +199,7 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def _fork_workers(options: Any) -> None:
+def fork_workers(options: RunOptions) -> None:
     """Forks the workers before opening or computing anything; they wait for the study."""
     from hpo.run.host import prefork
     from hpo.run.host.placement import plan
@@ -212,7 +214,11 @@ def _follow(session: Any, storage: str | None) -> None:
     from hpo.cli.output import console
     from hpo.cli.run_display import follow
 
-    end = follow(session, console(), storage)
+    exit_unless_done(follow(session, console(), storage), storage)
+
+
+def exit_unless_done(end: RunEnd, storage: str | None) -> None:
+    """Reports why a session has ended, and exits with its code unless that is 0."""
     if end.reason == "failed":
         # A row that workers cannot read is not their error.
         raise_if_unreadable(storage)
@@ -234,7 +240,8 @@ def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
         say(f"{study.name} keeps the budget that `hpo update` gave it: {', '.join(kept)}")
 
 
-def _options(given: dict[str, Any]) -> Any:
+def machine_options_of(given: Mapping[str, Any]) -> RunOptions:
+    """Returns what the options of this machine say."""
     from hpo.run.host.session import RunOptions
     from hpo.spec.sections import ResourceSpec
 

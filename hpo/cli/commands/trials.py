@@ -143,13 +143,13 @@ def _files(
         return {"model": _model(row, subject, db, artifacts)}
     from hpo.run.files.artifacts import Artifacts
     from hpo.run.host.command_preflight import command_of, quoted
-    from hpo.search.base.derived_seeds import mix
+    from hpo.run.link.trial_seeds import seed_of
 
     folder = Artifacts.of(subject, db.url, artifacts).trial_folder(row.number)
     own = {
         "trial_dir": folder,
         "params_file": folder / "params.json",
-        "seed": mix(subject.spec.seed, row.number),
+        "seed": seed_of(db, subject.spec.seed, subject.study_id, row.number),
         "trial": row.number,
     }
     return {

@@ -75,10 +75,9 @@ def _about_winner(
     best = f"Trial {winner.number} has the best mean {metric} over {n_seeds}, {mean}"
     if not unclear:
         return f"{best}, but too few runs of the others ended to compare them."
-    which = "which of the two is better" if len(unclear) == 1 else "that it is better than these"
     return (
         f"{best}, but its lead over {_differences(unclear)} is within the noise between seeds: "
-        f"these runs do not show {which}."
+        "these runs do not tell them apart."
     )
 
 

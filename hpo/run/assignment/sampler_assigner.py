@@ -20,18 +20,26 @@ class SamplerAssigner(Assigner):
     Args:
         context: The study, its ledger and its search.
         structure_first: Makes new trials share their structure; None where each trains alone.
+        at_once: How many trials to claim at most, once there is room for half a stack; None for
+            as many as fit. Others may want some, too.
     """
 
     pauses = False
 
     def __init__(
-        self, context: WorkerContext, structure_first: StructureFirst | None = None
+        self,
+        context: WorkerContext,
+        structure_first: StructureFirst | None = None,
+        at_once: int | None = None,
     ) -> None:
         self._context = context
         self._structure_first = structure_first
+        self._at_once = at_once
 
     def wanted(self, n_free: int, n_held: int) -> int:
         """Returns how many trials to claim: as many as fit, or those of one structure."""
+        if self._at_once is not None:
+            return min(n_free, self._at_once) if n_free >= n_held else 0
         if self._structure_first is None:
             return n_free
         return self._structure_first.n_wanted(n_free, n_held)
@@ -50,12 +58,16 @@ class SamplerAssigner(Assigner):
         context = self._context
         ids = [lease.trial_id for lease in leases]
         points = context.client.call(lambda: {i: context.search.known(i) for i in ids})
-        new = [trial_id for trial_id in ids if points[trial_id] is None]
+        lacking = [lease for lease in leases if points[lease.trial_id] is None]
+        new = [lease.trial_id for lease in lacking if lease.is_new]
+        # Enqueued trials have params of their own, which no other trial's structure may replace.
+        given = [lease.trial_id for lease in lacking if not lease.is_new]
         if self._structure_first is None:
-            drawn = context.client.call(lambda: [context.search.params(i) for i in new])
-        else:
-            drawn = self._structure_first.draw(new, self._ask)
-        points.update(zip(new, drawn, strict=True))
+            given, new = [*given, *new], []
+        drawn = context.client.call(lambda: [context.search.params(i) for i in given])
+        points.update(zip(given, drawn, strict=True))
+        if self._structure_first is not None:
+            points.update(zip(new, self._structure_first.draw(new, self._ask), strict=True))
         return [Params(points[trial_id] or {}) for trial_id in ids]
 
     def _ask(self, trial_ids: Sequence[int], required: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -47,8 +47,12 @@ class ModelMetadata:
         self._folds = folds
         self._note_data = note_data
 
-    def of_trial(self, number: int) -> Mapping[str, Any]:
+    def of_trial(self, number: int, seed: int | None = None) -> Mapping[str, Any]:
         """Returns plain values and tensors by name, for the model of a trial.
+
+        Args:
+            number: Of the trial.
+            seed: Of the trial; by default that of its number.
 
         Raises:
             TaskError: The task's ``export_state`` raises.
@@ -58,7 +62,7 @@ class ModelMetadata:
             "study": study.name,
             "study_id": identity_of(study),
             "number": number,
-            "seed": mix(study.spec.seed, number),
+            "seed": mix(study.spec.seed, number) if seed is None else seed,
         }
         return {"format": FORMAT, "trial": trial, **self._shared}
 

@@ -48,7 +48,7 @@ def start(
     folder = str(base_dir.absolute()) if base_dir else None
     study, created = studies.create_or_join(db, spec, folder, by_name=by_name)
     if created and spec.metric:
-        _name_metrics(db, spec)
+        name_metrics(db, spec)
     if study.state == "stopped":
         if study.reason:
             raise _error(stopped_end(db, study))
@@ -119,7 +119,7 @@ def _error(end: RunEnd) -> HpoError:
     return HpoError(end.message, hint=end.hint)
 
 
-def _name_metrics(db: Database, spec: StudySpec) -> None:
+def name_metrics(db: Database, spec: StudySpec) -> None:
     """Lets Optuna's plots and dashboard call the objectives by their names."""
     with quietly():
         optuna.load_study(study_name=spec.name, storage=Storage(db)).set_metric_names(

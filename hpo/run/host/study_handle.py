@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError
 from hpo.run.files.artifacts import Artifacts, identity_of
-from hpo.search.base.derived_seeds import mix
+from hpo.run.link.trial_seeds import seed_of
 from hpo.search.base.distributions import complete
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
@@ -149,7 +149,8 @@ class Study:
             )
         base_dir = Path.cwd() if allow else Path(record.base_dir or ".")
         saved = prediction.read_model(path)
-        _require_model_of(saved, path, best, record)
+        seed = seed_of(self._db, spec.seed, record.study_id, best.number)
+        _require_model_of(saved, path, best, record, seed)
         if not prediction.is_complete(saved):
             code = Allow(tuple(allow))
             task = task or resolve(spec.task, spec.task_options, base_dir, code)
@@ -177,7 +178,7 @@ class Study:
 
 
 def _require_model_of(
-    saved: Mapping[str, Any], path: Path, best: BestTrial, record: StudyRecord
+    saved: Mapping[str, Any], path: Path, best: BestTrial, record: StudyRecord, seed: int
 ) -> None:
     """Refuses the file of another trial, or of another study.
 
@@ -188,7 +189,7 @@ def _require_model_of(
     about = saved.get("trial")
     if about is not None:
         known = (about.get("study_id"), about.get("number"), about.get("seed"))
-        is_it = known == (identity_of(record), best.number, mix(spec.seed, best.number))
+        is_it = known == (identity_of(record), best.number, seed)
     else:
         # Older versions wrote no names, but what the trial reached.
         reached = saved.get("metrics", {}).get(spec.metrics[0])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from hpo.run.files.artifacts import Artifacts
+from hpo.run.link import trial_seeds
 from hpo.run.link.database_client import DatabaseClient
 from hpo.run.link.watchdog import Watchdog
+from hpo.search.base.derived_seeds import mix
 from hpo.search.optuna.study_search import Search
 from hpo.store.db.database import Database
 from hpo.store.ledger.leases import Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import events
 from hpo.store.rows.events import Event
+from hpo.store.studies import confirmations
 from hpo.store.studies.study_records import StudyRecord
 
 if TYPE_CHECKING:
@@ -41,8 +44,8 @@ class WorkerContext:
         portfolio: First points that were learnt from other studies; None for the usual ones.
         watchdog: Counts the time that trials spend in code that may never return.
         notify: Called with messages for the person who runs the study.
-        model_metadata: Returns what the model's file of a trial, by its number, holds beside the
-            weights.
+        model_metadata: Returns what the model's file of a trial, by its number and seed, holds
+            beside the weights.
     """
 
     db: Database
@@ -61,8 +64,9 @@ class WorkerContext:
     portfolio: Portfolio | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
     notify: Callable[[str], None] = lambda text: None
-    model_metadata: Callable[[int], Mapping[str, Any]] | None = None
+    model_metadata: Callable[[int, int], Mapping[str, Any]] | None = None
     _warned: set[str] = field(default_factory=set)
+    _seeds: dict[int, int] = field(default_factory=dict)
 
     def reaches_target(self, value: float) -> bool:
         """Returns whether a value of the first objective reaches the target, as known here."""
@@ -70,6 +74,26 @@ class WorkerContext:
             return False
         up = self.study.spec.directions[0] == "maximize"
         return value >= self.target if up else value <= self.target
+
+    @cached_property
+    def is_confirmation(self) -> bool:
+        """Whether the study trains trials of another one again, with seeds of its own."""
+
+        def read() -> bool:
+            with self.db.read() as conn:
+                return confirmations.is_confirmation(conn, self.study.study_id)
+
+        return self.client.call(read)
+
+    def seed_of(self, lease: Lease) -> int:
+        """Returns the seed of a trial, waiting out an outage where it has to be read."""
+        study_seed, number = self.study.spec.seed, lease.number
+        if not self.is_confirmation:
+            return mix(study_seed, number)
+        if number not in self._seeds:
+            call = partial(trial_seeds.seed_of, self.db, study_seed, lease.study_id, number)
+            self._seeds[number] = self.client.call(call)
+        return self._seeds[number]
 
     def owned(self, leases: Sequence[Lease]) -> Sequence[Lease]:
         """Returns those of the leases that are in force, waiting out an outage."""

@@ -20,7 +20,6 @@ from hpo.run.scripts.script_exit import failure_of, unreported
 from hpo.run.trials.external_trial import Ending, ExternalTrial
 from hpo.run.trials.search_errors import of_owned
 from hpo.run.trials.single_trial import SingleTrialExecutor
-from hpo.search.base.derived_seeds import mix
 from hpo.spec.command_line import parse, placeholders
 from hpo.spec.space.params import Params
 from hpo.spec.study_spec import StudySpec
@@ -126,7 +125,7 @@ class CommandExecutor(SingleTrialExecutor):
             study=context.study.name,
             number=lease.number,
             params=dict(params),
-            seed=mix(spec.seed, lease.number),
+            seed=context.seed_of(lease),
             epochs=spec.budget.epochs,
             reported=lease.epoch,
             counted=lease.epoch if self._resumes else 0,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from hpo.loops.save_pace import SavePaceSettings
 from hpo.run.link.context import WorkerContext
@@ -95,8 +96,7 @@ class Checkpointer:
         path, context = self._context.artifacts.model(trial.number), self._context
         for pause_s in backoff():
             try:
-                metadata = context.model_metadata(trial.number) if context.model_metadata else None
-                engine.export(trial.key, path, metadata)
+                engine.export(trial.key, path, self._metadata(trial))
             except OSError as error:
                 self._note_disk_error(path, error)
             except Exception as error:  # noqa: BLE001 - a model may hold what no file can
@@ -110,6 +110,12 @@ class Checkpointer:
                 break
         if trial.key not in context.client.lost:
             raise Stopped
+
+    def _metadata(self, trial: RunningTrial) -> Mapping[str, Any] | None:
+        context = self._context
+        if context.model_metadata is None:
+            return None
+        return context.model_metadata(trial.number, context.seed_of(trial.lease))
 
     def _note_disk_error(self, path: Path, error: OSError) -> None:
         self._next_try_at = time.monotonic() + RETRY_S

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hpo.run.link.context import WorkerContext
-from hpo.search.base.derived_seeds import mix
 from hpo.spec.space.params import Params
 from hpo.store.ledger.leases import EpochRow, Lease
 from hpo.train.engine import Engine, EpochReport, Failure, Lane
@@ -87,7 +86,7 @@ def lane_of(context: WorkerContext, lease: Lease, params: Params, *, pauses: boo
     return Lane(
         key=lease.trial_id,
         params=params,
-        seed=mix(context.study.spec.seed, lease.number),
+        seed=context.seed_of(lease),
         epoch=lease.epoch,
         # A lane that may continue at once keeps its place in the stack: only its executor decides
         # that it is at its stop.

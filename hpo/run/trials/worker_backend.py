@@ -15,7 +15,6 @@ from hpo.run.link.context import WorkerContext
 from hpo.run.trials.checkpointing import Checkpointer
 from hpo.run.trials.external_trial import ExternalTrial
 from hpo.run.trials.running_trial import RunningTrial
-from hpo.search.base.derived_seeds import mix
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class WorkerBackend:
         self.folder = context.artifacts.trial_folder(number)
         self.metric = spec.metric[0] if spec.metric else None
         self.maximize = spec.directions[0] == "maximize"
-        self.seed = mix(spec.seed, number)
+        self.seed = context.seed_of(trial.lease)
         self.epoch = trial.lease.epoch
         self.saved: Path | None = None
         self._context = context

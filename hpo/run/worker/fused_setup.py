@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from hpo.run.assignment.sampler_assigner import SamplerAssigner
 from hpo.run.assignment.scheduling import make_assigner
 from hpo.run.assignment.structural_params import StructuralParams
 from hpo.run.assignment.structure_first import StructureFirst, run_length
@@ -19,6 +20,7 @@ from hpo.run.trials.task_executor import TaskExecutor
 from hpo.spec.space.search_space import SearchSpace
 from hpo.store.rows import events, stack_statistics
 from hpo.store.rows.events import Event
+from hpo.store.studies import confirmations
 from hpo.train.data.loading.loaded_splits import AnySplits, LoadedSplits
 from hpo.train.fused.admission.autotune import MAX_LANES, StackSize, StackSizes
 from hpo.train.fused.admission.batch_sharing import BatchSharing, batch_sharing_for
@@ -72,7 +74,9 @@ def fused_engine(
         device: As PyTorch names it.
     """
     spec = context.study.spec
-    most = most_lanes(context.study.budget.trials, device)
+    # Runs of a confirmation learn nothing from one another, so many may train at once.
+    confirms = context.is_confirmation
+    most = MAX_LANES if confirms else most_lanes(context.study.budget.trials, device)
     here, client = hardware(device), context.client
 
     def remember(digest: str, size: StackSize) -> None:
@@ -102,12 +106,16 @@ def fused_engine(
     )
     direction = spec.directions[0]
     engine = FusedEngine(task, folds, spec.metrics, direction, device, sizes, tell)
+    whole = with_parts(engine, spec.validation, spec.metrics, direction)
+    if confirms:
+        study_id = context.study.study_id
+        n_each = client.call(lambda: confirmations.most_runs(context.db, study_id))
+        return TaskExecutor(context, whole, SamplerAssigner(context, at_once=n_each))
     structure_first = StructureFirst(
         StructuralParams(task, len(folds[0].train), spec.space),
         run_length(spec.space, context.study.budget.trials, most),
         engine.shares_batch_sizes,
     )
-    whole = with_parts(engine, spec.validation, spec.metrics, direction)
     return TaskExecutor(context, whole, make_assigner(context, structure_first))
 
 

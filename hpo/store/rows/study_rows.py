@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
@@ -18,6 +18,8 @@ from hpo.store.rows import last_ids
 from hpo.store.rows.trial_rows import CHILD_TARGETS, json_of, lock_study
 from hpo.store.rows.upserts import UpsertTarget, insert_or_update
 
+CONFIRMS: Final = "hpo:confirms"
+"""System attribute that links a study with the one that it confirms, and a trial with its trial."""
 _studies, _trials, _values = schema.studies.c, schema.trials.c, schema.trial_values.c
 
 

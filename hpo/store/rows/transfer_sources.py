@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
-from hpo.store.db.optuna_tables import studies
+from hpo.store.db.optuna_tables import studies, study_system_attributes
+from hpo.store.rows.study_rows import CONFIRMS
 
 _MOST = 200
 """Studies to learn from: the newest ones, more than a warm start uses."""
@@ -15,12 +16,16 @@ _MOST = 200
 def specs(db: Database, name: str | None = None) -> list[str]:
     """Returns the specs of studies, as they are stored.
 
+    Those that confirm others are left out: they have few points, each many times.
+
     Args:
         db: The database.
         name: The one to read; None for the newest of those that are done.
     """
-    study = hpo_study.c
-    which = study.state == "done" if name is None else studies.c.study_name == name
+    study, attribute = hpo_study.c, study_system_attributes.c
+    confirming = sa.select(attribute.study_id).where(attribute.key == CONFIRMS)
+    newest = sa.and_(study.state == "done", study.study_id.not_in(confirming))
+    which = newest if name is None else studies.c.study_name == name
     statement = (
         sa.select(study.spec)
         .join(studies, studies.c.study_id == study.study_id)

@@ -9,10 +9,11 @@ stays when a study is renamed or copied.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
@@ -23,10 +24,11 @@ from hpo.store.ledger import spending
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import study_rows, trial_rows
 from hpo.store.rows.events import Event
-from hpo.store.studies import queueing, study_budgets, study_records
+from hpo.store.rows.study_rows import CONFIRMS
+from hpo.store.studies import study_budgets, study_records
+from hpo.store.studies.queueing import FIXED_PARAMS
 from hpo.store.studies.study_records import StudyRecord
 
-CONFIRMS: Final = "hpo:confirms"
 _OF_STUDIES = optuna_tables.study_system_attributes
 _OF_TRIALS = optuna_tables.trial_system_attributes
 
@@ -88,10 +90,20 @@ def runs_of(conn: sa.Connection, study_id: int) -> dict[int, SeedRun]:
     return {trial_id: SeedRun(**json.loads(text)) for trial_id, text in conn.execute(statement)}
 
 
-def seed_of(db: Database, trial_id: int) -> int | None:
-    """Returns the seed of a run; None for a trial that is none."""
-    statement = sa.select(_OF_TRIALS.c.value_json).where(
-        _OF_TRIALS.c.trial_id == trial_id, _OF_TRIALS.c.key == CONFIRMS
+def most_runs(db: Database, study_id: int) -> int:
+    """Returns how many runs the trial of a confirmation has that has most of them; at least 1."""
+    with db.read() as conn:
+        counts = Counter(run.trial for run in runs_of(conn, study_id).values())
+    return max(counts.values(), default=1)
+
+
+def seed_of(db: Database, study_id: int, number: int) -> int | None:
+    """Returns the seed of a run, by its number; None for a trial that is none."""
+    trial = optuna_tables.trials.c
+    statement = (
+        sa.select(_OF_TRIALS.c.value_json)
+        .join(optuna_tables.trials, trial.trial_id == _OF_TRIALS.c.trial_id)
+        .where(trial.study_id == study_id, trial.number == number, _OF_TRIALS.c.key == CONFIRMS)
     )
     with db.read() as conn:
         text = conn.scalar(statement)
@@ -144,7 +156,7 @@ def _enqueue(
         trial_rows.attr_row(trial_id, key, value)
         for (trial_id, _), run in zip(added, runs, strict=True)
         for key, value in (
-            (queueing.FIXED_PARAMS, dict(params[run.trial])),
+            (FIXED_PARAMS, dict(params[run.trial])),
             (CONFIRMS, asdict(run)),
         )
     ]

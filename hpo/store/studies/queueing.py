@@ -21,6 +21,7 @@ from hpo.store.ledger import spending
 from hpo.store.ledger.locked_study import LockedStudy
 from hpo.store.rows import events, trial_reader, trial_rows
 from hpo.store.rows.events import Event
+from hpo.store.rows.study_rows import CONFIRMS
 from hpo.store.rows.trial_reader import Head
 from hpo.store.studies import control
 
@@ -175,18 +176,20 @@ def _retry(locked: LockedStudy, chosen: Sequence[_Failed]) -> dict[int, int]:
         return {}
     old = [trial.head for trial in chosen]
     read = trial_reader.read_trials(locked.conn, old, intermediate=False)
-    attrs = [
-        ({FIXED_PARAMS: _params(trial)}, {spending.RETRIED_FROM: trial.number}) for trial in read
-    ]
+    attrs = [(_kept(trial), {spending.RETRIED_FROM: trial.number}) for trial in read]
     pairs = dict(zip((head.number for head in old), _add(locked, attrs), strict=True))
     told = ", ".join(f"{old} as {new}" for old, new in pairs.items())
     locked.record([Event(locked.study_id, "retried", f"trial {told}")])
     return pairs
 
 
-def _params(trial: FrozenTrial) -> dict[str, Any]:
+def _kept(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the system attributes of a trial that a retry of it has, too."""
     # A trial that failed early has not yet used all the params that it was given.
-    return {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
+    params = {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
+    return {FIXED_PARAMS: params} | {
+        key: trial.system_attrs[key] for key in (CONFIRMS,) if key in trial.system_attrs
+    }
 
 
 def _reopen(locked: LockedStudy) -> None:

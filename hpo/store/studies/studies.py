@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
@@ -27,7 +30,12 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 def create_or_join(
-    db: Database, spec: StudySpec, base_dir: str | None, *, by_name: bool = False
+    db: Database,
+    spec: StudySpec,
+    base_dir: str | None,
+    *,
+    by_name: bool = False,
+    attrs: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[StudyRecord, bool]:
     """Creates the study of a spec, or joins the one that is there, in one transaction.
 
@@ -42,6 +50,7 @@ def create_or_join(
         spec: The study.
         base_dir: Folder that its relative paths refer to.
         by_name: The spec is that of the study itself, so no budget is given.
+        attrs: Optuna's system attributes of a new study, with values for JSON.
 
     Returns:
         The study, and whether it was created now.
@@ -63,6 +72,9 @@ def create_or_join(
                 _insert_ours(db, conn, study_id, spec, base_dir)
                 renaming.reserve_files(conn, study_id, spec.name)
                 study_budgets.note_given(conn, study_id, spec.budget)
+                for key, value in attrs.items():
+                    table = optuna_tables.study_system_attributes
+                    study_rows.put_attr(conn, table, study_id, key, value)
                 return read(conn, spec.name, db), True
         record = read(conn, spec.name, db)
         if record.digest != spec.digest:

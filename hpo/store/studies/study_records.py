@@ -15,7 +15,7 @@ from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_study
 from hpo.store.db.schema import VERSION_TABLE
 from hpo.store.ledger.leases import StudyState
-from hpo.store.rows import stored_specs
+from hpo.store.rows import stored_specs, study_rows
 from hpo.store.studies import renaming
 
 _NAME = optuna_tables.studies.c.study_name
@@ -187,6 +187,16 @@ def read(conn: sa.Connection, name: str, db: Database) -> StudyRecord:
         prior=row.prior,
         files=renaming.files_of(conn, row.study_id, name),
     )
+
+
+def read_by_id(conn: sa.Connection, study_id: int, db: Database) -> StudyRecord:
+    """Returns the study of this id, in the caller's transaction.
+
+    Raises:
+        SpecError: There is none.
+        StoreError: hpo did not create it.
+    """
+    return read(conn, study_rows.name_of(conn, study_id) or "", db)
 
 
 def _names(conn: sa.Connection) -> list[str]:

@@ -46,7 +46,7 @@ def test_a_lead_within_the_noise_is_called_so() -> None:
     assert said.startswith("Trial 4 has the best mean val_accuracy over 5 seeds, 0.9140 (95% ")
     assert said.endswith(
         f"), but its lead over trial 2 (0.0040, p = {p:.2f}) is within the noise between seeds: "
-        "these runs do not show which of the two is better."
+        "these runs do not tell them apart."
     )
 
 
