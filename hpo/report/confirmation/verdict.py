@@ -66,19 +66,36 @@ def _about_winner(
         mean = f"{mean} (95% interval {interval(found)})"
     if len(results.trials) == 1:
         return f"Over {n_seeds}, the mean {metric} of {name} is {mean}."
-    unclear = [one for one in results.comparisons if not one.is_significant]
-    if not unclear and len(results.comparisons) == len(results.trials) - 1:
+    clear = [one for one in results.comparisons if one.is_significant]
+    if len(clear) == len(results.trials) - 1:
         return (
             f"Trial {winner.number} is confirmed as the best: over {n_seeds} its mean {metric} is "
-            f"{mean}, better than that of {_differences(results.comparisons)}."
+            f"{mean}, better than that of {_differences(clear)}."
         )
     best = f"Trial {winner.number} has the best mean {metric} over {n_seeds}, {mean}"
-    if not unclear:
-        return f"{best}, but too few runs of the others ended to compare them."
-    return (
-        f"{best}, but its lead over {_differences(unclear)} is within the noise between seeds: "
-        "these runs do not tell them apart."
-    )
+    return f"{best}{_about_others(results, clear)}"
+
+
+def _about_others(results: SeedResults, clear: Sequence[Comparison]) -> str:
+    """Says of which trials the winner can be told apart, and of which not."""
+    pairs = [one for one in results.comparisons if one.test.n > 1]
+    noisy = [one for one in pairs if one.p is not None and not one.is_significant]
+    equal = [one for one in pairs if one.p is None]
+    said = "."
+    if noisy:
+        said = (
+            f", but its lead over {_differences(noisy)} is within the noise between seeds: these "
+            "runs do not tell them apart."
+        )
+    if clear:
+        said += f" It is better than {_differences(clear)}."
+    if equal:
+        said += (
+            f" With every seed it is ahead by the same of {_differences(equal)}: no test applies."
+        )
+    if len(pairs) < len(results.trials) - 1:
+        said += " Of the others, too few runs were complete to compare them."
+    return said
 
 
 def _about_search(results: SeedResults, winner: ConfirmedTrial, searched_first: int) -> str:
@@ -125,7 +142,7 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
 def _difference(one: Comparison) -> str:
     difference = formatting.number(one.test.difference)
     if one.p is None:
-        return f"{difference}, no test"
+        return difference
     p = probability(one.p)
     return f"{difference}, p {p}" if p.startswith("<") else f"{difference}, p = {p}"
 
