@@ -161,6 +161,13 @@ def machine_options(function: F) -> F:
     """Adds the options of this machine: workers, resources, device, artifacts, allowed code."""
     for option in (
         click.option(
+            "--log",
+            multiple=True,
+            metavar="NAME[=TARGET]",
+            help="Where to log curves and endings: tensorboard, mlflow=URI, wandb=PROJECT or "
+            "webhook=URL; repeatable.",
+        ),
+        click.option(
             "--allow",
             multiple=True,
             metavar="REFERENCE",

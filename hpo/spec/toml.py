@@ -7,11 +7,12 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from hpo.errors import Problem, SpecError
+from hpo.spec.logger_choices import SECTION, LoggerChoice, read_section
 from hpo.spec.parsing import StudyDraft, read_study
 from hpo.spec.study_files import read_text
 from hpo.spec.study_spec import StudySpec
@@ -31,7 +32,8 @@ class Parsed:
         spec: The study; None when there are problems.
         problems: The mistakes, in the order of the file.
         draft: The entries that could be read.
-        table: The content of the file.
+        table: The content of the file, without its loggers.
+        loggers: The loggers that the file names; they are no part of the study.
     """
 
     source: str
@@ -39,6 +41,7 @@ class Parsed:
     problems: tuple[Problem, ...]
     draft: StudyDraft
     table: Mapping[str, Any]
+    loggers: tuple[LoggerChoice, ...] = ()
 
     def error(self, more: Iterable[Problem] = ()) -> SpecError | None:
         """Returns one error with the problems and those that later checks found.
@@ -94,7 +97,16 @@ def parse_file(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     Raises:
         SpecError: There is no such file, or it is not TOML.
     """
-    return parse(read_text(path), str(path), name=Path(path).stem, overrides=overrides)
+    table = _table(read_text(path).removeprefix("\ufeff"), str(path))
+    table.setdefault("name", Path(path).stem)
+    loggers = table.pop(SECTION, {})
+    parsed = parse_table(table, str(path), overrides)
+    try:
+        found = read_section(loggers, str(path), Path(path).absolute().parent)
+    except SpecError as error:
+        problems = (*parsed.problems, *error.problems)
+        return replace(parsed, spec=None, problems=problems)
+    return replace(parsed, loggers=found)
 
 
 def parse(

@@ -128,10 +128,11 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
     )
     for line in prepared.remarks:
         say(line)
-    options = dataclasses.replace(options, allow=(*options.allow, *prepared.allow))
+    options = _with(options, prepared)
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
     events.keep_notices(session.db, session.study.study_id, prepared.notices)
     _tell_kept_budget(prepared.spec.budget, session.study)
+    _tell_loggers(options)
     _follow(session, options.storage)
 
 
@@ -163,7 +164,9 @@ def worker(name: str | None, **given: Any) -> None:
 
     options = machine_options_of(given)
     fork_workers(options)
-    _follow(attach(name, options), options.storage)
+    session = attach(name, options)
+    _tell_loggers(options)
+    _follow(session, options.storage)
 
 
 def _is_there(study: str | None, objective: str | None, storage: str | None) -> bool:
@@ -229,6 +232,12 @@ def exit_unless_done(end: RunEnd, storage: str | None) -> None:
         raise click.exceptions.Exit(end.exit_code)
 
 
+def _tell_loggers(options: Any) -> None:
+    """Says where this machine logs to, without secrets."""
+    if options.loggers:
+        say(f"logging to {', '.join(choice.shown for choice in options.loggers)}")
+
+
 def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
     """Notes that the budget differs from this command's, because it was updated since."""
     kept = [
@@ -243,6 +252,7 @@ def _tell_kept_budget(given: Budget, study: StudyRecord) -> None:
 def machine_options_of(given: Mapping[str, Any]) -> RunOptions:
     """Returns what the options of this machine say."""
     from hpo.run.host.session import RunOptions
+    from hpo.spec import logger_choices
     from hpo.spec.sections import ResourceSpec
 
     resources = {name: given[name] for name in ResourceSpec.model_fields}
@@ -253,6 +263,20 @@ def machine_options_of(given: Mapping[str, Any]) -> RunOptions:
         artifacts=given["artifacts"],
         allow=tuple(given["allow"]),
         resources=ResourceSpec(**resources),
+        loggers=logger_choices.merged(
+            logger_choices.read_options(given["log"]), logger_choices.of_environment()
+        ),
+    )
+
+
+def _with(options: Any, prepared: Any) -> Any:
+    """Adds what a study's file allows and names."""
+    from hpo.spec import logger_choices
+
+    return dataclasses.replace(
+        options,
+        allow=(*options.allow, *prepared.allow),
+        loggers=logger_choices.merged(options.loggers, prepared.loggers),
     )
 
 

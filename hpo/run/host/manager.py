@@ -14,7 +14,8 @@ from hpo.run.host.objective_scripts import advice, pausing, with_script
 from hpo.run.host.session import RunOptions
 from hpo.run.host.session_start import start
 from hpo.run.host.study_handle import Study
-from hpo.spec import ready_made, study_files, toml
+from hpo.spec import logger_choices, ready_made, study_files, toml
+from hpo.spec.logger_choices import LoggerChoice
 from hpo.spec.study_spec import Budget, StudySpec
 from hpo.spec.subject_checks import SUBJECTS
 from hpo.store.db.opening import open_database
@@ -40,6 +41,7 @@ class Prepared:
         by_name: The study was named, and is in the database.
         notices: What a person should know of the task's data.
         remarks: What the study takes over from its objective's script, and what it does not.
+        loggers: Those that its file names.
     """
 
     spec: StudySpec
@@ -48,6 +50,7 @@ class Prepared:
     by_name: bool = False
     notices: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    loggers: tuple[LoggerChoice, ...] = ()
 
 
 def prepare(
@@ -89,7 +92,8 @@ def prepare(
     file = source if _is_file(source) else _ready_made(str(source), options)
     if file is not None:
         parsed = toml.parse_file(file, overrides=changes)
-        return _checked(parsed, Path(file).absolute().parent, given)
+        checked = _checked(parsed, Path(file).absolute().parent, given)
+        return replace(checked, loggers=parsed.loggers)
     return _from_database(str(source), changes, options)
 
 
@@ -101,6 +105,7 @@ def run(
     device: str = "auto",
     artifacts: str | None = None,
     allow: tuple[str, ...] = (),
+    log: Sequence[str] = (),
     **overrides: Any,
 ) -> Study:
     """Runs a study to the end of its budget, and returns it.
@@ -115,6 +120,7 @@ def run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:0,1`` or ``mps``.
         artifacts: Folder for checkpoints and models.
         allow: Further references of tasks or objectives that may run here.
+        log: Loggers, as ``NAME`` or ``NAME=TARGET``: ``"tensorboard"``, ``"mlflow=URI"``.
         **overrides: Entries that go before those of the source: ``trials=60``, ``epochs=27``,
             ``hours``, ``target``, ``seed``; see ``prepare``.
 
@@ -122,9 +128,14 @@ def run(
         HpoError: The study is wrong, the database is away, or no worker could work.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
     """
-    options = RunOptions(storage, workers, device, artifacts, allow)
+    loggers = logger_choices.merged(
+        logger_choices.read_options([log] if isinstance(log, str) else log, "log"),
+        logger_choices.of_environment(),
+    )
+    options = RunOptions(storage, workers, device, artifacts, allow, loggers=loggers)
     prepared = prepare(source, overrides=overrides, options=options)
-    options = replace(options, allow=(*allow, *prepared.allow))
+    loggers = logger_choices.merged(loggers, prepared.loggers)
+    options = replace(options, allow=(*allow, *prepared.allow), loggers=loggers)
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
     events.keep_notices(session.db, session.study.study_id, prepared.notices)
     end = session.wait()

@@ -15,11 +15,14 @@ from types import FrameType
 from hpo.errors import StoreError
 from hpo.run.files.artifacts import Artifacts
 from hpo.run.host import environment
+from hpo.run.host.logger_host import LoggerHost
 from hpo.run.host.placement import DevicePlacement, describe
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import DATABASE_ERRORS, call_with_deadline
+from hpo.run.loggers.logger_process import LoggerOrder
 from hpo.run.worker.supervisor_pipe import WorkerOrder
+from hpo.spec.logger_choices import LoggerChoice
 from hpo.spec.sections import ResourceSpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox, spending, workers
@@ -43,6 +46,7 @@ class RunOptions:
             other's trials.
         allow: References of tasks and objectives that may run on this machine.
         resources: What a trial uses on this machine; entries go before those of the study.
+        loggers: Where this machine's user wants curves and endings to be logged.
     """
 
     storage: str | None = None
@@ -51,6 +55,7 @@ class RunOptions:
     artifacts: str | None = None
     allow: tuple[str, ...] = ()
     resources: ResourceSpec = field(default_factory=ResourceSpec)
+    loggers: tuple[LoggerChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,9 @@ class Session:
         self._own_dir = base_dir if is_named_here else None
         self._since_event = events.newest(db, study.study_id)
         self._order = _order(db, study, options, base_dir)
+        self._loggers = LoggerHost(
+            _logger_order(db, study, options), self.artifacts.folder / "logs" / "loggers.log"
+        )
         # First what the dead have kept: once they are reaped it is no longer valid.
         outbox.adopt(db, study.study_id)
         Ledger(db).reap(study.study_id)
@@ -133,15 +141,19 @@ class Session:
             # Workers would load PyTorch to find nothing to do.
             if on_tick:
                 on_tick()
+            self._log_history()
             self.db.merge_log()
             return RunEnd("done")
         caught = (signal.SIGINT, signal.SIGTERM) if _is_main_thread() else ()
         previous = {n: signal.signal(n, self._interrupt) for n in caught}
         supervisor = Supervisor(self._order, self._places, self.artifacts.log, self._on_death)
+        self._loggers.start()
         try:
             return self._watch(supervisor, on_tick, interval_s)
         finally:
             supervisor.kill()
+            n_before = self._n_interrupts
+            self._loggers.finish(lambda: self._n_interrupts > max(1, n_before))
             # Workers that were killed have left what they wrote in SQLite's log.
             self.db.merge_log()
             for number, handler in previous.items():
@@ -158,6 +170,7 @@ class Session:
                 passed_on = self._n_interrupts
                 supervisor.stop() if passed_on == 1 else supervisor.kill()
             supervisor.poll()
+            self._loggers.poll()
             self.trouble = supervisor.trouble
             if on_tick:
                 on_tick()
@@ -165,6 +178,14 @@ class Session:
         if on_tick:
             on_tick()
         return self._end(supervisor)
+
+    def _log_history(self) -> None:
+        """Logs the trials of a study that is done, as far as they are not logged yet."""
+        self._loggers.start()
+        try:
+            self._loggers.finish()
+        finally:
+            self._loggers.kill()
 
     def _note_environment(self) -> None:
         """Records what the study runs with here; a report says it, and no trial depends on it."""
@@ -262,4 +283,15 @@ def _order(
         base_dir=str(base_dir.absolute()) if base_dir else None,
         study_id=study.study_id,
         created_at=study.created_at.isoformat(),
+    )
+
+
+def _logger_order(db: Database, study: StudyRecord, options: RunOptions) -> LoggerOrder:
+    return LoggerOrder(
+        url=db.url,
+        study_id=study.study_id,
+        created_at=study.created_at.isoformat(),
+        study_name=study.name,
+        artifacts=options.artifacts,
+        choices=options.loggers,
     )

@@ -11,6 +11,7 @@ from hpo.errors import HpoError, SpecError, did_you_mean
 from hpo.run.files.artifacts import Artifacts
 from hpo.run.host.placement import plan
 from hpo.run.host.session import RunEnd, RunOptions, Session, stopped_end
+from hpo.run.loggers import known_loggers
 from hpo.search.base.auto import named_source
 from hpo.search.optuna.experimental import quietly
 from hpo.spec.study_spec import StudySpec
@@ -39,6 +40,7 @@ def start(
         StoreError: The database cannot be used.
         LaunchError: There is no such device, or too little of what a trial needs.
     """
+    known_loggers.require(options.loggers)
     options = _with_resources(spec, options)
     places = plan(options.device, options.workers, options.resources)
     db = open_database(options.storage, create=True)
@@ -74,6 +76,7 @@ def attach(name: str, options: RunOptions) -> Session:
         SpecError: The study cannot use the resources that the options give.
         LaunchError: There is no such device, or too little of what a trial needs.
     """
+    known_loggers.require(options.loggers)
     db = open_database(options.storage)
     study = study_records.load(db, name)
     if study.state == "stopped":
