@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("hpo.cli.commands.run:worker", "Join a study that another machine has created."),
     "ls": ("hpo.cli.commands.show:ls", "List the studies of a database."),
     "show": ("hpo.cli.commands.show:show", "Show a study: budget, workers, failures, events."),
+    "watch": ("hpo.cli.commands.watch:watch", "Watch a study while workers work on it."),
+    "top": ("hpo.cli.commands.top:top", "Watch all studies and workers of a database."),
     "trials": ("hpo.cli.commands.trials:trials", "List the trials of a study."),
     "best": ("hpo.cli.commands.trials:best", "Show the best trial and its parameters."),
     "confirm": (

@@ -30,6 +30,7 @@ class View:
     Attributes:
         trials_per_s: The recent rate; None before any trial has finished.
         overall_per_s: The rate since this process joined the study.
+        elapsed_s: Seconds since it began; None if unknown.
         left_s: Estimated seconds until the budget ends; None if unknown.
         notice: A message for the user, such as the effect of Ctrl-C.
         has_best: Whether the best trial is shown; of runs that only differ by seeds it means
@@ -40,7 +41,7 @@ class View:
     snapshot: Snapshot
     trials_per_s: float | None = None
     overall_per_s: float | None = None
-    elapsed_s: float = 0.0
+    elapsed_s: float | None = 0.0
     left_s: float | None = None
     notice: str = ""
     has_best: bool = True
@@ -197,10 +198,10 @@ def _figures(view: View, *, ended: bool) -> list[tuple[str, str]]:
     per_s = view.overall_per_s if ended else view.trials_per_s
     if per_s:
         found.append((formatting.rate(per_s), ""))
-    if ended or view.left_s is None:
-        found.append((formatting.clock(view.elapsed_s), ""))
-    else:
+    if not ended and view.left_s is not None:
         found.append((f"{formatting.clock(view.left_s)} left", ""))
+    elif view.elapsed_s is not None:
+        found.append((formatting.clock(view.elapsed_s), ""))
     return found
 
 
@@ -229,7 +230,7 @@ def _shares(view: View) -> tuple[float, float]:
     counts, n_trials = view.snapshot.counts, view.subject.n_trials
     if n_trials:
         return counts.finished / n_trials, counts.paused / n_trials
-    if view.left_s is not None:
+    if view.left_s is not None and view.elapsed_s is not None:
         return view.elapsed_s / max(view.elapsed_s + view.left_s, 1e-9), 0.0
     return 0.0, 0.0
 

@@ -90,6 +90,15 @@ def read_curves(db: Database, subject: Subject, numbers: Sequence[int] = ()) -> 
     return found
 
 
+def curve_points(
+    conn: Connection, subject: Subject, trial_id: int
+) -> Mapping[str, tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Returns the points of one trial's `Curve`; empty if it has reported nothing."""
+    found: dict[int, Mapping[str, tuple[tuple[int, ...], tuple[float, ...]]]]
+    found = _points(conn, subject, [trial_id])
+    return found.get(trial_id, {})
+
+
 def read_values(db: Database, subject: Subject) -> list[Value]:
     """Returns the trials of a study that have values, by number.
 

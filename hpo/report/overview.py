@@ -109,7 +109,7 @@ def overview(db: Database, subject: Subject, grace_s: float = GRACE_S) -> Overvi
             alone=_alone(conn, subject.study_id),
             learnt_from=_learnt_from(conn, subject.study_id),
             endings=endings_of(conn, subject.study_id),
-            events=_events(conn, subject.study_id),
+            events=latest_events(conn, subject.study_id),
             now=db.now(conn),
         )
 
@@ -127,13 +127,14 @@ def _learnt_from(conn: Connection, study_id: int) -> tuple[str, ...] | None:
     return None if prior is None else tuple(json.loads(prior)["sources"])
 
 
-def _events(conn: Connection, study_id: int) -> tuple[EventRow, ...]:
+def latest_events(conn: Connection, study_id: int, limit: int = N_EVENTS) -> tuple[EventRow, ...]:
+    """Returns the newest events of a study, newest first, except prunings and notices."""
     query = (
         sa.select(hpo_event.c.at, hpo_event.c.kind, trials.c.number, hpo_event.c.message)
         .outerjoin(trials, trials.c.trial_id == hpo_event.c.trial_id)
         .where(hpo_event.c.study_id == study_id, hpo_event.c.kind.not_in(_QUIET))
         .order_by(hpo_event.c.event_id.desc())
-        .limit(N_EVENTS)
+        .limit(limit)
     )
     return tuple(EventRow(*row) for row in conn.execute(query))
 

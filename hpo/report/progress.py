@@ -60,14 +60,26 @@ def snapshot(
         best: The best trial of an earlier snapshot; its details are not read again.
     """
     with db.read() as conn:
-        counts = counts_of(conn, db, subject.study_id)
-        return Snapshot(
-            counts=counts,
-            n_epochs=epochs_spent(conn, subject.study_id),
-            best=best_trial(conn, subject, known=best) if counts.finished else None,
-            failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
-            usage=stack_statistics.usage(conn, subject.study_id),
-        )
+        return read_snapshot(conn, db, subject, since_event=since_event, best=best)
+
+
+def read_snapshot(
+    conn: Connection,
+    db: Database,
+    subject: Subject,
+    *,
+    since_event: int = 0,
+    best: TrialRow | None = None,
+) -> Snapshot:
+    """Reads the progress of a study as `snapshot` does, in the caller's transaction."""
+    counts = counts_of(conn, db, subject.study_id)
+    return Snapshot(
+        counts=counts,
+        n_epochs=epochs_spent(conn, subject.study_id),
+        best=best_trial(conn, subject, known=best) if counts.finished else None,
+        failure=_failure(conn, subject.study_id, since_event) if counts.failed else None,
+        usage=stack_statistics.usage(conn, subject.study_id),
+    )
 
 
 def epochs_spent(conn: Connection, study_id: int) -> int:

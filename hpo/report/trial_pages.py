@@ -114,9 +114,19 @@ class Page:
 def list_trials(db: Database, subject: Subject, page: Page = Page()) -> list[TrialRow]:
     """Returns a page of a study's trials, filtered and sorted by the database."""
     with db.read() as conn:
-        live = live_workers(conn, db, subject.study_id)
-        found = conn.execute(_page_query(subject, page, conn.dialect.name, live)).all()
-        return list(_details(conn, subject, found))
+        return page_of(conn, subject, page, live_workers(conn, db, subject.study_id))
+
+
+def page_of(
+    conn: Connection, subject: Subject, page: Page, live: Collection[int] = ()
+) -> list[TrialRow]:
+    """Returns a page of a study's trials in the caller's transaction.
+
+    Args:
+        live: The live workers, as `live_workers` returns them.
+    """
+    found = conn.execute(_page_query(subject, page, conn.dialect.name, live)).all()
+    return list(_details(conn, subject, found))
 
 
 def trial_of(conn: Connection, db: Database, subject: Subject, number: int) -> TrialRow | None:

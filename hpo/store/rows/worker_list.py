@@ -72,6 +72,18 @@ def live_of(
     return {row.worker_id: row.study_id for row in found if not _is_gone(row)}
 
 
+def unended(conn: sa.Connection, study_id: int | None = None) -> list[WorkerRow]:
+    """Returns the workers of one study or of all that have not ended, by their ids.
+
+    They live, or died without a word.
+    """
+    worker = hpo_worker.c
+    statement = sa.select(hpo_worker).where(worker.ended_at.is_(None)).order_by(worker.worker_id)
+    if study_id is not None:
+        statement = statement.where(worker.study_id == study_id)
+    return [_row(found) for found in conn.execute(statement).mappings()]
+
+
 def _heard_of(what: Any, now: datetime, study_id: int | None, grace_s: float) -> sa.Select[Any]:
     worker = hpo_worker.c
     columns = (what,) if isinstance(what, sa.Table) else what

@@ -104,6 +104,7 @@ def _commands(name: str) -> list[list[str]]:
     return [
         *looks,
         *(line for line in formats if (line[0], line[-1]) != ("show", "csv")),
+        *(["watch", name], ["watch", name, "-f", "json"], ["top"]),
         ["best", name, "--params"],
         ["plot", "curves", name],
         ["plot", "history", name, "-o", "history.svg"],

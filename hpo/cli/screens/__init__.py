@@ -1,0 +1,1 @@
+"""Screens: displays that fill the terminal and are redrawn, of studies and of databases."""
