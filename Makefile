@@ -83,6 +83,10 @@ format: $(INSTALLED)  ## put the code into the house's format
 	@$(BIN)/ruff check --fix --exit-zero .
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(INSTALLED)  ## build the documentation as a site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .PHONY: build
 build: $(INSTALLED)  ## build the wheel and the sdist into dist/
 	@rm -rf dist
