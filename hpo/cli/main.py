@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hpo.cli.commands.predict:predict",
         "Predict new samples with the best trial's models.",
     ),
+    "export": (
+        "hpo.cli.commands.export:export",
+        "Export a model as a folder that predicts without hpo.",
+    ),
     "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
     "logs": ("hpo.cli.commands.logs:logs", "Print what the command of a trial has printed."),
     "replay": (

@@ -91,7 +91,7 @@ class Tabular(Task):
         texts = {"separator": separator, "encoding": encoding, "groups": groups, "order": order}
         _require_text(data=data, target=target, **texts)
         require_kind(kind)
-        self._text_options = (separator, encoding)
+        self.text_options = (separator, encoding)
         frame = read_table(Path(data), separator, encoding)
         dropped = _names(drop)
         words = None if missing is None else _names(missing, "missing", "texts")
@@ -159,7 +159,7 @@ class Tabular(Task):
 
     def read(self, path: Path) -> DataFrame:
         """Reads a file of other rows, whose texts stay text."""
-        return read_table(path, *self._text_options, as_text=True)
+        return read_table(path, *self.text_options, as_text=True)
 
     def samples(self, x: DataFrame) -> DataFrame:
         """Returns rows of a table like the study's, with or without its target, for ``predict``.

@@ -104,8 +104,7 @@ def _loaded(
     is_file = name is not None and name.lower().endswith(MODEL)
     if name is not None and is_file:
         # PyTorch takes a second to load: not for a mistyped name.
-        if not Path(name).is_file():
-            raise SpecError(f"no file {name}{_near(Path(name))}")
+        require_model_file(name)
         with quickly():
             from hpo.run.files.prediction import load_model
         return load_model(name, allow=allow)
@@ -114,6 +113,16 @@ def _loaded(
     with quickly():
         from hpo.run.host.study_handle import Study
     return Study(db, subject.name, artifacts).load_model(allow=allow)
+
+
+def require_model_file(name: str) -> None:
+    """Refuses the name of a model file that is not there.
+
+    Raises:
+        SpecError: It names the nearest one.
+    """
+    if not Path(name).is_file():
+        raise SpecError(f"no file {name}{_near(Path(name))}")
 
 
 def _near(path: Path) -> str:

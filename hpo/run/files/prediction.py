@@ -83,18 +83,43 @@ class TrainedModel:
             self.task.setup()
         with _about_samples(), user_code("the task's samples()"):
             samples = self.task.samples(x)
-        states = self.saved.get("parts", [self.saved["state_dict"]])
-        units: Any = None
-        if self.saved["data"].get("is_loaded", False):
-            outputs = [self._of_data_set(state, samples) for state in states]
-        else:
-            inputs, units = self._inputs(samples)
-            # The parts are those of all folds, seed by seed.
-            outputs = [self._outputs(one, inputs[i % len(inputs)]) for i, one in enumerate(states)]
-        rows = self._readable(mean_outputs(outputs), units)
+        rows = self.predict_rows(samples)
         names = self.classes if len(self.classes) == rows.shape[1] else None
         index = x.index if isinstance(x, DataFrame) else None
         return DataFrame(rows.numpy(), index=index, columns=names)
+
+    def predict_rows(self, samples: Any) -> Tensor:
+        """Predicts what ``Task.samples`` has returned.
+
+        Returns:
+            Rows as ``predict`` has them, of shape [N, C].
+
+        Raises:
+            SpecError: The samples are none for these models.
+            TaskError: The task's code raises.
+        """
+        units: Any = None
+        if self.saved["data"].get("is_loaded", False):
+            outputs = [self._of_data_set(model, samples) for model in self.networks()]
+        else:
+            inputs, units = self._inputs(samples)
+            n = len(inputs)
+            # The parts are those of all folds, seed by seed.
+            outputs = [self._outputs(m, inputs[i % n]) for i, m in enumerate(self.networks())]
+        return self._readable(mean_outputs(outputs), units)
+
+    @property
+    def states(self) -> list[Mapping[str, Any]]:
+        """The weights of each model: of all folds, seed by seed."""
+        return list(self.saved.get("parts", [self.saved["state_dict"]]))
+
+    def networks(self) -> Iterator[nn.Module]:
+        """Yields the models in evaluation mode, in the order of their weights.
+
+        Raises:
+            TaskError: The task builds another model than it did, or its code raises.
+        """
+        return map(self._with_weights, self.states)
 
     def _inputs(self, samples: Any) -> tuple[list[Tensor], Any]:
         """Returns the inputs of each fold's models, and what knows the units of the targets."""
@@ -142,9 +167,8 @@ class TrainedModel:
             inputs = data.features(samples, ValidationSpec(**self.saved["validation"]))
             return list(inputs), _Units(data)
 
-    def _of_data_set(self, state: Mapping[str, Any], samples: Any) -> Tensor:
+    def _of_data_set(self, model: nn.Module, samples: Any) -> Tensor:
         """Returns a model's outputs for an array or a data set, see ``batches_of``."""
-        model = self._with_weights(state)
         chunks = []
         with user_code("the model"), torch.inference_mode():
             for inputs in batches_of(samples, self.saved["data"]["in_shape"]):
@@ -154,8 +178,7 @@ class TrainedModel:
                 chunks.append(outputs)
         return torch.cat(chunks)
 
-    def _outputs(self, state: Mapping[str, Any], x: Tensor) -> Tensor:
-        model = self._with_weights(state)
+    def _outputs(self, model: nn.Module, x: Tensor) -> Tensor:
         with user_code("the model"), torch.inference_mode():
             outputs: Tensor = predict(model, x, self.params.get("precision", "float32"))
             return outputs

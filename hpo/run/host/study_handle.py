@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, SpecError
 from hpo.run.files.artifacts import Artifacts, identity_of
 from hpo.run.link.trial_seeds import seed_of
 from hpo.search.base.distributions import complete
@@ -21,6 +21,7 @@ from hpo.store.studies.study_records import StudyRecord
 if TYPE_CHECKING:
     import optuna
     import pandas
+    from optuna.trial import FrozenTrial
 
     from hpo.run.files.prediction import TrainedModel
     from hpo.train.task import Task
@@ -102,29 +103,60 @@ class Study:
             trial = study.best_trial
         except ValueError:
             raise HpoError(f"{self.name} has no complete trial yet") from None
+        found = self._found(trial)
+        shows_test = self.state in ("done", "stopped")
+        return replace(found, test=test_metrics(trial.user_attrs)) if shows_test else found
+
+    def _found(self, trial: FrozenTrial) -> BestTrial:
+        """Returns a complete trial, without metrics on test data."""
         assert trial.value is not None
-        attrs = trial.user_attrs
         return BestTrial(
             number=trial.number,
             value=trial.value,
             params=complete(trial.params, self.spec.space) or trial.params,
-            epoch=attrs.get("best_epoch"),
-            test=test_metrics(attrs) if self.state in ("done", "stopped") else {},
+            epoch=trial.user_attrs.get("best_epoch"),
+            test={},
             model=self._artifacts.find_model(trial.number),
         )
+
+    def _complete_trial(self, number: int) -> BestTrial:
+        """Returns any complete trial, without metrics on test data.
+
+        Raises:
+            SpecError: There is no such trial, or it is not complete.
+        """
+        storage = Storage(self._db)
+        study_id = storage.get_study_id_from_name(self.name)
+        try:
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        except KeyError:
+            n = storage.get_n_trials(study_id)
+            there = f"its trials are 0 to {n - 1}" if n else "it has none"
+            raise SpecError(f"{self.name} has no trial {number}; {there}") from None
+        trial = storage.get_trial(trial_id)
+        if trial.state.name != "COMPLETE":
+            raise SpecError(
+                f"trial {number} of {self.name} is {trial.state.name}; only a complete one has a "
+                "model"
+            )
+        return self._found(trial)
 
     @property
     def _artifacts(self) -> Artifacts:
         return Artifacts.of(study_records.load(self._db, self.name), self._db.url, self._root)
 
-    def load_model(self, task: Task | None = None, allow: Sequence[str] = ()) -> TrainedModel:
+    def load_model(
+        self, task: Task | None = None, allow: Sequence[str] = (), trial: int | None = None
+    ) -> TrainedModel:
         """Loads the models of the best trial, to predict with.
 
         Args:
             task: The study's task, where it is code of a file: that runs only where it is given.
             allow: In place of ``task``: references of code that may run here.
+            trial: Number of another trial, whose model must be on this machine.
 
         Raises:
+            SpecError: There is no such trial, or it is not complete.
             HpoError: There is no best trial, or no model of it on this machine.
             TaskError: The task cannot be loaded, or its code raises.
         """
@@ -132,7 +164,8 @@ class Study:
         from hpo.run.files.older_models import completed
         from hpo.tasks.code.resolve import Allow, resolve
 
-        record, best = study_records.load(self._db, self.name), self.best
+        record = study_records.load(self._db, self.name)
+        best = self.best if trial is None else self._complete_trial(trial)
         spec, path = record.spec, best.model
         if spec.command is not None:
             folder = self._artifacts.trial_folder(best.number)
@@ -142,6 +175,11 @@ class Study:
             )
         if spec.task is None:
             raise HpoError(f"{self.name} runs an objective, and has no model to predict with")
+        if path is None and trial is not None:
+            raise HpoError(
+                f"{self.name} has no model of trial {trial} here",
+                hint="a study keeps the model of its best trial only",
+            )
         if path is None:
             raise HpoError(
                 f"{self.name} has no model of its best trial here",

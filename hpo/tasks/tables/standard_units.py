@@ -47,6 +47,11 @@ class StandardUnits(TargetUnits):
         super().__init__()
         self._scaler: Any = None
 
+    @property
+    def scaler(self) -> Any:
+        """The scaler of the features, of scikit-learn; None before ``fit``."""
+        return self._scaler
+
     def fit(self, x: Any, y: NDArray[Any]) -> StandardUnits:
         """Fits means and scales to training rows.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,31 @@ _MAX_CATEGORIES: Final = 32
 _MIN_ROWS: Final = 2
 # In standard deviations. Otherwise a row far outside of the training range would dominate the loss.
 _FURTHEST: Final = 10.0
+
+
+@dataclass(frozen=True)
+class FittedEncoding:
+    """What an encoder has learnt from training rows.
+
+    Attributes:
+        numeric: Columns of numbers; the encoder's first inputs, in this order.
+        medians: For missing numbers, one a column; NaN where the training rows had none.
+        marked: Columns that had missing numbers; each has an indicator behind the numbers.
+        means: Of numbers and indicators.
+        scales: Their standard deviations.
+        categories: Categories of each column of text that have an input of their own.
+        has_rest: Whether its other categories share one more.
+        furthest: Largest absolute value of an input.
+    """
+
+    numeric: tuple[str, ...]
+    medians: tuple[float, ...]
+    marked: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    categories: Mapping[str, tuple[str, ...]]
+    has_rest: Mapping[str, bool]
+    furthest: float = _FURTHEST
 
 
 class TableEncoder(TargetUnits):
@@ -64,6 +90,19 @@ class TableEncoder(TargetUnits):
         if y.dtype.kind == "f":
             self.fit_target(y)
         return self
+
+    @property
+    def fitted(self) -> FittedEncoding:
+        """What it has learnt."""
+        return FittedEncoding(
+            numeric=tuple(self._numeric),
+            medians=tuple(self._medians),
+            marked=tuple(self._marked),
+            means=tuple(self._means),
+            scales=tuple(self._scales),
+            categories={name: tuple(self._categories[name]) for name in self._categorical},
+            has_rest={name: self._has_rest[name] for name in self._categorical},
+        )
 
     def transform(self, x: DataFrame) -> NDArray[np.float32]:
         """Returns the inputs of a network, of shape [N, n_features]."""

@@ -37,8 +37,12 @@ class TableModel(Task):
         Raises:
             SpecError: There is no such file, or it holds no table.
         """
-        separator, encoding = self._options.get("separator"), self._options.get("encoding")
-        return read_table(path, separator, encoding, as_text=True)
+        return read_table(path, *self.text_options, as_text=True)
+
+    @property
+    def text_options(self) -> tuple[str | None, str | None]:
+        """Separator and encoding of text files, where the study names them."""
+        return self._options.get("separator"), self._options.get("encoding")
 
     def samples(self, x: DataFrame) -> DataFrame:
         """Returns the rows with the columns of the study's table."""

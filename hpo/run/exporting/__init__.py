@@ -1,0 +1,1 @@
+"""Exports of trained models: folders that predict without hpo."""

@@ -1,0 +1,1 @@
+"""Parts of the ``predict.py`` of an export: they need torch and the standard library alone."""
