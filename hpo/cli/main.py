@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from hpo import __version__
 from hpo.cli.gc_pause import quickly
@@ -48,7 +49,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Export a model as a folder that predicts without hpo.",
     ),
     "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
-    "logs": ("hpo.cli.commands.logs:logs", "Print what the command of a trial has printed."),
+    "compare": ("hpo.cli.commands.compare:compare", "Compare studies of one metric."),
+    "logs": (
+        "hpo.cli.commands.logs:logs",
+        "Print what the workers of a study, or one of its trials, have printed.",
+    ),
     "replay": (
         "hpo.cli.commands.replay:replay",
         "Show why trials were proposed, started and resumed.",
@@ -90,6 +95,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hpo.cli.commands.setup.doctor:doctor",
         "Check the database and this machine, and say what to do.",
     ),
+    "completion": (
+        "hpo.cli.commands.setup.completion:completion",
+        "Complete commands, options and studies in bash, zsh or fish.",
+    ),
     "db": ("hpo.cli.commands.setup.db:db", "Upgrade or check a database, or copy its studies."),
 }
 """Name -> (``module:command``, the line in the list of commands)."""
@@ -111,6 +120,15 @@ class Commands(Group):
             command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Returns the commands and options that begin with a text, without importing any."""
+        found = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from hpo.cli.examples import examples_of
 from hpo.errors import HpoError, SpecError, StoreError, did_you_mean, nearest
 from hpo.run.host.machine import MAX_WORKERS
 
@@ -23,6 +25,16 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         # `hpo.cli.main` reads it, because it sees the whole line.
         self.params.append(click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples of the command at the end of its help."""
+        super().format_epilog(ctx, formatter)
+        lines = examples_of(ctx.command_path)
+        if lines:
+            with formatter.section("Examples"):
+                for line in lines:
+                    # Not wrapped: a line can be copied.
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command.
@@ -139,9 +151,46 @@ def storage_option(function: F) -> F:
     )(function)
 
 
+def complete_study(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Returns the names of studies that begin with a text, for the completion of a shell."""
+    from hpo.report.study_queries import read_subjects
+    from hpo.store.db.opening import open_database
+
+    try:
+        with open_database(ctx.params.get("storage")).read() as conn:
+            names = [subject.name for subject in read_subjects(conn, with_specs=False)]
+    except Exception:  # noqa: BLE001 - a shell that completes a word shows no errors
+        return []
+    # A shell would break a name with invisible characters, and run what it holds.
+    return [CompletionItem(n) for n in names if n.startswith(incomplete) and n.isprintable()]
+
+
+def complete_study_or_file(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Returns the names of studies, and lets the shell complete files."""
+    names = complete_study(ctx, param, incomplete)
+    return names or [CompletionItem(incomplete, type="file")]
+
+
 def study_argument(function: F) -> F:
     """Adds the name of a study, which is optional if the database holds only one."""
-    return click.argument("name", metavar="[STUDY]", required=False)(function)
+    return click.argument("name", metavar="[STUDY]", required=False, shell_complete=complete_study)(
+        function
+    )
+
+
+def set_option(function: F) -> F:
+    """Adds ``--set KEY=VALUE``, which changes an entry of a study file for one command."""
+    return click.option(
+        "--set",
+        "entries",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override any entry of the study file, such as space.depth.high=8; repeatable.",
+    )(function)
 
 
 def format_option(formats: Iterable[str] = FORMATS) -> Callable[[F], F]:

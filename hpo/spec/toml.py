@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hpo.errors import Problem, SpecError
+from hpo.errors import Problem, SpecError, did_you_mean
 from hpo.spec.logger_choices import SECTION, LoggerChoice, read_section
 from hpo.spec.parsing import StudyDraft, read_study
 from hpo.spec.study_files import read_text
@@ -139,8 +139,8 @@ def parse_table(
 ) -> Parsed:
     """Reads the table of a study file; see ``parse``."""
     merged = copy.deepcopy(dict(table))
-    _override(merged, overrides or {})
     findings = Findings()
+    _override(merged, _of_known_parameters(overrides or {}, table.get("space"), findings))
     draft = read_study(merged, findings)
     problems = in_file_order(findings.problems, merged)
     spec = None if problems else StudySpec(**merged)
@@ -177,6 +177,28 @@ def _override(table: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             _override(table[key], value)
         elif value is not None:
             table[key] = value
+
+
+def _of_known_parameters(
+    overrides: Mapping[str, Any], space: Any, findings: Findings
+) -> Mapping[str, Any]:
+    """Leaves out parts of parameters that the study does not have, and notes them as mistakes."""
+    given = overrides.get("space")
+    if not isinstance(given, Mapping) or not isinstance(space, Mapping) or not space:
+        return overrides
+    unknown = [
+        name
+        for name, part in given.items()
+        if name not in space and isinstance(part, Mapping) and not _is_whole(part)
+    ]
+    for name in unknown:
+        advice = did_you_mean(name, list(map(str, space)))
+        findings.below("space").add(f"the study has no such parameter{advice}", name)
+    return {**overrides, "space": {k: v for k, v in given.items() if k not in unknown}}
+
+
+def _is_whole(parameter: Mapping[str, Any]) -> bool:
+    return parameter.keys() >= {"low", "high"} or bool(parameter.keys() & {"choices", "value"})
 
 
 def _table(text: str, source: str) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from hpo.cli.messages import complain, say
 from hpo.cli.options import (
     Command,
     NearestChoice,
+    complete_study,
+    complete_study_or_file,
     machine_options,
     raise_if_unreadable,
+    set_option,
     storage_option,
 )
 from hpo.errors import HpoError, SpecError, StoreError
 from hpo.report.text.formatting import limit
+from hpo.spec.dotted_entries import read_entries
 from hpo.spec.methods import METHODS
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ class RunCommand(Command):
 
 
 @click.command(cls=RunCommand)
-@click.argument("study", metavar="[STUDY]", required=False)
+@click.argument("study", metavar="[STUDY]", required=False, shell_complete=complete_study_or_file)
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} trials.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help=f"{BUDGET} epochs per trial."
@@ -90,6 +94,7 @@ class RunCommand(Command):
     help="Pruner, which pauses or stops trials.",
 )
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of all random numbers.")
+@set_option
 @storage_option
 @machine_options
 def run(study: str | None, objective: str | None, **given: Any) -> None:
@@ -137,7 +142,7 @@ def run(study: str | None, objective: str | None, **given: Any) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name", metavar="[STUDY]", required=False)
+@click.argument("name", metavar="[STUDY]", required=False, shell_complete=complete_study)
 @storage_option
 @machine_options
 def worker(name: str | None, **given: Any) -> None:
@@ -283,9 +288,13 @@ def _with(options: Any, prepared: Any) -> Any:
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     budget = ("trials", "epochs", "hours", "trial_hours", "target", "patience")
     names = (*budget, "name", "sampler", "pruner", "seed")
-    overrides = {name: given[name] for name in names if given[name] is not None}
+    overrides = read_entries(given["entries"])
+    overrides |= {name: given[name] for name in names if given[name] is not None}
     for name in ("metric", "direction"):
         if given[name]:
             overrides[name] = given[name][0] if len(given[name]) == 1 else list(given[name])
     report = {name: given[name] for name in ("pattern", "csv") if given[name] is not None}
-    return {**overrides, "report": report} if report else overrides
+    if report:
+        also = overrides.get("report", {})
+        overrides["report"] = {**also, **report} if isinstance(also, dict) else report
+    return overrides

@@ -185,7 +185,10 @@ def _table(changes: Mapping[str, Any]) -> dict[str, Any]:
         raise SpecError(source="the call", problems=problems)
     budget = {name: value for name, value in changes.items() if name in BUDGETS}
     table = {name: value for name, value in changes.items() if name not in BUDGETS}
-    return {**table, "budget": budget} if budget else table
+    also = table.get("budget", {})
+    if budget and isinstance(also, Mapping):
+        table["budget"] = {**also, **budget}
+    return table
 
 
 def _draft_references(parsed: toml.Parsed) -> tuple[str, ...]:

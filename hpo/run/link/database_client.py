@@ -19,6 +19,7 @@ from hpo.run.link.retry import (
     retry_while_crowded,
     unwrapped,
 )
+from hpo.run.link.trial_log import TrialLog
 from hpo.store.db.database import Database
 from hpo.store.ledger import outbox
 from hpo.store.ledger.leases import EpochRow, Outcome
@@ -58,6 +59,7 @@ class DatabaseClient:
 
     Attributes:
         lost: Trials whose lease another worker has taken over, as far as this worker knows.
+        trial_log: Where the worker's own log says which trials it holds.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class DatabaseClient:
         notify_report: Callable[[], None] = lambda: None,
     ) -> None:
         self.lost: set[int] = set()
+        self.trial_log = TrialLog(worker_id)
         self._db = db
         self._ledger = ledger
         self._study_id = study_id
@@ -106,6 +109,7 @@ class DatabaseClient:
         Raises:
             StoreError: Waiting does not help; the outcomes are in the outbox.
         """
+        self.trial_log.end(outcomes)
         return self._write(outcomes, self._ledger.settle)
 
     def try_call(self, call: Callable[[], T], default: D) -> T | D:

@@ -154,6 +154,8 @@ class Worker:
     def _begin(self, claim: Claim) -> None:
         # Older leases of these trials may have been lost; these ones are in force.
         self._context.client.lost.difference_update(lease.trial_id for lease in claim.leases)
+        held = self._executor.held
+        self._context.client.trial_log.begin(x for x in claim.leases if x.trial_id not in held)
         try:
             self._executor.begin(claim.leases)
         except (Stopped, SearchFailed):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hpo.cli.messages import say, warn
-from hpo.cli.options import Command, storage_option
+from hpo.cli.options import Command, complete_study_or_file, set_option, storage_option
 from hpo.cli.output import pairs
 from hpo.cli.study_page import parts
 from hpo.report.text import formatting
 from hpo.report.text.text_tables import show
+from hpo.spec.dotted_entries import read_entries
 from hpo.spec.space.search_space import Fixed
 
 _MAX_LISTED: Final = 12
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("study", metavar="STUDY")
+@click.argument("study", metavar="STUDY", shell_complete=complete_study_or_file)
 @click.option(
     "--device", default="auto", show_default=True, metavar="DEVICE", help="As for hpo run."
 )
+@set_option
 @storage_option
-def check(study: str, device: str, storage: str | None) -> None:
+def check(study: str, device: str, entries: Sequence[str], storage: str | None) -> None:
     """Validate a study, build its model, train a batch, and estimate the cost of the search.
 
     STUDY is a study file or the name of a study in the database. Nothing is written.
@@ -41,7 +43,8 @@ def check(study: str, device: str, storage: str | None) -> None:
     from hpo.run.host.session import RunOptions
     from hpo.run.host.study_preflight import check as examine
 
-    prepared = prepare(study, options=RunOptions(storage=storage, device=device))
+    options = RunOptions(storage=storage, device=device)
+    prepared = prepare(study, overrides=read_entries(entries), options=options)
     spec = prepared.spec
     report = examine(spec, prepared.base_dir, prepared.allow, device)
     say(f"{spec.name} is valid")
