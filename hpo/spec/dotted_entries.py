@@ -70,9 +70,10 @@ def _value(text: str) -> Any:
 
 def _put(table: dict[str, Any], path: list[str], value: Any) -> bool:
     *parents, last = path
+    below: Any = table
     for name in parents:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
+        below = below.setdefault(name, {})
+        if not isinstance(below, dict):
             return False
-    table[last] = value
+    below[last] = value
     return True

@@ -86,7 +86,8 @@ def _bound(axes: Axes, found: Comparison) -> None:
     reach = max(_FAR * float(np.median(gaps)), 1.1 * max(abs(value - best) for value in bests))
     if 0 < reach < gaps.max():
         near, far = (0.05 * reach, -reach) if up else (-0.05 * reach, reach)
-        axes.set_ylim(sorted((best + near, best + far)))
+        low, high = sorted((best + near, best + far))
+        axes.set_ylim(low, high)
 
 
 def _scale(found: Comparison) -> tuple[float, str]:

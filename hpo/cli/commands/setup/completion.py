@@ -55,8 +55,7 @@ def completion(shell: str, install: bool) -> None:
 
 
 def _script(shell: str) -> str:
-    from hpo.cli.main import hpo
-
+    hpo = click.get_current_context().find_root().command
     found = get_completion_class(shell)
     assert found is not None
     made = found(hpo, {}, "hpo", _VARIABLE)
