@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpo.run.files.prediction import load_model as load_model
     from hpo.run.host.manager import run as run
     from hpo.run.host.study_handle import Study as Study
+    from hpo.run.host.study_handle import open as open
     from hpo.spec.space.params import Params as Params
     from hpo.spec.space.search_space import Categorical as Categorical
     from hpo.spec.space.search_space import Fixed as Fixed
@@ -57,10 +58,12 @@ _DEFINED_IN = {
     "TaskError": "hpo.errors",
     "TrainedModel": "hpo.run.files.prediction",
     "load_model": "hpo.run.files.prediction",
+    "open": "hpo.run.host.study_handle",
 }
 _MODULES = ("data", "report", "run")
 
-__all__ = [*_DEFINED_IN, *_MODULES]
+# Without `open`: `from hpo import *` must not replace Python's own.
+__all__ = [*(name for name in _DEFINED_IN if name != "open"), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -72,4 +75,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "open"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpo.errors import HpoError, Problem, SpecError, StoreError, TaskError, did_you_mean, nearest
 from hpo.run.host import command_preflight, shell_studies
+from hpo.run.host.notebook import live_display
 from hpo.run.host.objective_scripts import advice, pausing, with_script
 from hpo.run.host.session import RunOptions
 from hpo.run.host.session_start import start
@@ -138,7 +139,7 @@ def run(
     options = replace(options, allow=(*allow, *prepared.allow), loggers=loggers)
     session = start(prepared.spec, prepared.base_dir, options, by_name=prepared.by_name)
     events.keep_notices(session.db, session.study.study_id, prepared.notices)
-    end = session.wait()
+    end = session.wait(live_display(session.db, session.study))
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     if end.reason == "failed":

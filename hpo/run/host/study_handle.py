@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.run.files.artifacts import Artifacts, identity_of
+from hpo.run.host import notebook
 from hpo.run.link.trial_seeds import seed_of
 from hpo.search.base.distributions import complete
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.optuna.storage import Storage
 from hpo.store.rows.held_out_metrics import PREFIX, test_metrics
 from hpo.store.studies import study_records
@@ -61,6 +65,37 @@ class Study:
         self._db = db
         self.name = name
         self._root = artifacts
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Study {notebook.summary(self._db, self._record).text}>"
+        except HpoError as error:
+            return f"<Study {self.name}: {error.message}>"
+
+    def _repr_html_(self) -> str:
+        """Returns the study as a notebook shows it."""
+        return notebook.card(notebook.summary(self._db, self._record))
+
+    def watch(self, interval_s: float = 1.0) -> None:
+        """Shows the study in a notebook while it runs anywhere, until it ends.
+
+        An interrupt of the notebook ends the watching, not the study.
+
+        Args:
+            interval_s: Seconds between two looks at whether it has ended.
+        """
+        draw = notebook.live_display(self._db, self._record)
+        with contextlib.suppress(KeyboardInterrupt):
+            while self.state in ("active", "paused"):
+                if draw is not None:
+                    draw()
+                time.sleep(interval_s)
+        if draw is not None:
+            draw()
+
+    @property
+    def _record(self) -> StudyRecord:
+        return study_records.load(self._db, self.name)
 
     @property
     def spec(self) -> StudySpec:
@@ -213,6 +248,35 @@ class Study:
             TaskError: The task cannot be loaded, its code raises, or columns are missing.
         """
         return self.load_model(task).predict(x)
+
+
+def open(
+    name: str | None = None, *, storage: str | None = None, artifacts: str | None = None
+) -> Study:
+    """Opens a study of a database, to look at it and to predict with it; it runs nothing.
+
+    Args:
+        name: Of the study; may be left out where the database holds only one.
+        storage: URL of the database; by default ``$HPO_STORAGE``, else ``sqlite:///hpo.db``.
+        artifacts: Folder for checkpoints and models, if not the default one.
+
+    Raises:
+        SpecError: There is no such study, or several and none was named.
+        StoreError: The database cannot be used, or Optuna alone made the study.
+    """
+    try:
+        db = open_database(storage)
+    except HpoError:
+        if name is not None:
+            study_records.refuse_optunas_own(storage, name)
+        raise
+    if name is None:
+        known = study_records.names(db)
+        if len(known) != 1:
+            several = f"several studies: {', '.join(known[:10])}" if known else "no study"
+            raise SpecError(f"{db.masked_url} has {several}; name one: hpo.open(NAME)")
+        name = known[0]
+    return Study(db, study_records.load(db, name).name, artifacts)
 
 
 def _require_model_of(
