@@ -15,11 +15,11 @@ from types import FrameType
 from hpo.errors import StoreError
 from hpo.run.files.artifacts import Artifacts
 from hpo.run.host import environment
-from hpo.run.host.logger_host import LoggerHost
 from hpo.run.host.placement import DevicePlacement, describe
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import DATABASE_ERRORS, call_with_deadline
+from hpo.run.loggers.logger_host import LoggerHost
 from hpo.run.loggers.logger_process import LoggerOrder
 from hpo.run.worker.supervisor_pipe import WorkerOrder
 from hpo.spec.logger_choices import LoggerChoice
