@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hpo.cli.commands.export:export",
         "Export a model as a folder that predicts without hpo.",
     ),
-    "plot": ("hpo.cli.commands.plot:plot", "Draw learning curves, or the values of the trials."),
+    "plot": ("hpo.cli.commands.plot:plot", "Draw a study: values, curves, parameters."),
     "compare": ("hpo.cli.commands.compare:compare", "Compare studies of one metric."),
     "logs": (
         "hpo.cli.commands.logs:logs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,22 +13,20 @@ from hpo.cli.messages import say
 from hpo.cli.options import Command, Group, OutputFile, storage_option, study_argument
 from hpo.cli.output import writing
 from hpo.errors import HpoError, SpecError
+from hpo.report.plots import rendering
+from hpo.report.plots.chart import Chart
+from hpo.report.plots.rendering import FORMATS
 from hpo.report.study_queries import Subject, find
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-FORMATS: Final = ("png", "svg", "pdf")
 _N_TOLD_APART: Final = 6
-_DOTS_PER_INCH: Final = 150
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(cls=Group)
 def plot() -> None:
-    """Draw learning curves, or the values of the trials."""
+    """Draw a study: its values, curves, parameters."""
 
 
 def _output_option(function: F) -> F:
@@ -73,9 +71,9 @@ def curves(
     subject = find(db, name)
     chosen = chosen or [_best(db, subject)]
     found = read_curves(db, subject, chosen)
-    from hpo.report import plots
+    from hpo.report.plots import learning_charts
 
-    _write(plots.curves(subject, found, chosen), output or _default(subject, "curves"))
+    _draw(learning_charts.curves(subject, found, chosen), output or _default(subject, "curves"))
 
 
 @plot.command(cls=Command)
@@ -91,9 +89,110 @@ def history(name: str | None, storage: str | None, output: Path | None) -> None:
     found = read_values(db, subject)
     if not found:
         raise _nothing_yet(subject)
-    from hpo.report import plots
+    from hpo.report.plots import learning_charts
 
-    _write(plots.history(subject, found), output or _default(subject, "history"))
+    _draw(learning_charts.history(subject, found), output or _default(subject, "history"))
+
+
+@plot.command(cls=Command)
+@study_argument
+@storage_option
+@_output_option
+def timeline(name: str | None, storage: str | None, output: Path | None) -> None:
+    """Plot which worker trained which trial when, with attempts and lost workers.
+
+    Of a large study the last 400 trials are shown.
+    """
+    from hpo.report.plots import work_log
+    from hpo.report.plots.timeline import timeline as chart
+
+    db = open_database(storage)
+    subject = find(db, name)
+    log = work_log.read_work_log(db, subject)
+    _draw(chart(subject, log), output or _default(subject, "timeline"))
+
+
+@plot.command(cls=Command)
+@study_argument
+@storage_option
+@_output_option
+def budget(name: str | None, storage: str | None, output: Path | None) -> None:
+    """Plot the epochs that were spent and the trials that ended, over time."""
+    from hpo.report.plots import budget_chart, spending_log
+
+    db = open_database(storage)
+    subject = find(db, name)
+    log = spending_log.read_spending(db, subject)
+    _draw(budget_chart.budget(subject, log), output or _default(subject, "budget"))
+
+
+def _optuna_plot(kind: str, about: str, *, has_params: bool = True) -> None:
+    """Adds the command of one of Optuna's plots."""
+
+    def draw(
+        name: str | None,
+        storage: str | None,
+        metrics: Sequence[str],
+        output: Path | None,
+        params: Sequence[str] = (),
+    ) -> None:
+        db = open_database(storage)
+        subject = find(db, name)
+        path = output or _default(subject, kind)
+        form = _form(path)
+        _write(rendering.optuna_plot(db, subject, kind, form, metrics=metrics, params=params), path)
+
+    draw.__doc__ = about
+    params_option = click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="NAME",
+        help="Parameter to show; repeatable. By default the most important ones.",
+    )
+    target_option = click.option(
+        "--target",
+        "metrics",
+        multiple=True,
+        metavar="METRIC",
+        help="Objective to show, of a study with several.",
+    )
+    command = _output_option(draw)
+    command = params_option(command) if has_params else command
+    plot.command(kind, cls=Command)(study_argument(storage_option(target_option(command))))
+
+
+_optuna_plot(
+    "importance",
+    """Plot how much each parameter decides which trials are the best.
+
+    Computed by PED-ANOVA from at most 3,000 trials, stopped ones included.
+    """,
+)
+_optuna_plot(
+    "parallel",
+    """Plot each trial as a line through its parameters and its value.
+
+    Of more than 300 trials the best are shown, and a sample of the others.
+    """,
+)
+_optuna_plot(
+    "slice",
+    """Plot the values of the trials over each parameter.
+
+    Trials that were stopped early are grey, with the last value that they reported.
+    """,
+)
+_optuna_plot("contour", "Plot the values of the trials over pairs of parameters, interpolated.")
+_optuna_plot("rank", "Plot the trials over pairs of parameters, coloured by rank.")
+_optuna_plot(
+    "pareto",
+    """Plot the trials of a study with two or three objectives, and their Pareto front.
+
+    --target chooses among more objectives.
+    """,
+    has_params=False,
+)
 
 
 def _best(db: Database, subject: Subject) -> int:
@@ -118,7 +217,15 @@ def _default(subject: Subject, kind: str) -> Path:
     return Path(re.sub(r"[^\w.-]+", "-", subject.name)[:100] + f"-{kind}.png")
 
 
-def _write(figure: Figure, path: Path) -> None:
+def _draw(chart: Chart, path: Path) -> None:
+    _write(rendering.chart_plot(chart, _form(path)), path)
+
+
+def _form(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _write(content: bytes, path: Path) -> None:
     with writing(path):
-        figure.savefig(path, dpi=_DOTS_PER_INCH)
+        path.write_bytes(content)
     say(f"wrote {path}")

@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from hpo.cli.main import hpo
-from hpo.report import plots
 from hpo.report.learning_curves import Curve, Value, read_curves, read_values
+from hpo.report.plots import chart_pictures, learning_charts
 from hpo.report.study_queries import Subject, find
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
@@ -69,6 +70,14 @@ def curve(number: int, **points: list[float]) -> Curve:
     return Curve(number, "COMPLETE", found)
 
 
+def drawn_curves(subject: Subject, found: list[Curve], chosen: list[int]) -> Figure:
+    return chart_pictures.draw(learning_charts.curves(subject, found, chosen))
+
+
+def drawn_history(subject: Subject, found: list[Value]) -> Figure:
+    return chart_pictures.draw(learning_charts.history(subject, found))
+
+
 def test_curves_of_the_best_trial_are_a_picture(run: Run, filled: Database) -> None:
     assert run("plot", "curves").stdout == "wrote digits-curves.png\n"
     with Image.open("digits-curves.png") as picture:
@@ -88,7 +97,7 @@ def test_what_is_drawn_is_what_was_reported(filled: Database) -> None:
         reported = conn.exec_driver_sql(query).all()
     (second,) = (c for c in found if c.number == 2)
     assert second.points["val_accuracy"][0] == tuple(sorted(epoch for epoch, _ in reported))
-    figure = plots.curves(subject, found, [2])
+    figure = drawn_curves(subject, found, [2])
     accuracy = figure.axes[0]
     assert accuracy.get_ylabel() == "accuracy"
     shown = lines_of(accuracy)["validation"]
@@ -100,11 +109,11 @@ def test_what_is_drawn_is_what_was_reported(filled: Database) -> None:
 def test_training_and_validation_share_a_panel() -> None:
     own = curve(4, train_loss=[0.9, 0.5], val_loss=[1.0, 0.7], val_accuracy=[0.6, 0.8])
     other = curve(5, train_loss=[2.0], val_loss=[2.0], val_accuracy=[0.1])
-    figure = plots.curves(HIGHEST, [own, other], [4])
+    figure = drawn_curves(HIGHEST, [own, other], [4])
     assert [axes.get_ylabel() for axes in figure.axes] == ["accuracy", "loss"]
     lines = lines_of(figure.axes[1])
     assert lines == {"training": [(1, 0.9), (2, 0.5)], "validation": [(1, 1.0), (2, 0.7)]}
-    both = plots.curves(HIGHEST, [own, other], [4, 5])
+    both = drawn_curves(HIGHEST, [own, other], [4, 5])
     named = set(lines_of(both.axes[1]))
     assert named == {f"trial {n}, {part}" for n in (4, 5) for part in ("training", "validation")}
 
@@ -112,11 +121,11 @@ def test_training_and_validation_share_a_panel() -> None:
 def test_what_diverged_does_not_flatten_the_rest() -> None:
     values = [1e30, *[1.0 - 0.1 * i for i in range(9)]]
     lowest = Subject(1, "s", "active", ("minimize",), ("val_loss",))
-    low, high = plots.curves(lowest, [curve(0, val_loss=values)], [0]).axes[0].get_ylim()
+    low, high = drawn_curves(lowest, [curve(0, val_loss=values)], [0]).axes[0].get_ylim()
     assert low < 0.2 < 1.0 < high < 10.0
-    worst = plots.curves(lowest, [curve(0, val_loss=[0.1, 0.1, 0.1, 9.0])], [0])
+    worst = drawn_curves(lowest, [curve(0, val_loss=[0.1, 0.1, 0.1, 9.0])], [0])
     assert worst.axes[0].get_ylim()[1] > 9.0
-    endless = plots.curves(lowest, [curve(0, val_loss=[float("nan"), float("inf")])], [0])
+    endless = drawn_curves(lowest, [curve(0, val_loss=[float("nan"), float("inf")])], [0])
     assert endless.axes[0].get_ylabel() == "loss"
 
 
@@ -128,10 +137,10 @@ def test_the_best_so_far_is_a_staircase_of_complete_trials() -> None:
         Value(4, "COMPLETE", (0.7,)),
         Value(6, "PRUNED", (0.2,)),
     ]
-    (axes,) = plots.history(HIGHEST, found).axes
+    (axes,) = drawn_history(HIGHEST, found).axes
     assert lines_of(axes) == {"best so far: 0.7000": [(0, 0.5), (4, 0.7), (6, 0.7)]}
     several = Subject(1, "s", "active", ("maximize", "minimize"), ("a", "b"))
-    both = plots.history(several, [Value(0, "COMPLETE", (1.0, 2.0))])
+    both = drawn_history(several, [Value(0, "COMPLETE", (1.0, 2.0))])
     assert [axes.get_ylabel() for axes in both.axes] == ["a", "b"]
 
 
@@ -153,9 +162,9 @@ def test_mistakes_are_told_before_anything_is_drawn(run: Run, filled: Database) 
         (
             ("curves", "-o", "x.pgn"),
             2,
-            "the ending must be one of png, svg, pdf; did you mean png?",
+            "the ending must be one of png, svg, pdf, html; did you mean png?",
         ),
-        (("curves", "-o", "x"), 2, "x: the ending must be one of png, svg, pdf"),
+        (("curves", "-o", "x"), 2, "x: the ending must be one of png, svg, pdf, html"),
         (("history", "-o", "no/x.png"), 2, "there is no folder no"),
         (("curves", "--trial", "99"), 2, "digits has no trial 99; it has 6 trials"),
         (("curves", *(f"--trial={n}" for n in range(7))), 2, "at most 6 trials in full"),
@@ -170,7 +179,7 @@ def test_mistakes_are_told_before_anything_is_drawn(run: Run, filled: Database) 
 
 
 def test_a_picture_opens_again(run: Run, filled: Database) -> None:
-    figure = plots.history(find(filled), read_values(filled, find(filled)))
+    figure = drawn_history(find(filled), read_values(filled, find(filled)))
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     with Image.open(stream) as picture:
