@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("hpo.cli.commands.compare:compare", "Compare studies of one metric."),
     "logs": (
         "hpo.cli.commands.logs:logs",
-        "Print what the workers of a study, or one of its trials, have printed.",
+        "Print what workers and trials have printed.",
     ),
     "replay": (
         "hpo.cli.commands.replay:replay",
