@@ -15,7 +15,9 @@ from hpo.cli.messages import say, warn
 from hpo.cli.options import Command, storage_option
 from hpo.errors import SpecError, TaskError
 from hpo.report.study_queries import find
+from hpo.run.exporting.folder_files import require_free
 from hpo.store.db.opening import open_database
+from hpo.store.studies import provenance
 
 if TYPE_CHECKING:
     from hpo.run.exporting.export_folder import Exported
@@ -93,20 +95,17 @@ def export(
 
     MODEL is a model file (.pt), whose path `hpo best` shows, or a copy of it.
     """
-    with quickly():
-        from hpo.run.exporting.export_folder import export_model, require_free
-    # Checked first, because it is fast and loading the model is not.
+    # Checked first, because it is fast and loading PyTorch and the model is not.
     require_free(output)
-    if mlflow is not None:
-        from hpo.run.exporting.mlflow_registry import require_mlflow
-
-        require_mlflow()
     chosen = _chosen(name, storage, trial, artifacts, tuple(allow))
+    from hpo.run.exporting.export_folder import export_model
+    from hpo.run.exporting.mlflow_registry import register, require_mlflow
+
+    if mlflow is not None:
+        require_mlflow()
     made = export_model(chosen.model, output, onnx=onnx, test=chosen.test, search=chosen.search)
     _tell(made)
     if mlflow is not None:
-        from hpo.run.exporting.mlflow_registry import register
-
         say(register(made, chosen.model, chosen.name, mlflow))
     if made.missing:
         raise TaskError(
@@ -138,14 +137,18 @@ def _chosen(
     study = Study(db, subject.name, artifacts)
     model = study.load_model(allow=allow, trial=trial)
     is_best = trial is None or trial == study.best.number
-    return _Chosen(model, subject.name, study.best.test if is_best else {}, _search(study.spec))
+    with db.read() as conn:
+        commits = [one.commit for one in provenance.read(conn, subject.study_id).environments]
+    search = _search(study.spec, [commit for commit in commits if commit])
+    return _Chosen(model, subject.name, study.best.test if is_best else {}, search)
 
 
-def _search(spec: StudySpec) -> str:
-    """Says how the params of a study are searched."""
+def _search(spec: StudySpec, commits: Sequence[str]) -> str:
+    """Says how the params of a study are searched, and at which commits of git."""
     budget = {k: v for k, v in spec.budget.model_dump().items() if v is not None}
     size = ", ".join(f"{k} {v}" for k, v in budget.items())
-    return f"sampler {spec.sampler.name}, pruner {spec.pruner.name}, seed {spec.seed}; {size}"
+    at = f"; git commit {', '.join(dict.fromkeys(commits))}" if commits else ""
+    return f"sampler {spec.sampler.name}, pruner {spec.pruner.name}, seed {spec.seed}; {size}{at}"
 
 
 def _tell(made: Exported) -> None:

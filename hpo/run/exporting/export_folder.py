@@ -10,13 +10,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from hpo.errors import HpoError, SpecError
+from hpo.errors import HpoError
+from hpo.run.exporting.folder_files import (
+    ABOUT,
+    CARD,
+    FORMAT,
+    ONNX,
+    PROGRAM,
+    SCRIPT,
+    require_free,
+)
 from hpo.run.exporting.graph_inputs import GraphInputs, graph_inputs
 from hpo.run.exporting.model_card import model_card
 from hpo.run.exporting.model_program import (
@@ -30,15 +39,6 @@ from hpo.run.exporting.model_program import (
 from hpo.run.exporting.prediction_graph import PredictionGraph, ending_of
 from hpo.run.exporting.script_assembly import predict_script
 from hpo.run.files.prediction import TrainedModel
-
-FORMAT: Final = "hpo-export-1"
-CARD: Final = "README.md"
-ABOUT: Final = "model.json"
-PROGRAM: Final = "model.pt2"
-ONNX: Final = "model.onnx"
-SCRIPT: Final = "predict.py"
-_PLAIN: Final = {CARD, ABOUT, PROGRAM, ONNX, SCRIPT}
-_MOST_NAMED: Final = 4
 
 
 @dataclass(frozen=True)
@@ -122,42 +122,6 @@ def export_model(
         today = datetime.now(UTC).strftime("%Y-%m-%d")
         (draft / CARD).write_text(model_card(about, files, today), encoding="utf-8")
     return Exported(folder, tuple(files), tuple(parts.missing), tuple(parts.notes), is_replaced)
-
-
-def require_free(folder: Path) -> bool:
-    """Makes sure that a folder holds nothing but an earlier export; returns whether it does.
-
-    Raises:
-        SpecError: It holds other files, or is no folder.
-    """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise SpecError(f"{folder} is a file; -o names a folder")
-    names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        return False
-    others = [n for n in names if n not in _PLAIN and not _is_weights(n) and n != "__pycache__"]
-    if not others and _is_export(folder):
-        return True
-    shown = ", ".join((others or names)[:_MOST_NAMED])
-    more = " and others" if len(others or names) > _MOST_NAMED else ""
-    raise SpecError(
-        f"{folder} holds other files, which are not overwritten: {shown}{more}",
-        hint="name a new folder",
-    )
-
-
-def _is_weights(name: str) -> bool:
-    return name.startswith("weights") and name.endswith(".safetensors")
-
-
-def _is_export(folder: Path) -> bool:
-    try:
-        found = json.loads((folder / ABOUT).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and str(found.get("format", "")).startswith("hpo-export-")
 
 
 def _parts_of(model: TrainedModel) -> _Parts:

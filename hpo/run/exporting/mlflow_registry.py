@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from hpo.errors import HpoError
-from hpo.run.exporting.export_folder import SCRIPT, Exported
+from hpo.run.exporting.export_folder import Exported
+from hpo.run.exporting.folder_files import SCRIPT
 from hpo.run.files.prediction import TrainedModel
 
 
