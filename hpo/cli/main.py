@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hpo.cli.commands.logs:logs",
         "Print what workers and trials have printed.",
     ),
+    "report": (
+        "hpo.cli.commands.report_file:report",
+        "Write a page about a study: the best trial, what mattered, what it cost.",
+    ),
     "replay": (
         "hpo.cli.commands.replay:replay",
         "Show why trials were proposed, started and resumed.",
@@ -84,7 +88,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("hpo.cli.commands.steering.delete:delete", "Delete a study and its files."),
     "dashboard": (
         "hpo.cli.commands.dashboard:dashboard",
-        "Show the studies in a browser.",
+        "Open the database with optuna-dashboard.",
     ),
     "init": ("hpo.cli.commands.setup.init:init", "Write a commented study file to start from."),
     "check": (

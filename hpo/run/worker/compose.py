@@ -205,7 +205,9 @@ def make_executor(order: WorkerOrder, context: WorkerContext) -> Executor:
 def _note_data(context: WorkerContext, data: DataVersion) -> None:
     """Records which data the study's trials have, for reports; training can do without."""
     study_id = context.study.study_id
-    context.client.try_call(lambda: provenance.note_data(context.db, study_id, data), None)
+    # If the database is useless now, the next report of a trial says so.
+    with contextlib.suppress(StoreError):
+        context.client.try_call(lambda: provenance.note_data(context.db, study_id, data), None)
 
 
 def _task_executor(
