@@ -51,7 +51,7 @@ def _studies(page: DatabaseActivity) -> Panel:
     header = ("studies", "state", "trials", "running", "workers", "best", "rate", "updated")
     rows = [_row(load, page) for load in page.studies]
     styles = ["" if load.row.n_workers else "dim" for load in page.studies]
-    return Panel(header, rows, styles, frozenset({2, 3, 4}), optional=(7, 6))
+    return Panel(header, rows, styles, frozenset({2, 3, 4}), optional=(3, 4, 7, 6))
 
 
 def _row(load: StudyLoad, page: DatabaseActivity) -> tuple[str, ...]:
