@@ -88,13 +88,13 @@ def set_budget(db: Database, study_id: int, budget: Budget) -> None:
 def recent_events(
     db: Database, study_id: int, *, trial_id: int | None = None, limit: int = 100
 ) -> list[Event]:
-    """Returns the last events of a study, or of one of its trials, newest first."""
+    """Returns the last events, newest first, without those of complete trials."""
     event = hpo_event.c
     statement = (
         sa.select(
             event.study_id, event.kind, event.message, event.trial_id, event.worker_id, event.at
         )
-        .where(event.study_id == study_id)
+        .where(event.study_id == study_id, event.kind != "complete")
         .order_by(event.event_id.desc())
         .limit(limit)
     )

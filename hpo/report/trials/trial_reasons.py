@@ -54,8 +54,8 @@ def _ending(report: TrialReport, at: str) -> str:
     message = formatting.last_line(last.message)
     if report.trial.state == "PRUNED" and last.kind == "pruned":
         spec = report.subject.spec
-        pruner = "the objective" if spec is None or spec.objective else f"pruner {spec.pruner.name}"
-        return f"stopped early{at}: {message or pruner}"
+        by = "" if spec is None else f" by the pruner {spec.pruner.name}"
+        return f"stopped early{at}" + (f": {message}" if message else by)
     place = failure_place(report).place
     where = f" ({place})" if place and place not in message else ""
     return f"{reason_name(last.kind)}{at}" + (f": {message}{where}" if message else "")

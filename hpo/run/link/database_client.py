@@ -73,7 +73,7 @@ class DatabaseClient:
         notify_report: Callable[[], None] = lambda: None,
     ) -> None:
         self.lost: set[int] = set()
-        self.trial_log = TrialLog(worker_id)
+        self.trial_log = TrialLog()
         self._db = db
         self._ledger = ledger
         self._study_id = study_id

@@ -51,14 +51,13 @@ def mark_of(line: bytes) -> Mark | None:
 
 
 class TrialLog:
-    """Writes these lines, each with the number of the trial.
+    """Writes these lines, each with the number of the trial."""
 
-    Args:
-        worker_id: The worker.
-    """
-
-    def __init__(self, worker_id: int) -> None:
+    def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
+
+    def start(self, worker_id: int) -> None:
+        """Notes that a worker begins: what one before it held in the same log is over."""
         logger.info("worker %d begins", worker_id)
 
     def begin(self, leases: Iterable[Lease]) -> None:

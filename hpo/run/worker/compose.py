@@ -68,6 +68,7 @@ def run_worker(order: WorkerOrder, pipe: SupervisorPipe, stop: threading.Event) 
     except Stopped:
         return "interrupted"
     pipe.send(worker_id=context.worker_id)
+    context.client.trial_log.start(context.worker_id)
     with deletion_named(context):
         return _work(order, context, pipe)
 
