@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -185,7 +186,10 @@ def _about(model: TrainedModel, parts: _Parts) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "trial": dict(saved["trial"]),
-        "task": {name: saved["task"][name] for name in ("reference", "options")},
+        "task": {
+            "reference": saved["task"]["reference"],
+            "options": _shareable(saved["task"]["options"]),
+        },
         "params": dict(saved["params"]),
         "metric": list(saved.get("metric", ())),
         "metrics": dict(saved.get("metrics", {})),
@@ -193,10 +197,20 @@ def _about(model: TrainedModel, parts: _Parts) -> dict[str, Any]:
         "data": dict(saved["data"]),
         "validation": dict(saved["validation"]),
         "versions": dict(saved.get("versions", {})),
+        "torch": torch.__version__.partition("+")[0],
         "classes": list(model.classes),
         "n_models": len(model.states),
         "input": parts.inputs.spec,
         "output": parts.output or {"kind": "outputs", "columns": []},
+    }
+
+
+def _shareable(options: str) -> dict[str, Any]:
+    """Returns the options of a task, with the names of files in place of their paths."""
+    found = tomlkit.parse(options).unwrap()
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in found.items()
     }
 
 

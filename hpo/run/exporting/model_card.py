@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, Final
-
-import tomlkit
 
 _MOST_ROWS: Final = 200
 _LONGEST: Final = 200
@@ -67,12 +64,11 @@ def _use(about: Mapping[str, Any], files: Sequence[str]) -> list[str]:
             f'model.load_state_dict(load_file("{_first_weights(files)}"))',
             "```",
         ]
-    torch_version = str(about["versions"].get("torch", "")).partition("+")[0]
     example = {"table": "new.csv", "array": "new.npy"}[about["input"]["kind"]]
     if "images" in about["input"]:
         example = "folder_of_images"
     return [
-        f"torch {_text(torch_version)} or newer is all that it needs"
+        f"torch {_text(about['torch'])} or newer is all that it needs"
         + (", and Pillow for images:" if "images" in about["input"] else ":"),
         "",
         "```",
@@ -143,7 +139,7 @@ def _history(about: Mapping[str, Any], made_on: str) -> list[str]:
         "trial, seed": f"{trial['number']}, {trial['seed']}",
         "epoch": about["epoch"],
         "task": about["task"]["reference"],
-        "task options": _options(about["task"]["options"]),
+        "task options": ", ".join(f"{k} = {v!r}" for k, v in about["task"]["options"].items()),
         "search": about["search"],
         "validation": split,
         "data": f"{data.get('n_rows', '?')} samples, checksum {data['checksum']}",
@@ -151,17 +147,6 @@ def _history(about: Mapping[str, Any], made_on: str) -> list[str]:
         "exported": made_on,
     }
     return _table(("", ""), ((k, v) for k, v in entries.items() if v not in (None, "")))
-
-
-def _options(text: str) -> str:
-    """Returns the options of a task, with the names of files in place of their paths."""
-    options = tomlkit.parse(text).unwrap()
-    pairs = ((k, PurePath(v).name if _is_path(v) else v) for k, v in options.items())
-    return ", ".join(f"{k} = {v!r}" for k, v in pairs)
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and PurePath(value).is_absolute()
 
 
 def _purpose(name: str) -> str:

@@ -24,6 +24,9 @@ class ExportedModel:
     Args:
         folder: Holds ``model.json`` and ``model.pt2``.
 
+    Raises:
+        InputError: It does not, or this version of torch cannot read them.
+
     Attributes:
         about: What ``model.json`` holds: params, metrics, classes, how samples are read.
         classes: Names of the classes; empty for a regression.
@@ -32,11 +35,18 @@ class ExportedModel:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.about: dict[str, Any] = json.loads(Path(folder, "model.json").read_text("utf-8"))
+        about = Path(folder, "model.json")
+        if not about.is_file():
+            raise InputError(f"{folder} holds no model.json; is it the folder of an export?")
+        self.about: dict[str, Any] = json.loads(about.read_text("utf-8"))
         self.classes: list[str] = self.about["classes"]
         self.columns: list[str] = self.about["output"]["columns"]
         self._input: dict[str, Any] = self.about["input"]
-        self.program = torch.export.load(Path(folder, "model.pt2")).module()
+        try:
+            self.program = torch.export.load(Path(folder, "model.pt2")).module()
+        except Exception as error:
+            versions = f"torch {torch.__version__}; it was written by torch {self.about['torch']}"
+            raise InputError(f"model.pt2 cannot be read by {versions}: {error}") from error
 
     def predict(self, samples: Any) -> Tensor:
         """Predicts samples.
@@ -137,7 +147,7 @@ def write_predictions(
 ) -> None:
     """Writes predictions as CSV: the sample, the prediction, the probability of each class."""
     writer = csv.writer(out, lineterminator="\n")
-    is_classes = model.about["output"]["kind"] == "probabilities"
+    is_classes = model.columns == model.classes
     titles = [f"p({name})" for name in model.columns] if is_classes else model.columns
     first = "row" if isinstance(names, range) else "file"
     writer.writerow([first, *(["prediction"] if is_classes else []), *titles])
@@ -162,9 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = image_files(given.file) if model.reads_images(given.file) else range(1, len(found) + 1)
     if given.output is None:
         write_predictions(model, found, sys.stdout, names)
-    else:
+        return 0
+    try:
         with given.output.open("w", newline="", encoding="utf-8") as out:
             write_predictions(model, found, out, names)
+    except OSError as error:
+        parser.exit(1, f"error: {given.output} cannot be written: {error.strerror}\n")
     return 0
 
 
