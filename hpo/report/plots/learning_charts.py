@@ -91,6 +91,7 @@ def history(subject: Subject, found: Sequence[Value]) -> Chart:
     return Chart(
         title=f"{short(subject.name)}: {len(found):,} trial{'s' * (len(found) != 1)}",
         panels=[_history_panel(subject, found, i) for i in range(n)],
+        note="a sample of the trials" if len(found) > _MOST_DOTS else "",
         panel_width=8.0 if n == 1 else 6.0,
     )
 

@@ -36,7 +36,7 @@ def draw(shown: Content) -> go.Figure:
     figure = optuna_plots.draw(shown, "plotly")
     restyle(figure, shown.title, shown.summary)
     figure.update_layout(height=_height(shown))
-    # Of hidden trials the lines cannot be clicked away.
+    # Optuna calls them feasible and infeasible.
     for trace in figure.data:
         if trace.name in _LABELS:
             trace.name = _LABELS[trace.name]
@@ -48,6 +48,8 @@ def draw(shown: Content) -> go.Figure:
         figure.update_traces(
             marker={"size": 4, "line": {"width": 0.5}}, selector={"type": "scatter"}
         )
+    if shown.kind == "pareto":
+        _restyle_pareto(figure, shown)
     if shown.kind == "parallel":
         figure.update_layout(margin={"t": 130}, legend={"y": 1.03})
     return figure
@@ -112,6 +114,16 @@ def _restyle_importance(figure: go.Figure, shown: Content) -> None:
     figure.update_layout(showlegend=len(shown.metrics) > 1, colorway=COLOURS)
     # The text of Optuna's names the class of a distribution.
     figure.update_traces(hovertemplate="%{y}: %{x:.3f}<extra></extra>")
+
+
+def _restyle_pareto(figure: go.Figure, shown: Content) -> None:
+    """Colours trials by what they are, and not by their number."""
+    size = 4 if len(shown.metrics) > 2 else 7
+    for trace in figure.data:
+        is_front = "Best Trial" in (trace.hovertemplate or "")
+        name = "on the front" if is_front else "dominated"
+        trace.marker = {"color": COLOURS[1] if is_front else COLOURS[0], "size": size}
+        trace.update(name=name, showlegend=True, hovertemplate=f"%{{text}}<extra>{name}</extra>")
 
 
 def _restyle_slice(figure: go.Figure, shown: Content) -> None:
