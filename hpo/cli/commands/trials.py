@@ -132,7 +132,16 @@ def best(
     record = {"study": subject.name, **_record(rows[0], subject, in_full=True), "model": None}
     if not emit_one(form, {**record, **files}):
         lines = [Text(line) for line in pairs({k: visible(v) for k, v in files.items() if v})]
-        show_lines([*_sheet(rows[0], subject), *([Text(), *lines] if lines else ())])
+        confirmed = _confirmed(db, subject)
+        show_lines([*_sheet(rows[0], subject), *([Text(), *lines] if lines else ()), *confirmed])
+
+
+def _confirmed(db: Database, subject: Subject) -> list[Text]:
+    """Returns what the runs of the study's confirmation show, if it has one."""
+    from hpo.report import confirmation
+
+    found = confirmation.read(db, subject)
+    return [] if found is None else [Text(), Text(f" {found.study}: {found.sentence}")]
 
 
 def _files(

@@ -116,6 +116,7 @@ def test_a_confirmation_that_is_there_is_shown(run: Run, filled: Database) -> No
     found = json.loads(run("confirm", "digits", "-f", "json", "--top", "2", "--seeds", "2").stdout)
     assert found["seeds"] == seeds(SPEC, 2)
     assert [run["value"] for run in found["trials"][0]["runs"]] == list(VALUES[2])
+    assert f" digits-confirm: {found['sentence']}\n" in run("best", "digits").stdout
     error = run("confirm", "digits-confirm", expect=2).stderr
     assert error == "error: digits-confirm is itself the confirmation of another study\n"
 
