@@ -35,7 +35,7 @@ def report(name: str | None, storage: str | None, output: Path | None) -> None:
     subject = find(db, name)
     path = output or Path(re.sub(r"[^\w.-]+", "-", subject.name)[:100] + "-report.html")
     # They load matplotlib and scikit-learn, which errors of the name do not need.
-    from hpo.report.page.rendering import render
+    from hpo.report.page.report_page import render
 
     text = render(db, subject, "md" if path.suffix.lower() == ".md" else "html")
     with writing(path):

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from hpo.report.learning_curves import Curve
-from hpo.report.page import panels
+from hpo.report.page import drawing_parts
 from hpo.report.page.influence import Influence, is_number
 from hpo.report.page.sentences import name_of
 from hpo.report.page.study_report import StudyReport
@@ -47,10 +47,10 @@ def history(report: StudyReport) -> Drawing:
     """Draws the value of each trial and the best so far; a panel for each objective."""
     if not report.values:
         return Drawing()
-    with rc_context(panels.SETTINGS):
-        figure, axes_of = panels.figure(min(_MOST_PANELS, len(report.subject.metrics)), 3.0)
+    with rc_context(drawing_parts.SETTINGS):
+        figure, axes_of = drawing_parts.figure(min(_MOST_PANELS, len(report.subject.metrics)), 3.0)
         cut = [_draw_history(axes, report, i) for i, axes in enumerate(axes_of)]
-        return Drawing(panels.svg(figure, "history"), any(cut))
+        return Drawing(drawing_parts.svg(figure, "history"), any(cut))
 
 
 def curves(report: StudyReport) -> Drawing:
@@ -66,14 +66,14 @@ def curves(report: StudyReport) -> Drawing:
     kinds = [_kind(metric)]
     if own is not None and kinds != ["loss"] and _of(own, "loss"):
         kinds.append("loss")
-    with rc_context(panels.SETTINGS):
-        figure, axes_of = panels.figure(len(kinds), 3.0)
+    with rc_context(drawing_parts.SETTINGS):
+        figure, axes_of = drawing_parts.figure(len(kinds), 3.0)
         cut = []
         for axes, kind in zip(axes_of, kinds, strict=True):
             is_main = kind == kinds[0]
             behind = others if is_main else []
             cut.append(_draw_curves(axes, report.subject, own, behind, kind))
-        return Drawing(panels.svg(figure, "curves"), any(cut))
+        return Drawing(drawing_parts.svg(figure, "curves"), any(cut))
 
 
 def _draw_curves(
@@ -86,13 +86,13 @@ def _draw_curves(
     lines = [] if own is None else [own.points[name][1] for name in _of(own, kind)]
     if own is not None:
         _draw_own(axes, own, kind)
-    panels.label(axes, "epoch", kind.replace("_", " "))
+    drawing_parts.label(axes, "epoch", kind.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels.legend(axes)
+    drawing_parts.legend(axes)
     is_up = kind == _kind(metric) and subject.direction == "maximize"
     values = [y for line in lines for y in line]
     ends = [line[-1] for line in lines]
-    return panels.bound(axes, [*shown, *values], -1.0 if is_up else 1.0, ends)
+    return drawing_parts.bound(axes, [*shown, *values], -1.0 if is_up else 1.0, ends)
 
 
 def params(report: StudyReport, influence: Influence) -> Drawing:
@@ -102,8 +102,8 @@ def params(report: StudyReport, influence: Influence) -> Drawing:
     names = [param.name for param in influence.visible[:_MOST_PANELS]]
     if not names:
         return Drawing()
-    with rc_context(panels.SETTINGS):
-        figure, axes_of = panels.figure(len(names), 2.7, share_y=True)
+    with rc_context(drawing_parts.SETTINGS):
+        figure, axes_of = drawing_parts.figure(len(names), 2.7, share_y=True)
         for axes, name in zip(axes_of, names, strict=True):
             found = [
                 (row[name], value, number)
@@ -114,10 +114,10 @@ def params(report: StudyReport, influence: Influence) -> Drawing:
             ]
             is_log = _is_log(spec, name, [x for x, _, _ in found])
             _draw_param(axes, found, best, is_log=is_log)
-            panels.label(axes, name, given.metric if axes is axes_of[0] else "")
+            drawing_parts.label(axes, name, given.metric if axes is axes_of[0] else "")
         sign = -1.0 if given.direction == "maximize" else 1.0
-        is_cut = panels.bound(axes_of[0], given.values, sign)
-        return Drawing(panels.svg(figure, f"params{given.metric}"), is_cut)
+        is_cut = drawing_parts.bound(axes_of[0], given.values, sign)
+        return Drawing(drawing_parts.svg(figure, f"params{given.metric}"), is_cut)
 
 
 def front(report: StudyReport) -> Drawing:
@@ -128,18 +128,20 @@ def front(report: StudyReport) -> Drawing:
     on_front = {row.number for row in report.best}
     done = [value for value in report.values if value.state == "COMPLETE"]
     finite = [value for value in done if all(map(math.isfinite, value.values))]
-    behind = panels.thinned([value for value in finite if value.number not in on_front])
+    behind = drawing_parts.thinned([value for value in finite if value.number not in on_front])
     best = sorted(value.values for value in finite if value.number in on_front)
-    with rc_context(panels.SETTINGS):
-        figure, (axes,) = panels.figure(1, 3.6)
-        panels.dots(axes, [value.values for value in behind], "other complete trials", panels.OTHER)
-        axes.plot(*zip(*best, strict=True), color=panels.ACCENT, linewidth=1, alpha=0.5)
-        panels.dots(axes, best, "best compromises", panels.ACCENT, size=30)
-        panels.label(
+    with rc_context(drawing_parts.SETTINGS):
+        figure, (axes,) = drawing_parts.figure(1, 3.6)
+        drawing_parts.dots(
+            axes, [value.values for value in behind], "other complete trials", drawing_parts.OTHER
+        )
+        axes.plot(*zip(*best, strict=True), color=drawing_parts.ACCENT, linewidth=1, alpha=0.5)
+        drawing_parts.dots(axes, best, "best compromises", drawing_parts.ACCENT, size=30)
+        drawing_parts.label(
             axes, *(f"{m} ({d})" for m, d in zip(subject.metrics, subject.directions, strict=True))
         )
-        panels.legend(axes)
-        return Drawing(panels.svg(figure, "front"))
+        drawing_parts.legend(axes)
+        return Drawing(drawing_parts.svg(figure, "front"))
 
 
 def _draw_history(axes: Axes, report: StudyReport, i: int) -> bool:
@@ -150,11 +152,21 @@ def _draw_history(axes: Axes, report: StudyReport, i: int) -> bool:
     complete = [(x, y) for x, y, state in points if state == "COMPLETE"]
     pruned = [(x, y) for x, y, state in points if state in FINISHED[1:]]
     unfinished = [(x, y) for x, y, state in points if state not in FINISHED]
-    panels.dots(
-        axes, panels.thinned(pruned), "stopped early (last value)", panels.OTHER, filled=False
+    drawing_parts.dots(
+        axes,
+        drawing_parts.thinned(pruned),
+        "stopped early (last value)",
+        drawing_parts.OTHER,
+        filled=False,
     )
-    panels.dots(axes, panels.thinned(unfinished), "paused (last value)", panels.FAINT, filled=False)
-    panels.dots(axes, panels.thinned(complete), "complete", panels.MAIN)
+    drawing_parts.dots(
+        axes,
+        drawing_parts.thinned(unfinished),
+        "paused (last value)",
+        drawing_parts.FAINT,
+        filled=False,
+    )
+    drawing_parts.dots(axes, drawing_parts.thinned(complete), "complete", drawing_parts.MAIN)
     steps: list[tuple[int, float]] = []
     for x, y in complete:
         if not steps or sign * y < sign * steps[-1][1]:
@@ -163,22 +175,27 @@ def _draw_history(axes: Axes, report: StudyReport, i: int) -> bool:
         end = (max(x for x, _, _ in points), steps[-1][1])
         xs, ys = zip(*steps, end, strict=True)
         axes.plot(
-            xs, ys, drawstyle="steps-post", color=panels.ACCENT, linewidth=1.6, label="best so far"
+            xs,
+            ys,
+            drawstyle="steps-post",
+            color=drawing_parts.ACCENT,
+            linewidth=1.6,
+            label="best so far",
         )
-    panels.label(axes, "trial", subject.metrics[i])
+    drawing_parts.label(axes, "trial", subject.metrics[i])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels.legend(axes)
-    return panels.bound(axes, [y for _, y, _ in points], sign)
+    drawing_parts.legend(axes)
+    return drawing_parts.bound(axes, [y for _, y, _ in points], sign)
 
 
 def _draw_others(axes: Axes, others: Sequence[Curve], metric: str) -> None:
     lines = [list(zip(*curve.points[metric], strict=True)) for curve in others]
     label = "other trials"
     axes.add_collection(
-        LineCollection(lines, colors=panels.OTHER, linewidths=0.7, alpha=0.7, label=label)
+        LineCollection(lines, colors=drawing_parts.OTHER, linewidths=0.7, alpha=0.7, label=label)
     )
     ends = [line[0] for line in lines if len(line) == 1]
-    panels.dots(axes, ends, "", panels.OTHER, size=4)
+    drawing_parts.dots(axes, ends, "", drawing_parts.OTHER, size=4)
     axes.autoscale_view()
 
 
@@ -186,7 +203,9 @@ def _draw_own(axes: Axes, own: Curve, kind: str) -> None:
     for name in _of(own, kind):
         part = name.partition("_")[0]
         what = {"train": ", training", "val": ", validation"}.get(part, "")
-        style, colour = ("--", panels.MAIN) if part == "train" else ("-", panels.ACCENT)
+        style, colour = (
+            ("--", drawing_parts.MAIN) if part == "train" else ("-", drawing_parts.ACCENT)
+        )
         epochs, values = own.points[name]
         label = f"trial {own.number}{what}"
         marker = "o" if len(epochs) == 1 else ""
@@ -223,8 +242,10 @@ def _draw_param(
             for x, y, number in found
         ]
         axes.set_xticks(range(len(choices)), [name_of(choice)[:12] for choice in choices])
-    panels.dots(axes, [(x, y) for x, y, n in points if n != best], "", panels.MAIN)
-    panels.dots(axes, [(x, y) for x, y, n in points if n == best], "", panels.ACCENT, size=46)
+    drawing_parts.dots(axes, [(x, y) for x, y, n in points if n != best], "", drawing_parts.MAIN)
+    drawing_parts.dots(
+        axes, [(x, y) for x, y, n in points if n == best], "", drawing_parts.ACCENT, size=46
+    )
 
 
 def _kind(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Rendering of a study's report as a page of HTML or Markdown."""
+"""Report page: the report of a study, rendered as HTML or Markdown."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hpo.report.confirmation import Confirmation
 from hpo.report.confirmation.estimates import Estimate
 from hpo.report.confirmation.seed_results import ConfirmedTrial, RunResult, SeedResults
 from hpo.report.confirmation.verdict import verdict
-from hpo.report.page.rendering import of_report, render
+from hpo.report.page.report_page import of_report, render
 from hpo.report.page.study_report import read_report
 from hpo.report.study_queries import find
 from hpo.store.db.database import Database
