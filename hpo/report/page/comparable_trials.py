@@ -19,7 +19,7 @@ from hpo.report.study_queries import Subject
 from hpo.report.trial_details import chunks, params_of, values_of
 from hpo.store.db.optuna_tables import row_to_intermediate, trial_intermediate_values, trials
 
-MOST_TRIALS: Final = 500
+MOST_TRIALS: Final = 400
 """Trials that are read; of more, evenly spaced ones."""
 _MOST: Final = 0.8
 """The part of the trials that counts as most of them."""

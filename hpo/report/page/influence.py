@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FEWEST_TRIALS: Final = 20
 _N_FOLDS: Final = 5
-_N_TREES: Final = 30
+_N_TREES: Final = 24
 _N_SHUFFLES: Final = 3
 _MIN_T: Final = 3.0
 """A mean so many standard errors above zero is no chance, even of one parameter among ten."""
@@ -149,7 +149,7 @@ def _fold(matrix: Matrix, ranks: Matrix, is_unseen: NDArray[np.bool_]) -> _Fold:
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(
-        _N_TREES, min_samples_leaf=3, max_features=0.6, random_state=0, n_jobs=1
+        _N_TREES, max_depth=8, min_samples_leaf=3, max_features=0.6, random_state=0, n_jobs=1
     )
     forest.fit(matrix[~is_unseen], ranks[~is_unseen])
     unseen, truth = matrix[is_unseen], ranks[is_unseen]

@@ -111,6 +111,8 @@ def _notes(report: StudyReport) -> list[str]:
             f"The search draws its random numbers from the seed. Those of the training, and the "
             f"data, are up to the {spec.kind}'s code."
         )
+    if spec.kind == "command" and environments:
+        notes.append("The packages are those of hpo's Python. The command may use others.")
     if _is_parallel(report):
         notes.append(
             "Several workers ran at once. The order in which trials report decides what the search "

@@ -21,7 +21,7 @@ _REASONS: Final = {
     "pruned": "other trials looked better, or the study ended",
     "nan": "diverged: the objective or the loss was not a number",
     "oom": "out of memory",
-    "user_code": "the code of the trial raised an error",
+    "user_code": "the code of the trial failed",
     "timeout": "took longer than a trial may",
     "lost": "the worker was lost too often",
     "cancelled": "cancelled by a user",
@@ -163,7 +163,8 @@ def stopped(report: StudyReport) -> str:
     effort, n = report.effort, report.counts.pruned
     if not n:
         none = "No trial was stopped early"
-        return f"{none}." if effort.n_epochs else f"{none}: the trials have no epochs."
+        has_epochs = effort.n_epochs or effort.epochs is not None
+        return f"{none}." if has_epochs else f"{none}: the trials have no epochs."
     saving = effort.saving
     if saving is None:
         return (
