@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hpo.run.loggers.logger import LoggedTrial, Logger, StudyEnding, TrialEnding
@@ -37,6 +37,8 @@ class Follower:
         logger: Where to log.
         journal: Which trials it has finished.
         has_history: Whether the logger is also given what ended before it first looked.
+        on_logged: Called for each trial of which something was logged, for a step may take long;
+            what it raises ends the step.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Follower:
         journal: LoggerJournal,
         *,
         has_history: bool = True,
+        on_logged: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._study = study
         self._logger = logger
         self._journal = journal
+        self._on_logged = on_logged
         self._skips_history = journal.is_new and not has_history
         self._floor = 0
         self._open: set[int] = set()
@@ -111,6 +115,7 @@ class Follower:
             endings = read_endings(conn, self._study, ended)
         n_logged = 0
         for change in changes:
+            self._on_logged()
             key, new = change.head.trial_id, epochs[change.head.trial_id]
             if new:
                 self._logger.log(self._begun[key], new)
@@ -138,6 +143,7 @@ class Follower:
                 self._epochs[key] = self._logger.begin(trial)
                 self._begun[key] = trial
                 self._paused.discard(key)
+                self._on_logged()
 
     def _end(self, key: int, ending: TrialEnding) -> None:
         trial = self._begun[key]

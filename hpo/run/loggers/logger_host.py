@@ -16,7 +16,7 @@ from hpo.run.link.log_streams import open_log
 from hpo.run.loggers.logger_process import LoggerOrder
 
 logger = logging.getLogger(__name__)
-IDLE_S: Final = 20.0
+IDLE_S: Final = 30.0
 """Seconds without anything logged after which the end of a run waits for loggers no longer."""
 _MOST_STARTS: Final = 3
 _POLL_S: Final = 0.05

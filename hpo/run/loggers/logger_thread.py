@@ -25,6 +25,8 @@ POLL_S: Final = 1.0
 MOST_SHARE: Final = 0.1
 """Largest share of the time that a logger reads the database."""
 RENEW_S: Final = logger_leases.GRACE_S / 6
+"""Seconds after which the lease of a place is renewed."""
+STANDBY_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 _LAST_TRIES: Final = 3
@@ -64,7 +66,9 @@ class LoggerThread(threading.Thread):
         self._logger: Logger | None = None
         self._follower: Follower | None = None
         self._place = place_of(choice)
-        self._renewed_at = -RENEW_S
+        self._is_holder = False
+        self._asked_s = -RENEW_S
+        self._told_s = 0.0
         self._warned: set[str] = set()
 
     def run(self) -> None:
@@ -105,17 +109,35 @@ class LoggerThread(threading.Thread):
             journal = LoggerJournal(self._journal)
             has_history = getattr(self._logger, "has_history", True)
             self._follower = Follower(
-                self._db, self._study, self._logger, journal, has_history=has_history
+                self._db,
+                self._study,
+                self._logger,
+                journal,
+                has_history=has_history,
+                on_logged=self._keep,
             )
         return self._follower.step()
 
+    def _keep(self) -> None:
+        """Tells that something is being logged, and keeps the lease meanwhile.
+
+        Raises:
+            StoreError: Another process has it.
+        """
+        now_s = time.monotonic()
+        if now_s > self._told_s + POLL_S:
+            self._told_s = now_s
+            self._tell(logged=1)
+        if not self._has_lease():
+            self._follower = None
+            raise StoreError("another process logs this study there now")
+
     def _has_lease(self) -> bool:
         now_s = time.monotonic()
-        if self._follower is not None and now_s < self._renewed_at + RENEW_S:
-            return True
-        has_it = logger_leases.acquire(self._db, self._study.study_id, self._place)
-        self._renewed_at = now_s
-        return has_it
+        if now_s > self._asked_s + (RENEW_S if self._is_holder else STANDBY_S):
+            self._is_holder = logger_leases.acquire(self._db, self._study.study_id, self._place)
+            self._asked_s = now_s
+        return self._is_holder
 
     def _close(self) -> None:
         try:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from hpo.errors import StoreError
+from hpo.run.loggers.follower import Follower
 from hpo.run.loggers.logger import LoggedEpoch, LoggedTrial
+from hpo.run.loggers.logger_journal import LoggerJournal
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
 from hpo.store.studies import logger_leases
@@ -90,6 +93,33 @@ def test_what_a_logger_did_not_take_is_given_again(trials: LoggedTrials) -> None
     logger.is_broken = False
     assert follower.step() == 2
     assert logger.calls == ["begin 0", "begin 0", "log 0: [2, 3]"]
+
+
+def test_a_long_step_tells_that_it_comes_further_and_ends_when_its_lease_is_lost(
+    trials: LoggedTrials,
+) -> None:
+    for _ in range(3):
+        lease = trials.claim()
+        trials.report(lease, [1])
+        trials.settle(lease, "complete", 1, 0.5)
+    n_told = 0
+
+    def on_logged() -> None:
+        nonlocal n_told
+        n_told += 1
+        if n_told == 5:
+            raise StoreError("another process logs this study there now")
+
+    logger = RecordingLogger()
+    kept = LoggerJournal(trials.folder / "journal.json")
+    follower = Follower(trials.db, trials.study, logger, kept, on_logged=on_logged)
+    with pytest.raises(StoreError):
+        follower.step()
+    assert logger.calls[3:] == ["log 0: [1]", "end 0: COMPLETE"]
+    # The successor ends what was not ended.
+    successor = RecordingLogger(logger.held)
+    trials.follower(successor).step()
+    assert set(successor.endings) == {1, 2}
 
 
 def test_the_end_of_a_study_is_told_once_and_again_after_it_was_continued(
