@@ -19,7 +19,7 @@ from hpo.run.host.placement import DevicePlacement, describe
 from hpo.run.host.supervisor import Supervisor
 from hpo.run.link.database_client import DEADLINE_S
 from hpo.run.link.retry import DATABASE_ERRORS, call_with_deadline
-from hpo.run.loggers.logger_host import LoggerHost
+from hpo.run.loggers.logger_host import LoggerHosts
 from hpo.run.loggers.logger_process import LoggerOrder
 from hpo.run.worker.supervisor_pipe import WorkerOrder
 from hpo.spec.logger_choices import LoggerChoice
@@ -118,8 +118,8 @@ class Session:
         self._own_dir = base_dir if is_named_here else None
         self._since_event = events.newest(db, study.study_id)
         self._order = _order(db, study, options, base_dir)
-        self._loggers = LoggerHost(
-            _logger_order(db, study, options), self.artifacts.folder / "logs" / "loggers.log"
+        self._loggers = LoggerHosts(
+            _logger_order(db, study, options), self.artifacts.folder / "logs"
         )
         # First what the dead have kept: once they are reaped it is no longer valid.
         outbox.adopt(db, study.study_id)

@@ -1,4 +1,4 @@
-"""Logger host: starts the process of this machine's loggers, and ends it when all is logged."""
+"""Logger host: starts a process for each logger of this machine, and ends it when all is logged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,19 +23,61 @@ _MOST_STARTS: Final = 3
 _POLL_S: Final = 0.05
 
 
+class LoggerHosts:
+    """Keeps a process for each logger, so that none can harm another one, or a trial.
+
+    Args:
+        order: The study and its loggers.
+        folder: Where their logs go, which have no secrets.
+    """
+
+    def __init__(self, order: LoggerOrder, folder: Path) -> None:
+        self._hosts = [
+            LoggerHost(replace(order, choices=(choice,)), folder / f"logger-{choice.name}.log")
+            for choice in order.choices
+        ]
+
+    def start(self) -> None:
+        """Starts the processes."""
+        for host in self._hosts:
+            host.start()
+
+    def poll(self) -> None:
+        """Passes on warnings, and starts processes in place of those that have died."""
+        for host in self._hosts:
+            host.poll()
+
+    def finish(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Waits until all is logged, as long as something is being logged.
+
+        Args:
+            is_urgent: Returns whether to wait no longer.
+        """
+        for host in self._hosts:
+            host.finish()
+        for host in self._hosts:
+            host.wait(is_urgent)
+
+    def kill(self) -> None:
+        """Ends the processes at once."""
+        for host in self._hosts:
+            host.kill()
+
+
 class LoggerHost:
-    """Keeps the process in which loggers run.
+    """Keeps the process in which one logger runs.
 
     Whatever happens to it, nothing but a warning comes of it: what is not logged is logged by the
     next session that names the logger.
 
     Args:
-        order: The study and its loggers; without loggers no process is started.
+        order: The study and its one logger.
         log: File that takes what goes wrong, without secrets.
     """
 
     def __init__(self, order: LoggerOrder, log: Path) -> None:
         self._order = order
+        self._name = order.choices[0].name
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._channel = -1
@@ -43,13 +86,11 @@ class LoggerHost:
         self._active_s = time.monotonic()
 
     def start(self) -> None:
-        """Starts the process, if there are loggers."""
-        if not self._order.choices:
-            return
+        """Starts the process."""
         try:
             self._start()
         except OSError as error:
-            logger.warning("loggers cannot be started: %s", error)
+            logger.warning("%s: its process cannot be started: %s", self._name, error)
 
     def poll(self) -> None:
         """Passes on warnings, and starts a process in place of one that has died."""
@@ -60,20 +101,14 @@ class LoggerHost:
             return
         code = self._process.returncode
         self._forget()
-        if self._n_starts < _MOST_STARTS:
-            logger.warning("the process of the loggers died (%s); starting another one", code)
+        again = self._n_starts < _MOST_STARTS
+        fate = "another one is started" if again else f"{self._log} may say why"
+        logger.warning("%s: its process died (exit code %s); %s", self._name, code, fate)
+        if again:
             self.start()
-        else:
-            logger.warning(
-                "the process of the loggers died %d times; see %s", _MOST_STARTS, self._log
-            )
 
-    def finish(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
-        """Waits until all is logged, as long as something is being logged.
-
-        Args:
-            is_urgent: Returns whether to wait no longer.
-        """
+    def finish(self) -> None:
+        """Lets the process end when all is logged; ``wait`` waits for that."""
         process = self._process
         if process is None:
             return
@@ -83,19 +118,29 @@ class LoggerHost:
             process.stdin.write(b"finish\n")
             process.stdin.flush()
         except OSError:
-            self._active_s -= IDLE_S
+            logger.info("the process of a logger died before its end")
+
+    def wait(self, is_urgent: Callable[[], bool]) -> None:
+        """Waits for the process, as long as it logs something.
+
+        Args:
+            is_urgent: Returns whether to wait no longer.
+        """
+        process = self._process
+        if process is None:
+            return
         while process.poll() is None:
             self._listen()
             if is_urgent() or time.monotonic() > self._active_s + IDLE_S:
                 process.kill()
-                names = ", ".join(choice.name for choice in self._order.choices)
-                logger.warning(
-                    "not all is logged (%s); the same command again logs the rest", names
-                )
                 break
             time.sleep(_POLL_S)
         process.wait()
         self._listen()
+        if process.returncode:
+            logger.warning(
+                "%s: not all is logged; the same command again logs the rest", self._name
+            )
         self._forget()
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Logger process: one for each ``hpo run``; its order comes on standard input, as it has secrets.
+"""Logger process: follows a study for a logger; its order comes on standard input for its secrets.
 
 Loggers run here, in threads, away from the processes that train: whatever one does costs no trial.
 """

@@ -79,7 +79,7 @@ class LoggerThread(threading.Thread):
             began_s = time.monotonic()
             try:
                 n_logged = self._follow()
-            except Exception as error:  # noqa: BLE001 - a logger's own code and its server
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - of a logger or its server
                 n_failed += 1
                 self._warn(error)
                 if is_last and n_failed >= _LAST_TRIES:
@@ -147,7 +147,7 @@ class LoggerThread(threading.Thread):
         except Exception as error:  # noqa: BLE001 - as above
             self._warn(error)
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: BaseException) -> None:
         text = self._choice.hidden(f"{type(error).__name__}: {error}".strip(": "))
         line = text.splitlines()[0][:300]
         logger.warning("%s: %s", self._choice.shown, text)
