@@ -31,7 +31,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "hpo predict churn customers.csv -o predictions.csv",
         "hpo predict model.pt customers.csv",
     ),
-    "export": ("hpo export churn -o model",),
+    "export": (
+        "hpo export churn -o model",
+        "hpo export churn -o model --onnx --mlflow sqlite:///mlflow.db",
+    ),
     "plot curves": ("hpo plot curves churn --trial 17 -o curves.svg",),
     "plot history": ("hpo plot history churn -o history.png",),
     "plot importance": ("hpo plot importance churn -o importance.html",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
     from hpo.run.files.prediction import TrainedModel
     from hpo.spec.study_spec import StudySpec
 
-_EXAMPLES: Final = """
-\b
-Examples:
-  hpo export churn -o churn-model
-  hpo export churn -o churn-model --onnx --mlflow sqlite:///mlflow.db
-  python churn-model/predict.py new.csv
-"""
-
 
 @dataclass(frozen=True)
 class _Chosen:
@@ -43,7 +35,7 @@ class _Chosen:
     search: str = ""
 
 
-@click.command(cls=Command, epilog=_EXAMPLES)
+@click.command(cls=Command)
 @click.argument("name", required=False, metavar="[STUDY|MODEL]")
 @storage_option
 @click.option(
