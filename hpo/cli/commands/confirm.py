@@ -158,7 +158,7 @@ def _train(
             hint=f"`hpo confirm {shlex.quote(record.name)}` takes the study from there",
         )
     plan = Plan(record, {row.number: row.params for row in rows}, n_seeds)
-    session = start_confirming(db, plan, prepared.base_dir, options)
+    session = start_confirming(plan, prepared.base_dir, options)
     if is_shown:
         n = len(rows)
         head = f"{n} trial{'s' * (n > 1)} of {cell(record.name, 100)} with {n_seeds} new seeds"

@@ -16,6 +16,7 @@ from hpo.search.base.derived_seeds import mix
 from hpo.spec.space.search_space import Fixed
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
+from hpo.store.db.opening import open_database
 from hpo.store.studies import confirmations, studies, study_records
 from hpo.store.studies.study_records import StudyRecord
 
@@ -45,16 +46,13 @@ def seeds(spec: StudySpec, n: int) -> list[int]:
     return [mix(_seed(spec), i) for i in range(n)]
 
 
-def start_confirming(
-    db: Database, plan: Plan, base_dir: Path | None, options: RunOptions
-) -> Session:
+def start_confirming(plan: Plan, base_dir: Path | None, options: RunOptions) -> Session:
     """Creates or continues the confirmation of a study, with the runs that it lacks.
 
     Args:
-        db: The database.
         plan: The runs.
         base_dir: Folder that the study's relative paths refer to.
-        options: How this machine takes part.
+        options: How this machine takes part, and the database of the study.
 
     Raises:
         HpoError: The confirmation stopped itself, for its runs failed.
@@ -62,6 +60,7 @@ def start_confirming(
         StoreError: The database cannot be used.
         LaunchError: There is no such device, or too little of what a trial needs.
     """
+    db = open_database(options.storage)
     folder = str(base_dir.absolute()) if base_dir else plan.study.base_dir
     record = _existing(db, plan.study) or _create(db, plan, folder)
     fixed = {n for n, p in plan.study.spec.space.parameters.items() if isinstance(p, Fixed)}

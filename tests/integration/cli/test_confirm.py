@@ -63,7 +63,7 @@ def _confirmed(run: Run, db: Database) -> None:
     """Ends the study, and gives trials 2 and 4 two runs each, as if they had been trained."""
     _end(run)
     study = study_records.load(db, "digits")
-    session = start_confirming(db, Plan(study, PARAMS, 2), None, RunOptions(workers=1))
+    session = start_confirming(Plan(study, PARAMS, 2), None, RunOptions(workers=1))
     own, ledger = session.study, Ledger(db)
     worker_id = workers.register(db, own.study_id, "cpu")
     leases = ledger.claim(own.study_id, worker_id, 9).leases
