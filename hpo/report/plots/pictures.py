@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.category import StrCategoryConverter
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from hpo.report.plots import optuna_plots
 from hpo.report.plots.optuna_plots import KINDS, Content
@@ -26,6 +27,8 @@ _LABELS: Final = {
     "Best Trial": "on the front",
 }
 _SMALL: Final = 9.0
+_DECADES: Final = 100.0
+"""A logarithmic axis over more than this factor needs no minor ticks."""
 _WIDEST_LABELS: Final = 18
 """Characters that fit side by side below a panel."""
 
@@ -83,6 +86,10 @@ def _restyle(axes: Axes, shown: Content) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(_SMALL + 1)
         axis.label.set_color("black")
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and high > _DECADES * low > 0:
+            # They take most of the time of a layout; labels stand at the others.
+            axis.set_minor_locator(NullLocator())
     if shown.kind == "parallel":
         axes.grid(visible=False)
         return
