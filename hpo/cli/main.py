@@ -88,7 +88,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("hpo.cli.commands.steering.delete:delete", "Delete a study and its files."),
     "dashboard": (
         "hpo.cli.commands.dashboard:dashboard",
-        "Open the database with optuna-dashboard.",
+        "Show the studies in a browser.",
     ),
     "init": ("hpo.cli.commands.setup.init:init", "Write a commented study file to start from."),
     "check": (

@@ -1,95 +1,111 @@
-"""Dashboard server: serves optuna-dashboard on a database of hpo."""
+"""Dashboard server: serves our pages and optuna-dashboard on a database of hpo, guarded."""
 
 from __future__ import annotations
 
 import logging
-import socket
-import sys
-from collections.abc import Callable
-from socketserver import TCPServer, ThreadingMixIn
-from typing import Any, TextIO, cast
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import optuna_dashboard
 
-from hpo.dashboard.guard import LOOPBACK, Guard, Quiet, QuietLogs
-from hpo.dashboard.renames import Renaming
-from hpo.errors import LaunchError
+from hpo.dashboard import access_token
+from hpo.dashboard.access_token import AccessToken
+from hpo.dashboard.addresses import Addresses, is_loopback, named
+from hpo.dashboard.edits import Edits
+from hpo.dashboard.guard import Guard
+from hpo.dashboard.healthz import Health
+from hpo.dashboard.http_server import Server
+from hpo.dashboard.quiet_logs import QuietLogs
+from hpo.dashboard.refusals import path_of
+from hpo.dashboard.web.site import is_of_site, site
 from hpo.store.db.database import Database
 from hpo.store.optuna.storage import Storage
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    # The browser keeps connections open; Ctrl-C must not wait for them.
-    daemon_threads = True
-    block_on_close = False
+@dataclass(frozen=True)
+class Options:
+    """How the dashboard is served.
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Logs only at debug level when a browser disconnects or does not speak HTTP."""
-        logger.debug("a request of %s failed: %r", client_address, sys.exception())
-
-    def server_bind(self) -> None:
-        """Binds without resolving this machine's name, which can take seconds."""
-        TCPServer.server_bind(self)
-        host, self.server_port = self.server_address[:2]
-        self.server_name = str(host)
-        self.setup_environ()
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Handler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        logger.info("%s %s", self.address_string(), format % args)
-
-    def get_stderr(self) -> TextIO:
-        """Returns the stream for uncaught errors."""
-        return cast(TextIO, Quiet())
-
-    def address_string(self) -> str:
-        """Returns the client's address without resolving its name."""
-        return str(self.client_address[0])
-
-
-def serve(db: Database, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serves the dashboard until this process is interrupted.
-
-    Anyone who can reach it can read and delete everything: it has no login.
-
-    Args:
+    Attributes:
         host: Name or address to listen on.
         port: 0 takes any free port.
-        on_ready: Called with the URL once it answers.
+        token: The access token. None makes a new one where other machines reach the address,
+            and requires none elsewhere.
+        allow_edit: Whether requests may change the database.
+        tls: The certificate; None serves without TLS.
+        artifacts: Folder of artifacts, if not the default one; logs are read there.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+    allow_edit: bool = False
+    tls: ssl.SSLContext | None = None
+    artifacts: str | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A dashboard that answers.
+
+    Attributes:
+        url: Its URL.
+        is_public: Whether other machines reach it.
+        new_token: The token that was made for it, if any.
+    """
+
+    url: str
+    is_public: bool
+    new_token: str | None
+
+
+def serve(
+    db: Database,
+    options: Options,
+    on_ready: Callable[[Ready], None],
+) -> None:
+    """Serves the dashboard until this process is interrupted.
+
+    Args:
+        on_ready: Called once it listens.
 
     Raises:
         LaunchError: The server cannot listen on the address.
     """
-    app = Guard(_application(db), host, lambda: server.server_port, db.merge_log)
-    is_6 = ":" in host
-    server_class = _Server6 if is_6 else _Server
-    try:
-        server = make_server(host, port, app, server_class, _Handler)
-    except OSError as error:
-        raise LaunchError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="--port chooses another port; --port 0 takes any free one",
-        ) from None
-    with server:
-        shown = f"[{host}]" if is_6 else host
-        on_ready(f"http://{shown}:{server.server_port}")
+    with Server(options.host, options.port, options.tls) as server:
+        # What the server has been bound to decides, for any name may mean any address.
+        is_public = not is_loopback(str(server.server_address[0]))
+        new = access_token.new_token() if is_public and options.token is None else None
+        token, is_tls = options.token or new, options.tls is not None
+        scheme, bound_port = "https" if is_tls else "http", server.server_port
+        server.set_app(
+            Guard(
+                _pages(db, options),
+                Addresses(options.host, bound_port, scheme),
+                Health(db),
+                token=AccessToken(token, bound_port, is_secure=is_tls) if token else None,
+                allow_edit=options.allow_edit,
+                changed=db.merge_log,
+            )
+        )
+        url = f"{scheme}://{named(options.host)}:{bound_port}"
+        on_ready(Ready(url, is_public, new))
         server.serve_forever(poll_interval=0.2)
 
 
-def _application(db: Database) -> Any:
+def _pages(db: Database, options: Options) -> WSGIApplication:
     logs = logging.getLogger("optuna_dashboard")
     logs.handlers, logs.propagate = [QuietLogs()], False
-    return Renaming(db, optuna_dashboard.wsgi(Storage(db)))
+    others: WSGIApplication = Edits(db, optuna_dashboard.wsgi(Storage(db)))
+    own: WSGIApplication = site(db, options.artifacts, allow_edit=options.allow_edit)
 
+    def pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        chosen = own if is_of_site(path_of(environ)) else others
+        return chosen(environ, start_response)
 
-def is_loopback(host: str) -> bool:
-    """Returns whether only this machine reaches an address."""
-    return host in LOOPBACK or host.startswith("127.")
+    return pages

@@ -99,6 +99,20 @@ def curve_points(
     return found.get(trial_id, {})
 
 
+def curves_of(db: Database, subject: Subject, numbers: Sequence[int]) -> list[Curve]:
+    """Returns the curves of these trials, by number; those that have reported nothing have none."""
+    query = sa.select(trials.c.number, trials.c.trial_id, name_of(trials.c.state))
+    query = query.where(trials.c.study_id == subject.study_id).order_by(trials.c.number)
+    with db.read() as conn:
+        rows = [
+            tuple(row)
+            for some in chunks(sorted(set(numbers)))
+            for row in conn.execute(query.where(trials.c.number.in_(some)))
+        ]
+        points = _points(conn, subject, [trial_id for _, trial_id, _ in rows])
+    return [Curve(n, state, points[i]) for n, i, state in rows if i in points]
+
+
 def read_values(db: Database, subject: Subject) -> list[Value]:
     """Returns the trials of a study that have values, by number.
 

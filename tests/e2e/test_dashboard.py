@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -108,6 +110,8 @@ def test_the_dashboard_shows_studies_trials_and_curves(shell: Shell) -> None:
     page = _rendered(f"http://127.0.0.1:{port}/dashboard/studies/{summary['study_id']}", shell)
     assert "small" in page
     assert "Hyperparameter Importance" in page
+    assert _ask(port, "DELETE", f"/api/studies/{summary['study_id']}")[0] == 403
+    assert "small" in shell.hpo("ls")
 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=180)
@@ -135,7 +139,7 @@ def test_the_dashboard_answers_to_its_own_host_and_says_little_of_wrong_requests
 ) -> None:
     shell.write("o.py", ENDLESS)
     shell.hpo("run", "--objective", "o.py:objective", "--trials", "1", "--workers", "1")
-    process = shell.start("dashboard", "--port", str(port := _free_port()))
+    process = shell.start("dashboard", "--allow-edit", "--port", str(port := _free_port()))
     shell.until(lambda: _answers(f"http://localhost:{port}/api/studies"), "the dashboard")
 
     own = ["localhost", "127.0.0.1", "[::1]", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST"]
@@ -152,7 +156,7 @@ def test_the_dashboard_answers_to_its_own_host_and_says_little_of_wrong_requests
     ]:
         for method in ("GET", "DELETE"):
             status, body = _ask(port, method, "/api/studies/1", headers={"Host": host})
-            assert (status, body.count("\n")) == (403, 1), host
+            assert (status, list(json.loads(body))) == (403, ["reason"]), host
     origin = {"Origin": f"http://evil.example:{port}"}
     assert _ask(port, "DELETE", "/api/studies/1", headers=origin)[0] == 403
     assert _ask(port, "POST", "/api/studies", "study_name=x", JSON)[0] == 400
@@ -190,11 +194,14 @@ def test_a_study_is_renamed_and_deleted_in_the_dashboard_while_its_workers_work(
         "run", "--objective", "o.py:objective", "--trials", "100000", "--workers", "2"
     )
     shell.until(lambda: shell.states().get("COMPLETE", 0) > 3, "trials")
-    process = shell.start("dashboard", "--port", str(port := _free_port()))
+    process = shell.start("dashboard", "--allow-edit", "--port", str(port := _free_port()))
     shell.until(lambda: _answers(f"http://localhost:{port}/api/studies"), "the dashboard")
     ((study_id,),) = shell.query("SELECT study_id FROM studies")
     rename = f"/api/studies/{study_id}/rename"
 
+    ((trial_id,),) = shell.query("SELECT max(trial_id) FROM trials")
+    tell = f"/api/trials/{trial_id}/tell"
+    assert _ask(port, "POST", tell, '{"state": "fail"}', JSON)[0] == 409
     assert _ask(port, "POST", rename, '{"study_name": "-x"}', JSON)[0] == 400
     assert _ask(port, "POST", rename, '{"study_name": 3}', JSON)[0] == 400
     missing = f"/api/studies/{study_id + 7}/rename"
@@ -233,3 +240,39 @@ def test_a_study_is_renamed_and_deleted_in_the_dashboard_while_its_workers_work(
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=180)
     assert "Traceback" not in output
+
+
+def test_other_machines_need_the_token(shell: Shell) -> None:
+    shell.write("o.py", ENDLESS)
+    shell.hpo("run", "--objective", "o.py:objective", "--trials", "1", "--workers", "1")
+    process = shell.start("dashboard", "--host", "0.0.0.0", "--port", str(port := _free_port()))
+    shell.until(lambda: _ask_or_none(port) == 401, "the dashboard")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=180)
+    (token,) = re.findall(rf"http://\S+:{port}/\?token=(\S+)", output)
+    assert len(token) > 40
+    assert "unencrypted" in output
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "dashboard", "--port", str(port := _free_port())],
+        cwd=shell.folder,
+        env={**shell.environment, "HPO_DASHBOARD_TOKEN": token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    shell.processes.append(process)
+    shell.until(lambda: _ask_or_none(port) == 401, "the dashboard")
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert _ask(port, "GET", "/api/studies", headers=bearer)[0] == 200
+    assert _ask(port, "GET", "/healthz") == (200, "ok\n")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=180)
+    assert token not in output
+
+
+def _ask_or_none(port: int) -> int | None:
+    try:
+        return _ask(port, "GET", "/api/studies")[0]
+    except OSError:
+        return None
