@@ -42,6 +42,18 @@ OPTUNA_DASHBOARD: Final = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+REPORT: Final = "; ".join(
+    [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "sandbox",
+    ]
+)
+"""Content security policy of a report, a page in one file: nothing in it is executed."""
 _FIXED: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -6,8 +6,9 @@ import json
 from typing import Any, Final
 
 import sqlalchemy as sa
-from bottle import Bottle, HTTPError, HTTPResponse, redirect, request, static_file
+from bottle import Bottle, HTTPError, HTTPResponse, redirect, request, response, static_file
 
+from hpo.dashboard.security_headers import REPORT
 from hpo.dashboard.web.curve_data import curve_data, one_curve
 from hpo.dashboard.web.log_files import LogFiles
 from hpo.dashboard.web.open_trials import open_trials
@@ -46,6 +47,7 @@ def site(db: Database, artifacts: str | None, *, allow_edit: bool) -> Any:
     app.get(study, callback=pages.study)
     app.get(f"{study}/trials/<number:id>", callback=pages.trial)
     app.get(f"{study}/logs/<index:id>", callback=pages.log)
+    app.get(f"{study}/report", callback=pages.report)
     app.get("/hpo/api/studies/<study_id:id>/curves", callback=pages.curves)
     app.get("/hpo/api/studies/<study_id:id>/curves/<number:id>", callback=pages.curve)
     app.get("/hpo/static/<name>", callback=_static)
@@ -108,6 +110,16 @@ class _Pages:
         if found is None:
             raise HTTPError(404, f"worker {index} of {subject.name} has no log on this machine")
         return self._render("log.jinja", subject=subject, index=index, log=found)
+
+    def report(self, study_id: int) -> str:
+        """Answers with the report of a study, in which nothing is executed."""
+        # It loads matplotlib and scikit-learn, which the other pages do not need.
+        from hpo.report.page.report_page import render
+
+        subject = self._find(study_id)
+        text = self._read(lambda: render(self._db, subject, "html"))
+        response.set_header("Content-Security-Policy", REPORT)
+        return str(text)
 
     def curves(self, study_id: int) -> HTTPResponse:
         """Answers with curves of a study."""

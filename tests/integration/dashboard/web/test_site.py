@@ -182,3 +182,13 @@ def test_a_link_in_place_of_a_log_is_not_followed(
     files.log(0).symlink_to(secret)
     page = _get(sqlite_database, "/hpo/studies/1/logs/0", str(tmp_path / "files"))
     assert page.status == 404
+
+
+def test_the_report_is_a_page_in_which_nothing_is_executed(sqlite_database: Database) -> None:
+    study_id = fill(sqlite_database)
+    page = _get(sqlite_database, f"/hpo/studies/{study_id}/report")
+    assert page.status == 200
+    assert "digits" in page.body
+    policy = page.headers["content-security-policy"]
+    assert "sandbox" in policy
+    assert "script-src" not in policy
