@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": (
         "hpo.cli.commands.report_file:report",
-        "Write a page about a study: the best trial, what mattered, what it cost.",
+        "Write a page about a study, for others to read.",
     ),
     "replay": (
         "hpo.cli.commands.replay:replay",
