@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -18,6 +17,9 @@ from hpo.report.trial_states import FINISHED, Counts, counts_of
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch
 from hpo.store.db.optuna_tables import name_of, row_to_value, trial_values, trials
+
+# Counts of one statement: SQLite takes a few thousand terms, and few studies have more bests.
+_MOST_COUNTS: Final = 50
 
 
 class Improvement(NamedTuple):
@@ -120,23 +122,24 @@ class _End(NamedTuple):
 
 def _contestant(conn: Connection, db: Database, subject: Subject) -> Contestant:
     ends = _ends(conn, subject)
-    epochs = _epoch_times(conn, subject)
     starts = [end.started_at for end in ends if end.started_at is not None]
     start = min(starts, default=ends[0].ended_at if ends else None)
-    improvements: list[Improvement] = []
+    best: list[tuple[int, _End]] = []
     for n, end in enumerate(ends, start=1):
         if end.state != "COMPLETE" or end.value is None or math.isnan(end.value):
             continue
-        if improvements and not _is_better(end.value, improvements[-1].value, subject):
+        if best and not _is_better(end.value, best[-1][1].value or 0.0, subject):
             continue
-        assert start is not None
-        n_epochs = bisect_right(epochs, end.ended_at)
-        hours = _hours(start, end.ended_at)
-        improvements.append(Improvement(end.number, end.value, n, n_epochs, hours))
+        best.append((n, end))
+    n_epochs, before = _count_epochs(conn, subject, [end.ended_at for _, end in best])
+    improvements = [
+        Improvement(end.number, end.value or 0.0, n, n_before, _hours(start, end.ended_at))
+        for (n, end), n_before in zip(best, before, strict=True)
+    ]
     return Contestant(
         subject=subject,
         counts=counts_of(conn, db, subject.study_id),
-        n_epochs=len(epochs),
+        n_epochs=n_epochs,
         hours=_hours(start, ends[-1].ended_at) if start is not None else 0.0,
         improvements=tuple(improvements),
     )
@@ -146,8 +149,8 @@ def _is_better(value: float, best: float, subject: Subject) -> bool:
     return value > best if subject.direction == "maximize" else value < best
 
 
-def _hours(start: datetime.datetime, end: datetime.datetime) -> float:
-    return max(0.0, (end - start).total_seconds() / 3600)
+def _hours(start: datetime.datetime | None, end: datetime.datetime) -> float:
+    return 0.0 if start is None else max(0.0, (end - start).total_seconds() / 3600)
 
 
 def _ends(conn: Connection, subject: Subject) -> list[_End]:
@@ -177,10 +180,20 @@ def _ends(conn: Connection, subject: Subject) -> list[_End]:
     ]
 
 
-def _epoch_times(conn: Connection, subject: Subject) -> list[datetime.datetime]:
-    query = (
-        sa.select(hpo_epoch.c.reported_at)
-        .join(trials, trials.c.trial_id == hpo_epoch.c.trial_id)
-        .where(trials.c.study_id == subject.study_id)
-    )
-    return sorted(conn.scalars(query))
+def _count_epochs(
+    conn: Connection, subject: Subject, ends: Sequence[datetime.datetime]
+) -> tuple[int, list[int]]:
+    """Returns the epochs of a study, and those reported until each of some moments."""
+    reported = hpo_epoch.c.reported_at
+    counts = [sa.func.sum(sa.case((reported <= end, 1), else_=0)) for end in ends]
+    n_epochs, before = 0, []
+    for begin in range(0, max(1, len(counts)), _MOST_COUNTS):
+        query = (
+            sa.select(sa.func.count(), *counts[begin : begin + _MOST_COUNTS])
+            .select_from(hpo_epoch)
+            .join(trials, trials.c.trial_id == hpo_epoch.c.trial_id)
+            .where(trials.c.study_id == subject.study_id)
+        )
+        n_epochs, *found = conn.execute(query).one()
+        before += [int(n or 0) for n in found]
+    return int(n_epochs), before
