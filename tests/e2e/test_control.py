@@ -159,7 +159,7 @@ def test_a_study_whose_trials_fail_stops_itself_and_can_be_mended(shell: Shell) 
     assert shell.states() == {"FAIL": 5}
     page = shell.hpo("show", "it")
     assert "it · stopped" in page
-    assert "user code  5     trial 4: ValueError: broken on purpose" in page
+    assert "user code  5     trials 0, 1, 2, 3, 4: ValueError: broken on purpose (it.py:" in page
 
     (shell.folder / "broken").unlink()
     shell.hpo("resume", "it")

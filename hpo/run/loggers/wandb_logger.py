@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,7 @@ class WandbLogger:
         """Creates the run of a trial or resumes it; returns its last epoch, -1 for none."""
         self._close(trial.number)
         run_id = f"{self._study.identity}-{trial.number}"
+        self._wait_for_a_new_folder(run_id)
         run = wandb.init(
             project=self._project,
             id=run_id,
@@ -101,6 +103,11 @@ class WandbLogger:
         run = self._runs.pop(number, None)
         if run is not None:
             run.finish(exit_code=exit_code)
+
+    def _wait_for_a_new_folder(self, run_id: str) -> None:
+        """Waits out a second in which the run has a folder: wandb would overwrite what it has."""
+        while any(self._folder.glob(f"wandb/*-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}")):
+            time.sleep(0.05)
 
     def _files(self, run_id: str) -> list[Path]:
         return sorted(self._folder.glob(f"wandb/*-{run_id}/run-{run_id}.wandb"))
