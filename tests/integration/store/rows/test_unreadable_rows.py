@@ -47,6 +47,8 @@ def _spoil(db: Database, table: str, column: str, value: Any) -> None:
     """Puts a value into the last row of a table, whatever its type."""
     with db.engine.begin() as conn:
         conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        # `hpo show` lists the others only.
+        conn.exec_driver_sql("DELETE FROM hpo_event WHERE kind = 'complete'")
         conn.exec_driver_sql(
             f"UPDATE {table} SET {column} = ? WHERE rowid IN (SELECT max(rowid) FROM {table})",
             (value,),
