@@ -41,6 +41,7 @@ def reachable(url: str | None) -> tuple[HealthCheck, Database | None]:
     try:
         db.require_file()
     except StoreError as error:
+        db.dispose()
         return warning("database", *_parts(error.message)), None
     try:
         began_s = time.monotonic()
@@ -50,6 +51,7 @@ def reachable(url: str | None) -> tuple[HealthCheck, Database | None]:
             conn.execute(sa.text("SELECT 1"))
             trip_s = time.monotonic() - again_s
     except HpoError as error:
+        db.dispose()
         found, advice = _parts(error.message)
         usual = "start the server, or name another database with --storage"
         return failed("database", found, error.hint or advice or usual), None
@@ -196,6 +198,7 @@ def all_checks(url: str | None) -> tuple[list[HealthCheck], Database | None]:
         return [first, *(skipped(name, "needs the database") for name in others)], None
     found = [first, schema(db)]
     if found[-1].status != "ok":
+        db.dispose()
         return [*found, *(skipped(name, "needs the schema") for name in others[1:])], None
     found.append(rights(db))
     may_write = found[-1].status == "ok"

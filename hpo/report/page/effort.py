@@ -155,12 +155,21 @@ def _shares(db: Database, conn: Connection, subject: Subject) -> tuple[Share, ..
     )
     epoch = hpo_epoch.c
     counts = dict(_pairs(conn, sa.select(own.c.shown, sa.func.count()).group_by(own.c.shown)))
+    # By trials first, which are in the order of the key: that halves the time of a million epochs.
+    per_trial = (
+        sa.select(
+            epoch.trial_id, sa.func.count().label("n"), sa.func.sum(epoch.seconds).label("seconds")
+        )
+        .where(epoch.trial_id.in_(sa.select(own.c.trial_id)))
+        .group_by(epoch.trial_id)
+        .subquery()
+    )
     per_state = (
-        sa.select(own.c.shown, sa.func.count(), sa.func.sum(epoch.seconds))
-        .join(hpo_epoch, epoch.trial_id == own.c.trial_id)
+        sa.select(own.c.shown, sa.func.sum(per_trial.c.n), sa.func.sum(per_trial.c.seconds))
+        .join(per_trial, per_trial.c.trial_id == own.c.trial_id)
         .group_by(own.c.shown)
     )
-    trained = {shown: (n, float(s or 0.0)) for shown, n, s in conn.execute(per_state)}
+    trained = {shown: (int(n), float(s or 0.0)) for shown, n, s in conn.execute(per_state)}
     if not trained:
         # Without epochs only the time from start to end is known.
         seconds = sa.func.sum(optuna_values.duration_s(conn.dialect.name))

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
 from hpo.errors import HpoError
 from hpo.report.plots.optuna_study import optuna_study, quiet
 from hpo.report.plots.plotted_trials import PlottedTrials, Target, read_plotted
@@ -58,20 +56,20 @@ class Importance:
         return text + "."
 
 
-class Given(PedAnovaImportanceEvaluator):
-    """Importances that were computed before, in the form in which Optuna's plot asks for them.
+def given(shares: Sequence[Mapping[str, float]]) -> Any:
+    """Returns an evaluator for Optuna's plot, with importances that were computed before.
 
     Args:
-        shares: Share of each parameter, for each objective in the order in which it asks.
+        shares: Share of each parameter, for each objective in the order in which the plot asks.
     """
+    from optuna.importance import PedAnovaImportanceEvaluator
 
-    def __init__(self, shares: Sequence[Mapping[str, float]]) -> None:
-        super().__init__()
-        self._shares = iter(shares)
+    class Given(PedAnovaImportanceEvaluator):
+        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+            return dict(next(asked))
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Returns those of the next objective."""
-        return dict(next(self._shares))
+    asked = iter(shares)
+    return Given()
 
 
 def read_importance(db: Database, subject: Subject, target: Target) -> Importance:
@@ -140,6 +138,9 @@ def _is_hashable(value: object) -> bool:
 
 
 def _shares(plotted: PlottedTrials, target: Target, names: Sequence[str]) -> dict[str, float]:
+    # Brings scikit-learn, which other plots do without.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     n = len(plotted.trials)
     best_part = min(0.5, max(_BEST_PART, _FEWEST_BEST / n))
     # Names are written as they are: nothing is drawn here.

@@ -162,7 +162,7 @@ def _options(shown: Content) -> dict[str, Any]:
     if len(shown.metrics) == 1:
         options["target_name"] = shown.metrics[0]
     if shown.kind == "importance":
-        options["evaluator"] = importance.Given(shown.shares)
+        options["evaluator"] = importance.given(shown.shares)
     return options
 
 
