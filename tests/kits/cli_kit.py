@@ -1,11 +1,14 @@
-"""Studies to look at: one of hpo's own, filled through the ledger, and some of plain Optuna."""
+"""Commands in this process, and studies to look at: one filled by the ledger, some by Optuna."""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import optuna
+from click.testing import CliRunner, Result
 
+from hpo.cli.main import hpo
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
@@ -37,6 +40,20 @@ ENDS: dict[int, tuple[OutcomeState, float | None]] = {
     3: ("failed", None),
     4: ("complete", 0.625),
 }
+
+
+class Run(Protocol):
+    """Runs a command with these arguments."""
+
+    def __call__(self, *arguments: str, expect: int = 0) -> Result: ...
+
+
+def run_hpo(*arguments: str, expect: int = 0) -> Result:
+    """Runs a command in this process; it ends with this exit code and without a traceback."""
+    result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
+    assert result.exit_code == expect, result.output
+    assert "Traceback" not in result.stderr
+    return result
 
 
 def fill(db: Database) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.run.host import prefork
 from hpo.spec import toml
 from hpo.spec.study_spec import StudySpec
@@ -20,6 +17,7 @@ from hpo.store.ledger.leases import Outcome
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.optuna.storage import Storage
 from hpo.store.studies import queueing, studies
+from tests.kits.cli_kit import Run, run_hpo
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +33,6 @@ SPEC = StudySpec(
         "momentum": {"low": 0.0, "high": 0.9, "when": {"fast": True}},
     },
 )
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -47,13 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(prefork, "can_fork", lambda device: False)
     (tmp_path / "train.py").touch()
 
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
+    return run_hpo
 
 
 def test_a_file_is_written_and_checked(run: Run) -> None:

@@ -6,28 +6,23 @@ import csv
 import io
 import json
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from hpo.cli.main import hpo
 from hpo.run.files.artifacts import Artifacts
 from hpo.run.host import prefork
 from hpo.store.db import schema
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.studies import study_records
-from tests.kits.cli_kit import fill, fill_with_optuna
+from tests.kits.cli_kit import Run, fill, fill_with_optuna, run_hpo
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -40,14 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(folder: Path) -> Run:
     """Runs a command in an empty folder and expects no traceback."""
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
+    return run_hpo
 
 
 @pytest.fixture

@@ -5,40 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.studies import studies
-from tests.kits.cli_kit import SPEC, fill, fill_with_optuna
+from tests.kits.cli_kit import SPEC, Run, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder of its own and expects no traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPO_STORAGE", raising=False)
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture

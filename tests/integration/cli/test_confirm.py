@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.run.host import prefork
 from hpo.run.host.confirming import Plan, seeds, start_confirming
 from hpo.run.host.session import RunOptions
@@ -19,14 +16,13 @@ from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies, study_records
 from tests.kits import ledger_kit as kit
-from tests.kits.cli_kit import SPEC, fill, fill_with_optuna
+from tests.kits.cli_kit import SPEC, Run, fill, fill_with_optuna, run_hpo
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
 
-Run = Callable[..., Result]
 VALUES = {2: (0.70, 0.72), 4: (0.60, 0.61)}
 PARAMS = {2: {"learning_rate": 0.1, "width": 32, "depth": 1, "optimizer": "sgd"}, 4: {}}
 
@@ -38,13 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("HPO_STORAGE", raising=False)
     monkeypatch.setattr(prefork, "can_fork", lambda device: False)
 
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
+    return run_hpo
 
 
 @pytest.fixture

@@ -5,13 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.report.study_queries import find
 from hpo.run.files.artifacts import Artifacts
 from hpo.spec.study_spec import StudySpec
@@ -21,13 +18,12 @@ from hpo.store.ledger import workers
 from hpo.store.ledger.leases import Lease, Outcome
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, studies
-from tests.kits.cli_kit import fill, fill_with_optuna
+from tests.kits.cli_kit import Run, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
-Run = Callable[..., Result]
 SPEC = StudySpec(
     name="train",
     command="python train.py --lr {lr}",
@@ -35,21 +31,6 @@ SPEC = StudySpec(
     budget={"trials": 3},
     space={"lr": {"low": 0.1, "high": 1.0}},
 )
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder of its own and expects no traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPO_STORAGE", raising=False)
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture

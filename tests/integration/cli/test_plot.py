@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from hpo.cli.main import hpo
 from hpo.report.learning_curves import Curve, Value, read_curves, read_values
 from hpo.report.plots import chart_pictures, learning_charts
 from hpo.report.study_queries import Subject, find
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
-from tests.kits.cli_kit import fill, fill_with_optuna
+from tests.kits.cli_kit import Run, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
 
-Run = Callable[..., Result]
 HIGHEST = Subject(1, "s", "active", ("maximize",), ("val_accuracy",))
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder of its own and expects no traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPO_STORAGE", raising=False)
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture

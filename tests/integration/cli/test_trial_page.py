@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.ledger import workers
@@ -19,29 +15,13 @@ from hpo.store.ledger.leases import EpochRow, Outcome
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.rows import decision_log
 from hpo.store.studies import queueing
-from tests.kits.cli_kit import TRACEBACK, fill, fill_with_optuna
+from tests.kits.cli_kit import TRACEBACK, Run, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
-Run = Callable[..., Result]
 WHERE = '  File "/home/a/mine.py", line 12, in model\n'
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder of its own and expects no traceback of hpo's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPO_STORAGE", raising=False)
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 
-from hpo.cli.main import hpo
 from hpo.report.confirmation import Confirmation
 from hpo.report.confirmation.estimates import Estimate
 from hpo.report.confirmation.seed_results import ConfirmedTrial, RunResult, SeedResults
@@ -24,13 +21,12 @@ from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
 from hpo.store.studies import control, provenance, studies
 from hpo.store.studies.provenance import DataVersion, Environment
-from tests.kits.cli_kit import SPEC, fill, fill_with_optuna
+from tests.kits.cli_kit import SPEC, Run, fill, fill_with_optuna
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
 ]
-Run = Callable[..., Result]
 HOSTILE = "</style><script>alert(1)</script>| `x` *y* [z](javascript:1)\x1b[2J"
 
 
@@ -52,21 +48,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder of its own and expects no traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPO_STORAGE", raising=False)
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner().invoke(hpo, arguments, prog_name="hpo")
-        assert result.exit_code == expect, result.output
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture
