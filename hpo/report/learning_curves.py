@@ -14,7 +14,6 @@ from hpo.errors import HpoError, SpecError
 from hpo.report import optuna_values
 from hpo.report.study_queries import Subject
 from hpo.report.trial_details import CHUNK, chunks, last_values_of
-from hpo.report.trial_states import PAUSED, WAITING, live_workers, shown_state
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
 from hpo.store.db.optuna_tables import (
@@ -25,6 +24,7 @@ from hpo.store.db.optuna_tables import (
     trial_values,
     trials,
 )
+from hpo.store.studies.trial_states import PAUSED, WAITING, live_workers, shown_state
 
 MOST_CURVES: Final = 300
 """Maximum number of curves in one plot; more are unreadable and slow to draw."""
@@ -51,7 +51,7 @@ class Value:
 
     Attributes:
         number: Number of the trial.
-        state: One of `hpo.report.trial_states.STATES`.
+        state: One of `hpo.store.studies.trial_states.STATES`.
         values: Value of each objective; of an unfinished trial, the last reported one.
     """
 

@@ -14,7 +14,6 @@ from hpo.report.endings_summary import Ending, endings_of
 from hpo.report.progress import epochs_spent
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import TrialRow, best_trial
-from hpo.report.trial_states import GRACE_S, Counts, counts_of
 from hpo.spec.space.search_space import Categorical, Fixed, Parameter
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_study
@@ -22,6 +21,7 @@ from hpo.store.db.optuna_tables import trials
 from hpo.store.rows import events, stack_statistics, worker_list
 from hpo.store.rows.stack_statistics import Usage
 from hpo.store.rows.worker_list import WorkerRow
+from hpo.store.studies.trial_states import GRACE_S, Counts, counts_of
 
 N_EVENTS = 8
 # Complete and pruned trials are part of a normal study. Notices are shown separately.

@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import TrialRow, best_trial
-from hpo.report.trial_states import Counts, counts_of
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_study
 from hpo.store.db.optuna_tables import trials
 from hpo.store.rows import stack_statistics
 from hpo.store.rows.stack_statistics import Usage
+from hpo.store.studies.trial_states import Counts, counts_of
 
 NO_USAGE: Final = Usage(lanes=0, lane_epochs=0, stack_epochs=0)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.study_queries import Subject, read_subjects
-from hpo.report.trial_states import Counts, count_states, live_workers
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import ValueType, name_of, row_to_value, trial_values, trials
 from hpo.store.rows import unreadable_rows
 from hpo.store.rows.unreadable_rows import UNREADABLE
+from hpo.store.studies.trial_states import Counts, count_states, live_workers
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from hpo.errors import SpecError
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_event, hpo_lease, hpo_worker
 from hpo.store.db.optuna_tables import name_of, trials
+from hpo.store.studies.trial_states import FINISHED
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from hpo.report.trial_details import (
     user_attrs_of,
     values_of,
 )
-from hpo.report.trial_states import FINISHED, PAUSED, WAITING, live_workers, shown_state
 from hpo.spec.space.points import complete
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
@@ -35,6 +34,7 @@ from hpo.store.db.optuna_tables import (
     trials,
 )
 from hpo.store.rows.held_out_metrics import test_metrics, without_test
+from hpo.store.studies.trial_states import FINISHED, PAUSED, WAITING, live_workers, shown_state
 
 SORTS = ("best", "number", "duration")
 
@@ -44,7 +44,7 @@ class TrialRow:
     """A trial as reports show it.
 
     Attributes:
-        state: One of `hpo.report.trial_states.STATES`.
+        state: One of `hpo.store.studies.trial_states.STATES`.
         values: Value of each objective; None while there is none. For a paused or interrupted
             trial it is the last reported value.
         n_epochs: Number of reported steps.
@@ -100,7 +100,7 @@ class Page:
 
     Attributes:
         sort: One of `SORTS`; ``best`` puts trials without a value last.
-        states: Some of `hpo.report.trial_states.STATES`; empty for all.
+        states: Some of `hpo.store.studies.trial_states.STATES`; empty for all.
         limit: Maximum number of trials; None for all.
         numbers: Only trials with these numbers; empty for all.
     """

@@ -27,9 +27,9 @@ from hpo.report.text import formatting
 from hpo.report.text.printable import cell
 from hpo.report.text.text_tables import TextColumn, print_table
 from hpo.report.trial_pages import TrialRow
-from hpo.report.trial_states import count_states
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
+from hpo.store.studies.trial_states import count_states
 
 MOST_SEEDS: Final = 100
 MOST_TRIALS: Final = 20

@@ -27,9 +27,9 @@ from hpo.report.text import formatting
 from hpo.report.text.printable import cell, escaped, visible
 from hpo.report.text.text_tables import TextColumn, by_key, exact, show
 from hpo.report.trial_pages import SORTS, Page, TrialRow, best_trials, list_trials
-from hpo.report.trial_states import STATES
 from hpo.store.db.database import Database
 from hpo.store.db.opening import open_database
+from hpo.store.studies.trial_states import STATES
 
 N_SHOWN = 20
 HEADER = (

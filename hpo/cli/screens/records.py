@@ -10,7 +10,7 @@ from hpo.report.activity.rates import Rates
 from hpo.report.activity.study_activity import StudyActivity
 from hpo.report.activity.worker_states import WorkerState
 from hpo.report.trial_pages import TrialRow
-from hpo.report.trial_states import Counts
+from hpo.store.studies.trial_states import Counts
 
 
 def study_record(page: StudyActivity) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from hpo.report.learning_curves import Curve, curves_of
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import Page, list_trials
-from hpo.report.trial_states import FINISHED
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import trials
+from hpo.store.studies.trial_states import FINISHED
 
 _BEST: Final = 12
 _OPEN: Final = 32

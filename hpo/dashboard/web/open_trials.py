@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from hpo.report.study_queries import Subject
 from hpo.report.trial_details import chunks, last_values_of
-from hpo.report.trial_states import FINISHED, PAUSED, RUNNING, WAITING, shown_state
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.db.optuna_tables import trials
+from hpo.store.studies.trial_states import FINISHED, PAUSED, RUNNING, WAITING, shown_state
 
 MOST: Final = 100
 """Maximum number of open trials on a page: running ones first, then waiting and paused ones."""
@@ -42,7 +42,7 @@ def open_trials(conn: Connection, subject: Subject, live: dict[int, int]) -> lis
     """Returns the open trials of a study, at most `MOST`.
 
     Args:
-        live: The live workers, as `hpo.report.trial_states.live_workers` returns them.
+        live: The live workers, as `hpo.store.studies.trial_states.live_workers` returns them.
     """
     lease, worker, state = hpo_lease.c, hpo_worker.c, shown_state(live)
     order = sa.case((state == RUNNING, 0), (state == WAITING, 1), else_=2)

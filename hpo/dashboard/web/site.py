@@ -19,11 +19,11 @@ from hpo.report.activity.study_activity import study_activity
 from hpo.report.overview import overview
 from hpo.report.study_queries import Subject, find
 from hpo.report.trial_pages import SORTS, Page, list_trials
-from hpo.report.trial_states import STATES, live_workers
 from hpo.report.trials.trial_reasons import why_begun, why_ended
 from hpo.report.trials.trial_report import trial_report
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import studies
+from hpo.store.studies.trial_states import STATES, live_workers
 
 _N_TRIALS: Final = 100
 _FILES: Final = ("hpo.css", "hpo.js")

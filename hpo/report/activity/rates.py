@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 
 from hpo.report.progress import time_left_s, until
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED, Counts
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease
 from hpo.store.db.optuna_tables import trials
+from hpo.store.studies.trial_states import FINISHED, Counts
 
 WINDOWS_S: Final = (60.0, 600.0, 3600.0, 86_400.0)
 ENOUGH: Final = 10

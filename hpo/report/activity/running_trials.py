@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hpo.report.trial_details import chunks, last_values_of
-from hpo.report.trial_states import RUNNING, shown_state
 from hpo.store.db.hpo_tables import hpo_lease, hpo_worker
 from hpo.store.db.optuna_tables import row_to_intermediate, trial_intermediate_values, trials
+from hpo.store.studies.trial_states import RUNNING, shown_state
 
 MOST_CURVES: Final = 64
 
@@ -53,7 +53,7 @@ def running_trials(
     """Returns the running trials of a study, by number.
 
     Args:
-        live: The live workers, as `hpo.report.trial_states.live_workers` returns them.
+        live: The live workers, as `hpo.store.studies.trial_states.live_workers` returns them.
     """
     lease, worker = hpo_lease.c, hpo_worker.c
     query = (

@@ -18,9 +18,9 @@ from hpo.report.overview import EventRow, latest_events
 from hpo.report.progress import Snapshot, read_snapshot
 from hpo.report.study_queries import FOREIGN, Subject, find
 from hpo.report.trial_pages import Page, TrialRow, page_of
-from hpo.report.trial_states import FINISHED, PAUSED, WAITING
 from hpo.store.db.database import Database
 from hpo.store.db.optuna_tables import studies, trials
+from hpo.store.studies.trial_states import FINISHED, PAUSED, WAITING
 
 N_EVENTS = 20
 

@@ -9,10 +9,10 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from hpo.report.trial_states import GRACE_S
 from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.rows import worker_list
 from hpo.store.rows.worker_list import WorkerRow
+from hpo.store.studies.trial_states import GRACE_S
 
 LIVE, SILENT, DEAD = "live", "silent", "dead"
 SILENT_S: Final = GRACE_S / 3

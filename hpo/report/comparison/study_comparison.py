@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from hpo.errors import SpecError
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED, Counts, counts_of
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch
 from hpo.store.db.optuna_tables import name_of, row_to_value, trial_values, trials
+from hpo.store.studies.trial_states import FINISHED, Counts, counts_of
 
 # Counts of one statement: SQLite takes a few thousand terms, and few studies have more bests.
 _MOST_COUNTS: Final = 50

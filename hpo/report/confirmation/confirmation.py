@@ -15,11 +15,11 @@ from hpo.report.confirmation.seed_results import (
 from hpo.report.confirmation.verdict import verdict
 from hpo.report.study_queries import Subject, read_subjects
 from hpo.report.trial_pages import Page, TrialRow, best_trials, list_trials
-from hpo.report.trial_states import FINISHED
 from hpo.store.db.database import Database
 from hpo.store.rows import study_rows
 from hpo.store.studies import confirmations
 from hpo.store.studies.confirmations import SeedRun
+from hpo.store.studies.trial_states import FINISHED
 
 
 @dataclass(frozen=True)

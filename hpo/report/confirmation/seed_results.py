@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from hpo.report.confirmation.estimates import ALPHA, Estimate, PairedTest, estimate, holm, paired
-from hpo.report.trial_states import FINISHED
+from hpo.store.studies.trial_states import FINISHED
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RunResult:
 
     Attributes:
         number: Of the run, among the trials of the confirmation.
-        state: One of `hpo.report.trial_states.STATES`.
+        state: One of `hpo.store.studies.trial_states.STATES`.
         value: What it reached; None unless it is complete, and for values that are not finite.
         reason: Why it ended, if that was not completion.
         test: Its metrics on test data.

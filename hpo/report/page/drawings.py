@@ -18,9 +18,9 @@ from hpo.report.page.influence import Influence, is_number
 from hpo.report.page.sentences import name_of
 from hpo.report.page.study_report import StudyReport
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED
 from hpo.spec.space.dimensions import Float, Int
 from hpo.spec.study_spec import StudySpec
+from hpo.store.studies.trial_states import FINISHED
 
 _MOST_CURVES: Final = 120
 _MOST_PANELS: Final = 3

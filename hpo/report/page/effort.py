@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 
 from hpo.report import optuna_values
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED, live_workers, shown_state
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease, hpo_study, hpo_worker
 from hpo.store.db.optuna_tables import trials
 from hpo.store.studies import resumption
+from hpo.store.studies.trial_states import FINISHED, live_workers, shown_state
 
 _ALONE = 1.05
 """Up to so many lanes of a stack on average, the seconds of a trial are those of its device."""
@@ -27,7 +27,7 @@ class Share:
     """The part of the trials in one state.
 
     Attributes:
-        state: One of `hpo.report.trial_states.STATES`.
+        state: One of `hpo.store.studies.trial_states.STATES`.
         n: Number of trials.
         n_epochs: Epochs that they trained.
         seconds: Time that they trained; trials that train together count each.
@@ -77,7 +77,7 @@ class Effort:
     """The effort of a study.
 
     Attributes:
-        shares: By state, in the order of `hpo.report.trial_states.STATES`.
+        shares: By state, in the order of `hpo.store.studies.trial_states.STATES`.
         saving: None if no trial was stopped early, or it is unknown how long a trial would be.
         epochs: The epochs of a trial in full; None if unknown.
         places: Devices by the time of their workers, the longest first.

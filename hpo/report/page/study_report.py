@@ -21,13 +21,13 @@ from hpo.report.page.effort import Effort, read_effort
 from hpo.report.page.influence import Influence, influence_of
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import Page, TrialRow, best_trials, list_trials
-from hpo.report.trial_states import Counts, counts_of
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
 from hpo.store.db.optuna_tables import trials
 from hpo.store.rows import events
 from hpo.store.studies import provenance
 from hpo.store.studies.provenance import Provenance
+from hpo.store.studies.trial_states import Counts, counts_of
 
 N_TOP: Final = 10
 """Trials in the list of the best ones."""

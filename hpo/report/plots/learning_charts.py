@@ -12,7 +12,7 @@ from hpo.report.plots.plotted_trials import reach
 from hpo.report.plots.texts import short
 from hpo.report.study_queries import Subject
 from hpo.report.text.formatting import number as written
-from hpo.report.trial_states import FINISHED
+from hpo.store.studies.trial_states import FINISHED
 
 _PARTS: Final = {"train": ("training", True), "val": ("validation", False)}
 _MOST_DOTS: Final = 5_000

@@ -10,10 +10,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from hpo.report.study_queries import Subject
-from hpo.report.trial_states import FINISHED, live_workers, shown_state
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_lease, hpo_study
 from hpo.store.db.optuna_tables import trials
+from hpo.store.studies.trial_states import FINISHED, live_workers, shown_state
 
 _MOST_EPOCHS: Final = 100_000
 """Epochs that are read one by one; of more, those of each trial are counted together."""
@@ -25,7 +25,7 @@ class SpendingLog:
 
     Attributes:
         epochs: Time, state of the trial, number of epochs, seconds; by time. The state is one of
-            `hpo.report.trial_states.STATES`, and times are naive UTC.
+            `hpo.store.studies.trial_states.STATES`, and times are naive UTC.
         ends: Time and state of each trial that ended, by time.
         total_epochs: Budget of all epochs; None without one.
         n_trials: Number of trials that will have ended when the budget is spent; None without one.

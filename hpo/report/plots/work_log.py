@@ -19,10 +19,10 @@ from sqlalchemy import Connection
 
 from hpo.report.study_queries import Subject
 from hpo.report.trial_details import chunks
-from hpo.report.trial_states import RUNNING, live_workers, shown_state
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_epoch, hpo_event, hpo_lease, hpo_suggestion, hpo_worker
 from hpo.store.db.optuna_tables import trials
+from hpo.store.studies.trial_states import RUNNING, live_workers, shown_state
 
 MOST_TRIALS: Final = 400
 """Trials of one log; of more, the last ones."""
@@ -36,7 +36,7 @@ class Stretch:
 
     Attributes:
         number: The trial.
-        state: One of `hpo.report.trial_states.STATES`.
+        state: One of `hpo.store.studies.trial_states.STATES`.
         attempt: How often the trial was begun or resumed after its worker was lost, from 1.
         worker_id: Who trained it; None if the database does not know.
         start: Naive UTC.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hpo.report.text import formatting
-from hpo.report.trial_states import PAUSED, RUNNING, WAITING
 from hpo.report.trials.ending_names import reason_name
 from hpo.report.trials.failure_places import FailurePlace, place_in
 from hpo.report.trials.trial_report import TrialReport
+from hpo.store.studies.trial_states import PAUSED, RUNNING, WAITING
 
 
 def why_begun(report: TrialReport) -> str:

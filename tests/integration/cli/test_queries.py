@@ -13,12 +13,12 @@ from hpo.report.progress import last_event, snapshot
 from hpo.report.study_list import list_studies
 from hpo.report.study_queries import find
 from hpo.report.trial_pages import Page, best_trials, list_trials
-from hpo.report.trial_states import Counts
 from hpo.spec.study_spec import StudySpec
 from hpo.store.db.database import Database
 from hpo.store.ledger import workers
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import studies
+from hpo.store.studies.trial_states import Counts
 from tests.kits import ledger_kit as kit
 from tests.kits.cli_kit import SPEC, fill, fill_with_optuna
 

@@ -20,13 +20,13 @@ from hpo.report.progress import snapshot
 from hpo.report.study_list import list_studies
 from hpo.report.study_queries import find
 from hpo.report.trial_pages import Page, list_trials
-from hpo.report.trial_states import Counts
 from hpo.store.db.database import Database
 from hpo.store.db.hpo_tables import hpo_worker
 from hpo.store.db.opening import open_database
 from hpo.store.ledger.leases import AssignmentRequest, AssignmentRequests, Lease
 from hpo.store.ledger.ledger import Ledger
 from hpo.store.studies import control, queueing
+from hpo.store.studies.trial_states import Counts
 from tests.kits import ledger_kit as kit
 
 pytestmark = pytest.mark.integration

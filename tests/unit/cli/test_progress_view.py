@@ -10,8 +10,8 @@ from hpo.cli.run_display import outcome
 from hpo.report.progress import LastFailure, Snapshot
 from hpo.report.study_queries import Subject
 from hpo.report.trial_pages import TrialRow
-from hpo.report.trial_states import Counts
 from hpo.spec.study_spec import StudySpec
+from hpo.store.studies.trial_states import Counts
 
 SPEC = StudySpec(
     name="digits-mlp",
