@@ -21,11 +21,11 @@ from hpo.errors import StoreError
 from hpo.search.base.distributions import complete
 from hpo.store.db import optuna_tables
 from hpo.store.db.database import Database
-from hpo.store.db.hpo_tables import hpo_lease
 from hpo.store.rows import worker_list
 from hpo.store.rows.trial_reader import read_heads, read_trials
 from hpo.store.studies import study_records
 from hpo.store.studies.study_records import StudyRecord
+from hpo.store.studies.trial_states import counts_of
 
 REDRAW_S: Final = 1.0
 MOST_SHARE: Final = 0.1
@@ -77,7 +77,7 @@ def summary(db: Database, record: StudyRecord) -> StudySummary:
     """Reads what a card shows, in a handful of statements."""
     record = study_records.reload(db, record)
     with db.read() as conn:
-        counts = _counts(conn, record.study_id)
+        counts = vars(counts_of(conn, db, record.study_id))
         values = [(int(n), float(v)) for n, v in conn.execute(_values(record.study_id))]
         best, params = None, {}
         if values and len(record.spec.directions) == 1:
@@ -158,27 +158,6 @@ def _displayer() -> Callable[[str], Any] | None:
 
 def _html(text: str) -> Any:
     return importlib.import_module("IPython.display").HTML(text)
-
-
-def _counts(conn: sa.Connection, study_id: int) -> dict[str, int]:
-    trial, lease = optuna_tables.trials.c, hpo_lease.c
-    names = optuna_tables.name_of(trial.state)
-    rows = conn.execute(
-        sa.select(names, sa.func.count()).where(trial.study_id == study_id).group_by(trial.state)
-    )
-    found = {str(name).upper(): int(n) for name, n in rows}
-    unowned = sa.select(sa.func.count()).where(
-        lease.study_id == study_id, lease.worker_id.is_(None), lease.epoch >= lease.epoch_stop
-    )
-    n_paused = min(int(conn.scalar(unowned) or 0), found.get("RUNNING", 0))
-    return {
-        "complete": found.get("COMPLETE", 0),
-        "pruned": found.get("PRUNED", 0),
-        "failed": found.get("FAIL", 0),
-        "running": found.get("RUNNING", 0) - n_paused,
-        "paused": n_paused,
-        "waiting": found.get("WAITING", 0),
-    }
 
 
 def _values(study_id: int) -> sa.Select[Any]:
